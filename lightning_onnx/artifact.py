@@ -1,0 +1,192 @@
+"""The artifact: the directory of one export. Staged under a hidden name, committed by one rename, verified on loading."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.errors import ArtifactError
+from lightning_onnx.report import Report
+from lightning_onnx.signature import Signature, TensorSpec
+
+FORMAT_VERSION = 1
+MODEL = "model.onnx"
+MANIFEST = "manifest.json"
+TEST_DATA = "test_data_set_0"
+_STAGING = re.compile(r"\.onnx-staging-\w+")
+
+
+@dataclasses.dataclass(frozen=True)
+class ONNXArtifact:
+    """One export on disk.
+
+    Attributes:
+        directory: The directory that holds everything.
+        manifest: What ``manifest.json`` says; plain values.
+
+    Example:
+        >>> artifact = ONNXArtifact.load("logs/onnx/epoch=2-step=90")  # doctest: +SKIP
+        >>> artifact.signature.inputs[0].name  # doctest: +SKIP
+        'x'
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> ONNXArtifact:
+        """Read an artifact and verify the size and digest of each of its files.
+
+        Args:
+            directory: The artifact's directory.
+
+        Raises:
+            ArtifactError: If it is no artifact, or a file is missing or altered.
+        """
+        root = Path(directory)
+        try:
+            manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{root} is no artifact: {MANIFEST} cannot be read ({error}). Give the directory that holds it."
+            ) from error
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{root} has format_version {manifest.get('format_version')!r}, this package reads {FORMAT_VERSION}. "
+                "Use the version of lightning-onnx that wrote it (manifest: versions)."
+            )
+        artifact = cls(root, manifest)
+        artifact.verify()
+        return artifact
+
+    def verify(self) -> None:
+        """Compare every file with the manifest.
+
+        Raises:
+            ArtifactError: If a file is missing, or has another size or digest.
+        """
+        for name, expected in self.manifest["files"].items():
+            path = self.directory / name
+            found = describe_file(path) if path.is_file() else None
+            if found != expected:
+                what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
+                raise ArtifactError(f"{path} {what}. Export again, or copy the directory as a whole.")
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.directory / str(self.manifest["model"]["file"])
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.directory.name
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the model."""
+        specs = {
+            key: tuple(TensorSpec(v["name"], v["dtype"], tuple(v["shape"])) for v in self.manifest[key])
+            for key in ("inputs", "outputs")
+        }
+        return Signature(**specs, relations=tuple(self.manifest["relations"]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(check["status"] != "failed" for check in self.manifest["checks"])
+
+    @property
+    def report(self) -> Report:
+        """What there is to say about the artifact, as text, Markdown and HTML."""
+        return Report(self.manifest)
+
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers for loggers, under ``onnx/``."""
+        return {f"onnx/{name}": float(value) for name, value in self.manifest["scalars"].items()}
+
+
+@contextlib.contextmanager
+def stage(dirpath: Path) -> Iterator[Path]:
+    """Give a hidden directory in ``dirpath`` to write an artifact into; what is not committed is removed.
+
+    Raises:
+        ArtifactError: If ``dirpath`` cannot be written.
+    """
+    check_writable(dirpath)
+    staged = Path(tempfile.mkdtemp(prefix=".onnx-staging-", dir=dirpath))
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def commit(staged: Path, manifest: dict[str, Any], directory: Path) -> ONNXArtifact:
+    """Write the manifest last, flush everything to disk, and move the directory to its name by one rename.
+
+    Args:
+        staged: The directory of :func:`stage`.
+        manifest: The manifest without ``files``.
+        directory: Where the artifact goes; must not exist.
+
+    Raises:
+        ArtifactError: If ``directory`` exists.
+    """
+    files = {
+        path.relative_to(staged).as_posix(): describe_file(path) for path in sorted(staged.rglob("*")) if path.is_file()
+    }
+    manifest = {**manifest, "files": files}
+    (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    for path in staged.rglob("*"):
+        if path.is_file():
+            _flush(path)
+    staged.chmod(0o755)
+    try:
+        staged.rename(directory)
+    except OSError as error:
+        raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
+    return ONNXArtifact(directory, manifest)
+
+
+def check_writable(dirpath: Path) -> None:
+    """Make ``dirpath`` and raise where nothing can be written into it.
+
+    Raises:
+        ArtifactError: If it cannot be made or written.
+    """
+    try:
+        dirpath.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=dirpath):
+            pass
+    except OSError as error:
+        raise ArtifactError(f"dirpath={str(dirpath)!r} cannot be written: {error}. Choose another dirpath.") from error
+
+
+def sweep(dirpath: Path) -> None:
+    """Remove what earlier runs staged and never committed."""
+    for path in dirpath.glob(".onnx-staging-*") if dirpath.is_dir() else ():
+        if _STAGING.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return a file's digest and size in bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

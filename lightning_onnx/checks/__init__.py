@@ -1,0 +1,6 @@
+"""Things that can fail. ``base`` holds the protocol, every other file one check."""
+
+from lightning_onnx.checks.base import Check, CheckContext, CheckResult
+from lightning_onnx.checks.parity import Parity
+
+__all__ = ["Check", "CheckContext", "CheckResult", "Parity"]

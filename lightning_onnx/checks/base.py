@@ -1,0 +1,80 @@
+"""What a check is: it looks at a staged artifact and says passed, failed, or skipped with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lightning_onnx.runtimes.base import Runtime
+from lightning_onnx.signature import Signature
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        name: Name of the check.
+        status: ``"passed"``, ``"failed"`` or ``"skipped"``; "passed" never means "did not run".
+        reason: Why it failed or was skipped; for a passed one what makes it weak, if anything.
+        figures: What was measured; plain values that JSON can hold.
+        scalars: What loggers get of it, by the name behind ``onnx/``.
+    """
+
+    name: str
+    status: Status
+    reason: str | None = None
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scalars: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as the manifest holds it."""
+        return {"name": self.name, "status": self.status, "reason": self.reason, "figures": self.figures}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Inputs to try a model with.
+
+    Attributes:
+        label: What they are, for people: sizes and where they come from.
+        tensors: One tensor an input, in the graph's order.
+    """
+
+    label: str
+    tensors: tuple[Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckContext:
+    """What checks need beyond the file.
+
+    Attributes:
+        model_path: The staged file, the bytes that are published later.
+        signature: What the file takes and gives.
+        runtime: What runs it.
+        reference: The module with the exported weights: flat tensors in, flat tensors out.
+        cases: Inputs to compare on; the first one at the traced sizes.
+    """
+
+    model_path: Path
+    signature: Signature
+    runtime: Runtime
+    reference: Callable[[Sequence[Tensor]], list[Tensor]]
+    cases: tuple[Case, ...]
+
+
+@runtime_checkable
+class Check(Protocol):
+    """Something that can fail."""
+
+    name: str
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        """Look at a staged artifact. An exception counts as failed."""

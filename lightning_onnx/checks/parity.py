@@ -1,0 +1,248 @@
+r"""Are the outputs of the ONNX file those of the module?
+
+Floats are compared by ``|actual - expected| <= atol + rtol * |expected|``, where ``atol`` is a share of the output's
+scale (its largest magnitude): logits of 400 carry float32 noise of 4e-4, probabilities of 0.1 must not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_onnx.checks.base import Case, CheckContext, CheckResult
+from lightning_onnx.errors import first_line
+from lightning_onnx.runtimes.base import Arrays, Session
+
+Array = NDArray[np.generic]
+
+DEFAULT_TOLERANCES: dict[str, tuple[float, float]] = {
+    "float64": (1e-7, 1e-7),
+    "complex128": (1e-7, 1e-7),
+    "float32": (1e-4, 2e-5),
+    "complex64": (1e-4, 2e-5),
+    "float16": (1e-3, 2e-3),
+    "bfloat16": (1.6e-2, 1e-2),
+}
+"""``rtol`` and ``atol`` (as a share of the output's scale) by dtype.
+
+They start from ``torch.testing.assert_close`` (float32: 1.3e-6 and 1e-5 for one operation) and leave room for what a
+network of a hundred operations adds when two programs sum in different orders: 1e-6 to 1e-5 of the scale.
+"""
+
+_FLOOR = {"float64": 1e-12, "complex128": 1e-12}
+"""Differences below this never count (1e-6 for other dtypes): an output may be the rest of a cancellation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How one output of one case compares.
+
+    Attributes:
+        output: Name of the output.
+        problem: What is wrong with it, None where nothing is.
+        max_abs_diff: Largest absolute difference.
+        max_rel_diff: Largest absolute difference as a share of the output's scale.
+        outside: Share of the elements outside the tolerance.
+        needed_atol: The ``atol`` (as a share of the scale) that would let all pass.
+        top1_agreement: Share of rows whose largest element stands in the same place; None where rows have one element.
+        constant: Whether all expected elements are equal or there are none, so that the comparison says little; None for
+            a single element, of which this cannot be said.
+    """
+
+    output: str
+    problem: str | None = None
+    max_abs_diff: float = 0.0
+    max_rel_diff: float = 0.0
+    outside: float = 0.0
+    needed_atol: float = 0.0
+    top1_agreement: float | None = None
+    constant: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """Compares a runtime with the module on observed inputs and at sizes that were not traced.
+
+    Args:
+        rtol: Relative tolerance for floats; default: by dtype, see :data:`DEFAULT_TOLERANCES`.
+        atol: Tolerance as a share of the output's largest magnitude; default: by dtype.
+
+    Example:
+        >>> Parity(rtol=1e-3).name
+        'parity'
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    name: str = dataclasses.field(default="parity", init=False)
+
+    def __post_init__(self) -> None:
+        """Check the tolerances."""
+        for option in ("rtol", "atol"):
+            value = getattr(self, option)
+            if value is not None and not value >= 0:
+                raise ValueError(f"Parity({option}={value!r}): a tolerance is a number not below 0.")
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        """Run all cases."""
+        if not context.cases:
+            return CheckResult(self.name, "skipped", "there are no inputs to compare on", scalars={"parity_passed": 0.0})
+        random = random_outputs(context)
+        session = context.runtime.load(context.model_path)
+        rows: list[tuple[Case, Comparison]] = []
+        for case in context.cases:
+            rows.extend((case, c) for c in self.compare_case(session, context, case))
+        return _result(self.name, rows, random, context)
+
+    def compare_case(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
+        """Compare all outputs of one case."""
+        expected = context.reference(case.tensors)
+        names = [spec.name for spec in context.signature.outputs]
+        feeds = {
+            spec.name: to_numpy(t) for spec, t in zip(context.signature.inputs, case.tensors, strict=True)
+        }
+        try:
+            actual = session.run(feeds)
+        except Exception as error:  # whatever a runtime raises is a finding
+            return [Comparison(names[0], f"{context.runtime.name} failed: {first_line(error)}")]
+        return self.compare(names, expected, actual)
+
+    def compare(self, names: Sequence[str], expected: Sequence[Tensor], actual: Arrays) -> list[Comparison]:
+        """Compare the module's outputs with the runtime's."""
+        if list(actual) != list(names) or len(expected) != len(names):
+            return [
+                Comparison(
+                    names[0] if names else "output",
+                    f"outputs are {list(actual)}, the module gives {len(expected)} for {list(names)}",
+                )
+            ]
+        return [self.compare_output(n, to_numpy(e), actual[n]) for n, e in zip(names, expected, strict=True)]
+
+    def compare_output(self, name: str, expected: Array, actual: Array) -> Comparison:
+        """Compare one output.
+
+        Args:
+            name: Its name.
+            expected: The module's array.
+            actual: The runtime's array.
+        """
+        if actual.dtype != expected.dtype:
+            return Comparison(name, f"dtype is {actual.dtype}, the module gives {expected.dtype}")
+        if actual.shape != expected.shape:
+            return Comparison(name, f"shape is {actual.shape}, the module gives {expected.shape}")
+        if expected.size == 0:
+            return Comparison(name, constant=True)
+        constant = bool((expected == expected.flat[0]).all()) if expected.size > 1 else None
+        if not np.issubdtype(expected.dtype, np.inexact):
+            differ = float((actual != expected).mean())
+            problem = f"{differ:.2%} of the elements differ" if differ else None
+            return Comparison(name, problem, outside=differ, top1_agreement=None, constant=constant)
+        return self._compare_floats(name, expected, actual, constant)
+
+    def _compare_floats(self, name: str, expected: Array, actual: Array, constant: bool | None) -> Comparison:
+        rtol, atol = DEFAULT_TOLERANCES.get(str(expected.dtype), DEFAULT_TOLERANCES["bfloat16"])
+        rtol = rtol if self.rtol is None else self.rtol
+        atol = atol if self.atol is None else self.atol
+        if not _same_non_finite(expected, actual):
+            return Comparison(name, "NaN or infinity stand in different places", outside=1.0, constant=constant)
+        finite = np.isfinite(expected)
+        if not finite.any():
+            return Comparison(name, "no element of the module's output is finite", outside=1.0, constant=True)
+        wide = np.complex128 if np.iscomplexobj(expected) else np.float64
+        want, got = expected[finite].astype(wide), actual[finite].astype(wide)
+        difference, magnitude = np.abs(got - want), np.abs(want)
+        scale = float(magnitude.max())
+        floor = _FLOOR.get(str(expected.dtype), 1e-6)
+        allowed = np.maximum(atol * scale + rtol * magnitude, floor)
+        outside = float((difference > allowed).mean())
+        worst = float(difference.max())
+        over = np.maximum(difference - rtol * magnitude, 0)
+        return Comparison(
+            name,
+            f"{outside:.2%} of the elements are outside the tolerance, by up to {worst:.2e}" if outside else None,
+            max_abs_diff=worst,
+            max_rel_diff=worst / scale if scale else float(worst > floor),
+            outside=outside,
+            needed_atol=float(over.max()) / scale if scale else 0.0,
+            top1_agreement=_top1(expected, actual),
+            constant=constant,
+        )
+
+
+def random_outputs(context: CheckContext) -> list[str]:
+    """Return the outputs that differ between two calls of the module on the same inputs: it draws random numbers."""
+    tensors = context.cases[0].tensors
+    first, second = context.reference(tensors), context.reference(tensors)
+    names = [spec.name for spec in context.signature.outputs]
+    return [
+        n for n, a, b in zip(names, first, second, strict=False)
+        if a.shape != b.shape or not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+    ]
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """Return a tensor as an array that runtimes take; bfloat16 goes by ``ml_dtypes``."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")
+
+
+def _same_non_finite(expected: Array, actual: Array) -> bool:
+    for test in (np.isnan, np.isposinf, np.isneginf) if not np.iscomplexobj(expected) else (np.isnan, np.isinf):
+        if not np.array_equal(test(expected), test(actual)):
+            return False
+    return True
+
+
+def _top1(expected: Array, actual: Array) -> float | None:
+    if expected.ndim == 0 or expected.shape[-1] < 2 or np.iscomplexobj(expected):
+        return None
+    return float((expected.argmax(-1) == actual.argmax(-1)).mean())
+
+
+def _result(
+    name: str, rows: list[tuple[Case, Comparison]], random: list[str], context: CheckContext
+) -> CheckResult:
+    """Sum up: the worst of each output over all cases."""
+    outputs: dict[str, dict[str, Any]] = {}
+    problems = [f"{c.output} at {case.label}: {c.problem}" for case, c in rows if c.problem and c.output not in random]
+    for _, c in rows:
+        worst = outputs.setdefault(c.output, {"constant": None, "top1_agreement": None})
+        for key in ("max_abs_diff", "max_rel_diff", "outside", "needed_atol"):
+            worst[key] = max(worst.get(key, 0.0), getattr(c, key))
+        if c.top1_agreement is not None:
+            worst["top1_agreement"] = min(1.0 if worst["top1_agreement"] is None else worst["top1_agreement"], c.top1_agreement)
+        if c.constant is not None:
+            worst["constant"] = c.constant and worst["constant"] is not False
+    figures = {
+        "runtime": context.runtime.name,
+        "runtime_version": context.runtime.version(),
+        "outputs": outputs,
+        "cases": list(dict.fromkeys(case.label for case, _ in rows)),
+        "problems": problems,
+        "random_outputs": random,
+    }
+    scalars = {
+        "max_abs_diff": max(o["max_abs_diff"] for o in outputs.values()),
+        "max_rel_diff": max(o["max_rel_diff"] for o in outputs.values()),
+    }
+    if problems:
+        return CheckResult(name, "failed", problems[0], figures, {"parity_passed": 0.0, **scalars})
+    if random:
+        reason = (
+            f"the module draws random numbers in eval mode: two calls on the same inputs differ in {random}, "
+            "so these cannot be compared"
+        )
+        return CheckResult(name, "skipped", reason, figures, {"parity_passed": 0.0, **scalars})
+    weak = [n for n, o in outputs.items() if o["constant"]]
+    reason = f"a weak check: all elements of {weak} are equal" if weak else None
+    return CheckResult(name, "passed", reason, figures, {"parity_passed": 1.0, **scalars})

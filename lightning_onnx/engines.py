@@ -1,0 +1,328 @@
+"""The ways from torch to ONNX, what serves which opset, and what each cannot do."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_onnx.errors import EngineError, chain, first_line
+from lightning_onnx.flat import PREFIX, FlatModule
+from lightning_onnx.signature import Request
+from lightning_onnx.weights import state
+
+DYNAMO_OPSETS = range(18, 24)
+"""Opsets that the torch.export based engine writes as asked; 17 works for some modules, below that it writes 18."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A dim that was asked to be dynamic and that the module's code makes constant.
+
+    Attributes:
+        dim: Its name.
+        size: The constant.
+        where: File name and line that fixed it, where it was found.
+    """
+
+    dim: str
+    size: int
+    where: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """What an engine returns: a source of ONNX models with given weights, and what it found out about the dims.
+
+    Attributes:
+        engine: Name of the engine.
+        model: Makes a new ``onnx_ir.Model`` with the weights of a module of the same structure.
+        symbols: The engine's own symbols by the names of the dims that they stand for.
+        fixed: Dims that came out constant.
+        relations: What the sizes must keep, for people.
+        unused: Places of inputs that the graph does not use.
+    """
+
+    engine: str
+    model: Callable[[FlatModule], Any]
+    symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fixed: tuple[Fixed, ...] = ()
+    relations: tuple[str, ...] = ()
+    unused: tuple[int, ...] = ()
+
+
+class Engine(Protocol):
+    """A way from torch to ONNX."""
+
+    name: str
+
+    def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
+        """Trace a module.
+
+        Args:
+            module: A private copy with its weights.
+            request: Names, traced tensors and dynamic dims.
+            opset_version: The opset that the model must have.
+            options: Further keywords of ``torch.onnx.export``.
+
+        Raises:
+            EngineError: If the engine cannot translate the module, or not at this opset; torch's error is its cause.
+        """
+
+
+class DynamoEngine:
+    """``torch.onnx.export(dynamo=True)``, traced once; new weights are put into a clone of the untouched graph."""
+
+    name = "dynamo"
+
+    def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
+        """See :meth:`Engine.trace`."""
+        dynamic = (tuple({d: torch.export.Dim.AUTO for d in axes} for axes in request.axes),)
+        with _quiet(), _named(self.name), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                request.tensors,
+                dynamo=True,
+                opset_version=opset_version,
+                dynamic_shapes=dynamic,
+                optimize=False,
+                verbose=False,
+                **options,
+            )
+        assert program is not None and program.exported_program is not None
+        written = program.model.graph.opset_imports.get("")
+        if written != opset_version:
+            raise EngineError(f"engine 'dynamo' wrote opset {written} where {opset_version} was asked for")
+        symbols, fixed, relations, unused = _dims_of(program.exported_program, request)
+        if fixed:
+            found = _where_fixed(module, request, dynamic)
+            fixed = [dataclasses.replace(f, where=found.get(f.dim)) for f in fixed]
+
+        def model(weights: FlatModule) -> Any:
+            clone = torch.onnx.ONNXProgram(program.model.clone(), None)
+            known = clone.model.graph.initializers
+            clone.apply_weights({n: t for n, t in state(weights).items() if n in known})
+            clone.optimize()
+            return clone.model
+
+        return Traced(self.name, model, symbols, tuple(fixed), tuple(relations), tuple(unused))
+
+
+class TorchScriptEngine:
+    """``torch.onnx.export(dynamo=False)``: lower opsets and some modules that the other engine cannot translate.
+
+    It merges parameters that are equal and has no graph to refresh, so each model is exported anew.
+    """
+
+    name = "torchscript"
+
+    def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
+        """See :meth:`Engine.trace`."""
+        import onnx_ir as ir
+
+        def model(weights: FlatModule) -> Any:
+            with tempfile.TemporaryDirectory() as directory, _quiet(), _named(self.name), torch.no_grad():
+                path = Path(directory) / "model.onnx"
+                torch.onnx.export(
+                    weights,
+                    request.tensors,
+                    str(path),
+                    dynamo=False,
+                    opset_version=opset_version,
+                    input_names=list(request.input_names),
+                    output_names=list(request.output_names),
+                    dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
+                    **options,
+                )
+                return ir.external_data.load_to_model(ir.load(path))
+
+        first = model(module)
+        written = first.graph.opset_imports.get("")
+        if written != opset_version:
+            raise EngineError(f"engine 'torchscript' wrote opset {written} where {opset_version} was asked for")
+        names = {value.name: value for value in first.graph.inputs}
+        lost = [n for n in request.input_names if n not in names]
+        if lost:
+            raise EngineError(
+                f"engine 'torchscript' left out the inputs {lost}, which have no effect on the outputs"
+            )
+        unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
+        return Traced(self.name, model, {}, unused=tuple(unused))
+
+
+ENGINES: dict[str, Engine] = {"dynamo": DynamoEngine(), "torchscript": TorchScriptEngine()}
+
+
+def order(engine: str, opset_version: int) -> list[Engine]:
+    """Return the engines to try, in order.
+
+    ``"auto"`` prefers the torch.export based engine, at opset 17 as well, and the TorchScript based one below.
+    """
+    if engine != "auto":
+        return [ENGINES[engine]]
+    if opset_version < 17:
+        return [ENGINES["torchscript"]]
+    return [ENGINES["dynamo"], ENGINES["torchscript"]]
+
+
+def failure(errors: Sequence[EngineError]) -> EngineError:
+    """Merge what the engines said into one error, shortest cause first."""
+    causes = sorted((_cause(e) for e in errors), key=len)
+    operator = next((m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None)
+    at_fault = f" The operator at fault is {operator}." if operator else ""
+    merged = EngineError(
+        "the module cannot be exported to ONNX.\n  "
+        + "\n  ".join(causes)
+        + f"\n{at_fault} Rewrite that part of the method for tracing, export another method (method=...), another opset "
+        "(opset_version=...), or give translations of your own (export_options={'custom_translation_table': ...})."
+    )
+    merged.__cause__ = errors[0].__cause__ or errors[0]
+    return merged
+
+
+def _cause(error: EngineError) -> str:
+    return str(error)
+
+
+@contextlib.contextmanager
+def _named(engine: str) -> Iterator[None]:
+    """Turn whatever torch raises into an EngineError that names the innermost cause."""
+    try:
+        yield
+    except Exception as error:
+        innermost = chain(error)[-1]
+        raise EngineError(f"engine '{engine}': {first_line(innermost)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporters from printing: what matters of it is in the errors and in the manifest."""
+    loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+# What torch.export found out about the dims ------------------------------------------------------------------------
+
+
+def _dims_of(
+    program: torch.export.ExportedProgram, request: Request
+) -> tuple[dict[str, str], list[Fixed], list[str], list[int]]:
+    """Read from an ExportedProgram: symbols by dim, dims that are constant, relations, unused inputs."""
+    user_inputs = set(program.graph_signature.user_inputs)
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in user_inputs]
+    ranges = {str(symbol): r for symbol, r in program.range_constraints.items()}
+    symbols: dict[str, str] = {}
+    fixed: dict[str, Fixed] = {}
+    relations: list[str] = []
+    expressions: list[tuple[str, str]] = []
+    for node, axes in zip(placeholders, request.axes, strict=True):
+        for d, name in axes.items():
+            size = node.meta["val"].shape[d]
+            limits = ranges.get(str(size))
+            if isinstance(size, int):
+                fixed[name] = Fixed(name, size)
+            elif limits is not None and limits.lower == limits.upper:
+                fixed[name] = Fixed(name, int(limits.lower))
+            elif str(size).isidentifier():
+                if symbols.setdefault(str(size), name) != name:
+                    relations.append(f"{name} equals {symbols[str(size)]}")
+            else:
+                expressions.append((name, str(size)))
+    for name, expression in expressions:
+        relations.append(f"{name} = {_renamed(expression, symbols)}")
+    if placeholders:
+        relations.extend(_multiples(placeholders[0].meta["val"], symbols))
+    unused = [i for i, node in enumerate(placeholders) if not node.users]
+    return symbols, list(fixed.values()), list(dict.fromkeys(relations)), unused
+
+
+def _multiples(value: Tensor, symbols: Mapping[str, str]) -> Iterator[str]:
+    """Read "is a multiple of" from the guards that torch kept while tracing.
+
+    ``ShapeEnv.guards`` is not public API; nothing else tells which sizes torch assumed. Used for the manifest's text
+    alone; a test fails when it moves.
+    """
+    sizes = [s for s in value.shape if isinstance(s, torch.SymInt)]
+    if not sizes:
+        return
+    for guard in sizes[0].node.shape_env.guards:
+        found = re.fullmatch(r"Eq\(Mod\((\w+), (\d+)\), 0\)", str(guard.expr))
+        if found and found[1] in symbols:
+            yield f"{symbols[found[1]]} is a multiple of {found[2]}"
+
+
+def _renamed(expression: str, symbols: Mapping[str, str]) -> str:
+    return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: symbols.get(m[0], m[0]), expression)
+
+
+class _GuardFilter(logging.Filter):
+    """Notes from which line of the user's code each "size is constant" guard comes, and keeps the log quiet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.symbols: dict[str, tuple[int, int]] = {}
+        self.where: dict[str, str] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        created = re.match(r"create_symbol (\w+) = .* for L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]", message)
+        if created:
+            self.symbols[created[1]] = (int(created[2]), int(created[3]))
+        fixed = re.search(r"(?:Eq\((\w+), \d+\) \[guard added\]|set_replacement (\w+) = \d+ )", message)
+        if fixed:
+            place = _user_frame()
+            if place:
+                self.where.setdefault(fixed[1] or fixed[2], place)
+        return False
+
+
+def _user_frame() -> str | None:
+    """Return ``file:line`` of the innermost running frame that is neither torch's nor this package's."""
+    frame = sys._getframe()
+    own = (str(Path(torch.__file__).parent), str(Path(__file__).parent), str(Path(logging.__file__).parent))
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(own) and not filename.startswith("<"):
+            return f"{Path(filename).name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _where_fixed(module: FlatModule, request: Request, dynamic: Any) -> dict[str, str]:
+    """Trace once more, listening to torch's log of guards, and return the line that fixed each dim where it tells."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    listener, level = _GuardFilter(), logger.level
+    logger.addFilter(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        with _quiet(), contextlib.suppress(Exception), torch.no_grad():
+            torch.export.export(module, request.tensors, dynamic_shapes=dynamic, strict=False)
+    finally:
+        logger.setLevel(level)
+        logger.removeFilter(listener)
+    found = {}
+    for symbol, (tensor, dim) in listener.symbols.items():
+        name = request.axes[tensor].get(dim)
+        if name is not None and symbol in listener.where:
+            found[name] = listener.where[symbol]
+    return found

@@ -1,0 +1,49 @@
+"""The module as the engines see it: flat tensors in, flat tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.observe import Sample
+from lightning_onnx.structure import Path, flatten
+
+PREFIX = "module."
+"""What the wrapper puts before the names of parameters and scopes; taken off again in the graph."""
+
+
+class FlatModule(nn.Module):
+    """Calls one method of a module with a sample's arguments, the tensors given as a flat list.
+
+    Args:
+        module: The module.
+        method: Name of the method; ``forward`` runs with the module's hooks.
+        sample: The call whose flags, numbers and nesting are used.
+    """
+
+    def __init__(self, module: nn.Module, method: str, sample: Sample) -> None:
+        super().__init__()
+        self.module = module
+        self.method = method
+        self.sample = sample
+        self.training = False  # an exporter restores the wrapper's mode, on the module as well
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the method's result; other values in it are left out."""
+        args, kwargs = self.sample.arguments(tensors)
+        bound = self.module if self.method == "forward" else getattr(self.module, self.method)
+        return tuple(flatten(bound(*args, **kwargs))[1])
+
+    def output_paths(self, tensors: Sequence[Tensor]) -> tuple[Path, ...]:
+        """Return where each tensor of the result stands in it."""
+        args, kwargs = self.sample.arguments(tensors)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            bound = self.module if self.method == "forward" else getattr(self.module, self.method)
+            return flatten(bound(*args, **kwargs))[0].paths
+
+    def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return [t.detach().clone() for t in self(*(t.clone() for t in tensors))]

@@ -1,0 +1,236 @@
+"""The traced graph with the signature it achieved; gives model bytes for new weights without tracing again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lightning_onnx.engines import Traced
+from lightning_onnx.flat import PREFIX, FlatModule
+from lightning_onnx.signature import Request, Signature, TensorSpec
+
+_KEPT_METADATA = ("pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
+"""What a node says of its origin. Stack traces and source lines, which torch adds, do not travel."""
+
+_SINGLE_FILE_BYTES = 2**31 - 2**24
+"""Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A traced graph.
+
+    Attributes:
+        traced: What the engine made.
+        request: What was asked of it.
+        signature: What it achieved.
+        opset_version: Its opset.
+        loose: Whether shapes inside the graph are left out, because torch wrote wrong ones.
+    """
+
+    traced: Traced
+    request: Request
+    signature: Signature
+    opset_version: int
+    loose: bool = False
+
+    def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> list[Path]:
+        """Write the model with other weights.
+
+        Args:
+            weights: A module of the traced structure, with the weights to write.
+            metadata: Goes into the model's ``metadata_props``.
+            destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
+
+        Returns:
+            The files that were written.
+        """
+        model = finish(self.traced.model(weights), self, metadata)
+        return write(model, destination)
+
+
+def finish(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:
+    """Give the engines' models the same face: names, dims, no private metadata."""
+    import onnx_ir as ir
+
+    model.graph.name = "main_graph"
+    model.graph.doc_string = None
+    model.doc_string = None
+    _strip(model, graph.loose)
+    _separate_outputs(model)
+    _rename_values(model.graph, graph.request)
+    for name in list(model.graph.initializers):
+        value = model.graph.initializers[name]
+        if name.startswith(PREFIX):
+            value.name = name.removeprefix(PREFIX)
+    specs = (*graph.signature.inputs, *graph.signature.outputs)
+    for value, spec in zip((*model.graph.inputs, *model.graph.outputs), specs, strict=False):
+        value.shape = ir.Shape(spec.shape)
+    _rename_dims(model, graph.traced.symbols)
+    model.metadata_props.clear()
+    model.metadata_props.update(metadata)
+    return model
+
+
+def write(model: Any, destination: Path) -> list[Path]:
+    """Write a model as one file, or with external data where one file cannot hold it."""
+    import onnx_ir as ir
+
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if size > _SINGLE_FILE_BYTES:
+        data = destination.with_name(destination.name + ".data")
+        ir.save(model, destination, external_data=data.name)
+        return [destination, data]
+    destination.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    return [destination]
+
+
+def _strip(model: Any, loose: bool) -> None:
+    """Remove what is private or changes from run to run; rename scopes as if the wrapper were not there."""
+    import onnx_ir as ir
+
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        node.doc_string = None
+        kept = {k: _unwrapped(node.metadata_props[k]) for k in _KEPT_METADATA if k in node.metadata_props}
+        node.metadata_props.clear()
+        node.metadata_props.update(kept)
+        for value in node.outputs:
+            value.metadata_props.clear()
+            value.doc_string = None
+            if loose and not value.is_graph_output():
+                value.shape = None
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+    model.graph.metadata_props.clear()
+
+
+def _unwrapped(text: str) -> str:
+    text = re.sub(r"^\['[^']*FlatModule', ", "[", text)
+    return text.replace("['', 'module'", "[''", 1).replace(f"'{PREFIX}", "'")
+
+
+def _separate_outputs(model: Any) -> None:
+    """Give each output a value of its own: one that is an input, a weight or given twice passes an Identity."""
+    import onnx_ir as ir
+
+    seen: set[Any] = set()
+    for index, value in enumerate(model.graph.outputs):
+        if value in seen or value.is_graph_input() or value.is_initializer():
+            node = ir.node("Identity", [value])
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            model.graph.append(node)
+            model.graph.outputs[index] = node.outputs[0]
+        seen.add(model.graph.outputs[index])
+
+
+def _rename_values(graph: Any, request: Request) -> None:
+    wanted = dict(zip((*graph.inputs, *graph.outputs), (*request.input_names, *request.output_names), strict=False))
+    taken = set(wanted.values())
+    for node in graph:
+        for value in node.outputs:
+            if value not in wanted and value.name in taken:
+                value.name = f"{value.name}__inner"
+    for value in list(graph.initializers.values()):
+        if value.name in taken:
+            value.name = f"{value.name}__weight"
+    for number, value in enumerate(wanted):
+        value.name = f"__renamed_{number}"
+    for value, name in wanted.items():
+        value.name = name
+
+
+def _rename_dims(model: Any, symbols: Mapping[str, str]) -> None:
+    """Replace the engine's own symbols in all shapes."""
+    import onnx_ir as ir
+
+    def renamed(dim: Any) -> Any:
+        if isinstance(dim, ir.SymbolicDim) and dim.value:
+            return ir.SymbolicDim(rename_expression(str(dim.value), symbols))
+        return dim
+
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for value in node.outputs:
+            if value.shape is not None and not value.is_graph_output():
+                value.shape = ir.Shape([renamed(dim) for dim in value.shape])
+
+
+def rename_expression(expression: str, symbols: Mapping[str, str]) -> str:
+    """Replace symbols by names in a dim's expression.
+
+    Example:
+        >>> rename_expression("2*s0 + 1", {"s0": "length"})
+        '2*length + 1'
+    """
+    return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: symbols.get(m[0], m[0]), expression)
+
+
+def achieved(
+    traced: Traced, model: Any, request: Request, results: Sequence[tuple[Mapping[str, int], Sequence[Tensor]]]
+) -> tuple[Signature, bool]:
+    """Compare what an engine declared with what the module gave at several sizes.
+
+    Args:
+        traced: What the engine made.
+        model: One model of it, before names are given.
+        request: What was asked.
+        results: Sizes of the dynamic dims, and the module's outputs at them; the traced sizes first.
+
+    Returns:
+        The signature, and whether the engine declared a size as constant that varies (its inner shapes are then wrong
+        as well and are better left out).
+    """
+    inputs = tuple(
+        TensorSpec(name, dtype_name(t), tuple(axes.get(d, s) for d, s in enumerate(t.shape)))
+        for name, t, axes in zip(request.input_names, request.tensors, request.axes, strict=True)
+    )
+    outputs = []
+    loose = False
+    for i, name in enumerate(request.output_names):
+        declared = list(model.graph.outputs[i].shape or [None] * results[0][1][i].dim())
+        shape: list[int | str] = []
+        for d, size in enumerate(results[0][1][i].shape):
+            sizes = [outputs_[i].shape[d] for _, outputs_ in results if outputs_[i].dim() > d]
+            engine_says = declared[d] if d < len(declared) else None
+            dim, wrong = _output_dim(engine_says, size, sizes, [s for s, _ in results], traced.symbols, f"{name}_dim_{d}")
+            loose |= wrong
+            shape.append(dim)
+        outputs.append(TensorSpec(name, dtype_name(results[0][1][i]), tuple(shape)))
+    return Signature(inputs, tuple(outputs), traced.relations), loose
+
+
+def _output_dim(
+    declared: Any, size: int, sizes: list[int], given: list[Mapping[str, int]], symbols: Mapping[str, str], default: str
+) -> tuple[int | str, bool]:
+    varies = len(set(sizes)) > 1
+    if isinstance(declared, int):
+        if not varies:
+            return declared, False
+    elif declared is not None and getattr(declared, "value", None):
+        expression = str(declared.value)
+        if all(word in symbols for word in re.findall(r"\b[A-Za-z_]\w*\b", expression)):
+            return rename_expression(expression, symbols), False
+    if not varies and not any(len({g.get(n) for g in given}) > 1 for n in given[0]):
+        return (size if isinstance(declared, int) else default), False
+    if not varies:
+        return size, False
+    for name in given[0]:
+        if all(g[name] == s for g, s in zip(given, sizes, strict=False)):
+            return name, isinstance(declared, int)
+    return default, isinstance(declared, int)
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Return a tensor's element type as numpy names it.
+
+    Example:
+        >>> import torch
+        >>> dtype_name(torch.zeros(1))
+        'float32'
+    """
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,89 @@
+"""The batch matched to a method's signature: the sample of a module whose steps never call the exported method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lightning_onnx.observe import Observation, Sample, make_sample
+from lightning_onnx.structure import flatten
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def match(signature: inspect.Signature, batches: list[tuple[Any, int | None]], source: str) -> list[Observation]:
+    """Return the ways in which ``batches`` fit the signature, most likely first.
+
+    By name where the batch is a mapping, then by order: the batch's parts to the required parameters, the parts of its
+    first part, the whole batch. Which one the module takes is found by calling it.
+
+    Args:
+        signature: The signature of the exported method.
+        batches: Batches of one loader, each with the loader's batch size where known.
+        source: Where the batches come from, for messages.
+    """
+    observations = []
+    ways = [list(_ways(signature, batch)) for batch, _ in batches]
+    for number in range(len(ways[0]) if ways else 0):
+        samples: list[Sample] = []
+        shapes = {}
+        for way, (_, batch_size) in zip(ways, batches, strict=True):
+            sample = _sample(signature, way[number]) if number < len(way) else None
+            if sample is None or (samples and sample.paths != samples[0].paths):
+                continue
+            samples.append(sample)
+            shapes[tuple(tuple(t.shape) for t in sample.tensors), batch_size] = None
+        if samples:
+            observations.append(Observation(tuple(samples), tuple(shapes), source))
+    return observations
+
+
+def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None:
+    try:
+        sample = make_sample(signature, *arguments)
+    except TypeError:
+        return None
+    return sample if sample.tensors else None
+
+
+def _ways(signature: inspect.Signature, batch: Any) -> Iterator[Arguments]:
+    parameters = list(signature.parameters.values())
+    required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    steps = {"batch_idx": 0, "dataloader_idx": 0}
+    extra = {p.name: steps[p.name] for p in required if p.name in steps}
+    wanted = [p for p in required if p.name not in steps]
+    if extra or any(p.name == "batch" for p in wanted):  # a step of Lightning: the batch as it is
+        yield (batch,), extra
+        return
+    if isinstance(batch, Mapping):
+        yield from _by_name(parameters, wanted, batch)
+    values = _values(batch)
+    needed = max(1, len(wanted))
+    if values is not None:
+        yield tuple(values[:needed]), {}
+        inner = _values(values[0]) if values else None
+        if inner is not None:
+            yield tuple(inner[:needed]), {}
+    tensors = flatten(batch)[1]
+    if len(tensors) >= needed:
+        yield tuple(tensors[:needed]), {}
+    yield (batch,), {}
+
+
+def _by_name(parameters: list[Any], wanted: list[Any], batch: Mapping[Any, Any]) -> Iterator[Arguments]:
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        yield (), {str(k): v for k, v in batch.items()}
+    named = {p.name: batch[p.name] for p in parameters if p.name in batch}
+    if named and all(p.name in named for p in wanted):
+        yield (), named
+
+
+def _values(batch: Any) -> list[Any] | None:
+    if isinstance(batch, Mapping):
+        return list(batch.values())
+    if isinstance(batch, (list, tuple)) and not isinstance(batch, Tensor):
+        return list(batch)
+    return None

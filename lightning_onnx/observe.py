@@ -1,0 +1,295 @@
+"""What the exported method really got: records the calls of training and validation.
+
+The bound method on the instance is replaced for the time of the run (a forward pre-hook would also see Lightning's own
+redirections under DDP, and miss ``module.forward(x)``). Recording keeps the shapes of all calls and the tensors of few.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.structure import Path, Slot, Structure, flatten
+
+Shapes = tuple[tuple[int, ...], ...]
+
+_KEPT_CALLS = 3
+"""Calls whose tensors are kept, per structure: enough to see that a module works at several real sizes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The arguments of one call.
+
+    Attributes:
+        signature: The signature of the method.
+        structure: The bound arguments by parameter name, without their tensors.
+        tensors: The tensors in flat order, on the CPU and detached.
+    """
+
+    signature: inspect.Signature
+    structure: Structure
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where each tensor stands, keyword arguments of a ``**kwargs`` parameter under their own name."""
+        return tuple(_public(path, self.signature) for path in self.structure.paths)
+
+    def arguments(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return ``args, kwargs`` of the call with ``tensors`` in place of its own."""
+        filled = self.structure.fill(tuple(tensors))
+        bound = inspect.BoundArguments(self.signature, filled)
+        return bound.args, bound.kwargs
+
+    def without(self, excluded: Callable[[Path], bool]) -> Sample:
+        """Return the same call without the keyword arguments and keys whose path is excluded."""
+        value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(_public(path, self.signature)))
+        for name, parameter in self.signature.parameters.items():
+            if name in value and parameter.default is not parameter.empty and excluded((name,)):
+                value[name] = parameter.default
+        return dataclasses.replace(self, **_parts(value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """One way in which the method is called.
+
+    Attributes:
+        samples: Calls with their tensors; the first one is what the graph is traced with.
+        shapes: The tensors' shapes of every call seen, with the loader's batch size at that time where known.
+        source: Where the calls come from, for messages and the manifest.
+        notes: What a user should know about them.
+    """
+
+    samples: tuple[Sample, ...]
+    shapes: tuple[tuple[Shapes, int | None], ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, sample: Sample, source: str, batch_size: int | None = None) -> Observation:
+        """Make an observation of a single call."""
+        return cls((sample,), ((tuple(tuple(t.shape) for t in sample.tensors), batch_size),), source)
+
+
+def make_sample(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sample:
+    """Bind a call to the method's signature and copy its tensors.
+
+    Raises:
+        TypeError: If the arguments do not fit the signature.
+    """
+    return Sample(signature, **_parts(dict(signature.bind(*args, **kwargs).arguments)))
+
+
+def _parts(value: dict[str, Any]) -> dict[str, Any]:
+    structure, tensors = flatten(value)
+    return {"structure": structure, "tensors": tuple(keep(t) for t in tensors)}
+
+
+def keep(tensor: Tensor) -> Tensor:
+    """Copy a tensor to the CPU; a tensor of inference mode becomes an ordinary one."""
+    with torch.inference_mode(False):
+        return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def method_signature(module: nn.Module, method: str) -> inspect.Signature:
+    """Return the signature of the method; of a scripted module, that of its schema."""
+    bound = getattr(module, method)
+    schema = getattr(bound, "schema", None)
+    if schema is None:
+        return inspect.signature(bound)
+    empty = inspect.Parameter.empty
+    return inspect.Signature(
+        inspect.Parameter(
+            a.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=a.default_value if a.has_default_value() else empty
+        )
+        for a in schema.arguments
+        if a.name != "self"
+    )
+
+
+class ForwardObserver:
+    """Records the calls of one method of a module between :meth:`attach` and :meth:`detach`.
+
+    Example:
+        >>> observer = ForwardObserver(nn.Linear(4, 2).eval(), "forward")
+        >>> observer.attach()
+        >>> _ = observer.module(torch.zeros(3, 4))
+        >>> observer.detach()
+        >>> observer.observations()[0].shapes
+        ((((3, 4),), None),)
+    """
+
+    def __init__(self, module: nn.Module, method: str = "forward") -> None:
+        self.module = module
+        self.method = method
+        self.signature = method_signature(module, method)
+        self.batch_size: int | None = None
+        self.calls: dict[Any, _Calls] = {}
+        self.batches: list[tuple[Any, int | None]] = []
+        self._wrapper: Callable[..., Any] | None = None
+        self._replaced: Any = None
+
+    def attach(self) -> None:
+        """Start recording. A compiled module is left alone: recording would make it compile anew."""
+        if self._wrapper is not None or is_compiled(self.module):
+            return
+        original = getattr(self.module, self.method)
+
+        @functools.wraps(original)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if not torch.compiler.is_compiling():
+                self._record(args, kwargs)
+            return original(*args, **kwargs)
+
+        recorded.__signature__ = self.signature  # type: ignore[attr-defined]
+        recorded.__lightning_onnx__ = True  # type: ignore[attr-defined]
+        self._replaced = self.module.__dict__.get(self.method)
+        self._wrapper = recorded
+        try:
+            self.module.__dict__[self.method] = recorded
+        except TypeError:  # a scripted module keeps no attributes of Python
+            self._wrapper = None
+
+    def detach(self) -> None:
+        """Stop recording and put the method back as it was."""
+        if self._wrapper is not None and self.module.__dict__.get(self.method) is self._wrapper:
+            if self._replaced is None:
+                del self.module.__dict__[self.method]
+            else:
+                self.module.__dict__[self.method] = self._replaced
+        self._wrapper = None
+
+    def see_batch(self, batch: Any, batch_size: int | None) -> None:
+        """Note the batch of the step to come: its size, and the batch itself as long as no call was seen."""
+        self.batch_size = batch_size
+        if not self.calls and len(self.batches) < 2 * _KEPT_CALLS:
+            structure, tensors = flatten(batch)
+            self.batches.append((structure.fill([keep(t) for t in tensors]), batch_size))
+        elif self.calls and self.batches:
+            self.batches.clear()
+
+    def observations(self) -> list[Observation]:
+        """Return what was observed, best first: structures of eval mode before those of training mode."""
+        ordered = sorted(self.calls.values(), key=lambda calls: (calls.training, -calls.seen))
+        return [calls.observation(ordered) for calls in ordered]
+
+    def count(self) -> int:
+        """Return how many different calls (by structure and shapes) were seen so far."""
+        return sum(len(calls.shapes) for calls in self.calls.values()) + len(self.batches)
+
+    def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            value = dict(self.signature.bind(*args, **kwargs).arguments)
+        except TypeError:
+            return  # the call itself will say what is wrong with its arguments
+        structure, tensors = flatten(value)
+        key = (self.module.training, _kind(structure, tensors))
+        calls = self.calls.get(key)
+        if calls is None:
+            calls = self.calls[key] = _Calls(key[0], self.signature, structure)
+        calls.add(structure, tensors, self.batch_size)
+
+
+class _Calls:
+    """All calls of one structure in one mode."""
+
+    def __init__(self, training: bool, signature: inspect.Signature, structure: Structure) -> None:
+        self.training = training
+        self.signature = signature
+        self.samples: list[Sample] = []
+        self.shapes: dict[tuple[Shapes, int | None], None] = {}
+        self.numbers = _numbers(structure)
+        self.numbers_vary = False
+        self.seen = 0
+
+    def add(self, structure: Structure, tensors: list[Tensor], batch_size: int | None) -> None:
+        self.seen += 1
+        shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
+        if shapes not in self.shapes and len(self.samples) < _KEPT_CALLS:
+            self.samples.append(Sample(self.signature, structure, tuple(keep(t) for t in tensors)))
+        self.shapes[shapes] = None
+        if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:
+            self.numbers_vary = True
+
+    def observation(self, everything: list[_Calls]) -> Observation:
+        shapes = dict(self.shapes)
+        for other in everything:
+            shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
+        notes = ()
+        if self.numbers_vary:
+            notes = ("a number among the arguments differed between calls; the graph keeps the one of the first call",)
+        mode = "training" if self.training else "evaluation"
+        return Observation(tuple(self.samples), tuple(shapes), f"a call seen in {mode} mode", notes)
+
+    def shapes_of(self, sample: Sample) -> list[tuple[Shapes, int | None]]:
+        """The shapes that these calls gave the tensors of ``sample``; none where they lack one or its rank differs.
+
+        Calls in training mode often have more arguments (targets) and show which dims of the common ones vary.
+        """
+        paths = self.samples[0].structure.paths
+        if not set(sample.structure.paths) <= set(paths):
+            return []
+        places = [paths.index(p) for p in sample.structure.paths]
+        ranks = [t.dim() for t in sample.tensors]
+        found = [(tuple(shapes[i] for i in places), batch_size) for shapes, batch_size in self.shapes]
+        return [(shapes, size) for shapes, size in found if [len(s) for s in shapes] == ranks]
+
+
+def _kind(structure: Structure, tensors: list[Tensor]) -> Any:
+    """What makes two calls the same structure: paths, dtypes, ranks and flags, not the values of numbers."""
+    constants: list[Any] = []
+    _walk_constants(structure.skeleton, constants)
+    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(constants)
+
+
+def _walk_constants(value: Any, found: list[Any]) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(item, Slot):
+                found.append(str(key))
+                _walk_constants(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _walk_constants(item, found)
+    elif isinstance(value, (bool, str, type(None))):
+        found.append(value)
+
+
+def _numbers(structure: Structure) -> list[Any]:
+    skeleton = structure.skeleton
+    return [v for v in skeleton.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
+def _public(path: Path, signature: inspect.Signature) -> Path:
+    parameter = signature.parameters.get(path[0])
+    return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
+
+
+def _drop(value: Any, path: Path, excluded: Callable[[Path], bool]) -> Any:
+    """Remove dictionary keys below the parameters whose path is excluded."""
+    if not isinstance(value, dict):
+        return value
+    kept = {k: v for k, v in value.items() if not path or not excluded((*path, str(k)))}
+    return {k: _drop(v, (*path, str(k)), excluded) for k, v in kept.items()}
+
+
+def is_recorder(value: Any) -> bool:
+    """Tell whether a module's attribute is the recording method of a :class:`ForwardObserver`."""
+    return getattr(value, "__lightning_onnx__", False) is True
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether the module itself runs under ``torch.compile`` (also through ``Trainer.fit(torch.compile(m))``)."""
+    return (
+        getattr(module, "_compiler_ctx", None) is not None
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or hasattr(module, "_orig_mod")
+    )

@@ -1,0 +1,1 @@
+"""Programs that run ONNX files. ``base`` holds the protocol, every other file one runtime."""

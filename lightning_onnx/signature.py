@@ -1,0 +1,366 @@
+"""The graph's inputs and outputs: names, dtypes, static and dynamic dims; derived, then overridden by configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.observe import Observation, Sample
+from lightning_onnx.structure import Path
+
+Axes = tuple[dict[int, str], ...]
+"""For each input the names of its dynamic dims by position."""
+
+Call = Callable[[Sequence[Tensor]], "list[Tensor] | None"]
+"""Runs the module on flat tensors; None where it does not take them."""
+
+BATCH = "batch"
+_MAX_ASSIGNMENTS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    Attributes:
+        name: Its name in the graph.
+        dtype: Element type, as numpy names it (``"float32"``; ``"bfloat16"`` as torch does).
+        shape: One entry a dim: its size, or its name where it is dynamic.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a graph takes and gives.
+
+    Attributes:
+        inputs: The inputs in the graph's order.
+        outputs: The outputs in the graph's order.
+        relations: What sizes must keep ("tokens_dim_1 is a multiple of 8"), for people.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    relations: tuple[str, ...] = ()
+
+    @property
+    def dynamic(self) -> tuple[str, ...]:
+        """Names of the inputs' dynamic dims, in order of appearance."""
+        return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.shape if isinstance(dim, str)))
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.inputs))}) -> ({', '.join(map(str, self.outputs))})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the graph is asked to be.
+
+    Attributes:
+        sample: The call that is traced.
+        tensors: Its tensors at the sizes that are traced: a batch of 2, other dims as observed.
+        input_names: Names of the inputs.
+        output_names: Names of the outputs.
+        axes: The dynamic dims of each input.
+        seen: For each dynamic dim the sizes that were observed.
+        samples: Further observed calls of the same structure.
+    """
+
+    sample: Sample
+    tensors: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    axes: Axes
+    seen: Mapping[str, tuple[int, ...]]
+    samples: tuple[Sample, ...]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dynamic dims, in order of appearance."""
+        return tuple(dict.fromkeys(name for axes in self.axes for name in axes.values()))
+
+    def sizes(self, tensors: Sequence[Tensor]) -> dict[str, int]:
+        """Return the size of each dynamic dim in ``tensors``."""
+        return {name: tensors[i].shape[d] for i, axes in enumerate(self.axes) for d, name in axes.items()}
+
+    def resized(self, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+        """Return the traced tensors with their dynamic dims at other ``sizes``, values repeated or cut."""
+        return resize(self.tensors, self.axes, sizes)
+
+    def static(self, names: Sequence[str]) -> Request:
+        """Return the same request with these dims static at their traced size."""
+        axes = tuple({d: n for d, n in axes.items() if n not in names} for axes in self.axes)
+        return dataclasses.replace(self, axes=axes)
+
+
+def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+    """Cut or repeat ``tensors`` along their named dims: real values at other sizes, so that token ids stay valid."""
+    resized = []
+    for tensor, named in zip(tensors, axes, strict=True):
+        for dim, name in named.items():
+            if name in sizes and tensor.shape[dim] not in (0, sizes[name]):
+                index = torch.arange(sizes[name]) % tensor.shape[dim]
+                tensor = tensor.index_select(dim, index)
+        resized.append(tensor.contiguous())
+    return tuple(resized)
+
+
+def derive(
+    observation: Observation,
+    call: Call,
+    output_paths: Callable[[Sequence[Tensor]], Sequence[Path]],
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Any = "auto",
+) -> Request:
+    """Derive what to ask of the engines from the calls that were seen.
+
+    A dim is dynamic that differed between calls, and so is the batch dim: the dim of the loader's batch size that the
+    module takes at another size as well, giving the same rows. Dims of the same sizes in all calls share one name.
+
+    Args:
+        observation: The calls; the first sample's structure is that of the graph.
+        call: Runs the module on flat tensors, None where it does not take them.
+        output_paths: Paths of the tensors in the module's result.
+        input_names: Names to use instead of the derived ones.
+        output_names: Names to use instead of the derived ones.
+        dynamic_axes: ``"auto"``, or as in ``torch.onnx.export``.
+
+    Raises:
+        ConfigurationError: If the names or axes asked for do not fit the tensors.
+    """
+    sample = observation.samples[0]
+    names = _chosen_names("input", input_names, name_paths(sample.paths, "input"))
+    if dynamic_axes == "auto":
+        axes, seen = _derive_axes(observation, names, call)
+    else:
+        axes = _asked_axes(dynamic_axes or {}, names, sample.tensors)
+        seen = {}
+        for i, named in enumerate(axes):
+            for d, name in named.items():
+                seen[name] = tuple(sorted({shapes[i][d] for shapes, _ in observation.shapes}))
+    tensors = _traced_tensors(observation.samples, axes, call)
+    outputs = name_paths(output_paths(tensors), "output", taken=names)
+    return Request(
+        sample, tensors, names, _chosen_names("output", output_names, outputs), axes, seen, observation.samples
+    )
+
+
+def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:
+    """A small batch is traced, so that preparing is cheap and the file does not depend on the loader's batch size."""
+    first = samples[0].tensors
+    batch_sizes = {first[i].shape[d] for i, named in enumerate(axes) for d, n in named.items() if n == BATCH}
+    sizes = {BATCH: 2} if batch_sizes else {}
+    singles = {n: 2 for i, named in enumerate(axes) for d, n in named.items() if first[i].shape[d] == 1}
+    for wanted in (sizes | singles, sizes):
+        tensors = resize(first, axes, wanted)
+        if wanted and call(tensors) is not None:
+            return tensors
+    return tuple(t.contiguous() for t in first)
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+
+def name_paths(paths: Sequence[Path], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name tensors by where they stand: keys joined by ``_``, indices behind ``default``, no name twice.
+
+    Example:
+        >>> name_paths([("logits",), ("hidden", "0"), ("hidden", "1")], "output")
+        ('logits', 'hidden_0', 'hidden_1')
+        >>> name_paths([()], "output"), name_paths([("0",), ("1",)], "output")
+        (('output',), ('output_0', 'output_1'))
+    """
+    names: list[str] = []
+    for path in paths:
+        parts = path if path and not path[0].isdigit() else (default, *path)
+        name = re.sub(r"[^0-9A-Za-z_.]", "_", "_".join(parts))
+        unique = name if name not in taken else f"{name}_{default}"
+        for number in itertools.count(1):
+            if unique not in names and unique not in taken:
+                break
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return tuple(names)
+
+
+def _chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
+    if asked is None:
+        return derived
+    if len(asked) != len(derived):
+        raise ConfigurationError(
+            f"{kind}_names has {len(asked)} names {list(asked)}, and the graph has {len(derived)} {kind}s "
+            f"{list(derived)}. Give one name for each {kind}, in this order."
+        )
+    return tuple(asked)
+
+
+def _asked_axes(asked: Mapping[str, Any], names: tuple[str, ...], tensors: Sequence[Tensor]) -> Axes:
+    axes: list[dict[int, str]] = [{} for _ in names]
+    for name, dims in asked.items():
+        if name not in names:
+            continue  # an output, looked at when the outputs are known
+        index = names.index(name)
+        rank = tensors[index].dim()
+        named = dims if isinstance(dims, Mapping) else {d: f"{name}_dim_{d}" for d in dims}
+        for dim, dim_name in named.items():
+            if not -rank <= dim < rank:
+                raise ConfigurationError(
+                    f"dynamic_axes names axis {dim} of input '{name}', whose shape {tuple(tensors[index].shape)} has "
+                    f"{rank} axes. Name an axis from 0 to {rank - 1}."
+                )
+            axes[index][dim % rank] = dim_name
+    return tuple(axes)
+
+
+def check_axes_names(dynamic_axes: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise where ``dynamic_axes`` names a tensor that the graph does not have.
+
+    Raises:
+        ConfigurationError: If a name is neither an input nor an output.
+    """
+    if not isinstance(dynamic_axes, Mapping):
+        return
+    unknown = [name for name in dynamic_axes if name not in (*inputs, *outputs)]
+    if unknown:
+        raise ConfigurationError(
+            f"dynamic_axes names {unknown}, and the graph has the inputs {list(inputs)} and the outputs "
+            f"{list(outputs)}. Use these names, or set input_names."
+        )
+
+
+# Dynamic dims -------------------------------------------------------------------------------------------------------
+
+
+def _derive_axes(
+    observation: Observation, names: tuple[str, ...], call: Call
+) -> tuple[Axes, dict[str, tuple[int, ...]]]:
+    tensors = observation.samples[0].tensors
+    all_shapes = [shapes for shapes, _ in observation.shapes]
+    batch = _batch_axes(observation, call)
+    groups: list[tuple[tuple[int, ...], str, set[tuple[int, int]]]] = []
+    batch_vectors = {_vector(all_shapes, i, d) for i, d in enumerate(batch) if d is not None}
+    members: list[tuple[int, int, tuple[int, ...], bool]] = []
+    for i, tensor in enumerate(tensors):
+        for d in range(tensor.dim()):
+            vector = _vector(all_shapes, i, d)
+            is_batch = batch[i] == d or (batch[i] is None and len(set(vector)) > 1 and vector in batch_vectors)
+            if is_batch or len(set(vector)) > 1:
+                members.append((i, d, vector, is_batch))
+    axes: list[dict[int, str]] = [{} for _ in tensors]
+    for i, d, vector, is_batch in members:
+        if is_batch and BATCH not in axes[i].values():
+            axes[i][d] = BATCH
+            continue
+        same = [g for g in groups if g[0] == vector and all(member[0] != i for member in g[2])]
+        same.sort(key=lambda g: all(member[1] != d for member in g[2]))
+        group = same[0] if same else (vector, f"{names[i]}_dim_{d}", set())
+        if not same:
+            groups.append(group)
+        group[2].add((i, d))
+        axes[i][d] = group[1]
+    seen = {name: tuple(sorted(set(vector))) for vector, name, _ in groups}
+    for vector in batch_vectors:
+        seen[BATCH] = tuple(sorted(set(vector) | set(seen.get(BATCH, ()))))
+    return tuple(axes), seen
+
+
+def _vector(all_shapes: Sequence[tuple[tuple[int, ...], ...]], tensor: int, dim: int) -> tuple[int, ...]:
+    return tuple(shapes[tensor][dim] for shapes in all_shapes)
+
+
+def _batch_axes(observation: Observation, call: Call) -> tuple[int | None, ...]:
+    """Return each input's batch dim: candidates by size, proved by running the module at two batch sizes."""
+    tensors = observation.samples[0].tensors
+    candidates = [_candidates(observation, i) for i in range(len(tensors))]
+    assignments = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
+    ranked = sorted(assignments, key=lambda a: (sum(d is None for d in a), sum(d or 0 for d in a)))
+    fallback: tuple[int | None, ...] | None = None
+    for assignment in ranked[:_MAX_ASSIGNMENTS]:
+        if all(d is None for d in assignment):
+            break
+        verdict = _rows_agree(tensors, assignment, call)
+        if verdict:
+            return assignment
+        if verdict is not None and fallback is None:
+            fallback = assignment
+    return fallback or (None,) * len(tensors)
+
+
+def _candidates(observation: Observation, tensor: int) -> list[int]:
+    """Dims that have the loader's batch size in some call and never more (the last batch may be smaller)."""
+    rank = observation.samples[0].tensors[tensor].dim()
+    sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
+    if not sizes:  # no loader: the first tensor's first dim
+        sizes = [
+            (shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes
+        ]
+    return [
+        d
+        for d in range(rank)
+        if all(shapes[tensor][d] <= size for shapes, size in sizes)
+        and any(shapes[tensor][d] == size for shapes, size in sizes)
+        and all(shapes[tensor][d] > 0 for shapes, _ in sizes)
+    ]
+
+
+def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], call: Call) -> bool | None:
+    """Run batches of 2 and 3: True where the rows agree, False where the module runs but mixes them, None otherwise."""
+    axes: Axes = tuple({} if d is None else {d: BATCH} for d in assignment)
+    small, large = (call(resize(tensors, axes, {BATCH: n})) for n in (2, 3))
+    if small is None or large is None or len(small) != len(large):
+        return None
+    changed = False
+    agree = True
+    for a, b in zip(small, large, strict=True):
+        if a.shape == b.shape:
+            continue
+        dims = [d for d in range(min(a.dim(), b.dim())) if a.shape[d] != b.shape[d]]
+        if a.dim() != b.dim() or len(dims) != 1:
+            return None
+        changed = True
+        rows = b.narrow(dims[0], 0, min(a.shape[dims[0]], b.shape[dims[0]]))
+        agree &= rows.shape == a.shape and bool(torch.allclose(_real(a), _real(rows), rtol=1e-2, atol=1e-3, equal_nan=True))
+    return agree and changed
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()
+
+
+def probe_sizes(request: Request) -> Iterator[dict[str, int]]:
+    """Yield sizes at which a graph is to be tried: each dim at 1 and at unseen larger sizes, then all at once.
+
+    Larger sizes go by the steps that were observed (images of 64 and 96 are followed by 128), and by one more than the
+    largest, which a module with strides often does not take.
+    """
+    traced = request.sizes(request.tensors)
+    larger: dict[str, list[int]] = {}
+    for name in request.dims:
+        seen = sorted({*request.seen.get(name, ()), traced[name]})
+        step = math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or seen[-1]
+        top = seen[-1]
+        larger[name] = [5, 3, 8] if name == BATCH else list(dict.fromkeys((top + step, top + 1, top * 2)))
+        for size in (*larger[name], 1, top // 2, top - 1, top - 2):
+            if size > 0:
+                yield traced | {name: size}
+    if len(request.dims) > 1:
+        for choice in range(3):
+            yield {name: sizes[min(choice, len(sizes) - 1)] for name, sizes in larger.items()}
+        yield dict.fromkeys(request.dims, 1)

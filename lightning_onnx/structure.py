@@ -1,0 +1,134 @@
+"""Nested arguments and results as flat tensors, and back.
+
+ONNX graphs take and give flat lists of named tensors; modules take and give dicts, dataclasses, lists of tensors and
+flags. A :class:`Structure` is a nested value in which each tensor is replaced by its place in the flat list.
+``torch.utils._pytree`` does part of this, but is private and knows neither unregistered dataclasses nor objects of
+other libraries (a graph network's ``Data``).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Path = tuple[str, ...]
+"""Keys, field names and indices that lead from the outermost container to a leaf."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """The place of a tensor in the flat list."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A nested value without its tensors.
+
+    Attributes:
+        skeleton: The value, each tensor replaced by a :class:`Slot`; flags, numbers and strings stay.
+        paths: Where each tensor stood, in flat order.
+    """
+
+    skeleton: Any
+    paths: tuple[Path, ...]
+
+    def fill(self, tensors: Any) -> Any:
+        """Put ``tensors`` (in flat order) back into their places; returns a new nested value."""
+        return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
+
+
+def flatten(value: Any) -> tuple[Structure, list[Tensor]]:
+    """Take the tensors out of a nested value.
+
+    Example:
+        >>> structure, tensors = flatten({"ids": torch.zeros(2, 3), "scale": 2.0})
+        >>> structure.paths, len(tensors)
+        ((('ids',),), 1)
+    """
+    tensors: list[Tensor] = []
+    paths: list[Path] = []
+
+    def take(path: Path, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        tensors.append(leaf)
+        paths.append(path)
+        return Slot(len(tensors) - 1)
+
+    skeleton = rebuild(value, take)
+    return Structure(skeleton, tuple(paths)), tensors
+
+
+def rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+    """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
+
+    Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
+    of attributes that hold tensors directly or one level down (``torch_geometric.data.Data``). Their classes are kept.
+    """
+    if isinstance(value, (Tensor, Slot, str, bytes, int, float, complex, bool, type(None), torch.nn.Module)):
+        return leaf(path, value)
+    if isinstance(value, Mapping):
+        return _mapping(value, {k: rebuild(v, leaf, (*path, str(k))) for k, v in value.items()})
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(rebuild(v, leaf, (*path, k)) for k, v in zip(value._fields, value, strict=True)))
+    if isinstance(value, (list, tuple)):
+        items = [rebuild(v, leaf, (*path, str(i))) for i, v in enumerate(value)]
+        return items if type(value) is list else tuple(items) if type(value) is tuple else _sequence(value, items)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _with_attributes(
+            value, {f.name: rebuild(getattr(value, f.name), leaf, (*path, f.name)) for f in dataclasses.fields(value)}
+        )
+    if _holds_tensors(value):
+        return _with_attributes(value, {k: _attribute(k, v, leaf, path) for k, v in vars(value).items()})
+    return leaf(path, value)
+
+
+def _attribute(name: str, value: Any, leaf: Callable[[Path, Any], Any], path: Path) -> Any:
+    """Rebuild a plain object's attribute; a private one is storage and adds nothing to the path."""
+    return rebuild(value, leaf, path if name.startswith("_") else (*path, name))
+
+
+def _holds_tensors(value: Any, depth: int = 3) -> bool:
+    """Tell whether a plain object keeps tensors in its attributes, directly or a few objects down."""
+    if isinstance(value, (Tensor, Slot)):
+        return True
+    if depth == 0 or isinstance(value, (type, torch.nn.Module)) or callable(value):
+        return False
+    if isinstance(value, Mapping):
+        return any(_holds_tensors(v, depth - 1) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_tensors(v, depth - 1) for v in value)
+    return any(_holds_tensors(v, depth - 1) for v in getattr(value, "__dict__", {}).values())
+
+
+def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    if type(like) is dict:
+        return items
+    try:
+        copied = copy.copy(like)
+        for key, item in items.items():
+            copied[key] = item  # type: ignore[index]  # a read-only mapping lands in the except
+        return copied
+    except TypeError:
+        return items
+
+
+def _sequence(like: Any, items: list[Any]) -> Any:
+    try:
+        return type(like)(items)
+    except TypeError:
+        return items
+
+
+def _with_attributes(like: Any, attributes: dict[str, Any]) -> Any:
+    copied = copy.copy(like)
+    for name, item in attributes.items():
+        object.__setattr__(copied, name, item)
+    return copied
