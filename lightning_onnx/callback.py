@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
@@ -244,7 +244,7 @@ class ONNXExport(Callback):
             call = pipeline.as_call(self.config.sample)
             sample = pipeline.sample_of(pl_module, self.config.method, call)
             seen = [o for o in self._observer.observations() if o.samples[0].paths == sample.paths]
-            given = Observation.of(sample, "the sample given", self._observer.batch_size if not seen else None)
+            given = Observation.of(sample, "the sample given")
             return [dataclasses.replace(given, shapes=(*given.shapes, *(s for o in seen for s in o.shapes)))]
         found = self._observer.observations()
         example = getattr(pl_module, "example_input_array", None)
@@ -252,8 +252,10 @@ class ONNXExport(Callback):
             with contextlib.suppress(ConfigurationError):
                 sample = pipeline.sample_of(pl_module, "forward", pipeline.as_call(example))
                 found.append(Observation.of(sample, "example_input_array"))
-        source = "the batch matched to the method's signature"
-        return [*found, *matching.match(self._observer.signature, self._observer.batches, source)]
+        if not found:
+            source = "the batch matched to the method's signature"
+            found = matching.match(self._observer.signature, self._observer.batches, source)
+        return found
 
     # After training -------------------------------------------------------------------------------------------------
 

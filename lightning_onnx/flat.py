@@ -28,6 +28,7 @@ class FlatModule(nn.Module):
         self.module = module
         self.method = method
         self.sample = sample
+        self.output_paths: tuple[Path, ...] = ()  # of the last reference call
         self.training = False  # an exporter restores the wrapper's mode, on the module as well
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -36,14 +37,11 @@ class FlatModule(nn.Module):
         bound = self.module if self.method == "forward" else getattr(self.module, self.method)
         return tuple(flatten(bound(*args, **kwargs))[1])
 
-    def output_paths(self, tensors: Sequence[Tensor]) -> tuple[Path, ...]:
-        """Return where each tensor of the result stands in it."""
-        args, kwargs = self.sample.arguments(tensors)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-            return flatten(bound(*args, **kwargs))[0].paths
-
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return [t.detach().clone() for t in self(*(t.clone() for t in tensors))]
+            args, kwargs = self.sample.arguments([t.clone() for t in tensors])
+            bound = self.module if self.method == "forward" else getattr(self.module, self.method)
+            structure, outputs = flatten(bound(*args, **kwargs))
+            self.output_paths = structure.paths
+            return [t.detach().clone() for t in outputs]

@@ -17,6 +17,8 @@ from lightning_onnx.signature import Request, Signature, TensorSpec
 _KEPT_METADATA = ("pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
 """What a node says of its origin. Stack traces and source lines, which torch adds, do not travel."""
 
+_SCOPE = f"/{PREFIX.rstrip('.')}/"
+
 _SINGLE_FILE_BYTES = 2**31 - 2**24
 """Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
 
@@ -99,15 +101,24 @@ def _strip(model: Any, loose: bool) -> None:
         kept = {k: _unwrapped(node.metadata_props[k]) for k in _KEPT_METADATA if k in node.metadata_props}
         node.metadata_props.clear()
         node.metadata_props.update(kept)
+        if node.name:
+            node.name = _unprefixed(node.name)
         for value in node.outputs:
             value.metadata_props.clear()
             value.doc_string = None
+            if value.name:
+                value.name = _unprefixed(value.name)
             if loose and not value.is_graph_output():
                 value.shape = None
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
         value.doc_string = None
     model.graph.metadata_props.clear()
+
+
+def _unprefixed(name: str) -> str:
+    """Take the wrapper off a name that the TorchScript based engine made of scopes."""
+    return name.replace(_SCOPE, "/", 1) if name.startswith(_SCOPE) else name
 
 
 def _unwrapped(text: str) -> str:

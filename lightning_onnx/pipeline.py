@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from lightning_onnx import graph as graphs
 from lightning_onnx import testdata, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
-from lightning_onnx.checks.parity import Comparison, Parity, random_outputs
+from lightning_onnx.checks.parity import Comparison, Parity, random_outputs, to_numpy
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.engines import Engine, Fixed, failure, order
 from lightning_onnx.errors import ConfigurationError, EngineError, ParityError, SampleError, first_line
@@ -28,12 +29,12 @@ from lightning_onnx.graph import Graph
 from lightning_onnx.observe import Observation, make_sample, method_signature
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.report import Report
-from lightning_onnx.signature import Request, check_axes_names, derive, probe_sizes
+from lightning_onnx.signature import BATCH, Request, check_axes_names, derive, few_rows, probe_sizes, resize
 from lightning_onnx.versions import versions
 
 log = logging.getLogger(__name__)
 
-_CHECKED_ROWS = 8
+_CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
 
 
@@ -83,10 +84,11 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         EngineError: If no engine can translate the module.
         ParityError: If a graph's outputs are not the module's.
     """
-    observation, flat, request = _derived(module, observations, config)
+    observation, run, request = _derived(module, observations, config)
     notes = list(observation.notes)
-    graph, cases = _traced(flat, request, config, notes)
+    graph, cases = _traced(run, request, config, notes)
     reason = _engine_reason(graph, config)
+    cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
     return Plan(
         config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source
     )
@@ -99,12 +101,12 @@ def derive_request(module: nn.Module, observations: Sequence[Observation], confi
 
 def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
-) -> tuple[Observation, FlatModule, Request]:
-    observation, flat = _first_that_runs(module, observations, config)
+) -> tuple[Observation, _Runner, Request]:
+    observation, run = _first_that_runs(module, observations, config)
     request = derive(
         observation,
-        _Runner(flat),
-        flat.output_paths,
+        run,
+        lambda: run.flat.output_paths,
         input_names=config.input_names,
         output_names=config.output_names,
         dynamic_axes=config.dynamic_axes,
@@ -115,25 +117,34 @@ def _derived(
             "Choose a method that returns tensors (method=...)."
         )
     check_axes_names(config.dynamic_axes, request.input_names, request.output_names)
-    return observation, flat, request
+    return observation, run, request
 
 
 class _Runner:
-    """Calls the module on flat tensors; None where it does not take them."""
+    """Calls the module on flat tensors; None where it does not take them. Repeated questions run once."""
 
     def __init__(self, flat: FlatModule) -> None:
         self.flat = flat
+        self.error: Exception | None = None
+        self._known: dict[Any, tuple[list[Tensor], tuple[Any, ...]]] = {}
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
+        if key in self._known:
+            outputs, self.flat.output_paths = self._known[key]
+            return outputs
         try:
-            return self.flat.reference(tensors)
-        except Exception:  # a module may refuse a size with any exception
+            outputs = self.flat.reference(tensors)
+        except Exception as error:  # a module may refuse a size with any exception
+            self.error = error
             return None
+        self._known[key] = outputs, self.flat.output_paths
+        return outputs
 
 
 def _first_that_runs(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
-) -> tuple[Observation, FlatModule]:
+) -> tuple[Observation, _Runner]:
     refused: list[tuple[str, Exception]] = []
     for observation in observations:
         if not any(sample.tensors for sample in observation.samples):
@@ -144,12 +155,11 @@ def _first_that_runs(
             if candidate is None:
                 continue
             flat = FlatModule(module, config.method, candidate.samples[0])
-            try:
-                flat.reference(candidate.samples[0].tensors)
-            except Exception as error:
-                refused.append((candidate.source, error))
-                continue
-            return candidate, flat
+            run = _Runner(flat)
+            if run(few_rows(candidate)) is not None or run(candidate.samples[0].tensors) is not None:
+                return candidate, run
+            assert run.error is not None
+            refused.append((candidate.source, run.error))
     method = f"{type(module).__name__}.{config.method}"
     tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
     raise SampleError(
@@ -184,25 +194,27 @@ def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Obse
 
 
 def _cases(request: Request, run: _Runner) -> tuple[Case, ...]:
-    """Inputs that the module takes: traced sizes, the observed calls, sizes not traced."""
-    cases = [Case(_label("traced", request, request.tensors), request.tensors)]
+    """Inputs that the module takes, with its outputs: traced sizes, the observed calls, sizes not traced."""
+    cases: dict[str, Case] = {}
+
+    def add(kind: str, tensors: tuple[Tensor, ...]) -> bool:
+        label = _label(kind, request, tensors)
+        if any(same.partition(" ")[2] == label.partition(" ")[2] for same in cases):
+            return True
+        expected = run(tensors)
+        if expected is not None:
+            cases[label] = Case(label, tensors, tuple(expected))
+        return expected is not None
+
+    add("traced", request.tensors)
     for sample in request.samples:
-        tensors = _cut(sample.tensors, request)
-        if all(t.shape == u.shape for t, u in zip(tensors, request.tensors, strict=True)):
-            continue
-        if run(tensors) is not None:
-            cases.append(Case(_label("observed", request, tensors), tensors))
-    for sizes in probe_sizes(request):
-        tensors = request.resized(sizes)
-        label = _label("resized", request, tensors)
-        if all(label != case.label for case in cases) and run(tensors) is not None:
-            cases.append(Case(label, tensors))
-    return tuple(cases)
+        add("observed", _cut(sample.tensors, request))
+    for alternatives in probe_sizes(request):
+        any(add("resized", request.resized(sizes)) for sizes in alternatives)
+    return tuple(cases.values())
 
 
 def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
-    from lightning_onnx.signature import BATCH, resize
-
     sizes = request.sizes(tensors)
     if sizes.get(BATCH, 0) <= _CHECKED_ROWS:
         return tuple(t.contiguous() for t in tensors)
@@ -243,7 +255,7 @@ class _Attempt:
 
 
 def _traced(
-    flat: FlatModule, request: Request, config: ExportConfig, notes: list[str]
+    run: _Runner, request: Request, config: ExportConfig, notes: list[str]
 ) -> tuple[Graph, tuple[Case, ...]]:
     """Try the engines; what none does at every size becomes static, with a note."""
     engines = order(config.engine, config.opset)
@@ -252,7 +264,7 @@ def _traced(
         errors: list[EngineError] = []
         for engine in engines:
             try:
-                attempt = _attempt(flat, request, engine, config, [f for a in attempts for f in a.fixed])
+                attempt = _attempt(run, request, engine, config, [f for a in attempts for f in a.fixed])
             except EngineError as error:
                 log.debug("engine %s: %s", engine.name, error)
                 errors.append(error)
@@ -265,7 +277,7 @@ def _traced(
         best = min(attempts, key=lambda a: a.badness)
         if best.wrong_as_traced:
             raise ParityError(
-                f"the ONNX graph of {type(flat.module).__name__}.{flat.method} (engine "
+                f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine "
                 f"'{best.graph.traced.engine}') does not compute what the module does: {best.wrong_as_traced}. "
                 "Try another engine or opset_version, or loosen checks=[Parity(rtol=..., atol=...)] if that is noise."
             )
@@ -311,18 +323,21 @@ def _place(request: Request, dim: str) -> str:
 
 
 def _attempt(
-    flat: FlatModule, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
+    run: _Runner, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
 ) -> _Attempt:
+    flat = run.flat
     traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
-    cases = _cases(request, _Runner(flat))
+    cases = _cases(request, run)
     sizes = [request.sizes(case.tensors) for case in cases]
-    results = [(size, flat.reference(case.tensors)) for size, case in zip(sizes, cases, strict=True)]
-    signature, loose = graphs.achieved(traced, traced.model(flat), request, results)
+    model = traced.model(flat)
+    signature, loose = graphs.achieved(
+        traced, model, request, [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)]
+    )
     graph = Graph(traced, request, signature, config.opset, loose)
     wrong: dict[str, str] = {}
     wrong_at_one: dict[str, str] = {}
     wrong_as_traced = None
-    for case, problem in _mismatches(flat, graph, cases, config):
+    for case, problem in _mismatches(flat, graph, model, cases, config):
         now = request.sizes(case.tensors)
         changed = [name for name in now if now[name] != sizes[0][name]]
         if not changed:
@@ -335,21 +350,19 @@ def _attempt(
 
 
 def _mismatches(
-    flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
+    flat: FlatModule, graph: Graph, model: Any, cases: Sequence[Case], config: ExportConfig
 ) -> Iterable[tuple[Case, str]]:
     """Yield the cases in which the graph is wrong."""
-    import tempfile
-
     parity = next((c for c in config.checks if isinstance(c, Parity)), Parity())
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / artifacts.MODEL
-        graph.refresh(flat, {}, path)
+        graphs.write(graphs.finish(model, graph, {}), path)
         _check_file(path, graph, config)
         if (config.export_options or {}).get("export_params") is False:
             return
         runtime = runtimes.get("onnxruntime")
         context = CheckContext(path, graph.signature, runtime, flat.reference, tuple(cases))
-        random = random_outputs(context)
+        random = random_outputs(context, cases[0])
         try:
             session = runtime.load(path)
         except Exception as error:

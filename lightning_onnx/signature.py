@@ -123,7 +123,7 @@ def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> t
 def derive(
     observation: Observation,
     call: Call,
-    output_paths: Callable[[Sequence[Tensor]], Sequence[Path]],
+    output_paths: Callable[[], Sequence[Path]],
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -137,7 +137,7 @@ def derive(
     Args:
         observation: The calls; the first sample's structure is that of the graph.
         call: Runs the module on flat tensors, None where it does not take them.
-        output_paths: Paths of the tensors in the module's result.
+        output_paths: Gives the paths of the tensors in the result of the last call.
         input_names: Names to use instead of the derived ones.
         output_names: Names to use instead of the derived ones.
         dynamic_axes: ``"auto"``, or as in ``torch.onnx.export``.
@@ -156,7 +156,7 @@ def derive(
             for d, name in named.items():
                 seen[name] = tuple(sorted({shapes[i][d] for shapes, _ in observation.shapes}))
     tensors = _traced_tensors(observation.samples, axes, call)
-    outputs = name_paths(output_paths(tensors), "output", taken=names)
+    outputs = name_paths(output_paths(), "output", taken=names)
     return Request(
         sample, tensors, names, _chosen_names("output", output_names, outputs), axes, seen, observation.samples
     )
@@ -165,14 +165,22 @@ def derive(
 def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:
     """A small batch is traced, so that preparing is cheap and the file does not depend on the loader's batch size."""
     first = samples[0].tensors
-    batch_sizes = {first[i].shape[d] for i, named in enumerate(axes) for d, n in named.items() if n == BATCH}
-    sizes = {BATCH: 2} if batch_sizes else {}
+    names = {name for named in axes for name in named.values()}
+    sizes = {BATCH: 2} if BATCH in names else {}
     singles = {n: 2 for i, named in enumerate(axes) for d, n in named.items() if first[i].shape[d] == 1}
     for wanted in (sizes | singles, sizes):
         tensors = resize(first, axes, wanted)
         if wanted and call(tensors) is not None:
             return tensors
+    call(first)
     return tuple(t.contiguous() for t in first)
+
+
+def few_rows(observation: Observation) -> tuple[Tensor, ...]:
+    """Return the first sample cut to two rows where its tensors look like a batch; a guess that calling must confirm."""
+    tensors = observation.samples[0].tensors
+    guess: Axes = tuple({d: BATCH for d in _candidates(observation, i)[:1]} for i in range(len(tensors)))
+    return resize(tensors, guess, {BATCH: 2})
 
 
 # Names --------------------------------------------------------------------------------------------------------------
@@ -344,23 +352,26 @@ def _real(tensor: Tensor) -> Tensor:
     return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()
 
 
-def probe_sizes(request: Request) -> Iterator[dict[str, int]]:
-    """Yield sizes at which a graph is to be tried: each dim at 1 and at unseen larger sizes, then all at once.
+def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
+    """Yield sizes at which a graph is to be tried, as lists of which the first that the module takes is enough.
 
-    Larger sizes go by the steps that were observed (images of 64 and 96 are followed by 128), and by one more than the
-    largest, which a module with strides often does not take.
+    Each dim at unseen larger sizes, by the step that was observed (images of 64 and 96 are followed by 128) and by one;
+    at 1; at smaller sizes; then all dims at once.
     """
     traced = request.sizes(request.tensors)
-    larger: dict[str, list[int]] = {}
+    larger: dict[str, int] = {}
     for name in request.dims:
-        seen = sorted({*request.seen.get(name, ()), traced[name]})
-        step = math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or seen[-1]
-        top = seen[-1]
-        larger[name] = [5, 3, 8] if name == BATCH else list(dict.fromkeys((top + step, top + 1, top * 2)))
-        for size in (*larger[name], 1, top // 2, top - 1, top - 2):
-            if size > 0:
-                yield traced | {name: size}
+        if name == BATCH:
+            larger[name] = 5 if traced[name] == 3 else 3
+            yield [traced | {name: larger[name]}]
+        else:
+            seen = sorted({*request.seen.get(name, ()), traced[name]})
+            top = seen[-1]
+            larger[name] = top + (math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or top)
+            smaller = (n for n in (top // 2, top - 1, top - 2) if n > 1)
+            yield [traced | {name: n} for n in (larger[name], top * 2)]
+            yield [traced | {name: n} for n in (top + 1, *smaller)]
+        yield [traced | {name: 1}]
     if len(request.dims) > 1:
-        for choice in range(3):
-            yield {name: sizes[min(choice, len(sizes) - 1)] for name, sizes in larger.items()}
-        yield dict.fromkeys(request.dims, 1)
+        yield [larger]
+        yield [larger | {request.dims[0]: 1}]

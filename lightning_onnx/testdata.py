@@ -16,6 +16,7 @@ from lightning_onnx.checks.parity import to_numpy
 from lightning_onnx.signature import Signature
 
 _TRIES = 4
+_MARGIN = 0.01
 
 Reference = Callable[[Sequence[Tensor]], list[Tensor]]
 
@@ -81,6 +82,8 @@ def _like(tensor: Tensor, generator: torch.Generator, open_mask: bool) -> Tensor
             return torch.zeros_like(tensor)
         mean, spread = finite.mean(), finite.std(correction=0)
         drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * spread + mean
-        return drawn.clamp(float(finite.min()), float(finite.max())).to(tensor.dtype)
+        low, high = float(finite.min()), float(finite.max())
+        margin = _MARGIN * (high - low)  # the extremes themselves are training data
+        return drawn.clamp(low + margin, high - margin).to(tensor.dtype)
     low, high = int(tensor.min()), int(tensor.max())
     return torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)

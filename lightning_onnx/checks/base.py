@@ -45,10 +45,12 @@ class Case:
     Attributes:
         label: What they are, for people: sizes and where they come from.
         tensors: One tensor an input, in the graph's order.
+        expected: The module's outputs where they are known already; computed where they are not.
     """
 
     label: str
     tensors: tuple[Tensor, ...]
+    expected: tuple[Tensor, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

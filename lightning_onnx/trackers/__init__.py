@@ -1,4 +1,4 @@
-"""Where Lightning's loggers keep artifacts. ``base`` holds the protocol and the dispatch, every other file one tracker."""
+"""Where Lightning's loggers keep artifacts. ``base`` holds protocol and dispatch; a tracker has a file of its own."""
 
 from lightning_onnx.trackers.base import publish, register
 

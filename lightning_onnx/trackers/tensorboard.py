@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info
 from lightning_utilities.core.imports import RequirementCache
-from lightning_utilities.core.rank_zero import rank_zero_info
 
-from lightning_onnx.trackers.base import Artifact, copy_below
+from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.trackers.files import copy_below
 
 _TENSORBOARD = RequirementCache("tensorboard")
 
@@ -24,14 +25,14 @@ class TensorBoardTracker:
     ``log_graph=True`` writes one as well. It shows the model that was published last.
     """
 
-    def publish(self, logger: Any, artifact: Artifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Copy the files, write the report and the graph."""
         place = copy_below(artifact, logger.log_dir)
         logger.experiment.add_text("onnx/report", artifact.report.markdown(), global_step=step)
         logger.experiment.flush()
         if _TENSORBOARD:
             write_graph(artifact.model_path, os.path.join(logger.log_dir, "onnx_graph"))
-        else:  # The logger is content with tensorboardX, which reads no event files.
+        else:  # The logger is content with tensorboardX; the graph is not worth a second set of messages.
             rank_zero_info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
         return place
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +30,9 @@ def graph_def(model: onnx.ModelProto) -> GraphDef:
         model: A model whose nodes are in topological order, as ONNX wants them.
 
     Returns:
-        A graph in which the nodes of ``layer1.0.conv`` are named ``layer1/0/conv/...``, which TensorBoard groups by. The
-        module is read from the metadata that torch's newer exporter writes, else from the nodes' names, which its older
-        one forms that way.
+        A graph in which the nodes of ``layer1.0.conv`` are named ``layer1/0/conv/...``, which TensorBoard groups by.
+        The module is read from the metadata that torch's newer exporter writes, else from the nodes' names, which its
+        older one forms that way.
     """
     builder = _Builder()
     builder.add_graph(model.graph)
@@ -70,11 +71,14 @@ class _Builder:
             self._add((*inside, value.name), "Output", _edges([value.name], values), [value.type])
 
     def _add_weights(self, graph: GraphProto, inside: Path, paths: list[Path], values: ChainMap[str, str]) -> None:
-        users = {name: path for node, path in zip(reversed(graph.node), reversed(paths)) for name in node.input}
+        users: dict[str, Path] = {}
+        for node, path in zip(graph.node, paths, strict=True):
+            for name in node.input:
+                users.setdefault(name, path[:-1])
         for tensor in graph.initializer:
             *module, name = [tensor.name] if "::" in tensor.name else tensor.name.split(".")
             # What no module names, such as a folded constant, is drawn beside its first user.
-            parent = (*inside, *module) if module else users.get(tensor.name, (*inside, ""))[:-1]
+            parent = (*inside, *module) if module else users.get(tensor.name, inside)
             tensor_type = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
             values[tensor.name] = self._add((*parent, name), "Const", [], [tensor_type])
 
@@ -122,7 +126,7 @@ def _path(node: NodeProto) -> Path:
             return (*modules[-1].split("."), node.op_type) if modules and modules[-1] else (node.op_type,)
     parts = [part for part in node.name.split("/") if part] or [node.op_type]
     # "/layer1/layer1.0/conv/Conv": children of a Sequential repeat its name.
-    return (parts[0], *(part.removeprefix(f"{parent}.") for parent, part in zip(parts, parts[1:], strict=False)))
+    return (parts[0], *(part.removeprefix(f"{parent}.") for parent, part in itertools.pairwise(parts)))
 
 
 def _join(path: Path) -> str:
@@ -135,20 +139,22 @@ def _edges(names: Iterable[str], values: Mapping[str, str]) -> list[str]:
 
 
 def _type_attributes(types: Sequence[TypeProto | None]) -> dict[str, AttrValue]:
-    """Return what is known of a node's outputs: for people, for TensorBoard's edges, and as TensorFlow's own nodes say it."""
+    """Return what is known of a node's outputs: for people, for TensorBoard's edges, and as TensorFlow has it."""
     tensors = [t.tensor_type if t is not None and t.HasField("tensor_type") else None for t in types]
-    if not any(tensors):
+    if all(tensor is None for tensor in tensors):
         return {}
     shapes = [_shape(tensor) for tensor in tensors]
     found = {
         "outputs": _text(", ".join(_describe(tensor) for tensor in tensors)),
         "_output_shapes": AttrValue(list=AttrValue.ListValue(shape=shapes)),
     }
-    if len(tensors) == 1 and tensors[0]:
+    if len(tensors) == 1 and tensors[0] is not None:
         found["shape"] = AttrValue(shape=shapes[0])
-        name = TensorProto.DataType.Name(tensors[0].elem_type).replace("FLOAT16", "HALF")
-        if f"DT_{name}" in DataType.keys():
-            found["dtype"] = AttrValue(type=DataType.Value(f"DT_{name}"))
+        name = TensorProto.DataType.Name(tensors[0].elem_type)
+        # The numbers differ between the two, the names hardly. 4 and 8 bit floats are left to the text.
+        tf_name = "DT_HALF" if name == "FLOAT16" else f"DT_{name}"
+        if tf_name in dict(DataType.items()):
+            found["dtype"] = AttrValue(type=DataType.Value(tf_name))
     return found
 
 
@@ -176,7 +182,7 @@ def _describe(tensor: TypeProto.Tensor | None) -> str:
 
 
 def _attribute(attribute: AttributeProto) -> AttrValue | None:
-    """Return an ONNX attribute as TensorFlow's; None for graphs, which are drawn, and for what TensorFlow does not have."""
+    """Return an ONNX attribute as TensorFlow's; None for graphs, which are drawn, and for what TensorFlow lacks."""
     a, lists = attribute, AttrValue.ListValue
     if a.type == AttributeProto.TENSOR:
         return _text(_describe(onnx.helper.make_tensor_type_proto(a.t.data_type, a.t.dims).tensor_type))

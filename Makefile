@@ -1,0 +1,63 @@
+# `make demo` and `make test` need Python 3.10 or later and nothing else; they make the environment when it is missing.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest
+
+# Errors and warnings of pip are shown, the rest is not.
+export PIP_QUIET = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test slow readme lint check clean
+
+help:
+	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
+	@echo "make test    run the fast tests"
+	@echo "make slow    run the slow tests"
+	@echo "make readme  run the code of the README and of the docstrings"
+	@echo "make lint    ruff and mypy"
+	@echo "make check   all of it, as CI does"
+	@echo "make clean   remove the environment and caches"
+
+demo: $(VENV)/.examples
+	$(BIN)/python examples/finetune_resnet.py $(ARGS)
+
+test: $(VENV)/.dev
+	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.dev
+	$(PYTEST) -m slow
+
+readme: $(VENV)/.dev
+	$(PYTEST) tests/test_readme.py
+	$(PYTEST) --doctest-modules lightning_onnx
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: test lint readme slow
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+
+# A stamp is newer than pyproject.toml when what that asks for is installed.
+
+$(VENV)/.created:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv --clear --upgrade-deps $(VENV)
+	@touch $@
+
+$(VENV)/.examples: $(VENV)/.created pyproject.toml
+	@echo "installing lightning-onnx and what its examples need; torch is large, so this takes minutes"
+	@$(BIN)/python -m pip install --editable '.[examples]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.examples
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@

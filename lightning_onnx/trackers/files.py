@@ -1,0 +1,110 @@
+"""Artifacts as plain files in a log directory: what a logger without a tracker of its own gets, and help for others."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_onnx.artifact import ONNXArtifact
+
+
+class FilesTracker:
+    """Keeps artifacts in ``<directory of the logger's run>/onnx`` if the logger has one, and says so once a run."""
+
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+        """Copy the files."""
+        run_dir = _run_dir(logger)
+        place = copy_below(artifact, run_dir) if run_dir else None
+        files = f"artifacts are kept in {os.path.join(run_dir, 'onnx')}" if run_dir else "no files are"
+        _say_once(
+            f"{type(logger).__name__} has no tracker of its own in lightning_onnx: scalars are logged, {files}. "
+            "`lightning_onnx.trackers.register` takes a tracker for it."
+        )
+        return place
+
+
+def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
+    """Copy an artifact to ``<log_dir>/onnx/<its name>``, in place of what is there; not if it lies there already.
+
+    On a local disk the copy appears whole or not at all. Object stores cannot rename: there the manifest is written
+    last, and a directory without one is not an artifact.
+
+    Args:
+        artifact: What to copy.
+        log_dir: A path, or a URL that fsspec knows.
+
+    Returns:
+        The directory with the artifact.
+    """
+    place = os.fspath(log_dir).removeprefix("file://")
+    if "://" in place:
+        return _upload(artifact.directory, f"{place.rstrip('/')}/onnx/{artifact.directory.name}")
+    source = artifact.directory.resolve()
+    destination = Path(place) / "onnx" / artifact.directory.name
+    if destination.resolve() != source:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _hidden_sibling(destination) as stage:
+            shutil.copytree(source, stage / "new")
+            _replace(destination, stage / "new", stage / "old")
+    return str(destination)
+
+
+def _run_dir(logger: Any) -> str | None:
+    """Return the directory of a logger's run: its own, else the one that Lightning gives its checkpoints."""
+    log_dir, save_dir = (getattr(logger, name, None) for name in ("log_dir", "save_dir"))
+    if log_dir and isinstance(log_dir, (str, os.PathLike)):
+        return os.fspath(log_dir)
+    if save_dir and isinstance(save_dir, (str, os.PathLike)):
+        # All runs share save_dir, so it cannot be this one.
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        return os.path.join(save_dir, str(logger.name), version)
+    return None
+
+
+@contextlib.contextmanager
+def _hidden_sibling(path: Path) -> Iterator[Path]:
+    stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(destination: Path, new: Path, old: Path) -> None:
+    """Rename ``new`` to ``destination``; what was there goes to ``old``, and comes back if that fails."""
+    replaces = destination.exists()
+    if replaces:
+        destination.rename(old)
+    try:
+        new.rename(destination)
+    except OSError:
+        if replaces:
+            old.rename(destination)
+        raise
+
+
+def _upload(source: Path, url: str) -> str:
+    import fsspec  # type: ignore[import-untyped]
+
+    system, root = fsspec.core.url_to_fs(url)
+    if system.exists(root):
+        system.rm(root, recursive=True)
+    files = (file for file in source.rglob("*") if file.is_file())
+    for file in sorted(files, key=lambda file: (file.name == "manifest.json", file)):
+        place = f"{root}/{file.relative_to(source).as_posix()}"
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(file), place)
+    return url
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    rank_zero_info(message)

@@ -1,0 +1,65 @@
+"""Shared fixtures: one thread, quiet Trainers, and a guard that no test leaves threads or hooks behind."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    torch.manual_seed(0)
+    before = set(threading.enumerate())
+    yield
+    left = [t.name for t in threading.enumerate() if t not in before and t.name != "tqdm_monitor"]
+    assert not left
+    assert torch.is_grad_enabled()
+    assert not torch.compiler.is_exporting()
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Any:
+    """Makes a quiet Trainer of one epoch on the CPU, below the test's directory."""
+
+    def make(*callbacks: Any, package: Any = Trainer, **options: Any) -> Any:
+        settings: dict[str, Any] = {
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_checkpointing": any(hasattr(c, "best_model_path") for c in callbacks),
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": tmp_path,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return package(callbacks=list(callbacks), **(settings | options))
+
+    return make
+
+
+@pytest.fixture
+def fit(trainer: Any) -> Any:
+    """Trains a module for one epoch with the given callbacks and returns the Trainer."""
+
+    def run(module: LightningModule, *callbacks: Any, train: Any = None, val: Any = None, **options: Any) -> Any:
+        made = trainer(*callbacks, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made.fit(
+                module,
+                train if train is not None else module.batches(),
+                val if val is not None else module.batches() if hasattr(type(module), "validation_loss") else None,
+            )
+        return made
+
+    return run

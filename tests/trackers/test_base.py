@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import Logger
+
+from lightning_onnx import ConfigurationError, ONNXArtifact
+from lightning_onnx.trackers import base, publish, register
+
+PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
+
+
+class Recorder(Logger):
+    """A logger of one's own; keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[tuple[dict[str, float], int | None]] = []
+
+    @property
+    def name(self) -> str:
+        return "recorder"
+
+    @property
+    def version(self) -> int:
+        return 3
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.logged.append((metrics, step))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class RecorderTracker:
+    """A tracker of one's own."""
+
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+        return f"{logger.name} {artifact.name} {','.join(aliases)} {step}"
+
+
+@pytest.fixture
+def _registry() -> Iterator[None]:
+    before = dict(base.TRACKERS)
+    yield
+    base.TRACKERS.clear()
+    base.TRACKERS.update(before)
+
+
+@pytest.mark.usefixtures("_registry")
+@pytest.mark.parametrize("tracker", [RecorderTracker(), f"{__name__}:RecorderTracker"], ids=["object", "text"])
+def test_registered_tracker_serves_the_class_and_its_subclasses(tracker: Any, artifact: ONNXArtifact) -> None:
+    class Sub(Recorder):
+        pass
+
+    register(f"{__name__}.Recorder", tracker)
+    for logger in (Recorder(), Sub()):
+        assert publish(logger, artifact, ["best", "latest"], 7) == "recorder epoch=2-step=9 best,latest 7"
+        assert logger.logged == [(artifact.scalars(), 7)]
+
+
+@pytest.mark.usefixtures("_registry")
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("registered_for", PACKAGES)
+def test_one_name_stands_for_both_packages(
+    package: str, registered_for: str, artifact: ONNXArtifact, tmp_path: Path
+) -> None:
+    register(f"{registered_for}.loggers.csv_logs.CSVLogger", RecorderTracker())
+    logger = importlib.import_module(f"{package}.loggers").CSVLogger(tmp_path, name="mine")
+    assert publish(logger, artifact, [], 1) == "mine epoch=2-step=9  1"
+
+
+@pytest.mark.usefixtures("_registry")
+def test_tracker_is_imported_on_first_use(artifact: ONNXArtifact) -> None:
+    register(f"{__name__}.Recorder", "no_such_module:Tracker")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        publish(Recorder(), artifact, [], 0)
+
+
+@pytest.mark.parametrize("tracker", ["module", ":attribute", "module:", ""])
+def test_register_refuses_a_text_that_is_no_tracker(tracker: str) -> None:
+    with pytest.raises(ConfigurationError, match="module:class"):
+        register("a.Logger", tracker)
+
+
+def test_register_refuses_a_class_without_a_module() -> None:
+    with pytest.raises(ConfigurationError, match="'Logger'"):
+        register("Logger", RecorderTracker())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_dummy_logger_gets_nothing(
+    package: str, artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    logger = importlib.import_module(f"{package}.loggers.logger").DummyLogger()
+    assert publish(logger, artifact, ["best"], 0) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_reach_the_caller(artifact: ONNXArtifact, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path)
+    (Path(logger.log_dir)).mkdir(parents=True)
+    (Path(logger.log_dir) / "onnx").write_text("a file where the directory should be")
+    with pytest.raises(FileExistsError):
+        publish(logger, artifact, [], 0)
+
+
+@pytest.mark.parametrize("name", sorted(v for v in {*base.TRACKERS.values(), base._OTHERS} if isinstance(v, str)))
+def test_every_tracker_can_be_loaded(name: str) -> None:
+    assert callable(base._loaded(name).publish)
+
+
+@pytest.mark.parametrize("name", [name for name in base.TRACKERS if name.startswith("lightning.")])
+def test_every_class_name_is_the_class_own(name: str) -> None:
+    """Classes are known by name: one that moves in Lightning must fail here and not fall back in silence."""
+    module, _, attribute = name.rpartition(".")
+    cls = getattr(importlib.import_module(module), attribute)
+    assert f"{cls.__module__}.{cls.__qualname__}" == name
+
+
+@pytest.mark.slow  # Lightning alone takes seconds to import
+def test_import_loads_no_tracker() -> None:
+    code = (
+        "import sys, lightning_onnx.trackers;"
+        "print([m for m in sys.modules if m.split('.')[0] == 'tensorboard' or m == 'torch.utils.tensorboard'"
+        " or m.startswith('lightning_onnx.trackers.')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['lightning_onnx.trackers.base']"

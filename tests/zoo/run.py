@@ -1,0 +1,159 @@
+"""Train a case with ``ONNXExport()`` and check the file that it leaves, with nothing of the package's own."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from .case import Case, leaves
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of a case."""
+
+    callback: Any
+    module: pl.LightningModule
+    path: Path | None
+    seconds: float
+    warnings: list[str]
+
+
+class _Batches(torch.utils.data.IterableDataset):
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+
+def loader(case: Case, seed: int) -> torch.utils.data.DataLoader:
+    """Three batches; the last one is smaller, as without ``drop_last``."""
+    torch.manual_seed(seed)
+    last = 4 if case.same_size else 3
+    batches = [case.batch(4, 0), case.batch(4, 1 if case.varies else 0), case.batch(last, 0)]
+    return torch.utils.data.DataLoader(_Batches(batches), batch_size=None)
+
+
+def train(case: Case, directory: Path) -> Outcome:
+    """Fit three batches with the callback and find the file."""
+    from lightning_onnx import ONNXExport
+
+    torch.manual_seed(0)
+    module = case.make()
+    callback = ONNXExport(dirpath=directory, **case.options)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = pl.Trainer(
+            max_epochs=1, accelerator="cpu", callbacks=[callback], default_root_dir=directory, **quiet, **case.trainer
+        )
+        validated = type(module).validation_step is not pl.LightningModule.validation_step
+        trainer.fit(module, loader(case, 1), loader(case, 2) if validated else None)
+    said = [str(w.message) for w in caught if "ONNX export" in str(w.message)]
+    found = sorted(directory.rglob("*.onnx"), key=lambda p: p.stat().st_mtime)
+    return Outcome(callback, module, found[-1] if found else None, time.perf_counter() - started, said)
+
+
+def check(case: Case, outcome: Outcome) -> list[str]:
+    """Compare the file with the module at sizes seen and unseen; returns what is wrong."""
+    if outcome.path is None:
+        return [f"no file: {outcome.callback.failures}"]
+    onnx.checker.check_model(str(outcome.path), full_check=True)
+    session = onnxruntime.InferenceSession(str(outcome.path), providers=["CPUExecutionProvider"])
+    problems = []
+    for label, size, variant in _tries(case):
+        try:
+            problem = _compare(case, outcome.module, session, size, variant)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {str(error)[:400]}"
+        if problem:
+            problems.append(f"{label}: {problem}")
+    if outcome.callback.failures:
+        problems.append(f"the callback says: {outcome.callback.failures}")
+    return problems
+
+
+def _tries(case: Case) -> Iterator[tuple[str, int, int]]:
+    yield "same", 4, 0
+    if case.batched:
+        yield f"batch {case.smallest}", case.smallest, 0
+        yield "batch 7", 7, 0
+    if case.varies:
+        yield "free", 5, 2
+        if case.batched:
+            yield f"free, batch {case.smallest}", case.smallest, 2
+
+
+def _compare(case: Case, module: Any, session: Any, size: int, variant: int) -> str | None:
+    torch.manual_seed(100 + size + 10 * variant)
+    args, kwargs = case.call(case.batch(size, variant))
+    expected = _reference(case, module, args, kwargs)
+    actual = session.run(None, feeds(case, module, session, args, kwargs))
+    if len(actual) != len(expected):
+        return f"{len(actual)} outputs, torch has {len(expected)}"
+    for number, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        if (a.shape, a.dtype) != (e.shape, e.dtype):
+            return f"output {number} is {a.dtype}{list(a.shape)}, torch's {e.dtype}{list(e.shape)}"
+        if not a.size:
+            continue
+        scale = max(1.0, float(np.abs(e.astype(np.complex128)).max()))
+        worst = float(np.abs(a.astype(np.complex128) - e.astype(np.complex128)).max()) / scale
+        if not worst < 1e-3:
+            return f"output {number} differs by {worst:.1e} of its scale"
+    return None
+
+
+def _reference(case: Case, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray]:
+    """Run the trained module: eval mode, float32 on the CPU, logging without a loop silenced."""
+    module.eval().to("cpu")
+    if next(module.parameters()).dtype == torch.bfloat16:
+        module.float()
+    module.__dict__.update(log=lambda *a, **k: None, log_dict=lambda *a, **k: None)
+    method = case.options.get("method", "forward")
+    with torch.no_grad():
+        out = (module if method == "forward" else getattr(module, method))(*copy.deepcopy(args), **copy.deepcopy(kwargs))
+    return [t.detach().numpy() for t in leaves(out)]
+
+
+def feeds(case: Case, module: Any, session: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Feed by name where the graph uses the names of the parameters, else in order."""
+    names = [i.name for i in session.get_inputs()]
+    method = inspect.signature(getattr(module, case.options.get("method", "forward")))
+    bound = method.bind(*args, **kwargs).arguments
+    for name, parameter in method.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD and name in bound:
+            bound = {**{k: v for k, v in bound.items() if k != name}, **bound[name]}
+    named = dict(_named(bound, ""))
+    if not set(names) <= set(named):
+        named = dict(zip(names, named.values(), strict=False))
+    return {name: named[name].numpy() for name in names}
+
+
+def _named(value: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield prefix, value
+        return
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        value = value._asdict()
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, item in items:
+        yield from _named(item, f"{prefix}_{key}" if prefix else str(key))
