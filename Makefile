@@ -6,9 +6,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 
-# Errors and warnings of pip are shown, the rest is not.
-export PIP_QUIET = 1
+# Errors of pip are shown, the rest is not.
+export PIP_QUIET = 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# By default torch's threads spin while they wait for each other, which on a busy machine takes three times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test slow readme lint check clean

@@ -27,6 +27,7 @@ class DigitClassifier(LightningModule):
     """A resnet18 with ten classes; preparing the images is part of ``forward``, and so of the ONNX graph."""
 
     def __init__(self, weights: str | None = None) -> None:
+        """Make the network with torchvision's pretrained ``weights``, by name, or with random ones."""
         super().__init__()
         self.save_hyperparameters()
         self.resnet = torchvision.models.resnet18(weights=weights)

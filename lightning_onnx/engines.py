@@ -12,13 +12,13 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from lightning_onnx.errors import EngineError, chain, first_line
-from lightning_onnx.flat import PREFIX, FlatModule
+from lightning_onnx.flat import FlatModule
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
 
@@ -82,23 +82,36 @@ class Engine(Protocol):
 
 
 class DynamoEngine:
-    """``torch.onnx.export(dynamo=True)``, traced once; new weights are put into a clone of the untouched graph."""
+    """``torch.onnx.export(dynamo=True)``, traced once; new weights are put into a clone of the untouched graph.
+
+    Args:
+        capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
+            ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
+            and tries harder.
+    """
 
     name = "dynamo"
+
+    def __init__(self, capture: Literal["export", "exporter"]) -> None:
+        self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
         dynamic = (tuple({d: torch.export.Dim.AUTO for d in axes} for axes in request.axes),)
         with _quiet(), _named(self.name), torch.no_grad():
+            if self.capture == "export":
+                captured = torch.export.export(
+                    module,
+                    request.tensors,
+                    dynamic_shapes=dynamic,
+                    strict=False,
+                    prefer_deferred_runtime_asserts_over_guards=True,
+                )
+                call: dict[str, Any] = {"model": captured}
+            else:
+                call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
             program = torch.onnx.export(
-                module,
-                request.tensors,
-                dynamo=True,
-                opset_version=opset_version,
-                dynamic_shapes=dynamic,
-                optimize=False,
-                verbose=False,
-                **options,
+                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **options
             )
         assert program is not None and program.exported_program is not None
         written = program.model.graph.opset_imports.get("")
@@ -161,7 +174,11 @@ class TorchScriptEngine:
         return Traced(self.name, model, {}, unused=tuple(unused))
 
 
-ENGINES: dict[str, Engine] = {"dynamo": DynamoEngine(), "torchscript": TorchScriptEngine()}
+ENGINES: dict[str, list[Engine]] = {
+    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter")],
+    "torchscript": [TorchScriptEngine()],
+}
+"""By name; several ways of one engine are tried in this order."""
 
 
 def order(engine: str, opset_version: int) -> list[Engine]:
@@ -170,15 +187,15 @@ def order(engine: str, opset_version: int) -> list[Engine]:
     ``"auto"`` prefers the torch.export based engine, at opset 17 as well, and the TorchScript based one below.
     """
     if engine != "auto":
-        return [ENGINES[engine]]
+        return ENGINES[engine]
     if opset_version < 17:
-        return [ENGINES["torchscript"]]
-    return [ENGINES["dynamo"], ENGINES["torchscript"]]
+        return ENGINES["torchscript"]
+    return [*ENGINES["dynamo"], *ENGINES["torchscript"]]
 
 
 def failure(errors: Sequence[EngineError]) -> EngineError:
     """Merge what the engines said into one error, shortest cause first."""
-    causes = sorted((_cause(e) for e in errors), key=len)
+    causes = sorted({str(e) for e in errors}, key=len)
     operator = next((m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None)
     at_fault = f" The operator at fault is {operator}." if operator else ""
     merged = EngineError(
@@ -189,10 +206,6 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
     )
     merged.__cause__ = errors[0].__cause__ or errors[0]
     return merged
-
-
-def _cause(error: EngineError) -> str:
-    return str(error)
 
 
 @contextlib.contextmanager

@@ -246,12 +246,12 @@ class _Attempt:
 
     @property
     def right(self) -> bool:
-        return not (self.fixed or self.wrong or self.wrong_at_one or self.wrong_as_traced or self.graph.traced.fixed)
+        return not (self.fixed or self.wrong or self.wrong_at_one or self.wrong_as_traced)
 
     @property
-    def badness(self) -> tuple[bool, int, int, bool]:
+    def badness(self) -> tuple[bool, int, int]:
         lost = {f.dim for f in self.fixed} | set(self.wrong)
-        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), bool(self.graph.traced.fixed)
+        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one)
 
 
 def _traced(
@@ -333,7 +333,7 @@ def _attempt(
     signature, loose = graphs.achieved(
         traced, model, request, [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)]
     )
-    graph = Graph(traced, request, signature, config.opset, loose)
+    graph = Graph(traced, request, signature, config.opset, loose or bool(traced.fixed))
     wrong: dict[str, str] = {}
     wrong_at_one: dict[str, str] = {}
     wrong_as_traced = None

@@ -53,7 +53,9 @@ def test_model_is_valid_and_its_batch_is_free(artifact: Path) -> None:
     path = artifact / "model.onnx"
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(path).graph
-    dims = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (graph.input[0], graph.output[0])]
+    dims = [
+        [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (graph.input[0], graph.output[0])
+    ]
     assert dims == [["batch", 8, 8], ["batch", 10]]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (1, 3, 129):

@@ -35,8 +35,9 @@ They start from ``torch.testing.assert_close`` (float32: 1.3e-6 and 1e-5 for one
 network of a hundred operations adds when two programs sum in different orders: 1e-6 to 1e-5 of the scale.
 """
 
-_FLOOR = {"float64": 1e-12, "complex128": 1e-12}
-"""Differences below this never count (1e-6 for other dtypes): an output may be the rest of a cancellation."""
+_FLOOR = {"float64": 1e-16, "complex128": 1e-16}
+_FLOOR_FLOAT32 = 6e-8
+"""Differences below half a unit in the last place of 1 never count: an output may be the rest of a cancellation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Parity:
         want, got = expected[finite].astype(wide), actual[finite].astype(wide)
         difference, magnitude = np.abs(got - want), np.abs(want)
         scale = float(magnitude.max())
-        floor = _FLOOR.get(str(expected.dtype), 1e-6)
+        floor = _FLOOR.get(str(expected.dtype), _FLOOR_FLOAT32)
         allowed = np.maximum(atol * scale + rtol * magnitude, floor)
         outside = float((difference > allowed).mean())
         worst = float(difference.max())

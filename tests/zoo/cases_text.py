@@ -45,7 +45,7 @@ def hf(name: str, config: str, model: str, batch: Any, varies: bool = True, wrap
 
         return wrap(getattr(transformers, model)(getattr(transformers, config)(**options)))
 
-    call = first if wrap is LitXY else keywords(*left_out)
+    call = first if issubclass(wrap, LitXY) else keywords(*left_out)
     return Case(f"text/{name}", make, batch, call, varies, needs=("transformers",), **more)
 
 

@@ -1,0 +1,159 @@
+"""Parity must fail where it should: each kind of wrong output has a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx import Parity, Signature, TensorSpec
+from lightning_onnx.checks.base import Case, CheckContext
+from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Altered(ONNXRuntime):
+    """onnxruntime whose outputs are changed on the way."""
+
+    def __init__(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.change = change
+
+    def load(self, model_path: Path) -> Any:
+        session = super().load(model_path)
+        original = session.run
+        session.run = lambda inputs: self.change(original(inputs))
+        return session
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
+    module = nn.Linear(4, 3).eval()
+    path = tmp_path_factory.mktemp("parity") / "model.onnx"
+    torch.onnx.export(module, (torch.randn(2, 4),), str(path), dynamo=False, input_names=["x"], output_names=["y"],
+                      dynamic_axes={"x": {0: "batch"}}, opset_version=17)  # fmt: skip
+    signature = Signature((TensorSpec("x", "float32", ("batch", 4)),), (TensorSpec("y", "float32", ("batch", 3)),))
+
+    def reference(tensors: Any) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [module(*tensors)]
+
+    cases = (Case("traced", (torch.randn(2, 4),)), Case("resized", (torch.randn(5, 4),)))
+    return CheckContext(path, signature, ONNXRuntime(), reference, cases)
+
+
+def altered(context: CheckContext, change: Callable[[dict[str, Any]], dict[str, Any]]) -> CheckContext:
+    return CheckContext(context.model_path, context.signature, Altered(change), context.reference, context.cases)
+
+
+def put(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def change(outputs: dict[str, Any]) -> dict[str, Any]:
+        y = outputs["y"].copy()
+        y[0, 0] = value
+        return {"y": y}
+
+    return change
+
+
+def test_equal_passes(context: CheckContext) -> None:
+    result = Parity()(context)
+    assert (result.status, result.reason) == ("passed", None)
+    assert result.scalars["parity_passed"] == 1
+    assert result.figures["cases"] == ["traced", "resized"]
+    assert result.figures["outputs"]["y"]["top1_agreement"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda o: {"y": o["y"] + 0.01}, "outside the tolerance"),
+        (put(NAN), "NaN or infinity"),
+        (put(INF), "NaN or infinity"),
+        (lambda o: {}, r"outputs are \[\]"),
+        (lambda o: {**o, "z": o["y"]}, r"outputs are \['y', 'z'\]"),
+        (lambda o: {"logits": o["y"]}, r"outputs are \['logits'\]"),
+        (lambda o: {"y": o["y"].astype(np.float64)}, "dtype is float64"),
+        (lambda o: {"y": o["y"][:, :2]}, "shape is"),
+        (lambda o: {"y": o["y"].reshape(-1)}, "shape is"),
+        (lambda o: 1 / 0, "onnxruntime failed: ZeroDivisionError"),
+    ],
+)
+def test_wrong_output_fails(change: Any, reason: str, context: CheckContext) -> None:
+    result = Parity()(altered(context, change))
+    assert result.status == "failed"
+    assert result.reason is not None
+    assert pytest.importorskip("re").search(reason, result.reason)
+    assert result.scalars["parity_passed"] == 0
+
+
+def test_wrong_at_an_untraced_size_alone_fails(context: CheckContext) -> None:
+    result = Parity()(altered(context, lambda o: {"y": o["y"] * (2 if len(o["y"]) == 5 else 1)}))
+    assert result.status == "failed"
+    assert result.reason is not None
+    assert "resized" in result.reason
+
+
+def test_no_cases_is_skipped(context: CheckContext) -> None:
+    none = CheckContext(context.model_path, context.signature, context.runtime, context.reference, ())
+    assert Parity()(none).status == "skipped"
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 400.0])
+def test_tolerance_knows_the_scale(scale: float) -> None:
+    expected = (np.linspace(-1, 1, 100) * scale).astype(np.float32)
+    noise = Parity().compare_output("y", expected, expected + np.float32(1e-6 * scale))
+    wrong = Parity().compare_output("y", expected, expected + np.float32(1e-3 * scale))
+    assert noise.problem is None
+    assert wrong.problem is not None
+    np.testing.assert_allclose(wrong.max_rel_diff, 1e-3, rtol=0.1)
+
+
+def test_figures_are_arithmetic() -> None:
+    expected = np.array([[1.0, 2.0], [3.0, 4.0]])
+    found = Parity(rtol=0, atol=0.1).compare_output("y", expected, expected + [[0, 1], [0, -2]])
+    assert found.max_abs_diff == 2
+    assert found.max_rel_diff == 0.5
+    assert found.outside == 0.5
+    assert found.needed_atol == 0.5
+    assert found.top1_agreement == 0.5
+
+
+def test_integers_and_booleans_are_equal_or_wrong() -> None:
+    for dtype in (np.int64, np.bool_):
+        expected = np.array([0, 1, 1], dtype=dtype)
+        assert Parity(rtol=1, atol=1).compare_output("y", expected, expected).problem is None
+        assert Parity(rtol=1, atol=1).compare_output("y", expected, expected[::-1].copy()).problem is not None
+
+
+def test_same_nan_and_infinity_agree() -> None:
+    expected = np.array([NAN, INF, -INF, 1.0], np.float32)
+    assert Parity().compare_output("y", expected, expected.copy()).problem is None
+    assert Parity().compare_output("y", expected, -expected).problem is not None
+
+
+def test_nothing_finite_does_not_pass() -> None:
+    expected = np.array([NAN, NAN], np.float32)
+    assert Parity().compare_output("y", expected, expected.copy()).problem is not None
+
+
+def test_constant_output_is_called_a_weak_check(context: CheckContext) -> None:
+    zeros = CheckContext(
+        context.model_path, context.signature, Altered(lambda o: {"y": o["y"] * 0}),
+        lambda tensors: [torch.zeros(len(tensors[0]), 3)], context.cases,
+    )  # fmt: skip
+    result = Parity()(zeros)
+    assert result.status == "passed"
+    assert result.reason is not None
+    assert "weak" in result.reason
+
+
+def test_tolerances_are_checked() -> None:
+    with pytest.raises(ValueError, match="rtol=-1"):
+        Parity(rtol=-1)
+    with pytest.raises(ValueError, match="atol=nan"):
+        Parity(atol=NAN)

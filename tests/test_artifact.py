@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lightning_onnx
+from lightning_onnx import ArtifactError, ONNXArtifact
+from lightning_onnx.artifact import check_writable, stage, sweep
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> ONNXArtifact:
+    return lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "linear")
+
+
+def test_round_trip_in_a_process_without_torch(artifact: ONNXArtifact) -> None:
+    assert ONNXArtifact.load(artifact.directory).manifest == artifact.manifest
+    code = (
+        "import sys, onnxruntime, numpy, pathlib\n"
+        f"s = onnxruntime.InferenceSession({str(artifact.model_path)!r})\n"
+        "print(s.run(None, {'input': numpy.zeros((5, 4), 'f')})[0].shape, 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "(5, 2) False"
+
+
+def test_altered_files_are_found(artifact: ONNXArtifact) -> None:
+    content = bytearray(artifact.model_path.read_bytes())
+    content[-1] ^= 1
+    artifact.model_path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"model\.onnx is"):
+        ONNXArtifact.load(artifact.directory)
+
+
+def test_missing_files_are_found(artifact: ONNXArtifact) -> None:
+    (artifact.directory / "report.html").unlink()
+    with pytest.raises(ArtifactError, match=r"report\.html is missing"):
+        ONNXArtifact.load(artifact.directory)
+
+
+def test_what_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is no artifact"):
+        ONNXArtifact.load(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 99}))
+    with pytest.raises(ArtifactError, match="format_version 99"):
+        ONNXArtifact.load(tmp_path)
+
+
+def test_existing_directory_is_left_alone(artifact: ONNXArtifact) -> None:
+    with pytest.raises(ArtifactError, match="exists"):
+        lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=artifact.directory)
+    ONNXArtifact.load(artifact.directory)
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), stage(tmp_path) as staged:
+        (staged / "model.onnx").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stale_stages_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".onnx-staging-abc_1").mkdir()
+    (tmp_path / ".onnx-staging-abc_1" / "model.onnx").write_text("half")
+    (tmp_path / "mine").mkdir()
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match="cannot be written") as caught:
+        check_writable(tmp_path / "file" / "below")
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_report_escapes_what_users_wrote(tmp_path: Path) -> None:
+    made = lightning_onnx.export(
+        torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "x", output_names=["<script>alert(1)<script>"]
+    )
+    page = (made.directory / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in made.report.markdown()
+    assert made.report.text().count("passed") >= 1

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightning_onnx import ConfigurationError, ONNXExport, opsets
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "fast"}, r"engine='fast'.*Choose one of 'auto', 'dynamo', 'torchscript'"),
+        ({"weights": "last"}, r"weights='last'.*'best', 'live'"),
+        ({"preflight": "never"}, "preflight='never'"),
+        ({"preflight": True}, "preflight=True"),
+        ({"on_failure": "ignore"}, "on_failure='ignore'"),
+        ({"on_exception": "yes"}, "on_exception='yes'"),
+        ({"log_artifacts": "some"}, "log_artifacts='some'"),
+        ({"test_data": "real"}, "test_data='real'"),
+        ({"input_names": "x"}, "one string"),
+        ({"input_names": ["x", "x"]}, r"\['x'\] more than once"),
+        ({"input_names": ["a b"]}, "no names of tensors"),
+        ({"input_names": [1]}, "not a list of strings"),
+        ({"input_names": ["x"], "output_names": ["x"]}, r"share \['x'\]"),
+        ({"opset_version": 5}, "opset_version=5 is not possible.*from 9 to"),
+        ({"opset_version": 99}, "opset_version=99 is not possible"),
+        ({"opset_version": "17"}, "not a whole number"),
+        ({"opset_version": True}, "not a whole number"),
+        ({"opset_version": 13, "engine": "dynamo"}, "opset_version=13 is not possible with engine='dynamo'"),
+        ({"opset_version": 21, "engine": "torchscript"}, "opset_version=21 is not possible with engine='torchscript'"),
+        ({"dynamic_axes": "all"}, "neither 'auto', None nor a dict"),
+        ({"dynamic_axes": {"x": {"0": "batch"}}}, "neither a dict of axis to name nor a list"),
+        ({"dynamic_axes": {"x": {0: "a batch"}}}, "dim names"),
+        ({"exclude_inputs": "labels"}, "not a list of strings"),
+        ({"checks": ["parity"]}, "not a list of checks"),
+        ({"metadata": {"epochs": 3}}, "not a dict of str to str"),
+        ({"metadata": {"lightning_onnx.epoch": "3"}}, "kept for this package"),
+        ({"export_options": {"dynamo": True}}, "export_options has"),
+        ({"filename": "a/b"}, "not the name of a directory"),
+        ({"checkpoint": "best.ckpt"}, "no ModelCheckpoint"),
+    ],
+)
+def test_what_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ONNXExport(**options)
+
+
+def test_opsets_of_the_installed_packages() -> None:
+    table = opsets()
+    assert table.default == 20
+    assert table.engines["torchscript"] == (9, 20)
+    assert table.engines["dynamo"][0] == 17
+    assert table.lowest == 9
+    assert table.highest <= table.onnx[1]
+    assert table.onnxruntime[1] >= 23
