@@ -1,4 +1,4 @@
-"""The artifact: the directory of one export. Staged under a hidden name, committed by one rename, verified on loading."""
+"""The artifact: the directory of one export. Staged hidden, committed by one rename, verified on loading."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +197,7 @@ class ONNXExport(Callback):
             self._run_preflight(trainer, pl_module)
 
     @override
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._observer is not None:
             self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0, batch))
 
@@ -305,7 +303,7 @@ class ONNXExport(Callback):
             self.artifact = made
             self.artifacts = [*self.artifacts, made]
             self._tell(made)
-            if not trainer.fast_dev_run:
+            if not _is_quick_try(trainer):
                 self._publish(trainer, made)
 
     def _load_weights(self, trainer: Trainer, copied: torch.nn.Module) -> tuple[weights.Source, dict[str, Any]]:
@@ -333,7 +331,9 @@ class ONNXExport(Callback):
         """The ModelCheckpoint to follow, known by what it has: it may come from either package of Lightning."""
         if self.checkpoint is not None:
             return self.checkpoint
-        found = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) and hasattr(c, "best_model_path")]
+        found = [
+            c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) and hasattr(c, "best_model_path")
+        ]
         return found[0] if found else None
 
     def _current_plan(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
@@ -351,7 +351,7 @@ class ONNXExport(Callback):
     @contextlib.contextmanager
     def _directory(self, trainer: Trainer) -> Iterator[Path]:
         assert self._target is not None
-        if trainer.fast_dev_run:
+        if _is_quick_try(trainer):
             # lives as long as the callback, so that a quick try can be looked at
             self._temporary = tempfile.TemporaryDirectory(prefix="lightning-onnx-")
             yield Path(self._temporary.name)
@@ -360,7 +360,9 @@ class ONNXExport(Callback):
 
     def _tell(self, made: ONNXArtifact) -> None:
         for check in made.manifest["checks"]:
-            line = f"ONNX export: {check['name']} {check['status']}" + (f": {check['reason']}" if check["reason"] else "")
+            line = f"ONNX export: {check['name']} {check['status']}" + (
+                f": {check['reason']}" if check["reason"] else ""
+            )
             if check["status"] == "passed":
                 rank_zero_info(line)
             else:
@@ -411,9 +413,13 @@ class ONNXExport(Callback):
     def _resolve_dirpath(self, trainer: Trainer) -> str:
         if self.dirpath is not None:
             return self.dirpath
-        if trainer.fast_dev_run:
+        if _is_quick_try(trainer):
             return tempfile.gettempdir()
         return store.default_dirpath(trainer.loggers, trainer.default_root_dir)
+
+
+def _is_quick_try(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def _check_checkpoint(checkpoint: Any) -> None:

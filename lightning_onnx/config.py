@@ -143,7 +143,9 @@ def _check_metadata(metadata: Any) -> None:
         raise ConfigurationError(f"metadata={metadata!r} is not a dict of str to str. Turn its values into text.")
     own = [key for key in metadata if key.startswith("lightning_onnx.")]
     if own:
-        raise ConfigurationError(f"metadata has the keys {own}; 'lightning_onnx.' is kept for this package. Rename them.")
+        raise ConfigurationError(
+            f"metadata has the keys {own}; 'lightning_onnx.' is kept for this package. Rename them."
+        )
 
 
 _RESERVED = {

@@ -12,10 +12,10 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule
@@ -97,7 +97,7 @@ class DynamoEngine:
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
-        dynamic = (tuple({d: torch.export.Dim.AUTO for d in axes} for axes in request.axes),)
+        dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
         with _quiet(), _named(self.name), torch.no_grad():
             if self.capture == "export":
                 captured = torch.export.export(
@@ -113,7 +113,8 @@ class DynamoEngine:
             program = torch.onnx.export(
                 **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **options
             )
-        assert program is not None and program.exported_program is not None
+        assert program is not None
+        assert program.exported_program is not None
         written = program.model.graph.opset_imports.get("")
         if written != opset_version:
             raise EngineError(f"engine 'dynamo' wrote opset {written} where {opset_version} was asked for")
@@ -167,9 +168,7 @@ class TorchScriptEngine:
         names = {value.name: value for value in first.graph.inputs}
         lost = [n for n in request.input_names if n not in names]
         if lost:
-            raise EngineError(
-                f"engine 'torchscript' left out the inputs {lost}, which have no effect on the outputs"
-            )
+            raise EngineError(f"engine 'torchscript' left out the inputs {lost}, which have no effect on the outputs")
         unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
         return Traced(self.name, model, {}, unused=tuple(unused))
 
@@ -196,7 +195,9 @@ def order(engine: str, opset_version: int) -> list[Engine]:
 def failure(errors: Sequence[EngineError]) -> EngineError:
     """Merge what the engines said into one error, shortest cause first."""
     causes = sorted({str(e) for e in errors}, key=len)
-    operator = next((m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None)
+    operator = next(
+        (m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None
+    )
     at_fault = f" The operator at fault is {operator}." if operator else ""
     merged = EngineError(
         "the module cannot be exported to ONNX.\n  "
@@ -250,7 +251,7 @@ def _dims_of(
     expressions: list[tuple[str, str]] = []
     for node, axes in zip(placeholders, request.axes, strict=True):
         for d, name in axes.items():
-            size = node.meta["val"].shape[d]
+            size: Any = node.meta["val"].shape[d]  # an int or a SymInt
             limits = ranges.get(str(size))
             if isinstance(size, int):
                 fixed[name] = Fixed(name, size)
@@ -269,7 +270,7 @@ def _dims_of(
     return symbols, list(fixed.values()), list(dict.fromkeys(relations)), unused
 
 
-def _multiples(value: Tensor, symbols: Mapping[str, str]) -> Iterator[str]:
+def _multiples(value: Any, symbols: Mapping[str, str]) -> Iterator[str]:
     """Read "is a multiple of" from the guards that torch kept while tracing.
 
     ``ShapeEnv.guards`` is not public API; nothing else tells which sizes torch assumed. Used for the manifest's text
@@ -311,13 +312,13 @@ class _GuardFilter(logging.Filter):
 
 def _user_frame() -> str | None:
     """Return ``file:line`` of the innermost running frame that is neither torch's nor this package's."""
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     own = (str(Path(torch.__file__).parent), str(Path(__file__).parent), str(Path(logging.__file__).parent))
     while frame is not None:
         filename = frame.f_code.co_filename
         if not filename.startswith(own) and not filename.startswith("<"):
             return f"{Path(filename).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -208,7 +208,9 @@ def achieved(
         for d, size in enumerate(results[0][1][i].shape):
             sizes = [outputs_[i].shape[d] for _, outputs_ in results if outputs_[i].dim() > d]
             engine_says = declared[d] if d < len(declared) else None
-            dim, wrong = _output_dim(engine_says, size, sizes, [s for s, _ in results], traced.symbols, f"{name}_dim_{d}")
+            dim, wrong = _output_dim(
+                engine_says, size, sizes, [s for s, _ in results], traced.symbols, f"{name}_dim_{d}"
+            )
             loose |= wrong
             shape.append(dim)
         outputs.append(TensorSpec(name, dtype_name(results[0][1][i]), tuple(shape)))

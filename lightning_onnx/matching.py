@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
-
-from lightning_onnx.observe import Observation, Sample, make_sample
+from lightning_onnx.observe import Observation, Sample, Shapes, make_sample
 from lightning_onnx.structure import flatten
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -29,7 +27,7 @@ def match(signature: inspect.Signature, batches: list[tuple[Any, int | None]], s
     ways = [list(_ways(signature, batch)) for batch, _ in batches]
     for number in range(len(ways[0]) if ways else 0):
         samples: list[Sample] = []
-        shapes = {}
+        shapes: dict[tuple[Shapes, int | None], None] = {}
         for way, (_, batch_size) in zip(ways, batches, strict=True):
             sample = _sample(signature, way[number]) if number < len(way) else None
             if sample is None or (samples and sample.paths != samples[0].paths):
@@ -51,7 +49,9 @@ def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None
 
 def _ways(signature: inspect.Signature, batch: Any) -> Iterator[Arguments]:
     parameters = list(signature.parameters.values())
-    required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [
+        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     steps = {"batch_idx": 0, "dataloader_idx": 0}
     extra = {p.name: steps[p.name] for p in required if p.name in steps}
     wanted = [p for p in required if p.name not in steps]
@@ -84,6 +84,6 @@ def _by_name(parameters: list[Any], wanted: list[Any], batch: Mapping[Any, Any])
 def _values(batch: Any) -> list[Any] | None:
     if isinstance(batch, Mapping):
         return list(batch.values())
-    if isinstance(batch, (list, tuple)) and not isinstance(batch, Tensor):
+    if isinstance(batch, (list, tuple)):
         return list(batch)
     return None

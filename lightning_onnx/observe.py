@@ -107,11 +107,15 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
         return inspect.signature(bound)
     empty = inspect.Parameter.empty
     return inspect.Signature(
-        inspect.Parameter(
-            a.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=a.default_value if a.has_default_value() else empty
-        )
-        for a in schema.arguments
-        if a.name != "self"
+        [
+            inspect.Parameter(
+                a.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=a.default_value if a.has_default_value() else empty,
+            )
+            for a in schema.arguments
+            if a.name != "self"
+        ]
     )
 
 
@@ -223,7 +227,7 @@ class _Calls:
         shapes = dict(self.shapes)
         for other in everything:
             shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self.numbers_vary:
             notes = ("a number among the arguments differed between calls; the graph keeps the one of the first call",)
         mode = "training" if self.training else "evaluation"

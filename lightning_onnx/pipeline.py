@@ -23,12 +23,12 @@ from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.checks.parity import Comparison, Parity, random_outputs, to_numpy
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.engines import Engine, Fixed, failure, order
-from lightning_onnx.errors import ConfigurationError, EngineError, ParityError, SampleError, first_line
+from lightning_onnx.errors import ArtifactError, ConfigurationError, EngineError, ParityError, SampleError, first_line
 from lightning_onnx.flat import FlatModule
 from lightning_onnx.graph import Graph
 from lightning_onnx.observe import Observation, make_sample, method_signature
-from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.report import Report
+from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.signature import BATCH, Request, check_axes_names, derive, few_rows, probe_sizes, resize
 from lightning_onnx.versions import versions
 
@@ -89,9 +89,7 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
     graph, cases = _traced(run, request, config, notes)
     reason = _engine_reason(graph, config)
     cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
-    return Plan(
-        config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source
-    )
+    return Plan(config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source)
 
 
 def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:
@@ -254,9 +252,7 @@ class _Attempt:
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one)
 
 
-def _traced(
-    run: _Runner, request: Request, config: ExportConfig, notes: list[str]
-) -> tuple[Graph, tuple[Case, ...]]:
+def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
     """Try the engines; what none does at every size becomes static, with a note."""
     engines = order(config.engine, config.opset)
     while True:
@@ -304,11 +300,11 @@ def _lost_dims(attempt: _Attempt) -> dict[str, str]:
     request = attempt.graph.request
     for fixed in attempt.fixed:
         where = f" at {fixed.where}" if fixed.where else ""
-        lost[fixed.dim] = f"{_place(request, fixed.dim)} is static: the module's code makes it constant ({fixed.size}){where}"
-    for dim, problem in attempt.wrong.items():
-        lost.setdefault(
-            dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({problem})"
+        lost[fixed.dim] = (
+            f"{_place(request, fixed.dim)} is static: the module's code makes it constant ({fixed.size}){where}"
         )
+    for dim, problem in attempt.wrong.items():
+        lost.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({problem})")
     return lost
 
 
@@ -386,7 +382,9 @@ def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
-        raise EngineError(f"engine '{graph.traced.engine}': onnx finds the model invalid ({first_line(error)})") from error
+        raise EngineError(
+            f"engine '{graph.traced.engine}': onnx finds the model invalid ({first_line(error)})"
+        ) from error
     model = onnx.load(str(path), load_external_data=False)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset != config.opset:
@@ -434,7 +432,11 @@ def produce(
         notes = list(plan.notes)
         if config.test_data is not None:
             missing = testdata.write_test_data(
-                staged / artifacts.TEST_DATA, plan.graph.signature, plan.graph.request.tensors, flat.reference, config.test_data
+                staged / artifacts.TEST_DATA,
+                plan.graph.signature,
+                plan.graph.request.tensors,
+                flat.reference,
+                config.test_data,
             )
             notes += [missing] if missing else []
         manifest = _manifest(plan, path, source, results, notes)
@@ -548,17 +550,23 @@ def export(
     config = ExportConfig(**options)
     target = Path(directory)
     if target.exists():
-        raise artifacts.ArtifactError(f"{target} exists. Remove it or choose another directory.")
+        raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
     sample = sample_of(module, config.method, (positional, dict(kwargs or {})))
     copied = weights.private_copy(module)
     plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
     first = next((p for p in module.parameters()), torch.empty(0))
-    return produce(plan, copied, target, weights.Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type), started=started)
+    return produce(
+        plan,
+        copied,
+        target,
+        weights.Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type),
+        started=started,
+    )
 
 
 def as_call(sample: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read a sample as Lightning reads ``example_input_array``: a tuple is arguments, a dict keywords, else one argument."""
+    """Read a sample as Lightning reads ``example_input_array``: a tuple or dict of arguments, or one argument."""
     if isinstance(sample, tuple) and not hasattr(sample, "_fields"):
         return sample, {}
     if type(sample) is dict:
@@ -573,11 +581,14 @@ def sample_of(module: nn.Module, method: str, call: tuple[tuple[Any, ...], dict[
         ConfigurationError: If it does not fit the method, or the method does not exist.
     """
     if not callable(getattr(module, method, None)):
-        raise ConfigurationError(f"method={method!r}: {type(module).__name__} has no such method. Name one that it has.")
+        raise ConfigurationError(
+            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
+        )
     signature = method_signature(module, method)
     try:
         return make_sample(signature, *call)
     except TypeError as error:
         raise ConfigurationError(
-            f"the sample does not fit {type(module).__name__}.{method}{signature}: {error}. Give the arguments of one call."
+            f"the sample does not fit {type(module).__name__}.{method}{signature}: {error}. "
+            "Give the arguments of one call."
         ) from error

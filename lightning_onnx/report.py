@@ -39,7 +39,14 @@ class Report:
         for check in m["checks"]:
             rows = _outputs(check)
             if rows:
-                columns = ["output", "max abs diff", "max rel diff", "outside tolerance", "needed atol", "top-1 agreement"]
+                columns = [
+                    "output",
+                    "max abs diff",
+                    "max rel diff",
+                    "outside tolerance",
+                    "needed atol",
+                    "top-1 agreement",
+                ]
                 sections.append((f"{check['name']} over {len(check['figures']['cases'])} cases", columns, rows))
         notes = [[note] for note in (*m["relations"], *m["notes"])]
         if notes:
@@ -127,7 +134,8 @@ _PAGE = """\
 <title>ONNX export</title>
 <style>
   body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
-  h1 span { font-size: 60%; padding: .2em .7em; border-radius: 1em; color: #fff; background: #6b7686; vertical-align: middle; }
+  h1 span { font-size: 60%; padding: .2em .7em; border-radius: 1em;
+    color: #fff; background: #6b7686; vertical-align: middle; }
   h1 .passed { background: #1a7f4b; } h1 .failed { background: #c0342b; }
   h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
   .wide { overflow-x: auto; }
@@ -136,7 +144,8 @@ _PAGE = """\
   th { font-weight: 600; color: #56606e; white-space: nowrap; }
 </style>
 {% for title, columns, rows in sections %}
-{% if loop.first %}<h1>{{ title }} <span class="{{ passed }}">{{ passed }}</span></h1>{% else %}<h2>{{ title }}</h2>{% endif %}
+{% if loop.first %}<h1>{{ title }} <span class="{{ passed }}">{{ passed }}</span></h1>
+{% else %}<h2>{{ title }}</h2>{% endif %}
 
 <div class="wide"><table>
   {% if columns | select | list %}<tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>{% endif %}

@@ -177,9 +177,9 @@ def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[
 
 
 def few_rows(observation: Observation) -> tuple[Tensor, ...]:
-    """Return the first sample cut to two rows where its tensors look like a batch; a guess that calling must confirm."""
+    """Return the first sample cut to two rows where its tensors look like a batch: a guess, confirmed by a call."""
     tensors = observation.samples[0].tensors
-    guess: Axes = tuple({d: BATCH for d in _candidates(observation, i)[:1]} for i in range(len(tensors)))
+    guess: Axes = tuple(dict.fromkeys(_candidates(observation, i)[:1], BATCH) for i in range(len(tensors)))
     return resize(tensors, guess, {BATCH: 2})
 
 
@@ -316,9 +316,7 @@ def _candidates(observation: Observation, tensor: int) -> list[int]:
     rank = observation.samples[0].tensors[tensor].dim()
     sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
     if not sizes:  # no loader: the first tensor's first dim
-        sizes = [
-            (shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes
-        ]
+        sizes = [(shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes]
     return [
         d
         for d in range(rank)
@@ -344,7 +342,9 @@ def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], cal
             return None
         changed = True
         rows = b.narrow(dims[0], 0, min(a.shape[dims[0]], b.shape[dims[0]]))
-        agree &= rows.shape == a.shape and bool(torch.allclose(_real(a), _real(rows), rtol=1e-2, atol=1e-3, equal_nan=True))
+        agree &= rows.shape == a.shape and bool(
+            torch.allclose(_real(a), _real(rows), rtol=1e-2, atol=1e-3, equal_nan=True)
+        )
     return agree and changed
 
 

@@ -41,7 +41,7 @@ def check_filename(filename: str | None) -> None:
 
 
 def artifact_name(filename: str | None, source: Source, metrics: Mapping[str, Any]) -> str:
-    """Return the name of an artifact: the template filled as ``ModelCheckpoint`` fills it, else the checkpoint's stem."""
+    """Return the name of an artifact: the template filled as ``ModelCheckpoint`` does, else the checkpoint's stem."""
     if filename is None:
         name = Path(source.checkpoint).stem if source.checkpoint else f"epoch={source.epoch}-step={source.global_step}"
     else:

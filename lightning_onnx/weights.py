@@ -106,7 +106,9 @@ def _copy_structure(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     for part in modules:
         if id(part) not in memo:
             memo[id(part)] = (
-                copy.deepcopy(part, memo) if isinstance(part, torch.jit.ScriptModule) else type(part).__new__(type(part))
+                copy.deepcopy(part, memo)
+                if isinstance(part, torch.jit.ScriptModule)
+                else type(part).__new__(type(part))
             )
     for part in modules:
         if isinstance(part, torch.jit.ScriptModule):
@@ -160,7 +162,7 @@ def _uncompile(module: nn.Module) -> None:
             if child is not None and hasattr(child, "_orig_mod"):
                 part._modules[name] = child._orig_mod  # type: ignore[assignment]
         if is_compiled(part):
-            part._compiled_call_impl = None  # type: ignore[assignment]
+            part._compiled_call_impl = None
             context = part.__dict__.pop("_compiler_ctx", None)
             for step in ("forward", "training_step", "validation_step", "test_step", "predict_step") if context else ():
                 part.__dict__.pop(step, None)

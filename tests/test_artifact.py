@@ -57,9 +57,13 @@ def test_existing_directory_is_left_alone(artifact: ONNXArtifact) -> None:
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), stage(tmp_path) as staged:
-        (staged / "model.onnx").write_text("half")
-        raise RuntimeError
+    def half() -> None:
+        with stage(tmp_path) as staged:
+            (staged / "model.onnx").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -125,7 +125,8 @@ def test_variable_length_mask_and_named_tuple(fit: Any) -> None:
     fit(module, callback)
     assert callback.artifact is not None
     assert outside.shapes(callback.artifact.model_path) == {
-        "ids": ["batch", "ids_dim_1"], "mask": ["batch", "ids_dim_1"], "logits": ["batch", 3], "embedding": ["batch", 8],
+        "ids": ["batch", "ids_dim_1"], "mask": ["batch", "ids_dim_1"], "logits": ["batch", 3],
+        "embedding": ["batch", 8],
     }  # fmt: skip
     ids, mask = torch.randint(0, 20, (2, 13)), torch.rand(2, 13) > 0.5
     logits, embedding = outside.run(callback.artifact.model_path, ids=ids, mask=mask)
@@ -252,7 +253,10 @@ def test_both_packages_of_lightning(package: Any, fit: Any, tmp_path: Path) -> N
         training_step, configure_optimizers = models.Base.training_step, models.Base.configure_optimizers
         validation_step, validation_loss, lr = models.Validated.validation_step, True, 0.1
 
-    Module.__init__ = lambda self: (package.LightningModule.__init__(self), setattr(self, "net", models.Classifier().net))[0]
+    Module.__init__ = lambda self: (
+        package.LightningModule.__init__(self),
+        setattr(self, "net", models.Classifier().net),
+    )[0]
     checkpoint = package.callbacks.ModelCheckpoint(tmp_path / "ckpt", monitor="val_loss")
     callback = ONNXExport()
     logger = package.loggers.CSVLogger(tmp_path / "csv")
@@ -304,9 +308,7 @@ def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.
         fit(models.Classifier(), callback)
 
 
-def test_failed_parity_is_kept_marked_and_never_best(
-    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     callback, logger = ONNXExport(), CSVLogger(tmp_path / "csv")
     original = ORTSession.run
 
@@ -459,6 +461,8 @@ def test_manifest_is_plain_json(fit: Any) -> None:
     assert callback.artifact is not None
     manifest = json.loads((callback.artifact.directory / "manifest.json").read_text())
     assert manifest == callback.artifact.manifest
-    assert {"format_version", "model", "inputs", "outputs", "source", "checks", "variants", "files", "versions"} <= set(manifest)
+    assert {"format_version", "model", "inputs", "outputs", "source", "checks", "variants", "files", "versions"} <= set(
+        manifest
+    )
     assert manifest["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
     assert manifest["model"]["engine"] == "dynamo"

@@ -80,7 +80,7 @@ def test_paths_name_keys_fields_and_indices() -> None:
 def test_plain_objects_with_tensors() -> None:
     old, new = torch.zeros(1), torch.ones(1)
     value = Plain(old)
-    structure, tensors = flatten(value)
+    structure, _ = flatten(value)
     assert structure.paths == (("x",), ("edge",))
     filled = structure.fill([new, new])
     assert filled.x is new

@@ -76,7 +76,9 @@ class CheckContext:
 class Check(Protocol):
     """Something that can fail."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the check, by which reports and loggers know it."""
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Look at a staged artifact. An exception counts as failed."""

@@ -92,7 +92,7 @@ def _replace(destination: Path, new: Path, old: Path) -> None:
 
 
 def _upload(source: Path, url: str) -> str:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     system, root = fsspec.core.url_to_fs(url)
     if system.exists(root):

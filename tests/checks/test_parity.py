@@ -115,7 +115,7 @@ def test_tolerance_knows_the_scale(scale: float) -> None:
 
 def test_figures_are_arithmetic() -> None:
     expected = np.array([[1.0, 2.0], [3.0, 4.0]])
-    found = Parity(rtol=0, atol=0.1).compare_output("y", expected, expected + [[0, 1], [0, -2]])
+    found = Parity(rtol=0, atol=0.1).compare_output("y", expected, expected + np.array([[0, 1], [0, -2]]))
     assert found.max_abs_diff == 2
     assert found.max_rel_diff == 0.5
     assert found.outside == 0.5

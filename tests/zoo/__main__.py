@@ -40,7 +40,14 @@ def main(names: list[str]) -> int:
                     made = outcome.callback.artifact
                     print(f"  {made.signature} by {made.manifest['model']['engine']}")
         wrong += bool(problems)
-        print("FAIL" if problems else "ok  ", case.name, f"{time.perf_counter() - started:.1f} s", *problems, sep=" | ", flush=True)
+        print(
+            "FAIL" if problems else "ok  ",
+            case.name,
+            f"{time.perf_counter() - started:.1f} s",
+            *problems,
+            sep=" | ",
+            flush=True,
+        )
     return min(wrong, 1)
 
 

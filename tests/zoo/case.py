@@ -83,7 +83,9 @@ def leaves(value: Any) -> list[Tensor]:
 
 def any_loss(value: Any) -> Tensor:
     """A loss that reaches all floating point outputs."""
-    floats = [t for t in leaves(value) if t.is_floating_point() and t.requires_grad] or [torch.zeros((), requires_grad=True)]
+    floats = [t for t in leaves(value) if t.is_floating_point() and t.requires_grad] or [
+        torch.zeros((), requires_grad=True)
+    ]
     return torch.stack([t.float().square().mean() for t in floats]).sum()
 
 

@@ -30,7 +30,9 @@ def data(graphs: int, v: int) -> Any:
     made = []
     for i in range(graphs):
         count = 4 + (i + v) % 3 + 2 * v
-        made.append(Data(x=torch.randn(count, 5), edge_index=torch.randint(0, count, (2, 2 * count + v)), y=torch.zeros(1)))
+        made.append(
+            Data(x=torch.randn(count, 5), edge_index=torch.randint(0, count, (2, 2 * count + v)), y=torch.zeros(1))
+        )
     return Batch.from_data_list(made)
 
 
@@ -126,7 +128,9 @@ class LitMessages(Lit):
         for _ in range(2):
             m = self.message(torch.cat([x[source], x[target]], -1)).relu()
             total = torch.zeros(x.shape[0], 8, device=x.device).index_add_(0, target, m)
-            degree = torch.zeros(x.shape[0], device=x.device).scatter_add_(0, target, torch.ones_like(target, dtype=x.dtype))
+            degree = torch.zeros(x.shape[0], device=x.device).scatter_add_(
+                0, target, torch.ones_like(target, dtype=x.dtype)
+            )
             x = self.update(total / degree.clamp(min=1)[:, None], x)
         return self.head(x)
 
@@ -155,7 +159,9 @@ def dense(b: int, v: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(b, n, 4), (torch.rand(b, n, n) > 0.5).float()
 
 
-def geometric(name: str, make: Callable[[], Any], batch: Callable[[int, int], Any], call: Callable[[Any], Arguments]) -> Case:
+def geometric(
+    name: str, make: Callable[[], Any], batch: Callable[[int, int], Any], call: Callable[[Any], Arguments]
+) -> Case:
     return Case(f"graph/{name}", make, batch, call, True, needs=("torch_geometric",))
 
 
@@ -170,7 +176,12 @@ CASES = [
     geometric("sage", lambda: LitNodes("SAGEConv"), graph, nodes),
     geometric("transformer_conv", lambda: LitNodes("TransformerConv"), graph, nodes),
     geometric("gin_pooled", LitGIN, graph, spread),
-    geometric("gine_edges", LitEdges, lambda b, v: graph(b, v, edge_features=3), lambda batch: ((batch[0], batch[1], batch[3]), {})),
+    geometric(
+        "gine_edges",
+        LitEdges,
+        lambda b, v: graph(b, v, edge_features=3),
+        lambda batch: ((batch[0], batch[1], batch[3]), {}),
+    ),
     geometric("data_object_nodes", LitDataNodes, data, lambda batch: ((batch,), {})),
     geometric("data_object_pooled", LitData, data, lambda batch: ((batch,), {})),
     Case("graph/messages_by_hand", LitMessages, graph, spread, True),

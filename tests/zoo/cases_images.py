@@ -74,7 +74,9 @@ class StyleTransfer(nn.Module):
 class SuperResolution(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PReLU(), nn.Conv2d(12, 27, 3, padding=1), nn.PixelShuffle(3))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1), nn.PReLU(), nn.Conv2d(12, 27, 3, padding=1), nn.PixelShuffle(3)
+        )
 
     def forward(self, low):
         return self.body(low) + functional.interpolate(low, scale_factor=3, mode="bicubic", align_corners=False)
@@ -83,7 +85,9 @@ class SuperResolution(nn.Module):
 class SpatialTransformer(nn.Module):
     def __init__(self):
         super().__init__()
-        self.locate = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6))
+        self.locate = nn.Sequential(
+            nn.Conv2d(3, 4, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6)
+        )
         self.net = nn.Conv2d(3, 4, 3)
 
     def forward(self, x):
@@ -197,7 +201,9 @@ class LitRegions(LitArgs):
 def regions(b: int, v: int):
     n = 5 + 3 * v
     corner = torch.rand(n, 2) * 16
-    return torch.randn(b, 3, 32, 32), torch.cat([torch.randint(0, b, (n, 1)).float(), corner, corner + 4 + torch.rand(n, 2) * 8], 1)
+    return torch.randn(b, 3, 32, 32), torch.cat(
+        [torch.randint(0, b, (n, 1)).float(), corner, corner + 4 + torch.rand(n, 2) * 8], 1
+    )
 
 
 class LitYolo(LitXY):
@@ -253,8 +259,12 @@ class MobileBlock(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, 12, 1), nn.BatchNorm2d(12), nn.Hardswish(), nn.Conv2d(12, 12, 5, padding=2, groups=12))
-        self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(12, 4, 1), nn.ReLU6(), nn.Conv2d(4, 12, 1), nn.Hardsigmoid())
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 12, 1), nn.BatchNorm2d(12), nn.Hardswish(), nn.Conv2d(12, 12, 5, padding=2, groups=12)
+        )
+        self.squeeze = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(12, 4, 1), nn.ReLU6(), nn.Conv2d(4, 12, 1), nn.Hardsigmoid()
+        )
         self.out = nn.Conv2d(12, 3, 1)
 
     def forward(self, x):

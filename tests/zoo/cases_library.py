@@ -37,7 +37,9 @@ def segment(name: str, *sizes: tuple[int, ...], encoder: str = "resnet18", **opt
         return LitXY(net(encoder_name=encoder, encoder_weights=None, in_channels=3, classes=2, **options))
 
     sizes = sizes or ((3, 64, 64), (3, 96, 128), (3, 128, 160))
-    return Case(f"library/smp_{name.lower()}", make, images(*sizes), first, True, needs=("segmentation_models_pytorch",))
+    return Case(
+        f"library/smp_{name.lower()}", make, images(*sizes), first, True, needs=("segmentation_models_pytorch",)
+    )
 
 
 def volume(name: str, *sizes: tuple[int, ...], **options: Any) -> Case:
@@ -67,8 +69,6 @@ class Rearranged(nn.Module):
         q, k, v = (rearrange(m, "b n (h d) -> b h n d", h=2) for m in self.qkv(h).chunk(3, -1))
         share = torch.einsum("b h i d, b h j d -> b h i j", q, k).softmax(-1)
         return self.head(reduce(rearrange(share @ v, "b h n d -> b n (h d)"), "b n d -> b d", "mean"))
-
-
 
 
 CASES = [

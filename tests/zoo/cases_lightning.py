@@ -246,7 +246,9 @@ class LitCycle(pl.LightningModule):
 
 class LitLazy(LitXY):
     def __init__(self):
-        super().__init__(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)))
+        super().__init__(
+            nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+        )
 
 
 class LitConfigured(Lit):
@@ -386,7 +388,9 @@ class LitBfloat(LitXY):
     """Trained in bf16-true."""
 
     def __init__(self):
-        super().__init__(nn.Sequential(nn.Conv1d(3, 8, 3), nn.BatchNorm1d(8), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)))
+        super().__init__(
+            nn.Sequential(nn.Conv1d(3, 8, 3), nn.BatchNorm1d(8), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+        )
 
 
 class LitDouble(LitXY):

@@ -49,7 +49,11 @@ class LitSeq2Seq(LitArgs):
     def forward(self, src, tgt):
         causal = self.net.generate_square_subsequent_mask(tgt.size(1), device=tgt.device)
         h = self.net(
-            self.src(src), self.tgt(tgt), tgt_mask=causal, src_key_padding_mask=src == 0, memory_key_padding_mask=src == 0
+            self.src(src),
+            self.tgt(tgt),
+            tgt_mask=causal,
+            src_key_padding_mask=src == 0,
+            memory_key_padding_mask=src == 0,
         )
         return self.head(h)
 
@@ -122,7 +126,9 @@ class Rotary(nn.Module):
     def _grow(self, length, device):
         if length > self.cached:
             self.cached = length
-            angle = torch.outer(torch.arange(length, device=device).float(), 1e4 ** (-torch.arange(2, device=device) / 2))
+            angle = torch.outer(
+                torch.arange(length, device=device).float(), 1e4 ** (-torch.arange(2, device=device) / 2)
+            )
             angle = torch.cat([angle, angle], -1)
             self.cos, self.sin = angle.cos(), angle.sin()
         return self.cos[:length], self.sin[:length]
@@ -182,7 +188,10 @@ class TCN(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.ModuleList(
-            [nn.utils.parametrizations.weight_norm(nn.Conv1d(3 if d == 1 else 8, 8, 3, padding=2 * d, dilation=d)) for d in (1, 2, 4)]
+            [
+                nn.utils.parametrizations.weight_norm(nn.Conv1d(3 if d == 1 else 8, 8, 3, padding=2 * d, dilation=d))
+                for d in (1, 2, 4)
+            ]
         )
         self.head = nn.Linear(8, 2)
 
@@ -263,7 +272,11 @@ class LitStateful(Lit):
 
     def __init__(self):
         super().__init__()
-        self.emb, self.rnn, self.head = nn.Embedding(20, 6), nn.LSTM(6, 8, num_layers=2, batch_first=True), nn.Linear(8, 20)
+        self.emb, self.rnn, self.head = (
+            nn.Embedding(20, 6),
+            nn.LSTM(6, 8, num_layers=2, batch_first=True),
+            nn.Linear(8, 20),
+        )
 
     def forward(self, tokens, state):
         out, state = self.rnn(self.emb(tokens), state)
@@ -302,7 +315,9 @@ class LitBags(LitArgs):
 
 def bags(b: int, v: int):
     sizes = torch.randint(1, 5, (b,))
-    return torch.randint(0, 50, (int(sizes.sum()),)), torch.cat([torch.zeros(1, dtype=torch.long), sizes.cumsum(0)[:-1]])
+    return torch.randint(0, 50, (int(sizes.sum()),)), torch.cat(
+        [torch.zeros(1, dtype=torch.long), sizes.cumsum(0)[:-1]]
+    )
 
 
 class Conformer(nn.Module):

@@ -23,7 +23,9 @@ class PointNet(nn.Module):
 
     def forward(self, points):
         x = points.transpose(1, 2)
-        matrix = self.angles(torch.max(self.turn(x), 2)[0]).view(-1, 3, 3) + torch.eye(3, device=x.device).repeat(x.size(0), 1, 1)
+        matrix = self.angles(torch.max(self.turn(x), 2)[0]).view(-1, 3, 3) + torch.eye(3, device=x.device).repeat(
+            x.size(0), 1, 1
+        )
         h = self.net(torch.bmm(points, matrix).transpose(1, 2))
         return self.head(torch.max(h, 2, keepdim=True)[0].view(-1, 16)), matrix
 
@@ -45,7 +47,10 @@ class SetTransformer(nn.Module):
         super().__init__()
         self.seeds = nn.Parameter(torch.randn(1, 3, 8))
         self.lift = nn.Linear(4, 8)
-        self.gather, self.spread = nn.MultiheadAttention(8, 2, batch_first=True), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.gather, self.spread = (
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+        )
 
     def forward(self, x):
         x = self.lift(x)
@@ -303,7 +308,12 @@ class Vectors(nn.Module):
         b = functional.normalize(m[:, 1] - (a * m[:, 1]).sum(-1, keepdim=True) * a, dim=-1)
         c = torch.cross(a, b, dim=-1)
         turn = torch.stack([a, b, c], 1)
-        return turn, torch.atan2(turn[:, 1, 0], turn[:, 0, 0]), torch.linalg.det(m), torch.diagonal(m, dim1=-2, dim2=-1).sum(-1)
+        return (
+            turn,
+            torch.atan2(turn[:, 1, 0], turn[:, 0, 0]),
+            torch.linalg.det(m),
+            torch.diagonal(m, dim1=-2, dim2=-1).sum(-1),
+        )
 
 
 def sets(b: int, v: int):
@@ -343,5 +353,3 @@ CASES = [
     net("energy_gradient", Energy, images((4, 3))),
     net("vectors", Vectors, images((6,))),
 ]  # fmt: skip
-
-

@@ -16,7 +16,14 @@ SMALL = {
     "max_position_embeddings": 64,
 }  # fmt: skip
 LLAMA = SMALL | {"num_key_value_heads": 1}
-VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": 32, "patch_size": 8}
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 32,
+    "patch_size": 8,
+}
 
 
 def tokens(labels: str = "row", **more: Callable[[int, int], torch.Tensor]) -> Callable[[int, int], Any]:
@@ -35,7 +42,9 @@ def tokens(labels: str = "row", **more: Callable[[int, int], torch.Tensor]) -> C
     return batch
 
 
-def hf(name: str, config: str, model: str, batch: Any, varies: bool = True, wrap: type = LitKwargs, **options: Any) -> Case:
+def hf(
+    name: str, config: str, model: str, batch: Any, varies: bool = True, wrap: type = LitKwargs, **options: Any
+) -> Case:
     """A model of ``transformers`` from a configuration."""
     left_out = options.pop("left_out", ("labels",))
     more = {key: options.pop(key) for key in ("fast", "limit", "batched") if key in options}
@@ -124,7 +133,11 @@ def padded_sounds(b: int, v: int) -> dict[str, torch.Tensor]:
     n = 800 + 240 * v
     mask = torch.ones(b, n, dtype=torch.long)
     mask[-1, -200:] = 0
-    return {"input_values": torch.randn(b, n) * mask, "attention_mask": mask, "labels": torch.ones(b, 3, dtype=torch.long)}
+    return {
+        "input_values": torch.randn(b, n) * mask,
+        "attention_mask": mask,
+        "labels": torch.ones(b, 3, dtype=torch.long),
+    }
 
 
 def pixels(*sizes: tuple[int, int], **more: Any) -> Callable[[int, int], Any]:
@@ -147,7 +160,11 @@ def image_text(b: int, v: int) -> dict[str, torch.Tensor]:
     return tokens("none")(b, v) | {"pixel_values": torch.randn(b, 3, 32, 32)}
 
 
-TEXT = {k: v for k, v in SMALL.items() if k != "hidden_size"} | {"hidden_size": 16, "projection_dim": 8, "eos_token_id": 59}
+TEXT = {k: v for k, v in SMALL.items() if k != "hidden_size"} | {
+    "hidden_size": 16,
+    "projection_dim": 8,
+    "eos_token_id": 59,
+}
 SPEECH = {
     "vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
     "conv_dim": (8, 8), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_conv_pos_embeddings": 8,

@@ -55,7 +55,12 @@ def train(case: Case, directory: Path) -> Outcome:
     torch.manual_seed(0)
     module = case.make()
     callback = ONNXExport(dirpath=directory, **case.options)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -126,11 +131,15 @@ def _reference(case: Case, module: Any, args: tuple[Any, ...], kwargs: dict[str,
     module.__dict__.update(log=lambda *a, **k: None, log_dict=lambda *a, **k: None)
     method = case.options.get("method", "forward")
     with torch.no_grad():
-        out = (module if method == "forward" else getattr(module, method))(*copy.deepcopy(args), **copy.deepcopy(kwargs))
+        out = (module if method == "forward" else getattr(module, method))(
+            *copy.deepcopy(args), **copy.deepcopy(kwargs)
+        )
     return [t.detach().numpy() for t in leaves(out)]
 
 
-def feeds(case: Case, module: Any, session: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
+def feeds(
+    case: Case, module: Any, session: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Feed by name where the graph uses the names of the parameters, else in order."""
     names = [i.name for i in session.get_inputs()]
     method = inspect.signature(getattr(module, case.options.get("method", "forward")))
