@@ -202,8 +202,8 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
     merged = EngineError(
         "the module cannot be exported to ONNX.\n  "
         + "\n  ".join(causes)
-        + f"\n{at_fault} Rewrite that part of the method for tracing, export another method (method=...), another opset "
-        "(opset_version=...), or give translations of your own (export_options={'custom_translation_table': ...})."
+        + f"\n{at_fault} Rewrite that part of the method for tracing, export another method (method=...), another "
+        "opset (opset_version=...), or give own translations (export_options={'custom_translation_table': ...})."
     )
     merged.__cause__ = errors[0].__cause__ or errors[0]
     return merged
@@ -279,7 +279,8 @@ def _multiples(value: Any, symbols: Mapping[str, str]) -> Iterator[str]:
     sizes = [s for s in value.shape if isinstance(s, torch.SymInt)]
     if not sizes:
         return
-    for guard in sizes[0].node.shape_env.guards:
+    environment: Any = sizes[0].node.shape_env
+    for guard in environment.guards:
         found = re.fullmatch(r"Eq\(Mod\((\w+), (\d+)\), 0\)", str(guard.expr))
         if found and found[1] in symbols:
             yield f"{symbols[found[1]]} is a multiple of {found[2]}"
