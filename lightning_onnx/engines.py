@@ -18,12 +18,9 @@ from typing import Any, Literal, Protocol
 import torch
 
 from lightning_onnx.errors import EngineError, chain, first_line
-from lightning_onnx.flat import FlatModule
+from lightning_onnx.flat import FlatModule, plain_attention
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
-
-DYNAMO_OPSETS = range(18, 24)
-"""Opsets that the torch.export based engine writes as asked; 17 works for some modules, below that it writes 18."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +95,7 @@ class DynamoEngine:
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
         dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
-        with _quiet(), _named(self.name), torch.no_grad():
+        with _tracing(self.name):
             if self.capture == "export":
                 captured = torch.export.export(
                     module,
@@ -146,7 +143,13 @@ class TorchScriptEngine:
         import onnx_ir as ir
 
         def model(weights: FlatModule) -> Any:
-            with tempfile.TemporaryDirectory() as directory, _quiet(), _named(self.name), torch.no_grad():
+            with (
+                tempfile.TemporaryDirectory() as directory,
+                _quiet(),
+                _named(self.name),
+                plain_attention(),
+                torch.no_grad(),
+            ):
                 path = Path(directory) / "model.onnx"
                 torch.onnx.export(
                     weights,
@@ -207,6 +210,13 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
     )
     merged.__cause__ = errors[0].__cause__ or errors[0]
     return merged
+
+
+@contextlib.contextmanager
+def _tracing(engine: str) -> Iterator[None]:
+    """All that an exporter runs under."""
+    with _quiet(), _named(engine), plain_attention(), torch.no_grad():
+        yield
 
 
 @contextlib.contextmanager
@@ -330,7 +340,7 @@ def _where_fixed(module: FlatModule, request: Request, dynamic: Any) -> dict[str
     logger.addFilter(listener)
     logger.setLevel(logging.INFO)
     try:
-        with _quiet(), contextlib.suppress(Exception), torch.no_grad():
+        with contextlib.suppress(Exception), _tracing("dynamo"):
             torch.export.export(module, request.tensors, dynamic_shapes=dynamic, strict=False)
     finally:
         logger.setLevel(level)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +36,24 @@ class FlatModule(nn.Module):
         """Return the tensors of the method's result; other values in it are left out."""
         args, kwargs = self.sample.arguments(tensors)
         bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-        return tuple(flatten(bound(*args, **kwargs))[1])
+        return tuple(flatten(bound(*args, **kwargs), opaque=True)[1])
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), plain_attention():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-            structure, outputs = flatten(bound(*args, **kwargs))
+            structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
             self.output_paths = structure.paths
             return [t.detach().clone() for t in outputs]
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Turn off the fast path of ``nn.TransformerEncoder`` in eval mode: it uses nested tensors, which ONNX lacks."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -162,7 +162,8 @@ def _first_that_runs(
     tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
     raise SampleError(
         f"no call of {method} is known that runs on tensors. Tried: {tried}. "
-        "Set sample=(...) on the callback, or example_input_array on the module, to the arguments of one call."
+        "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
+        "kwargs to export()."
     ) from (refused[0][1] if refused else None)
 
 
@@ -206,7 +207,9 @@ def _cases(request: Request, run: _Runner) -> tuple[Case, ...]:
 
     add("traced", request.tensors)
     for sample in request.samples:
-        add("observed", _cut(sample.tensors, request))
+        tensors = _cut(sample.tensors, request)
+        if request.fits(tensors):
+            add("observed", tensors)
     for alternatives in probe_sizes(request):
         any(add("resized", request.resized(sizes)) for sizes in alternatives)
     return tuple(cases.values())
@@ -280,8 +283,8 @@ def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[st
         lost = _lost_dims(best)
         if not lost:
             for dim, problem in best.wrong_at_one.items():
-                notes.append(f"{dim} must be 2 or more: at 1 the module does something else ({problem})")
-            return best.graph, best.cases
+                notes.append(f"{dim} must be 2 or more: at 1 the graph does something else ({problem})")
+            return best.graph, tuple(c for c in best.cases if not _has_one(c, best))
         if config.dynamic_axes != "auto":
             raise EngineError(
                 f"dynamic_axes asks for {sorted(lost)} to be dynamic, and no engine can do it: "
@@ -292,6 +295,11 @@ def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[st
         engines = [e for e in engines if e.name == best.graph.traced.engine] + [
             e for e in engines if e.name != best.graph.traced.engine
         ]
+
+
+def _has_one(case: Case, attempt: _Attempt) -> bool:
+    sizes = attempt.graph.request.sizes(case.tensors)
+    return any(sizes[dim] == 1 for dim in attempt.wrong_at_one)
 
 
 def _lost_dims(attempt: _Attempt) -> dict[str, str]:

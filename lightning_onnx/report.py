@@ -25,7 +25,7 @@ class Report:
         m = self.manifest
         model, source = m["model"], m["source"]
         about = [
-            ["model", f"{model['file']}, {model['bytes'] / 2**20:.2f} MiB, sha256 {model['sha256'][:12]}…"],
+            ["model", f"{model['file']}, {_size(model['bytes'])}, sha256 {model['sha256'][:12]}…"],
             ["opset", f"{model['opset']} (IR version {model['ir_version']})"],
             ["engine", f"{model['engine']}: {model['engine_reason']}"],
             ["weights", _source(source)],
@@ -84,7 +84,14 @@ class Report:
         return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
 
 
+def _size(number: int) -> str:
+    """Write a number of bytes for people."""
+    return f"{number / 2**20:.2f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
+
+
 def _source(source: dict[str, Any]) -> str:
+    if source["epoch"] is None:
+        return f"{source['weights']}"
     if source["weights"] != "best":
         return f"{source['weights']}, epoch {source['epoch']}, step {source['global_step']}"
     return (

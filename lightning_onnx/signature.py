@@ -98,6 +98,14 @@ class Request:
         """Return the size of each dynamic dim in ``tensors``."""
         return {name: tensors[i].shape[d] for i, axes in enumerate(self.axes) for d, name in axes.items()}
 
+    def fits(self, tensors: Sequence[Tensor]) -> bool:
+        """Tell whether ``tensors`` have the traced ones' sizes wherever a dim is static."""
+        return all(
+            t.shape[d] == size or d in axes
+            for t, traced, axes in zip(tensors, self.tensors, self.axes, strict=True)
+            for d, size in enumerate(traced.shape)
+        )
+
     def resized(self, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
         """Return the traced tensors with their dynamic dims at other ``sizes``, values repeated or cut."""
         return resize(self.tensors, self.axes, sizes)
@@ -337,11 +345,10 @@ def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], cal
     for a, b in zip(small, large, strict=True):
         if a.shape == b.shape:
             continue
-        dims = [d for d in range(min(a.dim(), b.dim())) if a.shape[d] != b.shape[d]]
-        if a.dim() != b.dim() or len(dims) != 1:
+        if a.dim() != b.dim():
             return None
         changed = True
-        rows = b.narrow(dims[0], 0, min(a.shape[dims[0]], b.shape[dims[0]]))
+        rows = b[tuple(slice(size) for size in a.shape)]
         agree &= rows.shape == a.shape and bool(
             torch.allclose(_real(a), _real(rows), rtol=1e-2, atol=1e-3, equal_nan=True)
         )

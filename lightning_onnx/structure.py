@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -44,8 +45,12 @@ class Structure:
         return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
 
 
-def flatten(value: Any) -> tuple[Structure, list[Tensor]]:
+def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor]]:
     """Take the tensors out of a nested value.
+
+    Args:
+        value: The nested value.
+        opaque: Whether plain objects of other libraries are left whole (a cache among a module's results).
 
     Example:
         >>> structure, tensors = flatten({"ids": torch.zeros(2, 3), "scale": 2.0})
@@ -62,11 +67,11 @@ def flatten(value: Any) -> tuple[Structure, list[Tensor]]:
         paths.append(path)
         return Slot(len(tensors) - 1)
 
-    skeleton = rebuild(value, take)
+    skeleton = rebuild(value, take, opaque=opaque)
     return Structure(skeleton, tuple(paths)), tensors
 
 
-def rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+def rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path = (), *, opaque: bool = False) -> Any:
     """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
@@ -74,32 +79,33 @@ def rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path = ()) -> An
     """
     if isinstance(value, (Tensor, Slot, str, bytes, int, float, complex, bool, type(None), torch.nn.Module)):
         return leaf(path, value)
+
+    def inner(item: Any, *below: str) -> Any:
+        return rebuild(item, leaf, (*path, *below), opaque=opaque)
+
     if isinstance(value, Mapping):
-        return _mapping(value, {k: rebuild(v, leaf, (*path, str(k))) for k, v in value.items()})
+        return _mapping(value, {k: inner(v, str(k)) for k, v in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(rebuild(v, leaf, (*path, k)) for k, v in zip(value._fields, value, strict=True)))
+        return type(value)(*(inner(v, k) for k, v in zip(value._fields, value, strict=True)))
     if isinstance(value, (list, tuple)):
-        items = [rebuild(v, leaf, (*path, str(i))) for i, v in enumerate(value)]
+        items = [inner(v, str(i)) for i, v in enumerate(value)]
         return items if type(value) is list else tuple(items) if type(value) is tuple else _sequence(value, items)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _with_attributes(
-            value, {f.name: rebuild(getattr(value, f.name), leaf, (*path, f.name)) for f in dataclasses.fields(value)}
+            value, {f.name: inner(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
         )
-    if _holds_tensors(value):
-        return _with_attributes(value, {k: _attribute(k, v, leaf, path) for k, v in vars(value).items()})
+    if not opaque and _holds_tensors(value):  # a private attribute is storage and adds nothing to the path
+        return _with_attributes(
+            value, {k: inner(v) if k.startswith("_") else inner(v, k) for k, v in vars(value).items()}
+        )
     return leaf(path, value)
-
-
-def _attribute(name: str, value: Any, leaf: Callable[[Path, Any], Any], path: Path) -> Any:
-    """Rebuild a plain object's attribute; a private one is storage and adds nothing to the path."""
-    return rebuild(value, leaf, path if name.startswith("_") else (*path, name))
 
 
 def _holds_tensors(value: Any, depth: int = 3) -> bool:
     """Tell whether a plain object keeps tensors in its attributes, directly or a few objects down."""
     if isinstance(value, (Tensor, Slot)):
         return True
-    if depth == 0 or isinstance(value, (type, torch.nn.Module)) or callable(value):
+    if depth == 0 or isinstance(value, (type, torch.nn.Module, FunctionType, MethodType)):
         return False
     if isinstance(value, Mapping):
         return any(_holds_tensors(v, depth - 1) for v in value.values())
