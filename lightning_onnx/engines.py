@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from lightning_onnx import decompositions
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule, plain_attention
 from lightning_onnx.signature import Request
@@ -104,7 +105,7 @@ class DynamoEngine:
                     strict=False,
                     prefer_deferred_runtime_asserts_over_guards=True,
                 )
-                call: dict[str, Any] = {"model": captured}
+                call: dict[str, Any] = {"model": decompositions.for_every_size(captured)}
             else:
                 call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
             program = torch.onnx.export(

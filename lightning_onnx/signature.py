@@ -305,6 +305,9 @@ def _batch_axes(observation: Observation, call: Call) -> tuple[int | None, ...]:
     """Return each input's batch dim: candidates by size, proved by running the module at two batch sizes."""
     tensors = observation.samples[0].tensors
     candidates = [_candidates(observation, i) for i in range(len(tensors))]
+    if not any(candidates):  # two views of a batch in one call, say: rows of another number
+        rows = next((t.shape[0] for t in tensors if t.dim()), 0)
+        candidates = [[0] if t.dim() and t.shape[0] == rows else [] for t in tensors]
     assignments = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
     ranked = sorted(assignments, key=lambda a: (sum(d is None for d in a), sum(d or 0 for d in a)))
     fallback: tuple[int | None, ...] | None = None
