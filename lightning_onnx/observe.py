@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.structure import Path, Slot, Structure, flatten
+from lightning_onnx.structure import Path, Slot, Structure, flatten, rebuild
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -48,6 +48,19 @@ class Sample:
         bound = inspect.BoundArguments(self.signature, filled)
         return bound.args, bound.kwargs
 
+    def with_constants(self, places: Collection[int]) -> Sample:
+        """Return the same call with the tensors at ``places`` as constants instead of arguments."""
+        kept = [i for i in range(len(self.tensors)) if i not in places]
+
+        def leaf(path: Path, value: Any) -> Any:
+            if not isinstance(value, Slot):
+                return value
+            return Slot(kept.index(value.index)) if value.index in kept else self.tensors[value.index]
+
+        skeleton = rebuild(self.structure.skeleton, leaf)
+        structure = Structure(skeleton, tuple(self.structure.paths[i] for i in kept))
+        return dataclasses.replace(self, structure=structure, tensors=tuple(self.tensors[i] for i in kept))
+
     def without(self, excluded: Callable[[Path], bool]) -> Sample:
         """Return the same call without the keyword arguments and keys whose path is excluded."""
         value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(_public(path, self.signature)))
@@ -72,6 +85,12 @@ class Observation:
     shapes: tuple[tuple[Shapes, int | None], ...]
     source: str
     notes: tuple[str, ...] = ()
+
+    def with_constants(self, places: Collection[int]) -> Observation:
+        """Return the same calls with the tensors at ``places`` as constants."""
+        samples = tuple(s.with_constants(places) for s in self.samples)
+        shapes = tuple((tuple(s for i, s in enumerate(all_) if i not in places), size) for all_, size in self.shapes)
+        return dataclasses.replace(self, samples=samples, shapes=shapes)
 
     @classmethod
     def of(cls, sample: Sample, source: str, batch_size: int | None = None) -> Observation:

@@ -87,9 +87,24 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
     observation, run, request = _derived(module, observations, config)
     notes = list(observation.notes)
     graph, cases = _traced(run, request, config, notes)
+    unused = _unused(graph, observation)
+    if unused and config.input_names is None:
+        reduced = observation.with_constants(unused)
+        observation, run, request = _derived(module, [reduced], config)
+        notes = [*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}"]
+        graph, cases = _traced(run, request, config, notes)
+    for place in graph.traced.unused:
+        notes.append(f"input '{graph.request.input_names[place]}' has no effect on the outputs")
     reason = _engine_reason(graph, config)
     cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
     return Plan(config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source)
+
+
+def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
+    """Inputs below a batch that the graph does not use (its labels, say), by place; those of the signature stay."""
+    paths = observation.samples[0].structure.paths
+    found = {i: ".".join(paths[i]) for i in graph.traced.unused if len(observation.samples[0].paths[i]) > 1}
+    return found if len(found) < len(paths) else {}
 
 
 def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:
@@ -375,6 +390,8 @@ def _mismatches(
             ) from error
         for case in cases:
             problems = [c for c in parity.compare_case(session, context, case) if c.problem and c.output not in random]
+            unstable = parity.unstable_outputs(context, case) if problems else set()
+            problems = [c for c in problems if c.output not in unstable]
             if problems:
                 yield case, _problem(problems[0], case)
 

@@ -157,3 +157,22 @@ def test_tolerances_are_checked() -> None:
         Parity(rtol=-1)
     with pytest.raises(ValueError, match="atol=nan"):
         Parity(atol=NAN)
+
+
+def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckContext) -> None:
+    def decides(tensors: Any) -> list[torch.Tensor]:
+        (y,) = context.reference(tensors)
+        return [torch.where((y * 1e9).frac() > 0.5, 1.0, -1.0)]
+
+    noisy = CheckContext(
+        context.model_path, context.signature, Altered(lambda o: {"y": np.sign(o["y"])}), decides, context.cases
+    )
+    result = Parity()(noisy)
+    assert result.status == "skipped"
+    assert "noise" in (result.reason or "")
+
+
+def test_a_stable_module_is_not_excused(context: CheckContext) -> None:
+    result = Parity()(altered(context, lambda o: {"y": np.sign(o["y"])}))
+    assert result.status == "failed"
+    assert result.figures["unstable_outputs"] == []
