@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.engines import TAKES, order
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.opsets import DEFAULT_OPSET, opsets
 
@@ -57,6 +58,12 @@ class ExportConfig:
         _check_checks(self.checks)
         _check_metadata(self.metadata)
         _check_export_options(self.export_options)
+        _check_engine_options(self.export_options or {}, self.engine, self.opset)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the file is to hold the weights."""
+        return (self.export_options or {}).get("export_params", True) is not False
 
     @property
     def opset(self) -> int:
@@ -145,6 +152,14 @@ def _check_metadata(metadata: Any) -> None:
     if own:
         raise ConfigurationError(
             f"metadata has the keys {own}; 'lightning_onnx.' is kept for this package. Rename them."
+        )
+
+
+def _check_engine_options(options: Mapping[str, Any], engine: str, opset: int) -> None:
+    if not order(engine, opset, options):
+        raise ConfigurationError(
+            f"export_options has {sorted(options)}, and no engine that engine={engine!r} and opset {opset} leave takes "
+            f"all of them; {', '.join(f'{e} alone takes {sorted(o)}' for e, o in TAKES.items())}. Leave out one."
         )
 
 

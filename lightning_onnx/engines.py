@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
@@ -79,6 +79,14 @@ class Engine(Protocol):
         """
 
 
+_OURS = ("export_params", "keep_initializers_as_inputs")
+"""Options that the graph carries out, the same for both engines; torch's engines differ in what they make of them."""
+
+
+def _torchs(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in _OURS}
+
+
 class DynamoEngine:
     """``torch.onnx.export(dynamo=True)``, traced once; new weights are put into a clone of the untouched graph.
 
@@ -109,7 +117,7 @@ class DynamoEngine:
             else:
                 call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
             program = torch.onnx.export(
-                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **options
+                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **_torchs(options)
             )
         assert program is not None
         assert program.exported_program is not None
@@ -121,11 +129,14 @@ class DynamoEngine:
             found = _where_fixed(module, request, dynamic)
             fixed = [dataclasses.replace(f, where=found.get(f.dim)) for f in fixed]
 
+        with_weights = options.get("export_params", True)
+
         def model(weights: FlatModule) -> Any:
             clone = torch.onnx.ONNXProgram(program.model.clone(), None)
             known = clone.model.graph.initializers
             clone.apply_weights({n: t for n, t in state(weights).items() if n in known})
-            clone.optimize()
+            if with_weights:  # folding would compute with weights that the file is not to hold
+                clone.optimize()
             return clone.model
 
         return Traced(self.name, model, symbols, tuple(fixed), tuple(relations), tuple(unused))
@@ -161,7 +172,7 @@ class TorchScriptEngine:
                     input_names=list(request.input_names),
                     output_names=list(request.output_names),
                     dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
-                    **options,
+                    **_torchs(options),
                 )
                 return ir.external_data.load_to_model(ir.load(path))
 
@@ -184,16 +195,22 @@ ENGINES: dict[str, list[Engine]] = {
 """By name; several ways of one engine are tried in this order."""
 
 
-def order(engine: str, opset_version: int) -> list[Engine]:
+TAKES: dict[str, frozenset[str]] = {
+    "dynamo": frozenset({"custom_translation_table"}),
+    "torchscript": frozenset({"autograd_inlining", "custom_opsets", "do_constant_folding", "operator_export_type"}),
+}
+"""Keywords of ``torch.onnx.export`` that one engine alone takes."""
+
+
+def order(engine: str, opset_version: int, options: Collection[str] = ()) -> list[Engine]:
     """Return the engines to try, in order.
 
-    ``"auto"`` prefers the torch.export based engine, at opset 17 as well, and the TorchScript based one below.
+    ``"auto"`` prefers the torch.export based engine, at opset 17 as well, and the TorchScript based one below. Engines
+    that do not take all of ``options`` are left out.
     """
-    if engine != "auto":
-        return ENGINES[engine]
-    if opset_version < 17:
-        return ENGINES["torchscript"]
-    return [*ENGINES["dynamo"], *ENGINES["torchscript"]]
+    names = [engine] if engine != "auto" else ["torchscript"] if opset_version < 17 else ["dynamo", "torchscript"]
+    refused = frozenset().union(*TAKES.values())
+    return [e for name in names if not (set(options) & refused) - TAKES[name] for e in ENGINES[name]]
 
 
 def failure(errors: Sequence[EngineError]) -> EngineError:

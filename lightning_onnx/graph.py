@@ -33,6 +33,7 @@ class Graph:
         signature: What it achieved.
         opset_version: Its opset.
         loose: Whether shapes inside the graph are left out, because torch wrote wrong ones.
+        options: The ``export_options``, of which ``export_params`` and ``keep_initializers_as_inputs`` act here.
     """
 
     traced: Traced
@@ -40,6 +41,7 @@ class Graph:
     signature: Signature
     opset_version: int
     loose: bool = False
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> list[Path]:
         """Write the model with other weights.
@@ -74,6 +76,12 @@ def finish(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:
     for value, spec in zip((*model.graph.inputs, *model.graph.outputs), specs, strict=False):
         value.shape = ir.Shape(spec.shape)
     _rename_dims(model, graph.traced.symbols)
+    weights = list(model.graph.initializers.values())
+    if not graph.options.get("export_params", True):
+        model.graph.initializers.clear()
+        model.graph.inputs.extend(weights)
+    elif graph.options.get("keep_initializers_as_inputs", False):
+        model.graph.inputs.extend(weights)
     model.metadata_props.clear()
     model.metadata_props.update(metadata)
     return model

@@ -162,7 +162,7 @@ def test_tolerances_are_checked() -> None:
 def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckContext) -> None:
     def decides(tensors: Any) -> list[torch.Tensor]:
         (y,) = context.reference(tensors)
-        return [torch.where((y * 1e9).frac() > 0.5, 1.0, -1.0)]
+        return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0)]
 
     noisy = CheckContext(
         context.model_path, context.signature, Altered(lambda o: {"y": np.sign(o["y"])}), decides, context.cases
