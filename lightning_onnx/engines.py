@@ -19,7 +19,7 @@ import torch
 
 from lightning_onnx import decompositions
 from lightning_onnx.errors import EngineError, chain, first_line
-from lightning_onnx.flat import FlatModule, plain_attention
+from lightning_onnx.flat import FlatModule, plain_attention, to_numpy
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
 
@@ -174,16 +174,13 @@ class TorchScriptEngine:
                     dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
                     **_torchs(options),
                 )
-                return ir.external_data.load_to_model(ir.load(path))
+                return _all_inputs(ir.external_data.load_to_model(ir.load(path)), request)
 
         first = model(module)
         written = first.graph.opset_imports.get("")
         if written != opset_version:
             raise EngineError(f"engine 'torchscript' wrote opset {written} where {opset_version} was asked for")
         names = {value.name: value for value in first.graph.inputs}
-        lost = [n for n in request.input_names if n not in names]
-        if lost:
-            raise EngineError(f"engine 'torchscript' left out the inputs {lost}, which have no effect on the outputs")
         unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
         return Traced(self.name, model, {}, unused=tuple(unused))
 
@@ -193,6 +190,18 @@ ENGINES: dict[str, list[Engine]] = {
     "torchscript": [TorchScriptEngine()],
 }
 """By name; several ways of one engine are tried in this order."""
+
+
+def _all_inputs(model: Any, request: Request) -> Any:
+    """Put back the inputs that the TorchScript based exporter leaves out because nothing depends on them."""
+    import onnx_ir as ir
+
+    known = {value.name: value for value in model.graph.inputs}
+    model.graph.inputs.clear()
+    for name, tensor in zip(request.input_names, request.tensors, strict=True):
+        type_ = ir.TensorType(ir.DataType.from_numpy(to_numpy(tensor).dtype))
+        model.graph.inputs.append(known.get(name) or ir.Value(name=name, type=type_))
+    return model
 
 
 TAKES: dict[str, frozenset[str]] = {

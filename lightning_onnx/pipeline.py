@@ -20,11 +20,11 @@ from lightning_onnx import graph as graphs
 from lightning_onnx import testdata, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
-from lightning_onnx.checks.parity import Comparison, Parity, random_outputs, to_numpy
+from lightning_onnx.checks.parity import Comparison, Parity, random_outputs
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.engines import Engine, Fixed, failure, order
 from lightning_onnx.errors import ArtifactError, ConfigurationError, EngineError, ParityError, SampleError, first_line
-from lightning_onnx.flat import FlatModule
+from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.graph import Graph
 from lightning_onnx.observe import Observation, make_sample, method_signature
 from lightning_onnx.report import Report

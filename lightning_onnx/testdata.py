@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_onnx.checks.parity import to_numpy
+from lightning_onnx.flat import to_numpy
 from lightning_onnx.signature import Signature
 
 _TRIES = 4

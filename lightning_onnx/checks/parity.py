@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.errors import first_line
+from lightning_onnx.flat import to_numpy
 from lightning_onnx.runtimes.base import Arrays, Session
 
 Array = NDArray[np.generic]
@@ -213,16 +214,6 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
         for n, a, b in zip(names, case.expected or (), again, strict=False)
         if a.shape != b.shape or not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
     ]
-
-
-def to_numpy(tensor: Tensor) -> Array:
-    """Return a tensor as an array that runtimes take; bfloat16 goes by ``ml_dtypes``."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        import ml_dtypes
-
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")
 
 
 def _nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:
