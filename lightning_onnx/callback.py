@@ -26,6 +26,7 @@ from lightning_onnx.config import ExportConfig, choose
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
 from lightning_onnx.observe import ForwardObserver, Observation
 from lightning_onnx.pipeline import Plan
+from lightning_onnx.scripted import has_scripts
 from lightning_onnx.structure import flatten
 
 
@@ -220,7 +221,9 @@ class ONNXExport(Callback):
         self._preflight_due = False
         with self._on_rank_zero(trainer, str(self.preflight)) as here:
             if here:
-                self._plan = self._prepare(pl_module, weights.private_copy(pl_module))
+                copied = weights.private_copy(pl_module)
+                weights.merge_adapters(copied)
+                self._plan = self._prepare(pl_module, copied)
 
     def _prepare(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
         assert self._observer is not None
@@ -291,6 +294,7 @@ class ONNXExport(Callback):
         started = time.perf_counter()
         copied = weights.private_copy(pl_module)
         source, metrics = self._load_weights(trainer, copied)
+        weights.merge_adapters(copied)
         plan = self._current_plan(pl_module, copied)
         with self._directory(trainer) as dirpath:
             name = store.artifact_name(self.filename, source, metrics)
@@ -339,7 +343,7 @@ class ONNXExport(Callback):
     def _current_plan(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
         """The plan of preflight, unless the module or its calls have changed since."""
         plan = self._plan
-        if plan is None or plan.structure != weights.structure_of(copied):
+        if plan is None or plan.structure != weights.structure_of(copied) or has_scripts(copied):
             return self._prepare(pl_module, copied)
         assert self._observer is not None
         if self._observer.count() != self._planned_calls:

@@ -268,27 +268,31 @@ class _Calls:
 
 def _kind(structure: Structure, tensors: list[Tensor]) -> Any:
     """What makes two calls the same structure: paths, dtypes, ranks and flags, not the values of numbers."""
-    constants: list[Any] = []
-    _walk_constants(structure.skeleton, constants)
-    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(constants)
-
-
-def _walk_constants(value: Any, found: list[Any]) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(item, Slot):
-                found.append(str(key))
-                _walk_constants(item, found)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _walk_constants(item, found)
-    elif isinstance(value, (bool, str, type(None))):
-        found.append(value)
+    flags, _ = _constants(structure)
+    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(flags)
 
 
 def _numbers(structure: Structure) -> list[Any]:
-    skeleton = structure.skeleton
-    return [v for v in skeleton.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return _constants(structure)[1]
+
+
+def _constants(structure: Structure) -> tuple[list[Any], list[Any]]:
+    """Flags, strings and keys on one side, numbers on the other."""
+    flags: list[Any] = []
+    numbers: list[Any] = []
+    open_: list[Any] = [structure.skeleton]
+    while open_:
+        value = open_.pop()
+        if isinstance(value, dict):
+            flags.extend(str(k) for k, v in value.items() if not isinstance(v, Slot))
+            open_.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            open_.extend(value)
+        elif isinstance(value, (bool, str, type(None))):
+            flags.append(value)
+        elif isinstance(value, (int, float)):
+            numbers.append(value)
+    return flags, numbers
 
 
 def _public(path: Path, signature: inspect.Signature) -> Path:

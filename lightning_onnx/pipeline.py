@@ -587,6 +587,7 @@ def export(
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
     sample = sample_of(module, config.method, (positional, dict(kwargs or {})))
     copied = weights.private_copy(module)
+    weights.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
     first = next((p for p in module.parameters()), torch.empty(0))
     return produce(

@@ -5,6 +5,7 @@ Nothing here runs or changes the live module: it is copied to the CPU, in float3
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import os
@@ -17,6 +18,7 @@ import fsspec
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx import scripted
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.observe import is_compiled, is_recorder
 
@@ -76,7 +78,9 @@ def private_copy(module: nn.Module) -> nn.Module:
             if getattr(part, "_dtype", None) in (torch.bfloat16, torch.float16):
                 part._dtype = torch.float32  # type: ignore[assignment]
         copied.requires_grad_(False)
-    return copied.eval()
+        copied.eval()
+        scripted.hide_scripts(copied)
+    return copied
 
 
 def _copy_tensor(tensor: Tensor) -> Tensor:
@@ -193,6 +197,19 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
             f"the checkpoint's weights do not fit {type(module).__name__}: {error}. "
             'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
         ) from error
+
+
+def merge_adapters(module: nn.Module) -> None:
+    """Merge the adapters of peft (LoRA and its kin) into the weights of a private copy, so that no graph has them.
+
+    Names stay: the weights are those of ``base_layer``. A layer that cannot merge stays as it is and is exported with
+    its adapter.
+    """
+    part: Any
+    for part in module.modules():
+        if isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters"):
+            with contextlib.suppress(NotImplementedError, ValueError), torch.no_grad():
+                part.merge()
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Random structures of batches: the artifact runs at sizes not seen, or the error is one of ours and names the reason."""
+"""Random structures of batches: the artifact runs at sizes not seen, or the error is ours and names the reason."""
 
 from __future__ import annotations
 
@@ -61,8 +61,11 @@ DTYPES = [
 ROWS = 3
 
 tensors = st.builds(
-    lambda shape, dtype: (torch.rand(ROWS, *shape) * 5).to(dtype), st.lists(st.integers(1, 4), max_size=2), st.sampled_from(DTYPES)
-)  # fmt: skip
+    lambda shape, dtype: (torch.rand(ROWS, *shape) * 5).to(dtype),
+    st.lists(st.integers(1, 4), max_size=2),
+    st.sampled_from(DTYPES),
+)
+keywords = st.dictionaries(st.sampled_from(["ids", "mask", "labels"]), tensors, max_size=2)
 keys = st.text("abc é/.-_0", min_size=1, max_size=4)
 leaves = st.one_of(tensors, tensors, st.booleans(), st.integers(0, 3), st.floats(0, 2), st.none(), st.text(max_size=3))
 nested = st.recursive(

@@ -160,9 +160,9 @@ def dense(b: int, v: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def geometric(
-    name: str, make: Callable[[], Any], batch: Callable[[int, int], Any], call: Callable[[Any], Arguments]
+    name: str, make: Callable[[], Any], batch: Callable[[int, int], Any], call: Callable[[Any], Arguments], **more: Any
 ) -> Case:
-    return Case(f"graph/{name}", make, batch, call, True, needs=("torch_geometric",))
+    return Case(f"graph/{name}", make, batch, call, True, needs=("torch_geometric",), **more)
 
 
 def nodes(batch: Any) -> Arguments:

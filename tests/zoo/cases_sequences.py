@@ -64,6 +64,21 @@ def pairs(b: int, v: int):
     return src, torch.randint(1, 30, (b, 5 + 3 * v))
 
 
+class LitEncoder(Lit):
+    """nn.TransformerEncoder as it comes: in eval mode it gives zeros where the padding is."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(30, 16, padding_idx=0)
+        self.net = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2)
+
+    def forward(self, ids):
+        return self.net(self.emb(ids), src_key_padding_mask=ids == 0)
+
+    def step(self, batch):
+        return any_loss(self(batch[0]))
+
+
 class LitSequenceFirst(LitArgs):
     """(time, batch, features), positions from a buffer."""
 
@@ -351,6 +366,7 @@ CASES = [
     Case("sequence/packed_lstm", lambda: LitPacked(nn.LSTM), packed, lambda batch: (batch[:2], {}), True),
     Case("sequence/packed_gru", lambda: LitPacked(nn.GRU), packed, lambda batch: (batch[:2], {}), True),
     Case("sequence/transformer_two_lengths", LitSeq2Seq, pairs, spread, True),
+    Case("sequence/encoder_padding", LitEncoder, pairs, first, True),
     Case("sequence/time_first", LitSequenceFirst, lambda b, v: (torch.randn(6 + 3 * v, b, 6),), spread, True, fast=True),
     Case("sequence/nanogpt_loss", LitNanoGPT, lambda b, v: torch.randint(0, 40, (b, 8 + 4 * v)),
          lambda batch: ((batch[:, :-1], batch[:, 1:]), {}), True),

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx.matching import match
+from lightning_onnx.observe import ForwardObserver, method_signature
+
+
+class Takes(nn.Module):
+    def forward(self, x: Any, mask: Any = None, *, mode: str = "a", **more: Any) -> Any:
+        return x
+
+
+def observed(module: nn.Module, *calls: Any, method: str = "forward") -> ForwardObserver:
+    observer = ForwardObserver(module, method)
+    observer.attach()
+    for args, kwargs in calls:
+        getattr(module, method)(*args, **kwargs) if method != "forward" else module(*args, **kwargs)
+    observer.detach()
+    return observer
+
+
+def test_arguments_as_given() -> None:
+    x, ids = torch.zeros(2, 3), torch.zeros(2)
+    observer = observed(Takes().eval(), ((x,), {"mode": "b", "ids": ids}))
+    (sample,) = observer.observations()[0].samples
+    assert sample.paths == (("x",), ("ids",))
+    args, kwargs = sample.arguments([x, ids])
+    assert args[0] is x
+    assert kwargs["mode"] == "b"
+    assert kwargs["ids"] is ids
+
+
+def test_method_is_put_back() -> None:
+    module = Takes()
+    observer = ForwardObserver(module)
+    observer.attach()
+    assert "forward" in module.__dict__
+    observer.detach()
+    assert "forward" not in module.__dict__
+
+
+def test_eval_mode_defines_the_structure_and_training_adds_sizes() -> None:
+    module = Takes()
+    observer = ForwardObserver(module)
+    observer.attach()
+    module.train()
+    module(torch.zeros(2, 9), targets=torch.zeros(2))
+    module.eval()
+    module(torch.zeros(2, 5))
+    observer.detach()
+    first = observer.observations()[0]
+    assert first.source == "a call seen in evaluation mode"
+    assert {shapes for shapes, _ in first.shapes} == {((2, 5),), ((2, 9),)}
+
+
+def test_flags_make_another_structure_and_numbers_do_not() -> None:
+    x = torch.zeros(2, 3)
+    observer = observed(Takes().eval(), ((x,), {"mode": "a"}), ((x,), {"mode": "b"}), ((x,), {"mode": "b"}))
+    assert [o.samples[0].arguments([x])[1]["mode"] for o in observer.observations()] == ["b", "a"]
+    (found,) = observed(Takes().eval(), ((x,), {"step": 1}), ((x,), {"step": 2})).observations()
+    assert "differed between calls" in found.notes[0]
+
+
+def test_tensors_of_few_calls_are_kept_and_shapes_of_all() -> None:
+    observer = observed(Takes().eval(), *(((torch.zeros(2, n),), {}) for n in range(1, 20)))
+    (found,) = observer.observations()
+    assert len(found.samples) == 3
+    assert len(found.shapes) == 19
+
+
+def test_kept_tensors_are_copies_outside_inference_mode() -> None:
+    module, x = Takes().eval(), torch.zeros(2, 3)
+    observer = ForwardObserver(module)
+    observer.attach()
+    with torch.inference_mode():
+        module(torch.zeros(2, 3))
+    module(x)
+    observer.detach()
+    (found,) = observer.observations()
+    x += 1
+    assert not found.samples[0].tensors[0].is_inference()
+    assert found.samples[0].tensors[0].sum() == 0
+
+
+def test_compiled_modules_are_not_recorded_and_compile_once() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    module = Takes().eval()
+    module.compile(backend=counter, dynamic=True)
+    observer = ForwardObserver(module)
+    observer.attach()
+    for _ in range(5):
+        module(torch.zeros(2, 3))
+    observer.detach()
+    assert counter.frame_count <= 1
+    assert observer.observations() == []
+
+
+def test_other_methods() -> None:
+    class Predicts(Takes):
+        def predict(self, rows: Any) -> Any:
+            return rows
+
+    observer = observed(Predicts().eval(), ((torch.zeros(2),), {}), method="predict")
+    assert observer.observations()[0].samples[0].paths == (("rows",),)
+
+
+@pytest.mark.parametrize(
+    ("batch", "paths"),
+    [
+        ({"x": torch.zeros(2), "y": torch.ones(2)}, [("x",)]),
+        ((torch.zeros(2), torch.ones(2)), [("x",)]),
+        ([torch.zeros(2)], [("x",)]),
+        (torch.zeros(2), [("x",)]),
+        ({"image": torch.zeros(2), "label": torch.ones(2)}, [("x",)]),
+    ],
+)
+def test_batch_is_matched_by_name_then_by_order(batch: Any, paths: Any) -> None:
+    def forward(x: Any, scale: float = 1.0) -> Any:
+        return x
+
+    module = nn.Module()
+    module.forward = forward  # type: ignore[assignment]
+    found = match(method_signature(module, "forward"), [(batch, 2)], "the batch")[0].samples[0]
+    assert list(found.paths) == paths
+    assert found.tensors[0].sum() == 0
+
+
+def test_steps_of_lightning_take_the_batch_as_it_is() -> None:
+    def predict_step(batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return batch
+
+    module = nn.Module()
+    module.predict_step = predict_step  # type: ignore[assignment]
+    signature = method_signature(module, "predict_step")
+    (found,) = match(signature, [((torch.zeros(2), torch.ones(2)), 2)], "the batch")
+    args, _ = found.samples[0].arguments(found.samples[0].tensors)
+    assert len(args[0]) == 2
+    assert args[1] == 0
