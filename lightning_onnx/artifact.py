@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ FORMAT_VERSION = 1
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 TEST_DATA = "test_data_set_0"
-_STAGING = re.compile(r"\.onnx-staging-\w+")
+_STAGING = re.compile(r"\.onnx-staging-(\d+)_\w+")
+_STALE_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +108,11 @@ class ONNXArtifact:
         return all(check["status"] != "failed" for check in self.manifest["checks"])
 
     @property
+    def proven(self) -> bool:
+        """Whether parity ran and passed."""
+        return any(check["name"] == "parity" and check["status"] == "passed" for check in self.manifest["checks"])
+
+    @property
     def report(self) -> Report:
         """What there is to say about the artifact, as text, Markdown and HTML."""
         return Report(self.manifest)
@@ -123,7 +130,7 @@ def stage(dirpath: Path) -> Iterator[Path]:
         ArtifactError: If ``dirpath`` cannot be written.
     """
     check_writable(dirpath)
-    staged = Path(tempfile.mkdtemp(prefix=".onnx-staging-", dir=dirpath))
+    staged = Path(tempfile.mkdtemp(prefix=f".onnx-staging-{os.getpid()}_", dir=dirpath))
     try:
         yield staged
     finally:
@@ -172,10 +179,21 @@ def check_writable(dirpath: Path) -> None:
 
 
 def sweep(dirpath: Path) -> None:
-    """Remove what earlier runs staged and never committed."""
+    """Remove what earlier runs staged and never committed: their process is gone, or they are a day old."""
     for path in dirpath.glob(".onnx-staging-*") if dirpath.is_dir() else ():
-        if _STAGING.fullmatch(path.name):
+        found = _STAGING.fullmatch(path.name)
+        if found and (not _runs(int(found[1])) or time.time() - path.stat().st_mtime > _STALE_SECONDS):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import tempfile
 import time
@@ -154,6 +155,7 @@ class ONNXExport(Callback):
         self._target: Path | None = None
         self._epoch = 0
         self._preflight_due = False
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     @override
@@ -173,6 +175,7 @@ class ONNXExport(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        self.artifact = None
         self.failures = []
         self._plan = None
         self._preflight_due = self.preflight is not False
@@ -184,7 +187,8 @@ class ONNXExport(Callback):
         self._target = Path(target)
         with self._on_rank_zero(trainer, "raise"):
             artifacts.check_writable(self._target)
-            artifacts.sweep(self._target)
+            if not _is_quick_try(trainer):
+                artifacts.sweep(self._target)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -193,6 +197,7 @@ class ONNXExport(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch = trainer.current_epoch
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
         if self._preflight_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)
@@ -255,7 +260,8 @@ class ONNXExport(Callback):
                 found.append(Observation.of(sample, "example_input_array"))
         if not found:
             source = "the batch matched to the method's signature"
-            found = matching.match(self._observer.signature, self._observer.batches, source)
+            batches = self._observer.batches
+            found = matching.match(self._observer.signature, batches, source, self.config.method)
         return found
 
     # After training -------------------------------------------------------------------------------------------------
@@ -300,11 +306,11 @@ class ONNXExport(Callback):
             name = store.artifact_name(self.filename, source, metrics)
             directory = store.free_directory(dirpath, name)
             made = pipeline.produce(plan, copied, directory, source, started=started)
-            if not made.passed and plan is self._plan:  # traced before training: attributes may have changed since
+            self.artifact = made
+            if not made.proven and plan is self._plan:  # traced before training: attributes may have changed since
                 fresh = self._prepare(pl_module, copied)
                 store.remove(made.directory)
-                made = pipeline.produce(fresh, copied, directory, source, started=started)
-            self.artifact = made
+                self.artifact = made = pipeline.produce(fresh, copied, directory, source, started=started)
             self.artifacts = [*self.artifacts, made]
             self._tell(made)
             if not _is_quick_try(trainer):
@@ -323,13 +329,14 @@ class ONNXExport(Callback):
             rank_zero_warn("ONNX export: the followed ModelCheckpoint has saved nothing; the live weights are exported")
             return live, metrics
         content = weights.read_checkpoint(path)
-        weights.load(copied, content["state_dict"], strict=getattr(copied, "strict_loading", True))
+        weights.load_checkpoint(copied, content)
         score = None if followed.best_model_score is None else float(followed.best_model_score)
+        score = score if score is not None and math.isfinite(score) else None
         name = os.path.basename(path)
         best = weights.Source(
             "best", content.get("epoch"), content.get("global_step"), name, followed.monitor, score, precision, device
         )
-        return best, metrics | {followed.monitor: followed.best_model_score}
+        return best, metrics if score is None else metrics | {followed.monitor: torch.tensor(score)}
 
     def _followed(self, trainer: Trainer) -> Any:
         """The ModelCheckpoint to follow, known by what it has: it may come from either package of Lightning."""
@@ -371,6 +378,7 @@ class ONNXExport(Callback):
                 rank_zero_info(line)
             else:
                 rank_zero_warn(line)
+            if check["status"] == "failed":
                 self.failures.append(line)
         rank_zero_info(f"ONNX export: wrote {made.directory} in {made.manifest['scalars']['export_seconds']} s")
 
@@ -416,10 +424,10 @@ class ONNXExport(Callback):
 
     def _resolve_dirpath(self, trainer: Trainer) -> str:
         if self.dirpath is not None:
-            return self.dirpath
+            return store.local(self.dirpath, "dirpath")
         if _is_quick_try(trainer):
             return tempfile.gettempdir()
-        return store.default_dirpath(trainer.loggers, trainer.default_root_dir)
+        return store.local(store.default_dirpath(trainer.loggers, trainer.default_root_dir), "the run's directory")
 
 
 def _is_quick_try(trainer: Trainer) -> bool:

@@ -12,7 +12,9 @@ from lightning_onnx.structure import flatten
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def match(signature: inspect.Signature, batches: list[tuple[Any, int | None]], source: str) -> list[Observation]:
+def match(
+    signature: inspect.Signature, batches: list[tuple[Any, int | None]], source: str, method: str = "forward"
+) -> list[Observation]:
     """Return the ways in which ``batches`` fit the signature, most likely first.
 
     By name where the batch is a mapping, then by order: the batch's parts to the required parameters, the parts of its
@@ -22,9 +24,10 @@ def match(signature: inspect.Signature, batches: list[tuple[Any, int | None]], s
         signature: The signature of the exported method.
         batches: Batches of one loader, each with the loader's batch size where known.
         source: Where the batches come from, for messages.
+        method: Name of the method; Lightning calls its steps with the batch and indices, by position.
     """
     observations = []
-    ways = [list(_ways(signature, batch)) for batch, _ in batches]
+    ways = [list(_ways(signature, batch, method)) for batch, _ in batches]
     for number in range(len(ways[0]) if ways else 0):
         samples: list[Sample] = []
         shapes: dict[tuple[Shapes, int | None], None] = {}
@@ -47,16 +50,14 @@ def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None
     return sample if sample.tensors else None
 
 
-def _ways(signature: inspect.Signature, batch: Any) -> Iterator[Arguments]:
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+
+
+def _ways(signature: inspect.Signature, batch: Any, method: str) -> Iterator[Arguments]:
     parameters = list(signature.parameters.values())
-    required = [
-        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    steps = {"batch_idx": 0, "dataloader_idx": 0}
-    extra = {p.name: steps[p.name] for p in required if p.name in steps}
-    wanted = [p for p in required if p.name not in steps]
-    if extra or any(p.name == "batch" for p in wanted):  # a step of Lightning: the batch as it is
-        yield (batch,), extra
+    wanted = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if method in _STEPS:
+        yield (batch, *([0] * (len(wanted) - 1))), {}
         return
     if isinstance(batch, Mapping):
         yield from _by_name(parameters, wanted, batch)

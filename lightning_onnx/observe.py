@@ -6,10 +6,12 @@ redirections under DDP, and miss ``module.forward(x)``). Recording keeps the sha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 import torch
@@ -21,6 +23,9 @@ Shapes = tuple[tuple[int, ...], ...]
 
 _KEPT_CALLS = 3
 """Calls whose tensors are kept, per structure: enough to see that a module works at several real sizes."""
+
+_KEPT_STRUCTURES = 16
+_KEPT_BATCHES = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +120,8 @@ def _parts(value: dict[str, Any]) -> dict[str, Any]:
 def keep(tensor: Tensor) -> Tensor:
     """Copy a tensor to the CPU; a tensor of inference mode becomes an ordinary one."""
     with torch.inference_mode(False):
-        return tensor.detach().to("cpu", copy=True).contiguous()
+        copied = tensor.detach().to("cpu", copy=True)
+        return copied.contiguous() if copied.layout is torch.strided else copied
 
 
 def method_signature(module: nn.Module, method: str) -> inspect.Signature:
@@ -157,47 +163,47 @@ class ForwardObserver:
         self.batch_size: int | None = None
         self.calls: dict[Any, _Calls] = {}
         self.batches: list[tuple[Any, int | None]] = []
-        self._wrapper: Callable[..., Any] | None = None
-        self._replaced: Any = None
+        self.problem: Exception | None = None
 
     def attach(self) -> None:
         """Start recording. A compiled module is left alone: recording would make it compile anew."""
-        if self._wrapper is not None or is_compiled(self.module):
+        if is_compiled(self.module) or isinstance(self.module, torch.jit.ScriptModule):
             return
-        original = getattr(self.module, self.method)
-
-        @functools.wraps(original)
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            if not torch.compiler.is_compiling():
-                self._record(args, kwargs)
-            return original(*args, **kwargs)
-
-        recorded.__signature__ = self.signature  # type: ignore[attr-defined]
-        recorded.__lightning_onnx__ = True  # type: ignore[attr-defined]
-        self._replaced = self.module.__dict__.get(self.method)
-        self._wrapper = recorded
-        try:
-            self.module.__dict__[self.method] = recorded
-        except TypeError:  # a scripted module keeps no attributes of Python
-            self._wrapper = None
+        present: Any = self.module.__dict__.get(self.method)
+        if is_recorder(present):
+            present.__func__.observers.append(self)
+        else:
+            self.module.__dict__[self.method] = _recorder(self.module, self.method, present, self)
 
     def detach(self) -> None:
-        """Stop recording and put the method back as it was."""
-        if self._wrapper is not None and self.module.__dict__.get(self.method) is self._wrapper:
-            if self._replaced is None:
+        """Stop recording; the last observer puts the method back as it was."""
+        present: Any = self.module.__dict__.get(self.method)
+        if not is_recorder(present) or self not in present.__func__.observers:
+            return
+        present.__func__.observers.remove(self)
+        if not present.__func__.observers:
+            if present.__func__.replaced is None:
                 del self.module.__dict__[self.method]
             else:
-                self.module.__dict__[self.method] = self._replaced
-        self._wrapper = None
+                self.module.__dict__[self.method] = present.__func__.replaced
 
     def see_batch(self, batch: Any, batch_size: int | None) -> None:
         """Note the batch of the step to come: its size, and the batch itself as long as no call was seen."""
         self.batch_size = batch_size
-        if not self.calls and len(self.batches) < 2 * _KEPT_CALLS:
-            structure, tensors = flatten(batch)
-            self.batches.append((structure.fill([keep(t) for t in tensors]), batch_size))
-        elif self.calls and self.batches:
+        if self.calls:
             self.batches.clear()
+        elif self.problem is None and len(self.batches) < _KEPT_BATCHES:
+            with self._guarded():
+                structure, tensors = flatten(batch)
+                self.batches.append((structure.fill([keep(t) for t in tensors]), batch_size))
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Recording must not cost a run: what it cannot copy ends it, with the reason kept for the error to come."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = error
 
     def observations(self) -> list[Observation]:
         """Return what was observed, best first: structures of eval mode before those of training mode."""
@@ -208,17 +214,47 @@ class ForwardObserver:
         """Return how many different calls (by structure and shapes) were seen so far."""
         return sum(len(calls.shapes) for calls in self.calls.values()) + len(self.batches)
 
-    def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            value = dict(self.signature.bind(*args, **kwargs).arguments)
-        except TypeError:
-            return  # the call itself will say what is wrong with its arguments
-        structure, tensors = flatten(value)
-        key = (self.module.training, _kind(structure, tensors))
-        calls = self.calls.get(key)
-        if calls is None:
-            calls = self.calls[key] = _Calls(key[0], self.signature, structure)
-        calls.add(structure, tensors, self.batch_size)
+    def record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note one call; called before the method itself runs."""
+        if self.problem is not None:
+            return
+        with self._guarded():
+            try:
+                value = dict(self.signature.bind(*args, **kwargs).arguments)
+            except TypeError:
+                return  # the call itself will say what is wrong with its arguments
+            structure, tensors = flatten(value)
+            key = (self.module.training, _kind(structure, tensors))
+            calls = self.calls.get(key)
+            if calls is None:
+                if len(self.calls) >= _KEPT_STRUCTURES:
+                    return
+                calls = self.calls[key] = _Calls(key[0], self.signature, structure)
+            calls.add(structure, tensors, self.batch_size)
+
+
+def _recorder(module: nn.Module, method: str, replaced: Any, first: ForwardObserver) -> MethodType:
+    """Make the method that records. It is a bound one, so that a copy of the module runs the copy, unrecorded."""
+    original = getattr(type(module), method, None)
+
+    def recorded(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if this is module and not torch.compiler.is_compiling():
+            for observer in recorded.observers:  # type: ignore[attr-defined]
+                observer.record(args, kwargs)
+        if replaced is not None and (this is module or original is None):
+            return replaced(*args, **kwargs)
+        assert original is not None
+        return original(this, *args, **kwargs)
+
+    if original is not None:
+        functools.update_wrapper(recorded, original)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    with contextlib.suppress(ValueError):  # a parameter named self, or positional-only ones behind it
+        recorded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*parameters, *first.signature.parameters.values()]
+        )
+    recorded.observers, recorded.replaced = [first], replaced  # type: ignore[attr-defined]
+    return MethodType(recorded, module)
 
 
 class _Calls:
@@ -248,7 +284,7 @@ class _Calls:
             shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
         notes: tuple[str, ...] = ()
         if self.numbers_vary:
-            notes = ("a number among the arguments differed between calls; the graph keeps the one of the first call",)
+            notes = ("a number or text among the arguments differed between calls; the graph keeps the first call's",)
         mode = "training" if self.training else "evaluation"
         return Observation(tuple(self.samples), tuple(shapes), f"a call seen in {mode} mode", notes)
 
@@ -277,10 +313,12 @@ def _numbers(structure: Structure) -> list[Any]:
 
 
 def _constants(structure: Structure) -> tuple[list[Any], list[Any]]:
-    """Flags, strings and keys on one side, numbers on the other."""
+    """Flags and keys on one side, numbers and text (names of files, say) on the other."""
     flags: list[Any] = []
     numbers: list[Any] = []
-    open_: list[Any] = [structure.skeleton]
+    arguments = list(structure.skeleton.values())
+    flags.extend(a for a in arguments if isinstance(a, str))  # a mode, where text further in is data
+    open_: list[Any] = [a for a in arguments if not isinstance(a, str)]
     while open_:
         value = open_.pop()
         if isinstance(value, dict):
@@ -288,9 +326,9 @@ def _constants(structure: Structure) -> tuple[list[Any], list[Any]]:
             open_.extend(value.values())
         elif isinstance(value, (list, tuple)):
             open_.extend(value)
-        elif isinstance(value, (bool, str, type(None))):
+        elif isinstance(value, (bool, type(None))):
             flags.append(value)
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float, str)):
             numbers.append(value)
     return flags, numbers
 
@@ -309,8 +347,8 @@ def _drop(value: Any, path: Path, excluded: Callable[[Path], bool]) -> Any:
 
 
 def is_recorder(value: Any) -> bool:
-    """Tell whether a module's attribute is the recording method of a :class:`ForwardObserver`."""
-    return getattr(value, "__lightning_onnx__", False) is True
+    """Tell whether a module's attribute is the recording method of :class:`ForwardObserver`."""
+    return isinstance(value, MethodType) and hasattr(value.__func__, "observers")
 
 
 def is_compiled(module: nn.Module) -> bool:

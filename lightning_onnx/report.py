@@ -84,6 +84,10 @@ class Report:
         return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
 
 
+def _score(score: float | None) -> str:
+    return "unknown" if score is None else f"{score:.6g}"
+
+
 def _size(number: int) -> str:
     """Write a number of bytes for people."""
     return f"{number / 2**20:.2f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
@@ -95,8 +99,8 @@ def _source(source: dict[str, Any]) -> str:
     if source["weights"] != "best":
         return f"{source['weights']}, epoch {source['epoch']}, step {source['global_step']}"
     return (
-        f"best by {source['monitor']} = {source['score']:.6g}, epoch {source['epoch']}, step {source['global_step']} "
-        f"({source['checkpoint']})"
+        f"best by {source['monitor']} = {_score(source['score'])}, epoch {source['epoch']}, "
+        f"step {source['global_step']} ({source['checkpoint']})"
     )
 
 

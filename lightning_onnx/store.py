@@ -28,13 +28,29 @@ def default_dirpath(loggers: Sequence[Any], default_root_dir: str) -> str:
     return os.path.join(first.save_dir or default_root_dir, str(first.name), version, "onnx")
 
 
+def local(dirpath: str, what: str) -> str:
+    """Return a directory of this machine's file system, ``~`` and variables resolved.
+
+    Raises:
+        ConfigurationError: If it is a URL of another file system.
+    """
+    path = dirpath.removeprefix("file://")
+    if "://" in path:
+        raise ConfigurationError(
+            f"{what} is {dirpath!r}, and artifacts are written to local directories only. Set dirpath to one; loggers "
+            "and trackers take the artifact from there."
+        )
+    return os.path.expandvars(os.path.expanduser(path))
+
+
 def check_filename(filename: str | None) -> None:
     """Raise where a name cannot be that of a directory.
 
     Raises:
         ConfigurationError: If it is empty, has a separator, or is hidden.
     """
-    if filename is not None and (not isinstance(filename, str) or not filename or re.search(r"[/\\]|^\.", filename)):
+    outside = re.sub(r"\{[^}]*\}", "", filename) if isinstance(filename, str) else ""  # a metric may be val/loss
+    if filename is not None and (not isinstance(filename, str) or not filename or re.search(r"[/\\]|^\.", outside)):
         raise ConfigurationError(
             f"filename={filename!r} is not the name of a directory. Give one such as '{{epoch}}-{{val_loss:.2f}}'."
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections import UserDict
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import Any
@@ -71,33 +72,39 @@ def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor
     return Structure(skeleton, tuple(paths)), tensors
 
 
-def rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path = (), *, opaque: bool = False) -> Any:
+def rebuild(value: Any, leaf: Callable[[Path, Any], Any], *, opaque: bool = False) -> Any:
     """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
     of attributes that hold tensors directly or one level down (``torch_geometric.data.Data``). Their classes are kept.
+    An object that contains itself is a leaf where it comes again.
     """
+    return _rebuild(value, leaf, (), opaque, ())
+
+
+def _rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path, opaque: bool, outer: tuple[int, ...]) -> Any:
     if isinstance(value, (Tensor, Slot, str, bytes, int, float, complex, bool, type(None), torch.nn.Module)):
         return leaf(path, value)
+    if id(value) in outer:
+        return leaf(path, value)
+    around = (*outer, id(value))
 
     def inner(item: Any, *below: str) -> Any:
-        return rebuild(item, leaf, (*path, *below), opaque=opaque)
+        return _rebuild(item, leaf, (*path, *below), opaque, around)
 
     if isinstance(value, Mapping):
         return _mapping(value, {k: inner(v, str(k)) for k, v in value.items()})
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(inner(v, k) for k, v in zip(value._fields, value, strict=True)))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # some (PackedSequence) look at what they are made of
+        return tuple.__new__(type(value), [inner(v, k) for k, v in zip(value._fields, value, strict=True)])
     if isinstance(value, (list, tuple)):
         items = [inner(v, str(i)) for i, v in enumerate(value)]
         return items if type(value) is list else tuple(items) if type(value) is tuple else _sequence(value, items)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _with_attributes(
-            value, {f.name: inner(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
-        )
-    if not opaque and _holds_tensors(value):  # a private attribute is storage and adds nothing to the path
-        return _with_attributes(
-            value, {k: inner(v) if k.startswith("_") else inner(v, k) for k, v in vars(value).items()}
-        )
+        names = [field.name for field in dataclasses.fields(value)]
+        return _with_attributes(value, {name: inner(getattr(value, name), name) for name in names})
+    if not opaque and _holds_tensors(value):
+        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # private ones are storage, not a name
+        return _with_attributes(value, {k: inner(v, *below[k]) for k, v in vars(value).items()})
     return leaf(path, value)
 
 
@@ -115,13 +122,16 @@ def _holds_tensors(value: Any, depth: int = 3) -> bool:
 
 
 def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """Make a mapping of the same class; never by writing into what a shallow copy may share with the original."""
     if type(like) is dict:
         return items
-    try:
-        copied = copy.copy(like)
+    if isinstance(like, (dict, UserDict)) or hasattr(like, "__copy__"):
+        copied: Any = copy.copy(like)
         for key, item in items.items():
-            copied[key] = item  # type: ignore[index]  # a read-only mapping lands in the except
+            copied[key] = item
         return copied
+    try:
+        return type(like)(items)  # type: ignore[call-arg]
     except TypeError:
         return items
 

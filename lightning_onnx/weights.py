@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from types import MethodType
 from typing import Any
 
 import fsspec
@@ -148,7 +149,11 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 def _silence(part: nn.Module) -> None:
     """Take off what records or logs: both would reach from the copy into the run."""
     for name in [n for n, value in part.__dict__.items() if is_recorder(value)]:
-        del part.__dict__[name]
+        replaced = part.__dict__.pop(name).__func__.replaced
+        if isinstance(replaced, MethodType):
+            part.__dict__[name] = MethodType(replaced.__func__, part)
+        elif replaced is not None:
+            part.__dict__[name] = replaced
     if "_trainer" in part.__dict__:
         part.__dict__.update(dict.fromkeys(_SILENCED, _nothing))
 
@@ -194,9 +199,27 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
         module.load_state_dict(plain, strict=strict)
     except RuntimeError as error:
         raise WeightsError(
-            f"the checkpoint's weights do not fit {type(module).__name__}: {error}. "
+            f"the checkpoint's weights do not fit {type(module).__name__}: {first_line(error, 1000)}. "
             'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
         ) from error
+
+
+def load_checkpoint(module: nn.Module, content: dict[str, Any]) -> None:
+    """Load a checkpoint's content into a private copy as ``load_from_checkpoint`` does, the module's own hook included.
+
+    Raises:
+        WeightsError: If the hook fails, or names or shapes do not fit.
+    """
+    hook = getattr(type(module), "on_load_checkpoint", None)
+    if hook is not None and not hook.__module__.startswith(("lightning.", "pytorch_lightning.")):
+        try:
+            module.on_load_checkpoint(content)  # type: ignore[operator]
+        except Exception as error:
+            raise WeightsError(
+                f"{type(module).__name__}.on_load_checkpoint fails on the checkpoint to export: {first_line(error)}. "
+                'Make it work on a copy of the module on the CPU, or export the live weights (weights="live").'
+            ) from error
+    load(module, content["state_dict"], strict=getattr(module, "strict_loading", True))
 
 
 def merge_adapters(module: nn.Module) -> None:
@@ -229,7 +252,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     try:
         with fsspec.open(path, "rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+            content = _unpickled(file)
     except Exception as error:
         raise WeightsError(
             f"the checkpoint {os.path.basename(path)!r} cannot be read: {first_line(error)}. "
@@ -238,6 +261,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise WeightsError(f"{os.path.basename(path)!r} holds no state_dict. Give a checkpoint of Lightning.")
     return content
+
+
+def _unpickled(file: Any) -> Any:
+    """Read with torch's own safe reader, and what that refuses with inert placeholders."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
 
 
 class _Inert:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,11 +69,14 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_stale_stages_are_swept_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".onnx-staging-abc_1").mkdir()
-    (tmp_path / ".onnx-staging-abc_1" / "model.onnx").write_text("half")
-    (tmp_path / "mine").mkdir()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale, running = tmp_path / f".onnx-staging-{gone.pid}_a", tmp_path / f".onnx-staging-{os.getpid()}_b"
+    for directory in (stale, running, tmp_path / "mine"):
+        directory.mkdir()
+        (directory / "model.onnx").write_text("half")
     sweep(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([running.name, "mine"])
 
 
 def test_unwritable(tmp_path: Path) -> None:

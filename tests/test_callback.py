@@ -466,3 +466,140 @@ def test_manifest_is_plain_json(fit: Any) -> None:
     )
     assert manifest["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
     assert manifest["model"]["engine"] == "dynamo"
+
+
+def test_own_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None:
+    class Centred(models.Classifier):
+        mean = 0.0
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) + self.mean
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch[0])
+            self.log("score", float(-self.current_epoch))
+
+        def on_train_epoch_end(self) -> None:
+            self.mean += 10
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["mean"] = self.mean
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            self.mean = checkpoint["mean"]
+
+    module, callback = Centred(), ONNXExport()
+    checkpoint = ModelCheckpoint(tmp_path / "c", monitor="score", mode="max")
+    fit(module, callback, checkpoint, max_epochs=3)
+    assert callback.artifact is not None
+    assert callback.artifact.passed
+    x = torch.randn(2, 6)
+    best = Centred.load_from_checkpoint(checkpoint.best_model_path)
+    np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(best, x), atol=1e-4)
+
+
+def test_without_checks_a_changed_attribute_is_traced_anew(fit: Any) -> None:
+    class Grows(models.Classifier):
+        scale = 1.0
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) * self.scale
+
+        def on_train_epoch_end(self) -> None:
+            self.scale = 5.0
+
+    module, callback = Grows(), ONNXExport(checks=())
+    fit(module, callback)
+    assert callback.artifact is not None
+    x = torch.randn(2, 6)
+    np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(module, x), atol=1e-4)
+
+
+def test_two_callbacks_leave_no_hook(fit: Any, tmp_path: Path) -> None:
+    module = models.Classifier()
+    fit(module, ONNXExport(tmp_path / "a", filename="a"), ONNXExport(tmp_path / "b", filename="b"))
+    assert "forward" not in module.__dict__
+
+
+def test_a_copy_made_in_training_is_a_copy(fit: Any) -> None:
+    import copy
+
+    class Teacher(models.Classifier):
+        def on_train_start(self) -> None:
+            teacher = copy.deepcopy(self)
+            for parameter in teacher.parameters():
+                parameter.data.zero_()
+            self.seen = float(teacher(torch.ones(2, 6)).abs().max())
+
+    module = Teacher()
+    fit(module, ONNXExport())
+    assert module.seen == 0
+
+
+def test_batches_that_cannot_be_recorded_do_not_stop_training(fit: Any) -> None:
+    class Packs(models.Classifier):
+        def call(self, batch: Any) -> Any:
+            return self.inner(torch.sparse_coo_tensor(torch.tensor([[0], [0]]), batch[0][:1, 0], (1, 6)), batch[0])
+
+        def inner(self, sparse: Any, x: Any) -> Any:
+            return self.forward(x)
+
+    class Cycle:
+        def __init__(self, x: Any) -> None:
+            self.x = x
+            self.me = self
+
+    class Cyclic(models.Classifier):
+        def forward(self, node: Any) -> Any:
+            return super().forward(node.x)
+
+        def call(self, batch: Any) -> Any:
+            return self(Cycle(batch[0]))
+
+    for module in (Packs(), Cyclic()):
+        trainer = fit(module, ONNXExport(preflight="warn"))
+        assert trainer.global_step == 2
+
+
+def test_names_of_files_in_a_batch_are_no_structure(fit: Any) -> None:
+    class Named(models.Classifier):
+        def forward(self, batch: Any) -> Any:
+            return super().forward(batch["x"])
+
+        def call(self, batch: Any) -> Any:
+            self.number = getattr(self, "number", 0) + 1
+            return self({"x": batch[0], "path": [f"{self.number}.png"]})
+
+    callback = ONNXExport()
+    fit(Named(), callback)
+    assert callback.artifact is not None
+    assert outside.shapes(callback.artifact.model_path) == {"batch_x": ["batch", 6], "output": ["batch", 3]}
+
+
+def test_steps_get_the_batch_by_position(fit: Any) -> None:
+    class Predicts(models.Classifier):
+        def predict_step(self, rows: Any, number: int) -> Any:
+            return self(rows[0]).softmax(-1)
+
+    module, callback = Predicts(), ONNXExport(method="predict_step")
+    fit(module, callback)
+    assert callback.artifact is not None
+    assert outside.shapes(callback.artifact.model_path) == {"rows_0": ["batch", 6], "output": ["batch", 3]}
+
+
+def test_score_that_is_not_finite(fit: Any, tmp_path: Path) -> None:
+    class Diverges(models.Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self(batch[0])
+            self.log("val_loss", float("nan"))
+
+    callback = ONNXExport()
+    fit(Diverges(), callback, ModelCheckpoint(tmp_path / "c", monitor="val_loss"))
+    assert callback.artifact is not None
+    assert callback.artifact.manifest["source"]["score"] is None
+    assert "unknown" in callback.artifact.report.text()
+
+
+def test_url_as_dirpath_is_refused(fit: Any) -> None:
+    with pytest.raises(ConfigurationError, match="local directories only"):
+        fit(models.Classifier(), ONNXExport("memory://bucket/x"))

@@ -133,13 +133,13 @@ def test_batch_is_matched_by_name_then_by_order(batch: Any, paths: Any) -> None:
 
 
 def test_steps_of_lightning_take_the_batch_as_it_is() -> None:
-    def predict_step(batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        return batch
+    def predict_step(rows: Any, i: int, dataloader_idx: int = 0) -> Any:
+        return rows
 
     module = nn.Module()
     module.predict_step = predict_step  # type: ignore[assignment]
     signature = method_signature(module, "predict_step")
-    (found,) = match(signature, [((torch.zeros(2), torch.ones(2)), 2)], "the batch")
+    (found,) = match(signature, [((torch.zeros(2), torch.ones(2)), 2)], "the batch", "predict_step")
     args, _ = found.samples[0].arguments(found.samples[0].tensors)
     assert len(args[0]) == 2
     assert args[1] == 0

@@ -53,12 +53,16 @@ class Comparison:
         outside: Share of the elements outside the tolerance.
         needed_atol: The ``atol`` (as a share of the scale) that would let all pass.
         top1_agreement: Share of rows whose largest element stands in the same place; None where rows have one element.
+        kind: What the problem is about: ``"values"``, ``"shape"``, or another thing that noise cannot explain.
+        noise: Whether the module's own output changes as much when its inputs change by rounding.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element, of which this cannot be said.
     """
 
     output: str
     problem: str | None = None
+    kind: str | None = None
+    noise: bool = False
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     outside: float = 0.0
@@ -100,30 +104,25 @@ class Parity:
         session = context.runtime.load(context.model_path)
         first = dataclasses.replace(context.cases[0], expected=tuple(context.reference(context.cases[0].tensors)))
         random = random_outputs(context, first)
-        rows: list[tuple[Case, Comparison]] = []
-        unstable: set[str] = set()
-        for case in (first, *context.cases[1:]):
-            comparisons = self.compare_case(session, context, case)
-            if any(c.problem for c in comparisons):
-                unstable |= self.unstable_outputs(context, case)
-            rows.extend((case, c) for c in comparisons)
-        return _result(self.name, rows, random, sorted(unstable), context)
+        rows = [(case, c) for case in (first, *context.cases[1:]) for c in self.judge(session, context, case)]
+        return _result(self.name, rows, random, context)
 
-    def unstable_outputs(self, context: CheckContext, case: Case) -> set[str]:
-        """Return the outputs that the module itself changes beyond the tolerance when its inputs change by rounding.
+    def judge(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
+        """Compare all outputs of one case, and tell what is noise: what rounding of its inputs does to the module.
 
         Detectors with untrained weights choose boxes by scores that are equal but for noise: no second program, nor
         the module on another machine, can give the same ones.
         """
-        names = [spec.name for spec in context.signature.outputs]
+        comparisons = self.compare_case(session, context, case)
+        if not any(c.problem for c in comparisons):
+            return comparisons
         generator = torch.Generator().manual_seed(0)
         nudged = [_nudged(t, generator) for t in case.tensors]
-        if all(torch.equal(t, n) for t, n in zip(case.tensors, nudged, strict=True)):
-            return set()
+        names = [spec.name for spec in context.signature.outputs]
         expected = context.reference(case.tensors) if case.expected is None else case.expected
-        other = context.reference(nudged)
-        actual = dict(zip(names, (to_numpy(t) for t in other), strict=False))
-        return {c.output for c in self.compare(names, expected, actual) if c.problem}
+        other = dict(zip(names, (to_numpy(t) for t in context.reference(nudged)), strict=False))
+        own = {c.output: c for c in Parity().compare(names, expected, other)}
+        return [dataclasses.replace(c, noise=_is_noise(c, own.get(c.output))) for c in comparisons]
 
     def compare_case(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
         """Compare all outputs of one case."""
@@ -158,14 +157,14 @@ class Parity:
         if actual.dtype != expected.dtype:
             return Comparison(name, f"dtype is {actual.dtype}, the module gives {expected.dtype}")
         if actual.shape != expected.shape:
-            return Comparison(name, f"shape is {actual.shape}, the module gives {expected.shape}")
+            return Comparison(name, f"shape is {actual.shape}, the module gives {expected.shape}", "shape")
         if expected.size == 0:
             return Comparison(name, constant=True)
         constant = bool((expected == expected.flat[0]).all()) if expected.size > 1 else None
         if not np.issubdtype(expected.dtype, np.inexact):
             differ = float((actual != expected).mean())
             problem = f"{differ:.2%} of the elements differ" if differ else None
-            return Comparison(name, problem, outside=differ, top1_agreement=None, constant=constant)
+            return Comparison(name, problem, "values", outside=differ, top1_agreement=None, constant=constant)
         return self._compare_floats(name, expected, actual, constant)
 
     def _compare_floats(self, name: str, expected: Array, actual: Array, constant: bool | None) -> Comparison:
@@ -189,6 +188,7 @@ class Parity:
         return Comparison(
             name,
             f"{outside:.2%} of the elements are outside the tolerance, by up to {worst:.2e}" if outside else None,
+            "values",
             max_abs_diff=worst,
             max_rel_diff=worst / scale if scale else float(worst > floor),
             outside=outside,
@@ -216,6 +216,15 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
     ]
 
 
+def _is_noise(found: Comparison, own: Comparison | None) -> bool:
+    """Compare a difference with what a nudge of the inputs does to the same output of the module."""
+    if found.problem is None or own is None or own.problem is None or found.kind != own.kind:
+        return False
+    if found.kind == "shape":
+        return True
+    return found.kind == "values" and found.max_abs_diff <= 10 * own.max_abs_diff and found.outside <= 10 * own.outside
+
+
 def _nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Change floats by up to four units in the last place, which is less than a network's own rounding."""
     if not tensor.is_floating_point():
@@ -241,7 +250,6 @@ def _result(
     name: str,
     rows: list[tuple[Case, Comparison]],
     random: list[str],
-    unstable: list[str],
     context: CheckContext,
 ) -> CheckResult:
     """Sum up: the worst of each output over all cases."""
@@ -249,8 +257,9 @@ def _result(
     problems = [
         f"{c.output} at {case.label}: {c.problem}"
         for case, c in rows
-        if c.problem and c.output not in (*random, *unstable)
+        if c.problem and not c.noise and c.output not in random
     ]
+    unstable = sorted({c.output for _, c in rows if c.noise})
     for _, c in rows:
         worst = outputs.setdefault(c.output, {"constant": None, "top1_agreement": None})
         for key in ("max_abs_diff", "max_rel_diff", "outside", "needed_atol"):

@@ -176,3 +176,19 @@ def test_a_stable_module_is_not_excused(context: CheckContext) -> None:
     result = Parity()(altered(context, lambda o: {"y": np.sign(o["y"])}))
     assert result.status == "failed"
     assert result.figures["unstable_outputs"] == []
+
+
+def test_noise_in_one_case_does_not_excuse_another(context: CheckContext) -> None:
+    def decides(tensors: Any) -> list[torch.Tensor]:
+        (y,) = context.reference(tensors)
+        return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0) if len(y) == 2 else torch.ones_like(y)]
+
+    runtime = Altered(lambda o: {"y": np.sign(o["y"]) if len(o["y"]) == 2 else np.full_like(o["y"], 7)})
+    result = Parity()(CheckContext(context.model_path, context.signature, runtime, decides, context.cases))
+    assert result.status == "failed"
+    assert "resized" in (result.reason or "")
+
+
+def test_gross_errors_are_not_noise(context: CheckContext) -> None:
+    result = Parity(rtol=0, atol=0)(altered(context, lambda o: {"y": o["y"] * 3}))
+    assert result.status == "failed"

@@ -28,7 +28,6 @@ class Case:
         smallest: Smallest batch that the module takes with the same meaning.
         needs: Packages beside those of the ``dev`` extra's core.
         fast: Whether it belongs to the fast tests.
-        extra: Whether it is left to ``python -m tests.zoo``, being much like another.
         options: Options of ``ONNXExport``; empty but for modules of which another method is meant.
         trainer: Options of ``Trainer``.
         limit: Why torch cannot export it rightly at all sizes; the test then wants a message that says so.
@@ -44,7 +43,6 @@ class Case:
     smallest: int = 1
     needs: tuple[str, ...] = ()
     fast: bool = False
-    extra: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     limit: str | None = None

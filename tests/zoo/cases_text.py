@@ -47,7 +47,7 @@ def hf(
 ) -> Case:
     """A model of ``transformers`` from a configuration."""
     left_out = options.pop("left_out", ("labels",))
-    more = {key: options.pop(key) for key in ("fast", "extra", "limit", "batched") if key in options}
+    more = {key: options.pop(key) for key in ("fast", "limit", "batched") if key in options}
 
     def make() -> pl.LightningModule:
         import transformers

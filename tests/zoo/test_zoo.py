@@ -23,7 +23,7 @@ def _one_thread():
 
 
 def _parameters() -> list:
-    cases = [case for case in catalogue.CASES if not case.extra]
+    cases = [case for case in catalogue.CASES if case.name not in catalogue.EXTRA]
     return [pytest.param(case, id=case.name, marks=() if case.fast else pytest.mark.slow) for case in cases]
 
 
@@ -53,3 +53,4 @@ def _expect_a_message(case: Case, directory: Path) -> None:
 def test_names_are_unique() -> None:
     names = [case.name for case in catalogue.CASES]
     assert len(set(names)) == len(names)
+    assert set(names) >= catalogue.EXTRA
