@@ -49,6 +49,22 @@ class FlatModule(nn.Module):
             self.output_paths = structure.paths
             return [t.detach().clone() for t in outputs]
 
+    def nudged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run as :meth:`reference` does, inputs and parameters changed by a few units in the last place."""
+        generator = torch.Generator().manual_seed(0)
+        parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), plain_attention():
+            outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
+        return [t.detach() for t in outputs]
+
+
+def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Change floats by up to four units in the last place, which is less than a network's own rounding."""
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
+    return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
+
 
 @contextlib.contextmanager
 def plain_attention() -> Iterator[None]:

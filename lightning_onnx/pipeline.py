@@ -301,7 +301,8 @@ def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[st
             raise ParityError(
                 f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine "
                 f"'{best.graph.traced.engine}') does not compute what the module does: {best.wrong_as_traced}. "
-                "Try another engine or opset_version, or loosen checks=[Parity(rtol=..., atol=...)] if that is noise."
+                "Try another engine or opset_version; loosen checks=[Parity(rtol=..., atol=...)] if that is noise; or let "
+                "training go on (preflight='warn') where it is untrained weights that make all scores equal."
             )
         lost = _lost_dims(best)
         if not lost:
@@ -400,7 +401,7 @@ def _mismatches(
         if not config.has_weights:
             return
         runtime = runtimes.get("onnxruntime")
-        context = CheckContext(path, graph.signature, runtime, flat.reference, tuple(cases))
+        context = CheckContext(path, graph.signature, runtime, flat.reference, tuple(cases), flat.nudged)
         random = random_outputs(context, cases[0])
         try:
             session = runtime.load(path)
@@ -491,7 +492,9 @@ def produce(
 
 
 def _context(plan: Plan, flat: FlatModule, path: Path) -> CheckContext:
-    return CheckContext(path, plan.graph.signature, runtimes.get("onnxruntime"), flat.reference, plan.cases)
+    return CheckContext(
+        path, plan.graph.signature, runtimes.get("onnxruntime"), flat.reference, plan.cases, flat.nudged
+    )
 
 
 def _run_check(check: Any, context: CheckContext) -> CheckResult:

@@ -63,6 +63,7 @@ class CheckContext:
         runtime: What runs it.
         reference: The module with the exported weights: flat tensors in, flat tensors out.
         cases: Inputs to compare on; the first one at the traced sizes.
+        nudged: The reference with inputs and parameters changed by rounding.
     """
 
     model_path: Path
@@ -70,6 +71,7 @@ class CheckContext:
     runtime: Runtime
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
     cases: tuple[Case, ...]
+    nudged: Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 @runtime_checkable

@@ -54,7 +54,7 @@ class Comparison:
         needed_atol: The ``atol`` (as a share of the scale) that would let all pass.
         top1_agreement: Share of rows whose largest element stands in the same place; None where rows have one element.
         kind: What the problem is about: ``"values"``, ``"shape"``, or another thing that noise cannot explain.
-        noise: Whether the module's own output changes as much when its inputs change by rounding.
+        noise: Whether the module's own output changes as much when inputs and parameters change by rounding.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element, of which this cannot be said.
     """
@@ -108,7 +108,7 @@ class Parity:
         return _result(self.name, rows, random, context)
 
     def judge(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
-        """Compare all outputs of one case, and tell what is noise: what rounding of its inputs does to the module.
+        """Compare all outputs of one case, and tell what is noise: what rounding does to the module.
 
         Detectors with untrained weights choose boxes by scores that are equal but for noise: no second program, nor
         the module on another machine, can give the same ones.
@@ -116,11 +116,9 @@ class Parity:
         comparisons = self.compare_case(session, context, case)
         if not any(c.problem for c in comparisons):
             return comparisons
-        generator = torch.Generator().manual_seed(0)
-        nudged = [_nudged(t, generator) for t in case.tensors]
         names = [spec.name for spec in context.signature.outputs]
         expected = context.reference(case.tensors) if case.expected is None else case.expected
-        other = dict(zip(names, (to_numpy(t) for t in context.reference(nudged)), strict=False))
+        other = dict(zip(names, (to_numpy(t) for t in context.nudged(case.tensors)), strict=False))
         own = {c.output: c for c in Parity().compare(names, expected, other)}
         return [dataclasses.replace(c, noise=_is_noise(c, own.get(c.output))) for c in comparisons]
 
@@ -225,14 +223,6 @@ def _is_noise(found: Comparison, own: Comparison | None) -> bool:
     return found.kind == "values" and found.max_abs_diff <= 10 * own.max_abs_diff and found.outside <= 10 * own.outside
 
 
-def _nudged(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Change floats by up to four units in the last place, which is less than a network's own rounding."""
-    if not tensor.is_floating_point():
-        return tensor
-    noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
-    return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
-
-
 def _same_non_finite(expected: Array, actual: Array) -> bool:
     if not np.array_equal(np.isnan(expected), np.isnan(actual)):
         return False
@@ -293,7 +283,7 @@ def _result(
         return CheckResult(name, "skipped", reason, figures, {"parity_passed": 0.0, **scalars})
     if unstable:
         reason = (
-            f"{unstable} cannot be compared: the module itself gives other values when its inputs change by rounding; "
+            f"{unstable} cannot be compared: the module gives other values when inputs and parameters change by rounding; "
             "its decisions rest on differences that are noise"
         )
         return CheckResult(name, "skipped", reason, figures, {"parity_passed": 0.0, **scalars})

@@ -31,6 +31,10 @@ class Altered(ONNXRuntime):
         return session
 
 
+def nudged(reference: Any) -> Any:
+    return lambda tensors: reference([t * (1 + 1e-6 * torch.randn_like(t)) for t in tensors])
+
+
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
     module = nn.Linear(4, 3).eval()
@@ -44,11 +48,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
             return [module(*tensors)]
 
     cases = (Case("traced", (torch.randn(2, 4),)), Case("resized", (torch.randn(5, 4),)))
-    return CheckContext(path, signature, ONNXRuntime(), reference, cases)
+    return CheckContext(path, signature, ONNXRuntime(), reference, cases, nudged(reference))
 
 
 def altered(context: CheckContext, change: Callable[[dict[str, Any]], dict[str, Any]]) -> CheckContext:
-    return CheckContext(context.model_path, context.signature, Altered(change), context.reference, context.cases)
+    return CheckContext(
+        context.model_path, context.signature, Altered(change), context.reference, context.cases, context.nudged
+    )
 
 
 def put(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -99,7 +105,7 @@ def test_wrong_at_an_untraced_size_alone_fails(context: CheckContext) -> None:
 
 
 def test_no_cases_is_skipped(context: CheckContext) -> None:
-    none = CheckContext(context.model_path, context.signature, context.runtime, context.reference, ())
+    none = CheckContext(context.model_path, context.signature, context.runtime, context.reference, (), context.nudged)
     assert Parity()(none).status == "skipped"
 
 
@@ -144,7 +150,7 @@ def test_nothing_finite_does_not_pass() -> None:
 def test_constant_output_is_called_a_weak_check(context: CheckContext) -> None:
     zeros = CheckContext(
         context.model_path, context.signature, Altered(lambda o: {"y": o["y"] * 0}),
-        lambda tensors: [torch.zeros(len(tensors[0]), 3)], context.cases,
+        lambda tensors: [torch.zeros(len(tensors[0]), 3)], context.cases, context.nudged,
     )  # fmt: skip
     result = Parity()(zeros)
     assert result.status == "passed"
@@ -165,7 +171,12 @@ def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckCon
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0)]
 
     noisy = CheckContext(
-        context.model_path, context.signature, Altered(lambda o: {"y": np.sign(o["y"])}), decides, context.cases
+        context.model_path,
+        context.signature,
+        Altered(lambda o: {"y": np.sign(o["y"])}),
+        decides,
+        context.cases,
+        nudged(decides),
     )
     result = Parity()(noisy)
     assert result.status == "skipped"
@@ -184,7 +195,9 @@ def test_noise_in_one_case_does_not_excuse_another(context: CheckContext) -> Non
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0) if len(y) == 2 else torch.ones_like(y)]
 
     runtime = Altered(lambda o: {"y": np.sign(o["y"]) if len(o["y"]) == 2 else np.full_like(o["y"], 7)})
-    result = Parity()(CheckContext(context.model_path, context.signature, runtime, decides, context.cases))
+    result = Parity()(
+        CheckContext(context.model_path, context.signature, runtime, decides, context.cases, nudged(decides))
+    )
     assert result.status == "failed"
     assert "resized" in (result.reason or "")
 
