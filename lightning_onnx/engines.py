@@ -301,26 +301,8 @@ def _dims_of(
                 expressions.append((name, str(size)))
     for name, expression in expressions:
         relations.append(f"{name} = {_renamed(expression, symbols)}")
-    if placeholders:
-        relations.extend(_multiples(placeholders[0].meta["val"], symbols))
     unused = [i for i, node in enumerate(placeholders) if not node.users]
     return symbols, list(fixed.values()), list(dict.fromkeys(relations)), unused
-
-
-def _multiples(value: Any, symbols: Mapping[str, str]) -> Iterator[str]:
-    """Read "is a multiple of" from the guards that torch kept while tracing.
-
-    ``ShapeEnv.guards`` is not public API; nothing else tells which sizes torch assumed. Used for the manifest's text
-    alone; a test fails when it moves.
-    """
-    sizes = [s for s in value.shape if isinstance(s, torch.SymInt)]
-    if not sizes:
-        return
-    environment: Any = sizes[0].node.shape_env
-    for guard in environment.guards:
-        found = re.fullmatch(r"Eq\(Mod\((\w+), (\d+)\), 0\)", str(guard.expr))
-        if found and found[1] in symbols:
-            yield f"{symbols[found[1]]} is a multiple of {found[2]}"
 
 
 def _renamed(expression: str, symbols: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -301,8 +301,8 @@ def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[st
             raise ParityError(
                 f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine "
                 f"'{best.graph.traced.engine}') does not compute what the module does: {best.wrong_as_traced}. "
-                "Try another engine or opset_version; loosen checks=[Parity(rtol=..., atol=...)] if that is noise; or let "
-                "training go on (preflight='warn') where it is untrained weights that make all scores equal."
+                "Try another engine or opset_version; loosen checks=[Parity(rtol=..., atol=...)] if that is noise; or "
+                "let training go on (preflight='warn') where it is untrained weights that make all scores equal."
             )
         lost = _lost_dims(best)
         if not lost:
@@ -371,6 +371,7 @@ def _attempt(
     signature, loose = graphs.achieved(
         traced, model, request, [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)]
     )
+    signature = dataclasses.replace(signature, relations=(*signature.relations, *_multiples(request, run)))
     graph = Graph(
         traced, request, signature, config.opset, loose or bool(traced.fixed), dict(config.export_options or {})
     )
@@ -387,6 +388,18 @@ def _attempt(
     varied = {name for now in sizes for name in now if now[name] != sizes[0][name]}
     fixed = tuple(f for f in (*traced.fixed, *known_fixed) if f.dim not in varied or f.dim in wrong)
     return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced)
+
+
+def _multiples(request: Request, run: _Runner) -> Iterator[str]:
+    """Find dims of which the module takes multiples of a number alone, by calling it."""
+    traced = request.sizes(request.tensors)
+    for name, size in traced.items():
+        if name == BATCH or run(request.resized(traced | {name: size + 1})) is not None:
+            continue
+        steps = (k for k in range(2, size + 1) if size % k == 0)
+        step = next((k for k in steps if run(request.resized(traced | {name: size + k})) is not None), None)
+        if step is not None:
+            yield f"{name} is a multiple of {step}"
 
 
 def _mismatches(

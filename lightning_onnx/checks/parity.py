@@ -283,8 +283,8 @@ def _result(
         return CheckResult(name, "skipped", reason, figures, {"parity_passed": 0.0, **scalars})
     if unstable:
         reason = (
-            f"{unstable} cannot be compared: the module gives other values when inputs and parameters change by rounding; "
-            "its decisions rest on differences that are noise"
+            f"{unstable} cannot be compared: the module gives other values when its inputs or weights change by "
+            "rounding; its decisions rest on differences that are noise"
         )
         return CheckResult(name, "skipped", reason, figures, {"parity_passed": 0.0, **scalars})
     weak = [n for n, o in outputs.items() if o["constant"]]

@@ -20,6 +20,7 @@ EXTRA = frozenset(
         "graph/gatv2",
         "graph/sage",
         "graph/transformer_conv",
+        "library/monai_unet",
         "library/monai_segresnet",
         "library/monai_swinunetr",
         "library/smp_deeplabv3plus",

@@ -1,0 +1,129 @@
+"""What the engines find out about dims; fails when the private API of torch that it reads has moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lightning_onnx
+from lightning_onnx import ConfigurationError, EngineError
+from lightning_onnx.decompositions import adaptive_average
+from lightning_onnx.engines import order
+from tests import outside
+
+AXES = {"x": {0: "batch", 1: "length"}}
+
+
+class MultipleOfTwo(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.reshape(x.shape[0], x.shape[1] // 2, 2, 4).sum(2)
+
+
+class Fixed(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x * [0, 1, 2, 3, 4, 5, 6, 7][int(x.shape[1])]  # the line that fixes it
+
+
+def test_relation_is_kept_and_told(tmp_path: Path) -> None:
+    made = lightning_onnx.export(MultipleOfTwo(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
+    assert made.manifest["relations"] == ["length is a multiple of 2"]
+    assert made.manifest["model"]["engine"] == "dynamo"
+    x = torch.randn(3, 10, 4)
+    np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], MultipleOfTwo()(x), atol=1e-6)
+
+
+def test_dim_that_the_code_fixes_names_the_line(tmp_path: Path) -> None:
+    line = Fixed.forward.__code__.co_firstlineno + 1
+    told = rf"dim 1 of input 'x' \(length\) is static.*constant \(6\) at test_engines\.py:{line}\."
+    with pytest.raises(EngineError, match=told):
+        lightning_onnx.export(Fixed(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
+
+
+def test_dim_that_varied_and_is_fixed_becomes_static_with_a_note(fit: Any) -> None:
+    from tests import models
+
+    class Module(models.Tokens):
+        def forward(self, ids: Any, mask: Any = None) -> Any:
+            return super().forward(ids, mask).logits * list(range(20))[int(ids.shape[1])]
+
+        def call(self, batch: Any) -> Any:
+            return self(batch["ids"], mask=batch["mask"])
+
+    callback = lightning_onnx.ONNXExport()
+    fit(Module(), callback)
+    assert callback.artifact is not None
+    assert outside.shapes(callback.artifact.model_path)["ids"] == ["batch", 5]
+    assert any("'ids'" in n and "is static" in n for n in callback.artifact.manifest["notes"])
+
+
+class Pools(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.AdaptiveAvgPool1d(3), nn.AdaptiveAvgPool2d((2, 5))
+
+    def forward(self, x: Any) -> Any:
+        return self.two(x), self.one(x.mean(2))
+
+
+def test_adaptive_pooling_holds_for_every_size(tmp_path: Path) -> None:
+    axes = {"x": {0: "batch", 2: "height", 3: "width"}}
+    made = lightning_onnx.export(Pools(), torch.randn(2, 3, 8, 9), directory=tmp_path / "x", dynamic_axes=axes)
+    for height, width in ((8, 9), (7, 13), (2, 5), (31, 6)):
+        x = torch.randn(1, 3, height, width)
+        for a, b in zip(outside.run(made.model_path, x=x), Pools()(x), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "bins"), [(1, 1), (5, 3), (3, 5), (7, 7), (12, 5)])
+def test_matrix_of_adaptive_pooling_is_torchs(size: int, bins: int) -> None:
+    x = torch.randn(1, 1, size)
+    torch.testing.assert_close(x @ adaptive_average(size, bins, x).T, nn.functional.adaptive_avg_pool1d(x, bins))
+
+
+def test_order_of_the_engines() -> None:
+    assert [e.name for e in order("auto", 20)] == ["dynamo", "dynamo", "torchscript"]
+    assert [e.name for e in order("auto", 17)] == ["dynamo", "dynamo", "torchscript"]
+    assert [e.name for e in order("auto", 13)] == ["torchscript"]
+    assert [e.name for e in order("auto", 20, {"custom_translation_table"})] == ["dynamo", "dynamo"]
+
+
+def test_option_that_no_engine_left_takes() -> None:
+    with pytest.raises(ConfigurationError, match="custom_translation_table"):
+        lightning_onnx.ONNXExport(opset_version=13, export_options={"custom_translation_table": {}})
+
+
+def test_both_causes_are_told(tmp_path: Path) -> None:
+    class Eigen(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.linalg.eigvals(x).abs()
+
+    with pytest.raises(EngineError) as caught:
+        lightning_onnx.export(Eigen(), torch.randn(2, 3, 3), directory=tmp_path / "x")
+    message = str(caught.value)
+    assert "engine 'dynamo'" in message
+    assert "engine 'torchscript'" in message
+    assert "operator at fault is aten::linalg_eigvals" in message
+    assert caught.value.__cause__ is not None
+
+
+def test_swapped_keys_of_a_result_swap_the_names(tmp_path: Path) -> None:
+    class Swaps(nn.Module):
+        def __init__(self, keys: tuple[str, str]) -> None:
+            super().__init__()
+            self.keys = keys
+
+        def forward(self, x: Any) -> Any:
+            return dict(zip(self.keys, (x + 1, x * 2), strict=True))
+
+    x = torch.ones(2, 3)
+    for keys in (("a", "b"), ("b", "a")):
+        made = lightning_onnx.export(Swaps(keys), x, directory=tmp_path / keys[0])
+        session = outside.session(made.model_path)
+        got = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x.numpy() * 3}), strict=True))
+        np.testing.assert_array_equal(got[keys[0]], x.numpy() * 3 + 1)
+        np.testing.assert_array_equal(got[keys[1]], x.numpy() * 6)
