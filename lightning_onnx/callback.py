@@ -247,8 +247,8 @@ class ONNXExport(Callback):
     def _observations(self, pl_module: LightningModule) -> list[Observation]:
         assert self._observer is not None
         if self.config.sample is not None:
-            call = pipeline.as_call(self.config.sample)
-            sample = pipeline.sample_of(pl_module, self.config.method, call)
+            call = matching.as_call(self.config.sample)
+            sample = matching.sample_of(pl_module, self.config.method, call)
             seen = [o for o in self._observer.observations() if o.samples[0].paths == sample.paths]
             given = Observation.of(sample, "the sample given")
             return [dataclasses.replace(given, shapes=(*given.shapes, *(s for o in seen for s in o.shapes)))]
@@ -256,7 +256,7 @@ class ONNXExport(Callback):
         example = getattr(pl_module, "example_input_array", None)
         if not found and example is not None and self.config.method == "forward":
             with contextlib.suppress(ConfigurationError):
-                sample = pipeline.sample_of(pl_module, "forward", pipeline.as_call(example))
+                sample = matching.sample_of(pl_module, "forward", matching.as_call(example))
                 found.append(Observation.of(sample, "example_input_array"))
         if not found:
             source = "the batch matched to the method's signature"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules import transformer
 
 from lightning_onnx.observe import Sample
 from lightning_onnx.structure import Path, flatten
@@ -68,13 +69,24 @@ def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 @contextlib.contextmanager
 def plain_attention() -> Iterator[None]:
-    """Turn off the fast path of ``nn.TransformerEncoder`` in eval mode: it uses nested tensors, which ONNX lacks."""
+    """Let ``nn.Transformer`` run as its definition says, without its shortcuts, which ONNX and tracing lack.
+
+    The fast path of eval mode uses nested tensors. A mask that looks causal is found by comparing its values, which a
+    trace cannot follow; the mask itself gives the same result. That function is private to torch and has no switch.
+    """
     before = torch.backends.mha.get_fastpath_enabled()
+    detect = transformer._detect_is_causal_mask
     torch.backends.mha.set_fastpath_enabled(False)
+    transformer._detect_is_causal_mask = _as_given
     try:
         yield
     finally:
+        transformer._detect_is_causal_mask = detect
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _as_given(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+    return is_causal is True
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""The batch matched to a method's signature: the sample of a module whose steps never call the exported method."""
+"""Calls that were not observed: a sample that the user gave, and batches matched to the method's signature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_onnx.observe import Observation, Sample, Shapes, make_sample
+from torch import nn
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.observe import Observation, Sample, Shapes, make_sample, method_signature
 from lightning_onnx.structure import flatten
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -88,3 +91,32 @@ def _values(batch: Any) -> list[Any] | None:
     if isinstance(batch, (list, tuple)):
         return list(batch)
     return None
+
+
+def as_call(sample: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read a sample as Lightning reads ``example_input_array``: a tuple or dict of arguments, or one argument."""
+    if isinstance(sample, tuple) and not hasattr(sample, "_fields"):
+        return sample, {}
+    if type(sample) is dict:
+        return (), sample
+    return (sample,), {}
+
+
+def sample_of(module: nn.Module, method: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Sample:
+    """Bind a call that a user gave.
+
+    Raises:
+        ConfigurationError: If it does not fit the method, or the method does not exist.
+    """
+    if not callable(getattr(module, method, None)):
+        raise ConfigurationError(
+            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
+        )
+    signature = method_signature(module, method)
+    try:
+        return make_sample(signature, *call)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the sample does not fit {type(module).__name__}.{method}{signature}: {error}. "
+            "Give the arguments of one call."
+        ) from error

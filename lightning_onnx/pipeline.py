@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,22 @@ from torch import Tensor, nn
 
 from lightning_onnx import artifact as artifacts
 from lightning_onnx import graph as graphs
-from lightning_onnx import testdata, weights
+from lightning_onnx import manifest, matching, testdata, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.checks.parity import Comparison, Parity, random_outputs
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.engines import Engine, Fixed, failure, order
-from lightning_onnx.errors import ArtifactError, ConfigurationError, EngineError, ParityError, SampleError, first_line
-from lightning_onnx.flat import FlatModule, to_numpy
+from lightning_onnx.errors import ArtifactError, ConfigurationError, EngineError, ParityError, first_line
+from lightning_onnx.flat import FlatModule
 from lightning_onnx.graph import Graph
-from lightning_onnx.observe import Observation, make_sample, method_signature
+from lightning_onnx.observe import Observation
 from lightning_onnx.report import Report
 from lightning_onnx.runtimes import base as runtimes
-from lightning_onnx.signature import BATCH, Request, check_axes_names, derive, few_rows, probe_sizes, resize
-from lightning_onnx.versions import versions
+from lightning_onnx.signature import Request, check_axes_names, derive
+from lightning_onnx.trial import Runner, cases_of, first_that_runs, multiples
 
 log = logging.getLogger(__name__)
-
-_CHECKED_ROWS = 4
-"""Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +110,8 @@ def derive_request(module: nn.Module, observations: Sequence[Observation], confi
 
 def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
-) -> tuple[Observation, _Runner, Request]:
-    observation, run = _first_that_runs(module, observations, config)
+) -> tuple[Observation, Runner, Request]:
+    observation, run = first_that_runs(module, observations, config)
     request = derive(
         observation,
         run,
@@ -131,122 +127,6 @@ def _derived(
         )
     check_axes_names(config.dynamic_axes, request.input_names, request.output_names)
     return observation, run, request
-
-
-class _Runner:
-    """Calls the module on flat tensors; None where it does not take them. Repeated questions run once."""
-
-    def __init__(self, flat: FlatModule) -> None:
-        self.flat = flat
-        self.error: Exception | None = None
-        self._known: dict[Any, tuple[list[Tensor], tuple[Any, ...]]] = {}
-
-    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
-        if key in self._known:
-            outputs, self.flat.output_paths = self._known[key]
-            return outputs
-        try:
-            outputs = self.flat.reference(tensors)
-        except Exception as error:  # a module may refuse a size with any exception
-            self.error = error
-            return None
-        self._known[key] = outputs, self.flat.output_paths
-        return outputs
-
-
-def _first_that_runs(
-    module: nn.Module, observations: Sequence[Observation], config: ExportConfig
-) -> tuple[Observation, _Runner]:
-    refused: list[tuple[str, Exception]] = []
-    for observation in observations:
-        if not any(sample.tensors for sample in observation.samples):
-            refused.append((observation.source, TypeError("no tensor among the arguments")))
-            continue
-        observation = _as_reference(observation)
-        for candidate in (_without_excluded(observation, config.exclude_inputs), observation):
-            if candidate is None:
-                continue
-            flat = FlatModule(module, config.method, candidate.samples[0])
-            run = _Runner(flat)
-            if run(few_rows(candidate)) is not None or run(candidate.samples[0].tensors) is not None:
-                return candidate, run
-            assert run.error is not None
-            refused.append((candidate.source, run.error))
-    method = f"{type(module).__name__}.{config.method}"
-    tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
-    raise SampleError(
-        f"no call of {method} is known that runs on tensors. Tried: {tried}. "
-        "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
-        "kwargs to export()."
-    ) from (refused[0][1] if refused else None)
-
-
-def _as_reference(observation: Observation) -> Observation:
-    """The reference is in float32, so its inputs are, whatever precision the training had."""
-    half = (torch.float16, torch.bfloat16)
-    samples = tuple(
-        dataclasses.replace(s, tensors=tuple(t.float() if t.dtype in half else t for t in s.tensors))
-        for s in observation.samples
-    )
-    return dataclasses.replace(observation, samples=samples)
-
-
-def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
-    """The observation without the inputs that are labels; None where it has none of them."""
-    paths = observation.samples[0].paths
-    kept = [i for i, path in enumerate(paths) if path[-1] not in excluded]
-    if len(kept) == len(paths) or not kept:
-        return None
-    samples = tuple(s.without(lambda path: path[-1] in excluded) for s in observation.samples)
-    if any(len(s.tensors) != len(kept) for s in samples):
-        return None  # required, or part of something that has no keys
-    shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
-    dropped = [".".join(paths[i]) for i in range(len(paths)) if i not in kept]
-    note = f"left out of the graph, because {'.'.join(dropped)} is in exclude_inputs: {', '.join(dropped)}"
-    return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))
-
-
-def _cases(request: Request, run: _Runner) -> tuple[Case, ...]:
-    """Inputs that the module takes, with its outputs: traced sizes, the observed calls, sizes not traced."""
-    cases: dict[str, Case] = {}
-
-    def add(kind: str, tensors: tuple[Tensor, ...]) -> bool:
-        label = _label(kind, request, tensors)
-        if any(same.partition(" ")[2] == label.partition(" ")[2] for same in cases):
-            return True
-        expected = run(tensors)
-        if expected is not None:
-            cases[label] = Case(label, tensors, tuple(expected))
-        return expected is not None
-
-    add("traced", request.tensors)
-    for sample in request.samples[1:]:  # other values at the traced sizes: what is wrong here is not about sizes
-        tensors = resize(sample.tensors, request.axes, request.sizes(request.tensors))
-        expected = run(tensors) if request.fits(tensors) else None
-        if expected is not None:
-            cases[f"traced with values of call {len(cases) + 1}"] = Case(
-                f"traced with values of call {len(cases) + 1}", tensors, tuple(expected)
-            )
-    for sample in request.samples:
-        tensors = _cut(sample.tensors, request)
-        if request.fits(tensors):
-            add("observed", tensors)
-    for alternatives in probe_sizes(request):
-        any(add("resized", request.resized(sizes)) for sizes in alternatives)
-    return tuple(cases.values())
-
-
-def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
-    sizes = request.sizes(tensors)
-    if sizes.get(BATCH, 0) <= _CHECKED_ROWS:
-        return tuple(t.contiguous() for t in tensors)
-    return resize(tensors, request.axes, {BATCH: _CHECKED_ROWS})
-
-
-def _label(kind: str, request: Request, tensors: Sequence[Tensor]) -> str:
-    sizes = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
-    return f"{kind} ({sizes})" if sizes else kind
 
 
 # Tracing: engines in order, then narrower ----------------------------------------------------------------------------
@@ -277,7 +157,7 @@ class _Attempt:
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one)
 
 
-def _traced(run: _Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
+def _traced(run: Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
     """Try the engines; what none does at every size becomes static, with a note."""
     engines = order(config.engine, config.opset, config.export_options or ())
     while True:
@@ -361,17 +241,17 @@ def _place(request: Request, dim: str) -> str:
 
 
 def _attempt(
-    run: _Runner, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
+    run: Runner, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
 ) -> _Attempt:
     flat = run.flat
     traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
-    cases = _cases(request, run)
+    cases = cases_of(request, run)
     sizes = [request.sizes(case.tensors) for case in cases]
     model = traced.model(flat)
     signature, loose = graphs.achieved(
         traced, model, request, [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)]
     )
-    signature = dataclasses.replace(signature, relations=(*signature.relations, *_multiples(request, run)))
+    signature = dataclasses.replace(signature, relations=(*signature.relations, *multiples(request, run)))
     graph = Graph(
         traced, request, signature, config.opset, loose or bool(traced.fixed), dict(config.export_options or {})
     )
@@ -388,18 +268,6 @@ def _attempt(
     varied = {name for now in sizes for name in now if now[name] != sizes[0][name]}
     fixed = tuple(f for f in (*traced.fixed, *known_fixed) if f.dim not in varied or f.dim in wrong)
     return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced)
-
-
-def _multiples(request: Request, run: _Runner) -> Iterator[str]:
-    """Find dims of which the module takes multiples of a number alone, by calling it."""
-    traced = request.sizes(request.tensors)
-    for name, size in traced.items():
-        if name == BATCH or run(request.resized(traced | {name: size + 1})) is not None:
-            continue
-        steps = (k for k in range(2, size + 1) if size % k == 0)
-        step = next((k for k in steps if run(request.resized(traced | {name: size + k})) is not None), None)
-        if step is not None:
-            yield f"{name} is a multiple of {step}"
 
 
 def _mismatches(
@@ -485,7 +353,7 @@ def produce(
     flat = FlatModule(module, config.method, plan.graph.request.sample)
     with artifacts.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
-        plan.graph.refresh(flat, _embedded(config, source), path)
+        plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
         context = _context(plan, flat, path)
         results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
         notes = list(plan.notes)
@@ -498,10 +366,20 @@ def produce(
                 config.test_data,
             )
             notes += [missing] if missing else []
-        manifest = _manifest(plan, path, source, results, notes)
-        manifest["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
-        (staged / "report.html").write_text(Report(manifest).html(), encoding="utf-8")
-        return artifacts.commit(staged, manifest, directory)
+        described = manifest.build(
+            path,
+            plan.graph.signature,
+            source,
+            results,
+            notes,
+            engine=plan.graph.traced.engine,
+            engine_reason=plan.engine_reason,
+            method=config.method,
+            sample=plan.source,
+        )
+        described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
+        (staged / "report.html").write_text(Report(described).html(), encoding="utf-8")
+        return artifacts.commit(staged, described, directory)
 
 
 def _context(plan: Plan, flat: FlatModule, path: Path) -> CheckContext:
@@ -523,52 +401,6 @@ def _run_check(check: Any, context: CheckContext) -> CheckResult:
 def _no_weights(check: Any) -> CheckResult:
     reason = "the file holds no weights (export_params=False)"
     return CheckResult(check.name, "skipped", reason, scalars={f"{check.name}_passed": 0.0})
-
-
-def _embedded(config: ExportConfig, source: weights.Source) -> dict[str, str]:
-    """What travels in the model file itself."""
-    own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None}
-    installed = versions()
-    return {
-        **{f"lightning_onnx.{k}": v if isinstance(v, str) else json.dumps(v) for k, v in own.items()},
-        **{f"lightning_onnx.version.{k}": installed[k] for k in ("torch", "lightning", "lightning_onnx")},
-        **(config.metadata or {}),
-    }
-
-
-def _manifest(
-    plan: Plan, path: Path, source: weights.Source, results: Sequence[CheckResult], notes: Sequence[str]
-) -> dict[str, Any]:
-    import onnx
-
-    proto = onnx.load(str(path), load_external_data=False)
-    signature = plan.graph.signature
-    scalars = {key: value for result in results for key, value in result.scalars.items()}
-    size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
-    return {
-        "format_version": artifacts.FORMAT_VERSION,
-        "model": {
-            "file": path.name,
-            **artifacts.describe_file(path),
-            "opset": next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")),
-            "ir_version": proto.ir_version,
-            "engine": plan.graph.traced.engine,
-            "engine_reason": plan.engine_reason,
-        },
-        "inputs": [_spec(s) for s in signature.inputs],
-        "outputs": [_spec(s) for s in signature.outputs],
-        "relations": list(signature.relations),
-        "source": {**dataclasses.asdict(source), "method": plan.config.method, "sample": plan.source},
-        "checks": [result.to_dict() for result in results],
-        "scalars": {**scalars, "size_mib": size / 2**20},
-        "variants": [],
-        "notes": list(notes),
-        "versions": versions(),
-    }
-
-
-def _spec(spec: Any) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
 
 
 # Without a Trainer --------------------------------------------------------------------------------------------------
@@ -618,7 +450,7 @@ def export(
     if target.exists():
         raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
-    sample = sample_of(module, config.method, (positional, dict(kwargs or {})))
+    sample = matching.sample_of(module, config.method, (positional, dict(kwargs or {})))
     copied = weights.private_copy(module)
     weights.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
@@ -630,32 +462,3 @@ def export(
         weights.Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type),
         started=started,
     )
-
-
-def as_call(sample: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read a sample as Lightning reads ``example_input_array``: a tuple or dict of arguments, or one argument."""
-    if isinstance(sample, tuple) and not hasattr(sample, "_fields"):
-        return sample, {}
-    if type(sample) is dict:
-        return (), sample
-    return (sample,), {}
-
-
-def sample_of(module: nn.Module, method: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
-    """Bind a call that a user gave.
-
-    Raises:
-        ConfigurationError: If it does not fit the method, or the method does not exist.
-    """
-    if not callable(getattr(module, method, None)):
-        raise ConfigurationError(
-            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
-        )
-    signature = method_signature(module, method)
-    try:
-        return make_sample(signature, *call)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"the sample does not fit {type(module).__name__}.{method}{signature}: {error}. "
-            "Give the arguments of one call."
-        ) from error

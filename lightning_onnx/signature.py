@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -360,28 +359,3 @@ def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], cal
 
 def _real(tensor: Tensor) -> Tensor:
     return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()
-
-
-def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
-    """Yield sizes at which a graph is to be tried, as lists of which the first that the module takes is enough.
-
-    Each dim at unseen larger sizes, by the step that was observed (images of 64 and 96 are followed by 128) and by one;
-    at 1; at smaller sizes; then all dims at once.
-    """
-    traced = request.sizes(request.tensors)
-    larger: dict[str, int] = {}
-    for name in request.dims:
-        if name == BATCH:
-            larger[name] = 5 if traced[name] == 3 else 3
-            yield [traced | {name: larger[name]}]
-        else:
-            seen = sorted({*request.seen.get(name, ()), traced[name]})
-            top = seen[-1]
-            larger[name] = top + (math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or top)
-            smaller = (n for n in (top // 2, top - 1, top - 2) if n > 1)
-            yield [traced | {name: n} for n in (larger[name], top * 2)]
-            yield [traced | {name: n} for n in (top + 1, *smaller)]
-        yield [traced | {name: 1}]
-    if len(request.dims) > 1:
-        yield [larger]
-        yield [larger | {request.dims[0]: 1}]

@@ -127,3 +127,20 @@ def test_swapped_keys_of_a_result_swap_the_names(tmp_path: Path) -> None:
         got = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x.numpy() * 3}), strict=True))
         np.testing.assert_array_equal(got[keys[0]], x.numpy() * 3 + 1)
         np.testing.assert_array_equal(got[keys[1]], x.numpy() * 6)
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.net(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]))
+
+
+def test_causal_mask_of_a_free_length(tmp_path: Path) -> None:
+    module = Causal().eval()
+    made = lightning_onnx.export(module, torch.randn(2, 5, 8), directory=tmp_path / "x", dynamic_axes=AXES)
+    x = torch.randn(3, 9, 8)
+    with torch.no_grad():
+        np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], module(x), atol=1e-5)

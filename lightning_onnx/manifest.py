@@ -1,0 +1,82 @@
+"""What the manifest and the model's own metadata say of an export."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.artifact import FORMAT_VERSION, describe_file
+from lightning_onnx.checks.base import CheckResult
+from lightning_onnx.signature import Signature, TensorSpec
+from lightning_onnx.versions import versions
+from lightning_onnx.weights import Source
+
+
+def embedded(source: Source, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """What travels in the model file itself."""
+    own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None}
+    installed = versions()
+    return {
+        **{f"lightning_onnx.{k}": v if isinstance(v, str) else json.dumps(v) for k, v in own.items()},
+        **{f"lightning_onnx.version.{k}": installed[k] for k in ("torch", "lightning", "lightning_onnx")},
+        **(metadata or {}),
+    }
+
+
+def build(
+    path: Path,
+    signature: Signature,
+    source: Source,
+    results: Sequence[CheckResult],
+    notes: Sequence[str],
+    *,
+    engine: str,
+    engine_reason: str,
+    method: str,
+    sample: str,
+) -> dict[str, Any]:
+    """Return the manifest of a written model, without the digests of the other files.
+
+    Args:
+        path: The model; opset and IR version are read from it.
+        signature: What it takes and gives.
+        source: Where its weights come from.
+        results: What the checks found.
+        notes: What a user should know.
+        engine: Name of the engine.
+        engine_reason: Why this one.
+        method: The exported method.
+        sample: Where the traced call comes from.
+    """
+    import onnx
+
+    proto = onnx.load(str(path), load_external_data=False)
+    scalars = {key: value for result in results for key, value in result.scalars.items()}
+    size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": {
+            "file": path.name,
+            **describe_file(path),
+            "opset": next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")),
+            "ir_version": proto.ir_version,
+            "engine": engine,
+            "engine_reason": engine_reason,
+        },
+        "inputs": [_spec(s) for s in signature.inputs],
+        "outputs": [_spec(s) for s in signature.outputs],
+        "relations": list(signature.relations),
+        "source": {**dataclasses.asdict(source), "method": method, "sample": sample},
+        "checks": [result.to_dict() for result in results],
+        "scalars": {**scalars, "size_mib": size / 2**20},
+        "variants": [],
+        "notes": list(notes),
+        "versions": versions(),
+    }
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
