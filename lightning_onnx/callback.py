@@ -357,6 +357,7 @@ class ONNXExport(Callback):
             request = pipeline.derive_request(copied, self._observations(pl_module), self.config)
             if not plan.covers(request):
                 return self._prepare(pl_module, copied)
+            plan = self._plan = pipeline.with_calls(plan, copied, request)
         return plan
 
     @contextlib.contextmanager

@@ -19,7 +19,8 @@ import torch
 
 from lightning_onnx import decompositions
 from lightning_onnx.errors import EngineError, chain, first_line
-from lightning_onnx.flat import FlatModule, plain_attention, to_numpy
+from lightning_onnx.flat import FlatModule, to_numpy
+from lightning_onnx.shortcuts import traceable
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
 
@@ -155,13 +156,7 @@ class TorchScriptEngine:
         import onnx_ir as ir
 
         def model(weights: FlatModule) -> Any:
-            with (
-                tempfile.TemporaryDirectory() as directory,
-                _quiet(),
-                _named(self.name),
-                plain_attention(),
-                torch.no_grad(),
-            ):
+            with tempfile.TemporaryDirectory() as directory, _tracing(self.name):
                 path = Path(directory) / "model.onnx"
                 torch.onnx.export(
                     weights,
@@ -242,7 +237,7 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
 @contextlib.contextmanager
 def _tracing(engine: str) -> Iterator[None]:
     """All that an exporter runs under."""
-    with _quiet(), _named(engine), plain_attention(), torch.no_grad():
+    with _quiet(), _named(engine), traceable(), torch.no_grad():
         yield
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules import transformer
 
 from lightning_onnx.observe import Sample
 from lightning_onnx.structure import Path, flatten
@@ -43,7 +41,7 @@ class FlatModule(nn.Module):
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), plain_attention():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
             structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
@@ -54,7 +52,7 @@ class FlatModule(nn.Module):
         """Run as :meth:`reference` does, inputs and parameters changed by a few units in the last place."""
         generator = torch.Generator().manual_seed(0)
         parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), plain_attention():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
         return [t.detach() for t in outputs]
 
@@ -65,28 +63,6 @@ def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor.clone()
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
     return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
-
-
-@contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """Let ``nn.Transformer`` run as its definition says, without its shortcuts, which ONNX and tracing lack.
-
-    The fast path of eval mode uses nested tensors. A mask that looks causal is found by comparing its values, which a
-    trace cannot follow; the mask itself gives the same result. That function is private to torch and has no switch.
-    """
-    before = torch.backends.mha.get_fastpath_enabled()
-    detect = transformer._detect_is_causal_mask
-    torch.backends.mha.set_fastpath_enabled(False)
-    transformer._detect_is_causal_mask = _as_given
-    try:
-        yield
-    finally:
-        transformer._detect_is_causal_mask = detect
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _as_given(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
-    return is_causal is True
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:

@@ -238,8 +238,8 @@ def _output_dim(
             return rename_expression(expression, symbols), False
     if not varies and not any(len({g.get(n) for g in given}) > 1 for n in given[0]):
         return (size if isinstance(declared, int) else default), False
-    if not varies:
-        return size, False
+    if not varies:  # constant in truth, or by values: torch.export says which, the other engine makes up names
+        return (default if symbols and not isinstance(declared, int) and declared is not None else size), False
     for name in given[0]:
         if all(g[name] == s for g, s in zip(given, sizes, strict=False)):
             return name, isinstance(declared, int)

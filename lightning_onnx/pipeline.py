@@ -96,6 +96,17 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
     return Plan(config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source)
 
 
+def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
+    """Return the same plan compared on the calls that were observed since, too."""
+    now = dataclasses.replace(plan.graph.request, samples=request.samples)
+    cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
+    known = {case.label for case in plan.cases}
+    new = [
+        dataclasses.replace(c, expected=None) for c in cases if c.label.startswith("observed") and c.label not in known
+    ]
+    return dataclasses.replace(plan, cases=(*plan.cases, *new))
+
+
 def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
     """Inputs below a batch that the graph does not use (its labels, say), by place; those of the signature stay."""
     paths = observation.samples[0].structure.paths

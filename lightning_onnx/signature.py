@@ -110,9 +110,11 @@ class Request:
         return resize(self.tensors, self.axes, sizes)
 
     def static(self, names: Sequence[str]) -> Request:
-        """Return the same request with these dims static at their traced size."""
+        """Return the same request with these dims static at the size of the observed call."""
+        observed = self.sizes(self.sample.tensors)
+        tensors = self.resized({name: observed[name] for name in names})
         axes = tuple({d: n for d, n in axes.items() if n not in names} for axes in self.axes)
-        return dataclasses.replace(self, axes=axes)
+        return dataclasses.replace(self, tensors=tensors, axes=axes)
 
 
 def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:

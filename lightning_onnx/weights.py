@@ -12,7 +12,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from types import MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import fsspec
@@ -68,7 +68,9 @@ def private_copy(module: nn.Module) -> nn.Module:
         for tensor in _tensors(module):
             if id(tensor) not in memo:
                 memo[id(tensor)] = _copy_tensor(tensor)
+        closures = _own_closures(module, memo)
         copied = _copy_module(module, memo)
+        _fill_closures(closures, memo)
         _uncompile(copied)
         for part in copied.modules():
             if not isinstance(part, torch.jit.ScriptModule):
@@ -84,6 +86,40 @@ def private_copy(module: nn.Module) -> nn.Module:
     return copied
 
 
+Closures = list[tuple[FunctionType, tuple[CellType, ...]]]
+
+
+def _own_closures(module: nn.Module, memo: dict[int, Any]) -> Closures:
+    """Give functions that close over something cells of their own in the copy.
+
+    ``deepcopy`` shares functions, so a hook that closes over the module would write into the one that trains.
+    """
+    found: Closures = []
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+        for value in (*part._forward_hooks.values(), *part._forward_pre_hooks.values(), *part.__dict__.values()):
+            if isinstance(value, FunctionType) and value.__closure__ and id(value) not in memo:
+                cells = tuple(CellType() for _ in value.__closure__)
+                copied = FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+                copied.__kwdefaults__ = value.__kwdefaults__
+                copied.__dict__.update(value.__dict__)
+                memo[id(value)] = copied
+                found.append((value, cells))
+    return found
+
+
+def _fill_closures(closures: Closures, memo: dict[int, Any]) -> None:
+    for function, cells in closures:
+        for old, new in zip(function.__closure__ or (), cells, strict=True):
+            with contextlib.suppress(ValueError):  # an empty cell stays empty
+                content = old.cell_contents
+                try:
+                    new.cell_contents = copy.deepcopy(content, memo)
+                except Exception:  # what cannot be copied is shared
+                    new.cell_contents = content
+
+
 def _copy_tensor(tensor: Tensor) -> Tensor:
     data = tensor.detach()
     dtype = torch.float32 if data.dtype in (torch.bfloat16, torch.float16) else data.dtype
@@ -93,7 +129,7 @@ def _copy_tensor(tensor: Tensor) -> Tensor:
 
 def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     try:
-        return copy.deepcopy(module, dict(memo))
+        return copy.deepcopy(module, memo)
     except Exception as deepcopy_error:  # locks, files, generators among the attributes; sharded modules
         try:
             return _copy_structure(module, memo)

@@ -144,3 +144,26 @@ def test_causal_mask_of_a_free_length(tmp_path: Path) -> None:
     x = torch.randn(3, 9, 8)
     with torch.no_grad():
         np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], module(x), atol=1e-5)
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1)
+
+    def forward(self, x: Any, padding: Any) -> Any:
+        return self.net(x, src_key_padding_mask=padding) + torch.arange(len(x))[:, None, None]
+
+
+def test_padding_mask_gives_what_eval_mode_gives(tmp_path: Path) -> None:
+    module = Padded().eval()
+    padding = torch.tensor([[False, False, True], [False, False, False]])
+    made = lightning_onnx.export(
+        module, (torch.randn(2, 3, 8), padding), directory=tmp_path / "x",
+        dynamic_axes={"x": {0: "batch", 1: "length"}, "padding": {0: "batch", 1: "length"}},
+    )  # fmt: skip
+    for mask in ([[0, 0, 0, 1], [0, 1, 1, 1], [0, 0, 0, 0]], [[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]):
+        x, padding = torch.randn(3, 4, 8), torch.tensor(mask, dtype=torch.bool)
+        with torch.no_grad():
+            expected = module(x, padding)
+        np.testing.assert_allclose(outside.run(made.model_path, x=x, padding=padding)[0], expected, atol=1e-5)

@@ -57,6 +57,31 @@ def test_copy_computes_the_same_and_shares_nothing() -> None:
     assert module.a.weight.abs().sum() > 0
 
 
+def test_hooks_that_close_over_the_module_write_into_the_copy() -> None:
+    class Hooked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.seen: Any = None
+
+            def remember(layer: Any, args: Any, output: Any) -> None:
+                self.seen = output
+
+            self.layer.register_forward_hook(remember)
+
+        def forward(self, x: Any) -> Any:
+            self.layer(x)
+            return self.seen * 2
+
+    module = Hooked()
+    copied = private_copy(module)
+    x = torch.randn(3, 2)
+    torch.testing.assert_close(copied(x), module.layer(x) * 2)
+    module.seen = None
+    copied(x)
+    assert module.seen is None
+
+
 def test_compiled_parts_lose_their_wrapper() -> None:
     module = nn.Sequential(torch.compile(nn.Linear(2, 2)))
     copied = private_copy(module)
