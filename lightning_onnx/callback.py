@@ -306,15 +306,19 @@ class ONNXExport(Callback):
             name = store.artifact_name(self.filename, source, metrics)
             directory = store.free_directory(dirpath, name)
             made = pipeline.produce(plan, copied, directory, source, started=started)
-            self.artifact = made
+            self._keep(made)
             if not made.proven and plan is self._plan:  # traced before training: attributes may have changed since
                 fresh = self._prepare(pl_module, copied)
                 store.remove(made.directory)
-                self.artifact = made = pipeline.produce(fresh, copied, directory, source, started=started)
-            self.artifacts = [*self.artifacts, made]
+                made = pipeline.produce(fresh, copied, directory, source, started=started)
+                self._keep(made)
             self._tell(made)
             if not _is_quick_try(trainer):
                 self._publish(trainer, made)
+
+    def _keep(self, made: ONNXArtifact) -> None:
+        self.artifact = made
+        self.artifacts = [*(a for a in self.artifacts if a.directory != made.directory), made]
 
     def _load_weights(self, trainer: Trainer, copied: torch.nn.Module) -> tuple[weights.Source, dict[str, Any]]:
         precision = str(trainer.precision)

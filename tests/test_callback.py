@@ -309,7 +309,7 @@ def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.
 
 
 def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    callback, logger = ONNXExport(), CSVLogger(tmp_path / "csv")
+    callback, logger = ONNXExport(tmp_path / "onnx"), CSVLogger(tmp_path / "csv")
     original = ORTSession.run
 
     def wrong(self: Any, inputs: Any) -> Any:
@@ -320,9 +320,13 @@ def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, m
     )
     trainer = fit(models.Classifier(), callback, logger=logger)
     assert trainer.state.finished
-    assert callback.artifact is None or not callback.artifact.passed
     assert any("outside the tolerance" in f for f in callback.failures)
-    assert not (Path(logger.log_dir) / "onnx" / "x" / "model.onnx").exists()
+    assert callback.artifact is not None
+    assert callback.artifacts == [callback.artifact]
+    assert not callback.artifact.passed
+    (check,) = ONNXArtifact.load(callback.artifact.directory).manifest["checks"]
+    assert check["status"] == "failed"
+    assert not list(Path(logger.log_dir).rglob("*.onnx"))
 
 
 def test_random_module_is_reported_as_that(fit: Any) -> None:
