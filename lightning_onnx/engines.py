@@ -17,9 +17,10 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from lightning_onnx import decompositions
+from lightning_onnx import decompositions, folding
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
+from lightning_onnx.folding import Recipe
 from lightning_onnx.shortcuts import traceable
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
@@ -41,12 +42,27 @@ class Fixed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Made:
+    """A model of an engine, before names are given.
+
+    Attributes:
+        model: An ``onnx_ir.Model``.
+        recipes: How the values of each initializer are made, by name.
+    """
+
+    model: Any
+    recipes: Mapping[str, Recipe]
+
+
+@dataclasses.dataclass(frozen=True)
 class Traced:
     """What an engine returns: a source of ONNX models with given weights, and what it found out about the dims.
 
     Attributes:
         engine: Name of the engine.
-        model: Makes a new ``onnx_ir.Model`` with the weights of a module of the same structure.
+        first: The model made by tracing.
+        model: Makes a model for other weights of a module of the same structure.
+        refreshes: Whether ``first`` serves all weights, by its recipes; ``model`` is not called then.
         symbols: The engine's own symbols by the names of the dims that they stand for.
         fixed: Dims that came out constant.
         relations: What the sizes must keep, for people.
@@ -54,7 +70,9 @@ class Traced:
     """
 
     engine: str
-    model: Callable[[FlatModule], Any]
+    first: Made
+    model: Callable[[FlatModule], Made]
+    refreshes: bool
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fixed: tuple[Fixed, ...] = ()
     relations: tuple[str, ...] = ()
@@ -130,17 +148,25 @@ class DynamoEngine:
             found = _where_fixed(module, request, dynamic)
             fixed = [dataclasses.replace(f, where=found.get(f.dim)) for f in fixed]
 
-        with_weights = options.get("export_params", True)
+        optimized, recipes = _optimized(program, set(state(module)), fold=options.get("export_params", True))
+        made = Made(optimized, recipes)
+        return Traced(
+            self.name, made, lambda weights: made, True, symbols, tuple(fixed), tuple(relations), tuple(unused)
+        )
 
-        def model(weights: FlatModule) -> Any:
-            clone = torch.onnx.ONNXProgram(program.model.clone(), None)
-            known = clone.model.graph.initializers
-            clone.apply_weights({n: t for n, t in state(weights).items() if n in known})
-            if with_weights:  # folding would compute with weights that the file is not to hold
-                clone.optimize()
-            return clone.model
 
-        return Traced(self.name, model, symbols, tuple(fixed), tuple(relations), tuple(unused))
+def _optimized(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: bool) -> tuple[Any, dict[str, Recipe]]:
+    """Optimize a graph for all weights at once: they are inputs while torch's optimizer looks at it."""
+    graph = program.model.graph
+    values = {name: graph.initializers.pop(name) for name in list(graph.initializers) if name in weights}
+    for value in values.values():
+        value.const_value = None
+        graph.inputs.append(value)
+    program.optimize()
+    for name, value in values.items():
+        graph.inputs.remove(value)
+        graph.initializers[name] = value
+    return program.model, folding.recipes(program.model, values, fold)
 
 
 class TorchScriptEngine:
@@ -155,7 +181,7 @@ class TorchScriptEngine:
         """See :meth:`Engine.trace`."""
         import onnx_ir as ir
 
-        def model(weights: FlatModule) -> Any:
+        def model(weights: FlatModule) -> Made:
             with tempfile.TemporaryDirectory() as directory, _tracing(self.name):
                 path = Path(directory) / "model.onnx"
                 torch.onnx.export(
@@ -169,15 +195,17 @@ class TorchScriptEngine:
                     dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
                     **_torchs(options),
                 )
-                return _all_inputs(ir.external_data.load_to_model(ir.load(path)), request)
+                made = _all_inputs(ir.external_data.load_to_model(ir.load(path)), request)
+            constants = {name: folding.Constant(v.const_value) for name, v in made.graph.initializers.items()}
+            return Made(made, constants)
 
         first = model(module)
-        written = first.graph.opset_imports.get("")
+        written = first.model.graph.opset_imports.get("")
         if written != opset_version:
             raise EngineError(f"engine 'torchscript' wrote opset {written} where {opset_version} was asked for")
-        names = {value.name: value for value in first.graph.inputs}
+        names = {value.name: value for value in first.model.graph.inputs}
         unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
-        return Traced(self.name, model, {}, unused=tuple(unused))
+        return Traced(self.name, first, model, False, unused=tuple(unused))
 
 
 ENGINES: dict[str, list[Engine]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,17 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_onnx.engines import Traced
-from lightning_onnx.flat import PREFIX, FlatModule
+from lightning_onnx.engines import Made, Traced
+from lightning_onnx.flat import PREFIX, FlatModule, to_numpy
+from lightning_onnx.folding import Array
 from lightning_onnx.signature import Request, Signature, TensorSpec
+from lightning_onnx.template import Template
+from lightning_onnx.weights import state
 
 _KEPT_METADATA = ("pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
 """What a node says of its origin. Stack traces and source lines, which torch adds, do not travel."""
 
 _SCOPE = f"/{PREFIX.rstrip('.')}/"
-
-_SINGLE_FILE_BYTES = 2**31 - 2**24
-"""Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +55,28 @@ class Graph:
         Returns:
             The files that were written.
         """
-        model = finish(self.traced.model(weights), self, metadata)
-        return write(model, destination)
+        template = self._first if self.traced.refreshes else finish(self.traced.model(weights), self)
+        return template.write(_arrays(weights), metadata, destination)
+
+    def write_traced(self, weights: FlatModule, destination: Path) -> list[Path]:
+        """Write the model as it was traced; ``weights`` are those of the trace."""
+        return self._first.write(_arrays(weights), {}, destination)
+
+    @functools.cached_property
+    def _first(self) -> Template:
+        return finish(self.traced.first, self)
 
 
-def finish(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:
+def _arrays(weights: FlatModule) -> dict[str, Array]:
+    return {name: to_numpy(tensor) for name, tensor in state(weights).items()}
+
+
+def finish(made: Made, graph: Graph) -> Template:
     """Give the engines' models the same face: names, dims, no private metadata."""
     import onnx_ir as ir
 
+    model = made.model
+    recipes = {value: made.recipes[name] for name, value in model.graph.initializers.items()}
     model.graph.name = "main_graph"
     model.graph.doc_string = None
     model.doc_string = None
@@ -82,22 +97,7 @@ def finish(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:
         model.graph.inputs.extend(weights)
     elif graph.options.get("keep_initializers_as_inputs", False):
         model.graph.inputs.extend(weights)
-    model.metadata_props.clear()
-    model.metadata_props.update(metadata)
-    return model
-
-
-def write(model: Any, destination: Path) -> list[Path]:
-    """Write a model as one file, or with external data where one file cannot hold it."""
-    import onnx_ir as ir
-
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if size > _SINGLE_FILE_BYTES:
-        data = destination.with_name(destination.name + ".data")
-        ir.save(model, destination, external_data=data.name)
-        return [destination, data]
-    destination.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-    return [destination]
+    return Template.of(model, recipes)
 
 
 def _strip(model: Any, loose: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_onnx.artifact import FORMAT_VERSION, describe_file
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.signature import Signature, TensorSpec
+from lightning_onnx.template import read_head
 from lightning_onnx.versions import versions
 from lightning_onnx.weights import Source
 
@@ -51,9 +52,7 @@ def build(
         method: The exported method.
         sample: Where the traced call comes from.
     """
-    import onnx
-
-    proto = onnx.load(str(path), load_external_data=False)
+    head = read_head(path)
     scalars = {key: value for result in results for key, value in result.scalars.items()}
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     return {
@@ -61,8 +60,8 @@ def build(
         "model": {
             "file": path.name,
             **describe_file(path),
-            "opset": next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")),
-            "ir_version": proto.ir_version,
+            "opset": next(o.version for o in head.opset_import if o.domain in ("", "ai.onnx")),
+            "ir_version": head.ir_version,
             "engine": engine,
             "engine_reason": engine_reason,
         },

@@ -258,9 +258,11 @@ def _attempt(
     traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
     cases = cases_of(request, run)
     sizes = [request.sizes(case.tensors) for case in cases]
-    model = traced.model(flat)
     signature, loose = graphs.achieved(
-        traced, model, request, [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)]
+        traced,
+        traced.first.model,
+        request,
+        [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)],
     )
     signature = dataclasses.replace(signature, relations=(*signature.relations, *multiples(request, run)))
     graph = Graph(
@@ -269,7 +271,7 @@ def _attempt(
     wrong: dict[str, str] = {}
     wrong_at_one: dict[str, str] = {}
     wrong_as_traced = None
-    for case, problem in _mismatches(flat, graph, model, cases, config):
+    for case, problem in _mismatches(flat, graph, cases, config):
         now = request.sizes(case.tensors)
         changed = [name for name in now if now[name] != sizes[0][name]]
         if not changed:
@@ -282,13 +284,13 @@ def _attempt(
 
 
 def _mismatches(
-    flat: FlatModule, graph: Graph, model: Any, cases: Sequence[Case], config: ExportConfig
+    flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
 ) -> Iterable[tuple[Case, str]]:
     """Yield the cases in which the graph is wrong."""
     parity = next((c for c in config.checks if isinstance(c, Parity)), Parity())
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / artifacts.MODEL
-        graphs.write(graphs.finish(model, graph, {}), path)
+        graph.write_traced(flat, path)
         _check_file(path, graph, config)
         if not config.has_weights:
             return

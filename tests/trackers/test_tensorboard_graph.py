@@ -54,6 +54,7 @@ def test_dynamo_export_is_grouped_by_module(dynamo_artifact: ONNXArtifact) -> No
         "layer1/1/Relu": "Relu",
         "layer1/1/Add": "Add",
         "ReduceMean": "ReduceMean",
+        "head/weight_transposed": "Const",
         "head/MatMul": "MatMul",
         "head/bias": "Const",
         "head/Add": "Add",
@@ -62,9 +63,8 @@ def test_dynamo_export_is_grouped_by_module(dynamo_artifact: ONNXArtifact) -> No
     assert list(nodes["layer1/0/conv/Conv"].input) == ["image", "layer1/0/conv/weight", "layer1/0/conv/bias"]
     assert nodes["layer1/1/conv/Conv"].input[0] == "layer1/0/Add"
     assert list(nodes["logits"].input) == ["head/Add"]
-    # The transposed weight has lost its name; it is drawn where it is used.
     (folded,) = [node.name for node in nodes.values() if [d.size for d in node.attr["shape"].shape.dim] == [8, 2]]
-    assert folded.startswith("head/val_")
+    assert folded == "head/weight_transposed"
 
 
 def test_torchscript_export_is_grouped_by_module(artifact: ONNXArtifact) -> None:

@@ -1,0 +1,196 @@
+"""A model without its weights, and how weights are written into it: one pass, no second copy in memory.
+
+The file is protobuf, whose wire format (https://protobuf.dev/programming-guides/encoding/) is a row of fields, each a
+key, a length and bytes; so the weights go from the module's own memory straight to the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx
+
+from lightning_onnx.errors import WeightsError
+from lightning_onnx.folding import Array, Recipe, State
+
+_SINGLE_FILE_BYTES = 2**31 - 2**24
+"""Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
+
+_ALIGNMENT = 4096
+"""Of weights in a file of their own, in bytes: the size of a page, so that runtimes can map them into memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """What is the same for every set of weights.
+
+    Attributes:
+        head: The model without graph and metadata.
+        graph: The graph without weights, as bytes.
+        weights: Name, type and dims of each initializer, and how its values are made.
+    """
+
+    head: onnx.ModelProto
+    graph: bytes
+    weights: tuple[tuple[onnx.TensorProto, Recipe], ...]
+
+    @classmethod
+    def of(cls, model: Any, recipes: Mapping[Any, Recipe]) -> Template:
+        """Take a model apart.
+
+        Args:
+            model: An ``onnx_ir.Model``; its initializers are taken out of it.
+            recipes: How each initializer's values are made, by ``onnx_ir.Value``.
+        """
+        import onnx_ir as ir
+
+        weights = []
+        for value in list(model.graph.initializers.values()):
+            proto = onnx.TensorProto(name=value.name, data_type=int(value.dtype))
+            weights.append((proto, recipes[value]))
+        model.graph.initializers.clear()
+        head = ir.to_proto(model)
+        graph = head.graph.SerializeToString(deterministic=True)
+        head.ClearField("graph")
+        head.ClearField("metadata_props")
+        return cls(head, graph, tuple(weights))
+
+    def write(self, state: State, metadata: Mapping[str, str], destination: Path) -> list[Path]:
+        """Write the model with its weights.
+
+        Args:
+            state: All parameters and buffers by name.
+            metadata: Goes into the model's ``metadata_props``.
+            destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
+
+        Returns:
+            The files that were written.
+
+        Raises:
+            WeightsError: If a weight's dtype is not that of the graph.
+        """
+        head = onnx.ModelProto()
+        head.CopyFrom(self.head)
+        onnx.helper.set_model_props(head, dict(metadata))
+        if sum(recipe(state).nbytes for _, recipe in self.weights) > _SINGLE_FILE_BYTES:
+            data = destination.with_name(destination.name + ".data")
+            with data.open("wb") as file:  # one weight after the other, so that what is computed is not all in memory
+                entries = [
+                    (_external(p, _fitting(p, recipe(state)), file, data.name), None) for p, recipe in self.weights
+                ]
+            _write_model(head, self.graph, entries, destination)
+            return [destination, data]
+        tensors = [(proto, _fitting(proto, recipe(state))) for proto, recipe in self.weights]
+        _write_model(head, self.graph, [(_header(p, v), v) for p, v in tensors], destination)
+        return [destination]
+
+
+def read_head(path: Path) -> onnx.ModelProto:
+    """Read a model's opsets, IR version and metadata without its graph."""
+    head = onnx.ModelProto()
+    with path.open("rb") as file:
+        for field in _fields(file):
+            head.MergeFromString(field)
+    return head
+
+
+def _fields(file: BinaryIO) -> Iterator[bytes]:
+    """The top-level fields of a model, its graph left out."""
+    graph = onnx.ModelProto.GRAPH_FIELD_NUMBER
+    while key := _read_varint(file):
+        kind = _decoded(key) & 7
+        varint = _read_varint(file)
+        if _decoded(key) >> 3 == graph:
+            file.seek(_decoded(varint), 1)
+        elif kind == 2:
+            yield key + varint + file.read(_decoded(varint))
+        else:
+            yield key + varint
+
+
+def _read_varint(file: BinaryIO) -> bytes:
+    read = b""
+    while byte := file.read(1):
+        read += byte
+        if byte[0] < 128:
+            break
+    return read
+
+
+def _decoded(varint: bytes) -> int:
+    return sum((byte & 127) << (7 * i) for i, byte in enumerate(varint))
+
+
+def _fitting(proto: onnx.TensorProto, values: Array) -> Array:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(proto.data_type)
+    if np.iscomplexobj(values) and not np.issubdtype(dtype, np.complexfloating):
+        values = np.stack([values.real, values.imag], axis=-1)  # how torch writes complex weights
+    if values.dtype != dtype:
+        raise WeightsError(
+            f"the weight {proto.name!r} is {values.dtype}, the graph was traced with {dtype}. "
+            "Keep the module's dtypes from the first step to the last."
+        )
+    return values
+
+
+def _header(proto: onnx.TensorProto, values: Array) -> onnx.TensorProto:
+    header = onnx.TensorProto()
+    header.CopyFrom(proto)
+    header.dims.extend(values.shape)
+    return header
+
+
+def _external(proto: onnx.TensorProto, values: Array, file: BinaryIO, location: str) -> onnx.TensorProto:
+    """Append a weight to the data file, and return the entry that points there."""
+    file.write(bytes(-file.tell() % _ALIGNMENT))
+    header = _header(proto, values)
+    header.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", file.tell()), ("length", values.nbytes)):
+        header.external_data.add(key=key, value=str(value))
+    file.write(_raw(values))
+    return header
+
+
+def _write_model(
+    head: onnx.ModelProto, graph: bytes, weights: Sequence[tuple[onnx.TensorProto, Array | None]], destination: Path
+) -> None:
+    entries = []
+    for header, values in weights:
+        message = header.SerializeToString(deterministic=True)
+        if values is not None:
+            message += _key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, values.nbytes)
+        size = len(message) + (0 if values is None else values.nbytes)
+        entries.append((_key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) + message, values))
+    length = len(graph) + sum(len(start) + (0 if values is None else values.nbytes) for start, values in entries)
+    with destination.open("wb") as file:
+        file.write(head.SerializeToString(deterministic=True))
+        file.write(_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
+        file.write(graph)
+        for start, values in entries:
+            file.write(start)
+            if values is not None:
+                file.write(_raw(values))
+
+
+def _raw(values: Array) -> Any:
+    """The values' bytes, in the file's order (little-endian), without a copy where they lie so already."""
+    ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return ordered.reshape(-1).view(np.uint8).data
+
+
+def _key(field: int, length: int) -> bytes:
+    """A field that holds ``length`` bytes (wire type 2)."""
+    return _varint(field << 3 | 2) + _varint(length)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

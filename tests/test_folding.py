@@ -1,0 +1,98 @@
+"""Weights are unknown while the graph is optimized; what is folded must be right for every set of them."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx import ONNXExportError, export, matching, pipeline, weights
+from lightning_onnx.config import ExportConfig
+from lightning_onnx.errors import WeightsError
+from lightning_onnx.flat import FlatModule
+from lightning_onnx.observe import Observation
+from lightning_onnx.template import read_head
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """Weights and statistics of a norm as training leaves them."""
+    with torch.no_grad():
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand_like(tensor) + 0.5 if "var" in name else torch.randn_like(tensor))
+    return module.eval()
+
+
+LAYERS = {
+    "conv": (nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()), (2, 3, 8, 8)),
+    "conv_bias": (nn.Sequential(nn.Conv1d(3, 8, 3), nn.BatchNorm1d(8, eps=0.1)), (2, 3, 8)),
+    "conv_transpose": (nn.Sequential(nn.ConvTranspose2d(3, 8, 3), nn.BatchNorm2d(8)), (2, 3, 8, 8)),
+    "conv_transpose_groups": (nn.Sequential(nn.ConvTranspose2d(4, 8, 3, groups=2), nn.BatchNorm2d(8)), (2, 4, 8, 8)),
+    "depthwise": (nn.Sequential(nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4)), (2, 4, 8, 8)),
+    "linear": (nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8)), (3, 5)),
+    "linear_no_bias": (nn.Sequential(nn.Linear(5, 8, bias=False), nn.BatchNorm1d(8)), (3, 5)),
+    "norm_not_affine": (nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8, affine=False)), (2, 3, 8, 8)),
+    "float64": (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2, bias=False)).double(), (3, 5)),
+}
+
+
+class Shared(nn.Module):
+    """One layer behind which stand two norms: none may be folded into it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.a, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.a(self.conv(x)) + self.b(self.conv(x * 2)), self.conv(x)
+
+
+LAYERS["shared"] = (Shared(), (2, 3, 4, 4))
+
+
+def planned(module, x):
+    copied = weights.private_copy(module)
+    sample = matching.sample_of(module, "forward", ((x,), {}))
+    return copied, pipeline.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_refreshed_file_is_right_for_other_weights(name, tmp_path):
+    module, shape = LAYERS[name]
+    x = torch.randn(*shape, dtype=next(module.parameters()).dtype)
+    copied, plan = planned(module, x)
+    for other in range(2):
+        torch.manual_seed(other)
+        randomized(copied)
+        path = tmp_path / f"{other}.onnx"
+        plan.graph.refresh(FlatModule(copied, "forward", plan.graph.request.sample), {"a": "b"}, path)
+        onnx.checker.check_model(str(path), full_check=True)
+        got = onnxruntime.InferenceSession(path).run(
+            None, {"input": x.numpy()} if name != "shared" else {"x": x.numpy()}
+        )
+        want = copied(x)
+        for g, w in zip(got, want if isinstance(want, tuple) else [want], strict=True):
+            np.testing.assert_allclose(g, w.detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["conv", "conv_bias", "conv_transpose", "depthwise", "norm_not_affine"])
+def test_no_norm_is_left(name, tmp_path):
+    module, shape = LAYERS[name]
+    made = export(module, torch.randn(*shape), directory=tmp_path / "a")
+    assert "BatchNormalization" not in {n.op_type for n in onnx.load(made.model_path).graph.node}
+
+
+def test_head_of_a_file_is_read_without_its_graph(tmp_path):
+    made = export(nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "a", metadata={"labels": "a,b"})
+    head, whole = read_head(made.model_path), onnx.load(made.model_path)
+    assert not head.graph.node
+    whole.ClearField("graph")
+    assert head == whole
+
+
+def test_weights_of_another_dtype_are_refused(tmp_path):
+    copied, plan = planned(nn.Linear(4, 2), torch.randn(3, 4))
+    with pytest.raises(WeightsError, match=r"weight.*float64.*float32") as caught:
+        plan.graph.refresh(FlatModule(copied.double(), "forward", plan.graph.request.sample), {}, tmp_path / "m.onnx")
+    assert isinstance(caught.value, ONNXExportError)
