@@ -1,21 +1,26 @@
 """Every Lightning training run leaves behind an ONNX artifact: complete, described, and proven equal to its module."""
 
-from lightning_onnx.artifact import ONNXArtifact
-from lightning_onnx.callback import ONNXExport
-from lightning_onnx.checks import Check, CheckContext, CheckResult, Parity
-from lightning_onnx.errors import (
-    ArtifactError,
-    ConfigurationError,
-    EngineError,
-    ONNXExportError,
-    ParityError,
-    SampleError,
-    WeightsError,
-)
-from lightning_onnx.opsets import Opsets, opsets
-from lightning_onnx.pipeline import export
-from lightning_onnx.report import Report
-from lightning_onnx.signature import Signature, TensorSpec
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lightning_onnx.opsets import Opsets, opsets  # a function of its module's name must come after the module
+
+if TYPE_CHECKING:
+    from lightning_onnx.artifact import ONNXArtifact
+    from lightning_onnx.callback import ONNXExport
+    from lightning_onnx.checks import Check, CheckContext, CheckResult, Parity
+    from lightning_onnx.errors import (
+        ArtifactError,
+        ConfigurationError,
+        EngineError,
+        ONNXExportError,
+        ParityError,
+        SampleError,
+        WeightsError,
+    )
+    from lightning_onnx.pipeline import export
+    from lightning_onnx.report import Report
+    from lightning_onnx.signature import Signature, TensorSpec
 
 __all__ = [
     "ArtifactError",
@@ -38,3 +43,22 @@ __all__ = [
     "export",
     "opsets",
 ]
+
+_HOME = {
+    "artifact": ["ONNXArtifact"],
+    "callback": ["ONNXExport"],
+    "checks": ["Check", "CheckContext", "CheckResult", "Parity"],
+    "errors": [name for name in __all__ if name.endswith("Error")],
+    "pipeline": ["export"],
+    "report": ["Report"],
+    "signature": ["Signature", "TensorSpec"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the processes that run a file in a runtime need neither torch nor Lightning."""
+    for module, names in _HOME.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -23,7 +24,7 @@ FORMAT_VERSION = 1
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 TEST_DATA = "test_data_set_0"
-_STAGING = re.compile(r"\.onnx-staging-(\d+)_\w+")
+_STAGING = re.compile(r"\.onnx-staging-(.*)-(\d+)_\w+")
 _STALE_SECONDS = 24 * 3600
 
 
@@ -74,14 +75,18 @@ class ONNXArtifact:
         """Compare every file with the manifest.
 
         Raises:
-            ArtifactError: If a file is missing, or has another size or digest.
+            ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
         """
+        for name in (str(self.manifest["model"]["file"]), *self.manifest["files"]):
+            _check_inside(self.directory, name)
         for name, expected in self.manifest["files"].items():
             path = self.directory / name
             found = describe_file(path) if path.is_file() else None
             if found != expected:
                 what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
                 raise ArtifactError(f"{path} {what}. Export again, or copy the directory as a whole.")
+        for location in external_data(self.model_path):
+            _check_inside(self.directory, location)
 
     @property
     def model_path(self) -> Path:
@@ -130,38 +135,67 @@ def stage(dirpath: Path) -> Iterator[Path]:
         ArtifactError: If ``dirpath`` cannot be written.
     """
     check_writable(dirpath)
-    staged = Path(tempfile.mkdtemp(prefix=f".onnx-staging-{os.getpid()}_", dir=dirpath))
+    staged = Path(tempfile.mkdtemp(prefix=_stage_prefix(), dir=dirpath))
     try:
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def commit(staged: Path, manifest: dict[str, Any], directory: Path) -> ONNXArtifact:
-    """Write the manifest last, flush everything to disk, and move the directory to its name by one rename.
+def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: bool = False) -> ONNXArtifact:
+    """Write the manifest last and move the directory to its name by one rename.
+
+    Nothing is flushed to the disk, which takes longer than all the rest: what a power failure cuts off is found by
+    the digests when the artifact is loaded.
 
     Args:
         staged: The directory of :func:`stage`.
         manifest: The manifest without ``files``.
-        directory: Where the artifact goes; must not exist.
+        directory: Where the artifact goes.
+        replace: Whether an artifact that is there goes.
 
     Raises:
-        ArtifactError: If ``directory`` exists.
+        ArtifactError: If ``directory`` exists, or cannot be written.
     """
     files = {
         path.relative_to(staged).as_posix(): describe_file(path) for path in sorted(staged.rglob("*")) if path.is_file()
     }
     manifest = {**manifest, "files": files}
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    for path in staged.rglob("*"):
-        if path.is_file():
-            _flush(path)
     staged.chmod(0o755)
     try:
+        if replace and directory.exists():
+            remove(directory)
         staged.rename(directory)
     except OSError as error:
         raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
     return ONNXArtifact(directory, manifest)
+
+
+def external_data(model_path: Path) -> set[str]:
+    """Return the files in which a model says that its weights lie."""
+    import onnx
+
+    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                for inner in (attribute.g, *attribute.graphs):
+                    yield from tensors(inner)
+
+    model = onnx.load(str(model_path), load_external_data=False)
+    return {entry.value for t in tensors(model.graph) for entry in t.external_data if entry.key == "location"}
+
+
+def _check_inside(directory: Path, name: str) -> None:
+    """Raise where a name leads out of the directory: an artifact may come from anybody."""
+    path = directory / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
+        raise ArtifactError(
+            f"{directory} names the file {name!r}, which lies outside of it. Do not use this artifact; get it again "
+            "from where it was exported."
+        )
 
 
 def check_writable(dirpath: Path) -> None:
@@ -182,7 +216,8 @@ def sweep(dirpath: Path) -> None:
     """Remove what earlier runs staged and never committed: their process is gone, or they are a day old."""
     for path in dirpath.glob(".onnx-staging-*") if dirpath.is_dir() else ():
         found = _STAGING.fullmatch(path.name)
-        if found and (not _runs(int(found[1])) or time.time() - path.stat().st_mtime > _STALE_SECONDS):
+        here = found is not None and found[1] == platform.node()
+        if found and ((here and not _runs(int(found[2]))) or time.time() - path.stat().st_mtime > _STALE_SECONDS):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -205,6 +240,12 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def remove(directory: Path) -> None:
+    """Remove an artifact: hidden by a rename first, so that nobody sees half of it."""
+    hidden = Path(tempfile.mkdtemp(prefix=_stage_prefix(), dir=directory.parent))
+    directory.rename(hidden / directory.name)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _stage_prefix() -> str:
+    return f".onnx-staging-{platform.node()}-{os.getpid()}_"

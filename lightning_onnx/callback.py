@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
-from lightning_onnx import artifact as artifacts
-from lightning_onnx import matching, pipeline, store, trackers, weights
+from lightning_onnx import store, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
-from lightning_onnx.config import ExportConfig, choose
+from lightning_onnx.config import CallbackConfig, ExportConfig
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
-from lightning_onnx.observe import ForwardObserver, Observation
-from lightning_onnx.pipeline import Plan
-from lightning_onnx.scripted import has_scripts
+from lightning_onnx.exporter import Exporter
+from lightning_onnx.observe import ForwardObserver
+from lightning_onnx.outcome import Outcome
 from lightning_onnx.structure import flatten
 
 
@@ -44,8 +38,10 @@ class ONNXExport(Callback):
         filename: Name of the artifact's directory, a template as in ``ModelCheckpoint``
             (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without its ending, or
             ``"epoch=…-step=…"`` for live weights.
-        weights: ``"best"`` takes the best checkpoint of the followed ``ModelCheckpoint``, and the live weights where
-            there is none; ``"live"`` takes the live ones.
+        when: ``"fit_end"``, or ``"checkpoint"``: each checkpoint that the followed ``ModelCheckpoint`` keeps has its
+            artifact, named after it, which goes when the checkpoint goes.
+        weights: At the end of fit: ``"best"`` takes the best checkpoint of the followed ``ModelCheckpoint``, and the
+            live weights where there is none; ``"live"`` takes the live ones.
         checkpoint: The ``ModelCheckpoint`` to follow. Default: the Trainer's first one that monitors a metric.
         method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``.
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
@@ -65,17 +61,22 @@ class ONNXExport(Callback):
             before the end.
         on_failure: What a failed export after training does: ``"warn"`` or ``"raise"``.
         on_exception: Whether to export the best weights so far when training is interrupted or fails.
+        background: With ``when="checkpoint"``, whether weights are written and checked beside training, in one other
+            thread and one other process, with one thread each. What has to be traced anew is done in place.
         log_artifacts: What trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is never
             the best.
+        register_as: Name in the tracker's model registry, of those that have one.
         metadata: Text that is embedded in the model (labels, thresholds, licence …).
         export_options: Further keywords of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
         artifact: The best, else the newest artifact of the last fit; None where there is none.
-        artifacts: All artifacts that are kept.
+        artifacts: All artifacts that are kept, oldest first.
         failures: What went wrong, in sentences.
 
-    Loggers get, at the last step of training:
+    After ``ddp_spawn`` too, when they are read from disk.
+
+    Loggers get, at the step of the exported weights:
 
     - ``onnx/parity_passed``: 1 where parity passed, else 0.
     - ``onnx/max_abs_diff``: largest absolute difference over all outputs and inputs tried.
@@ -97,6 +98,7 @@ class ONNXExport(Callback):
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
         *,
+        when: str = "fit_end",
         weights: str = "best",
         checkpoint: Any = None,
         method: str = "forward",
@@ -112,18 +114,26 @@ class ONNXExport(Callback):
         preflight: str | bool = "raise",
         on_failure: str = "warn",
         on_exception: bool = False,
+        background: bool = True,
         log_artifacts: str | bool = "best",
+        register_as: str | None = None,
         metadata: Mapping[str, str] | None = None,
         export_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        choose("weights", weights, ("best", "live"))
-        choose("preflight", preflight, ("raise", "warn", False))
-        choose("on_failure", on_failure, ("warn", "raise"))
-        choose("on_exception", on_exception, (True, False))
-        choose("log_artifacts", log_artifacts, ("best", "all", False))
         store.check_filename(filename)
-        _check_checkpoint(checkpoint)
+        self.options = CallbackConfig(
+            when=when,
+            weights=weights,
+            filename=filename,
+            checkpoint=checkpoint,
+            preflight=preflight,
+            on_failure=on_failure,
+            on_exception=on_exception,
+            background=background,
+            log_artifacts=log_artifacts,
+            register_as=register_as,
+        )
         self.config = ExportConfig(
             method=method,
             sample=sample,
@@ -139,35 +149,50 @@ class ONNXExport(Callback):
             export_options=export_options,
         )
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
-        self.filename = filename
-        self.weights = weights
-        self.checkpoint = checkpoint
-        self.preflight = preflight
-        self.on_failure = on_failure
-        self.export_on_exception = on_exception
-        self.log_artifacts = log_artifacts
-        self.artifact: ONNXArtifact | None = None
-        self.artifacts: list[ONNXArtifact] = []
-        self.failures: list[str] = []
+        self._outcome = Outcome()
         self._observer: ForwardObserver | None = None
-        self._plan: Plan | None = None
-        self._planned_calls = 0
-        self._target: Path | None = None
+        self._exporter: Exporter | None = None
+        self._resumed: dict[str, str] = {}
+        self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight_due = False
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def artifact(self) -> ONNXArtifact | None:
+        """The best, else the newest artifact of the last fit."""
+        return self._outcome.artifact
+
+    @property
+    def artifacts(self) -> list[ONNXArtifact]:
+        """All artifacts that are kept, oldest first."""
+        return self._outcome.artifacts
+
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong, in sentences."""
+        return self._outcome.failures
 
     @property
     @override
     def state_key(self) -> str:
         return self._generate_state_key(
             dirpath=self.dirpath,
-            filename=self.filename,
+            filename=self.options.filename,
+            when=self.options.when,
             method=self.config.method,
-            weights=self.weights,
+            weights=self.options.weights,
             opset_version=self.config.opset_version,
-            monitor=getattr(self.checkpoint, "monitor", None),
+            monitor=getattr(self.options.checkpoint, "monitor", None),
         )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        made = self._exporter.store.artifacts if self._exporter is not None else {}
+        return {"artifacts": {os.path.basename(key): artifact.name for key, artifact in made.items() if key}}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = dict(state_dict.get("artifacts", {}))
 
     # Before training ------------------------------------------------------------------------------------------------
 
@@ -175,29 +200,40 @@ class ONNXExport(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self.artifact = None
-        self.failures = []
-        self._plan = None
-        self._preflight_due = self.preflight is not False
+        self._outcome.clear()
+        self._exporter = self._observer = self._gathered = None
+        self._preflight_due = self.options.preflight is not False
         if not callable(getattr(pl_module, self.config.method, None)):
             raise ConfigurationError(
                 f"method={self.config.method!r}: {type(pl_module).__name__} has no such method. Name one that it has."
             )
+        followed = self._followed(trainer)
+        if self.options.when == "checkpoint" and followed is None and not _is_quick_try(trainer):
+            raise ConfigurationError(
+                'when="checkpoint" follows a ModelCheckpoint, and the Trainer has none. Add one to its callbacks, or '
+                'export at the end of fit (when="fit_end").'
+            )
         target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
-        self._target = Path(target)
-        with self._on_rank_zero(trainer, "raise"):
-            artifacts.check_writable(self._target)
-            if not _is_quick_try(trainer):
-                artifacts.sweep(self._target)
+        self._observer = ForwardObserver(pl_module, self.config.method)
+        with self._on_rank_zero(trainer, "raise") as here:
+            if here:
+                quick = _is_quick_try(trainer)
+                artifacts = store.Store(target, self.state_key)
+                artifacts.open()
+                self._exporter = Exporter(self.config, self.options, artifacts, self._observer, followed, quick)
+                self._outcome.follow(self._exporter)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._observer = ForwardObserver(pl_module, self.config.method)
-        self._observer.attach()
+        if self._observer is not None:
+            self._observer.attach()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch = trainer.current_epoch
+        if self._exporter is not None:
+            with self._noted():
+                self._exporter.resume(trainer, self._resumed)
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
         if self._preflight_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)
@@ -206,6 +242,7 @@ class ONNXExport(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._observer is not None:
             self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0, batch))
+        self._follow(trainer, pl_module)
 
     @override
     def on_validation_batch_start(
@@ -224,186 +261,101 @@ class ONNXExport(Callback):
 
     def _run_preflight(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._preflight_due = False
-        with self._on_rank_zero(trainer, str(self.preflight)) as here:
-            if here:
-                copied = weights.private_copy(pl_module)
-                weights.merge_adapters(copied)
-                self._plan = self._prepare(pl_module, copied)
+        gathered = self._gather(trainer, pl_module)
+        with self._on_rank_zero(trainer, str(self.options.preflight)):
+            if self._exporter is not None:
+                self._exporter.preflight(pl_module, gathered)
 
-    def _prepare(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
-        assert self._observer is not None
-        started = time.perf_counter()
-        rank_zero_info(f"ONNX export: tracing {type(pl_module).__name__}.{self.config.method}")
-        plan = pipeline.prepare(copied, self._observations(pl_module), self.config)
-        self._planned_calls = self._observer.count()
-        for note in plan.notes:
-            rank_zero_warn(f"ONNX export: {note}")
-        rank_zero_info(
-            f"ONNX export: {plan.graph.signature} at opset {plan.config.opset} by engine "
-            f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"
-        )
-        return plan
+    # During training ------------------------------------------------------------------------------------------------
 
-    def _observations(self, pl_module: LightningModule) -> list[Observation]:
-        assert self._observer is not None
-        if self.config.sample is not None:
-            call = matching.as_call(self.config.sample)
-            sample = matching.sample_of(pl_module, self.config.method, call)
-            seen = [o for o in self._observer.observations() if o.samples[0].paths == sample.paths]
-            given = Observation.of(sample, "the sample given")
-            return [dataclasses.replace(given, shapes=(*given.shapes, *(s for o in seen for s in o.shapes)))]
-        found = self._observer.observations()
-        example = getattr(pl_module, "example_input_array", None)
-        if not found and example is not None and self.config.method == "forward":
-            with contextlib.suppress(ConfigurationError):
-                sample = matching.sample_of(pl_module, "forward", matching.as_call(example))
-                found.append(Observation.of(sample, "example_input_array"))
-        if not found:
-            source = "the batch matched to the method's signature"
-            batches = self._observer.batches
-            found = matching.match(self._observer.signature, batches, source, self.config.method)
-        return found
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Rank zero's own business: no step waits for another rank."""
+        if self.options.when == "checkpoint" and self._exporter is not None and not trainer.sanity_checking:
+            with self._noted():
+                self._exporter.follow(trainer, pl_module)
 
     # After training -------------------------------------------------------------------------------------------------
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+        self._gathered = self._gather(trainer, pl_module)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._observer is None:
             return
         self._observer.detach()
-        with self._on_rank_zero(trainer, self.on_failure) as here:
-            if here:
-                self._export(trainer, pl_module)
-        self._observer = None
-        self._plan = None
+        try:
+            with self._on_rank_zero(trainer, self.options.on_failure):
+                if self._exporter is not None:
+                    before = len(self._exporter.errors)
+                    self._exporter.resume(trainer, self._resumed)  # of a run that was finished, this is the only hook
+                    self._exporter.finish(trainer, pl_module, self._epoch, self._gathered)
+                    if self.options.on_failure == "raise" and self._exporter.errors[before:]:
+                        raise self._exporter.errors[before]
+        finally:
+            self._close()
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._observer is None:
             return
         self._observer.detach()
-        if self.export_on_exception and trainer.is_global_zero and self._observer.count():
-            try:
-                self._export(trainer, pl_module)
-            except Exception as error:  # the training's own error is the one to raise
-                self._record(error)
-        self._observer = None
-        self._plan = None
+        if self._exporter is not None:
+            with self._noted(), isolate_rng():  # the training's own error is the one to raise
+                self._exporter.break_off(trainer, pl_module, self._epoch)
+        self._close()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._observer is not None:
             self._observer.detach()
-            self._observer = None
+            self._close()
 
-    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        started = time.perf_counter()
-        copied = weights.private_copy(pl_module)
-        source, metrics = self._load_weights(trainer, copied)
-        weights.merge_adapters(copied)
-        plan = self._current_plan(pl_module, copied)
-        with self._directory(trainer) as dirpath:
-            name = store.artifact_name(self.filename, source, metrics)
-            directory = store.free_directory(dirpath, name)
-            made = pipeline.produce(plan, copied, directory, source, started=started)
-            self._keep(made)
-            if not made.proven and plan is self._plan:  # traced before training: attributes may have changed since
-                fresh = self._prepare(pl_module, copied)
-                store.remove(made.directory)
-                made = pipeline.produce(fresh, copied, directory, source, started=started)
-                self._keep(made)
-            self._tell(made)
-            if not _is_quick_try(trainer):
-                self._publish(trainer, made)
-
-    def _keep(self, made: ONNXArtifact) -> None:
-        self.artifact = made
-        self.artifacts = [*(a for a in self.artifacts if a.directory != made.directory), made]
-
-    def _load_weights(self, trainer: Trainer, copied: torch.nn.Module) -> tuple[weights.Source, dict[str, Any]]:
-        precision = str(trainer.precision)
-        device = trainer.strategy.root_device.type
-        metrics = dict(trainer.callback_metrics)
-        live = weights.Source("live", self._epoch, trainer.global_step, precision=precision, device=device)
-        followed = self._followed(trainer)
-        if self.weights == "live" or followed is None:
-            return live, metrics
-        path = followed.best_model_path
-        if not path:
-            rank_zero_warn("ONNX export: the followed ModelCheckpoint has saved nothing; the live weights are exported")
-            return live, metrics
-        content = weights.read_checkpoint(path)
-        weights.load_checkpoint(copied, content)
-        score = None if followed.best_model_score is None else float(followed.best_model_score)
-        score = score if score is not None and math.isfinite(score) else None
-        name = os.path.basename(path)
-        best = weights.Source(
-            "best", content.get("epoch"), content.get("global_step"), name, followed.monitor, score, precision, device
-        )
-        return best, metrics if score is None else metrics | {followed.monitor: torch.tensor(score)}
+    def _close(self) -> None:
+        if self._exporter is not None:
+            self._exporter.close()
+            self._outcome.hand_over()
+        self._observer = self._gathered = None
 
     def _followed(self, trainer: Trainer) -> Any:
         """The ModelCheckpoint to follow, known by what it has: it may come from either package of Lightning."""
-        if self.checkpoint is not None:
-            return self.checkpoint
-        found = [
-            c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) and hasattr(c, "best_model_path")
-        ]
-        return found[0] if found else None
-
-    def _current_plan(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
-        """The plan of preflight, unless the module or its calls have changed since."""
-        plan = self._plan
-        if plan is None or plan.structure != weights.structure_of(copied) or has_scripts(copied):
-            return self._prepare(pl_module, copied)
-        assert self._observer is not None
-        if self._observer.count() != self._planned_calls:
-            request = pipeline.derive_request(copied, self._observations(pl_module), self.config)
-            if not plan.covers(request):
-                return self._prepare(pl_module, copied)
-            plan = self._plan = pipeline.with_calls(plan, copied, request)
-        return plan
-
-    @contextlib.contextmanager
-    def _directory(self, trainer: Trainer) -> Iterator[Path]:
-        assert self._target is not None
-        if _is_quick_try(trainer):
-            # lives as long as the callback, so that a quick try can be looked at
-            self._temporary = tempfile.TemporaryDirectory(prefix="lightning-onnx-")
-            yield Path(self._temporary.name)
-        else:
-            yield self._target
-
-    def _tell(self, made: ONNXArtifact) -> None:
-        for check in made.manifest["checks"]:
-            line = f"ONNX export: {check['name']} {check['status']}" + (
-                f": {check['reason']}" if check["reason"] else ""
-            )
-            if check["status"] == "passed":
-                rank_zero_info(line)
-            else:
-                rank_zero_warn(line)
-            if check["status"] == "failed":
-                self.failures.append(line)
-        rank_zero_info(f"ONNX export: wrote {made.directory} in {made.manifest['scalars']['export_seconds']} s")
-
-    def _publish(self, trainer: Trainer, made: ONNXArtifact) -> None:
-        if self.log_artifacts is False:
-            return
-        source = made.manifest["source"]
-        aliases = ["latest", f"epoch={source['epoch']}"]
-        if made.passed:
-            aliases.append("best")
-        elif self.log_artifacts == "best":
-            rank_zero_warn("ONNX export: not given to the loggers, because a check failed (log_artifacts='all' would)")
-            return
-        for logger in trainer.loggers:
-            try:
-                trackers.publish(logger, made, aliases, trainer.global_step)
-            except Exception as error:  # one tracker's failure stops neither the others nor the run
-                self._record(error, f"{type(logger).__name__} did not take the artifact")
+        if self.options.checkpoint is not None:
+            return self.options.checkpoint
+        found = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+        monitoring = [c for c in found if getattr(c, "monitor", None)]
+        return next(iter(monitoring or (found if self.options.when == "checkpoint" else [])), None)
 
     # Ranks and failures ---------------------------------------------------------------------------------------------
+
+    def _gather(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
+        """Parameters that are spread over ranks; every rank takes part."""
+        if not weights.is_sharded(pl_module):
+            return None
+        gathered: dict[str, torch.Tensor] = trainer.strategy.lightning_module_state_dict()
+        return gathered
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Whatever the export raises is noted and warned of; the training goes on."""
+        try:
+            yield
+        except Exception as error:
+            assert self._exporter is not None
+            self._exporter.record(error)
 
     @contextlib.contextmanager
     def _on_rank_zero(self, trainer: Trainer, on_error: str) -> Iterator[bool]:
@@ -420,30 +372,19 @@ class ONNXExport(Callback):
             return
         if on_error == "raise":
             raise error if error is not None else ONNXExportError(f"the ONNX export failed on rank zero: {failed}")
-        if error is not None:
-            self._record(error)
-
-    def _record(self, error: Exception, what: str = "failed") -> None:
-        self.failures.append(f"{what}: {type(error).__name__}: {error}")
-        rank_zero_warn(f"ONNX export {self.failures[-1]}")
+        if error is not None and self._exporter is not None:
+            self._exporter.record(error)
 
     def _resolve_dirpath(self, trainer: Trainer) -> str:
+        if _is_quick_try(trainer):  # lives as long as the process, so that a quick try can be looked at
+            return tempfile.mkdtemp(prefix="lightning-onnx-")
         if self.dirpath is not None:
-            return store.local(self.dirpath, "dirpath")
-        if _is_quick_try(trainer):
-            return tempfile.gettempdir()
-        return store.local(store.default_dirpath(trainer.loggers, trainer.default_root_dir), "the run's directory")
+            return store.resolve(self.dirpath)
+        return store.resolve(store.default_dirpath(trainer.loggers, trainer.default_root_dir))
 
 
 def _is_quick_try(trainer: Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _check_checkpoint(checkpoint: Any) -> None:
-    if checkpoint is not None and not hasattr(checkpoint, "best_model_path"):
-        raise ConfigurationError(
-            f"checkpoint={checkpoint!r} is no ModelCheckpoint. Give the one of the Trainer's callbacks to follow."
-        )
 
 
 def _batch_size(loaders: Any, index: int, batch: Any) -> int | None:

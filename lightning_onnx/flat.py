@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,13 +24,15 @@ class FlatModule(nn.Module):
         module: The module.
         method: Name of the method; ``forward`` runs with the module's hooks.
         sample: The call whose flags, numbers and nesting are used.
+        draws: Whether it draws random numbers; if so, the random state, which all threads share, is kept.
     """
 
-    def __init__(self, module: nn.Module, method: str, sample: Sample) -> None:
+    def __init__(self, module: nn.Module, method: str, sample: Sample, draws: bool = True) -> None:
         super().__init__()
         self.module = module
         self.method = method
         self.sample = sample
+        self.draws = draws
         self.output_paths: tuple[Path, ...] = ()  # of the last reference call
         self.training = False  # an exporter restores the wrapper's mode, on the module as well
 
@@ -41,7 +44,7 @@ class FlatModule(nn.Module):
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), self._random_state_kept():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
             structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
@@ -52,9 +55,19 @@ class FlatModule(nn.Module):
         """Run as :meth:`reference` does, inputs and parameters changed by a few units in the last place."""
         generator = torch.Generator().manual_seed(0)
         parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), self._random_state_kept():
             outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
         return [t.detach() for t in outputs]
+
+    def draws_on(self, tensors: Sequence[Tensor]) -> bool:
+        """Tell whether a call draws from torch's random numbers."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.get_rng_state()
+            self(*(t.clone() for t in tensors))
+            return not torch.equal(before, torch.get_rng_state())
+
+    def _random_state_kept(self) -> contextlib.AbstractContextManager[None]:
+        return torch.random.fork_rng(devices=[]) if self.draws else contextlib.nullcontext()
 
 
 def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:

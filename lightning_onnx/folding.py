@@ -172,8 +172,9 @@ def _fold_batch_norm(graph: Any, node: Any, recipes: dict[str, Recipe]) -> None:
     norm = BatchNorm(scale, shift, mean, var, epsilon)
     recipes[weight.name] = ScaledWeight(recipes[weight.name], norm, axis)
     shifted = ShiftedBias(None if bias is None else recipes[bias.name], norm)
-    alone = bias is not None and len(bias.uses()) == 1
-    name = bias.name if alone else weight.name.removesuffix("weight") + ("bias" if bias is None else "bias_folded")
+    name = weight.name.removesuffix("weight") + "bias"
+    if bias is not None:
+        name = bias.name if len(bias.uses()) == 1 else f"{bias.name}_folded"
     shape = ir.Shape(node.inputs[1].shape) if node.inputs[1].shape is not None else None
     value = _initializer(graph, name, shifted, recipes, weight.dtype, shape)
     layer.resize_inputs(3)

@@ -47,6 +47,7 @@ class Plan:
         notes: What a user should know, in sentences.
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
+        draws: Whether the method draws random numbers in eval mode.
     """
 
     config: ExportConfig
@@ -57,10 +58,24 @@ class Plan:
     notes: tuple[str, ...]
     structure: tuple[Any, ...]
     source: str
+    draws: bool
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
         return (request.input_names, request.axes) == (self.request.input_names, self.request.axes)
+
+    def fits(self, observations: Sequence[Observation]) -> bool:
+        """Tell, without running the module, whether all calls so far have this plan's sizes where it is static."""
+        request = self.graph.request
+        wanted = request.sample.paths
+        for observation in observations[:1]:
+            paths = observation.samples[0].paths
+            if not set(wanted) <= set(paths):
+                return False
+            places = [paths.index(path) for path in wanted]
+            if not all(request.fits_shapes([shapes[i] for i in places]) for shapes, _ in observation.shapes):
+                return False
+        return True
 
 
 # Prepare ------------------------------------------------------------------------------------------------------------
@@ -93,7 +108,9 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         notes.append(f"input '{graph.request.input_names[place]}' has no effect on the outputs")
     reason = _engine_reason(graph, config)
     cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
-    return Plan(config, request, graph, reason, cases, tuple(notes), weights.structure_of(module), observation.source)
+    structure = weights.structure_of(module)
+    draws = run.flat.draws_on(request.tensors)
+    return Plan(config, request, graph, reason, cases, tuple(notes), structure, observation.source, draws)
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
@@ -344,16 +361,25 @@ def _engine_reason(graph: Graph, config: ExportConfig) -> str:
 
 
 def produce(
-    plan: Plan, module: nn.Module, directory: Path, source: weights.Source, *, started: float | None = None
+    plan: Plan,
+    module: nn.Module,
+    directory: Path,
+    source: weights.Source,
+    *,
+    started: float | None = None,
+    beside: bool = False,
+    replace: bool = False,
 ) -> ONNXArtifact:
     """Write, check and commit one artifact.
 
     Args:
         plan: The result of :func:`prepare` for a module of the same structure.
         module: A private copy with the weights to export.
-        directory: The artifact's directory; must not exist.
+        directory: The artifact's directory.
         source: Where the weights come from.
         started: ``time.perf_counter()`` at which the export began; default: now.
+        beside: Whether a training goes on meanwhile, which is to keep its cores and its random state.
+        replace: Whether an artifact that is there goes.
 
     Returns:
         The artifact; it is kept and marked where a check failed.
@@ -363,11 +389,11 @@ def produce(
     """
     started = time.perf_counter() if started is None else started
     config = plan.config
-    flat = FlatModule(module, config.method, plan.graph.request.sample)
+    flat = FlatModule(module, config.method, plan.graph.request.sample, draws=plan.draws)
     with artifacts.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
         plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
-        context = _context(plan, flat, path)
+        context = _context(plan, flat, path, threads=1 if beside else 0)
         results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
         notes = list(plan.notes)
         if config.test_data is not None:
@@ -392,13 +418,12 @@ def produce(
         )
         described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
         (staged / "report.html").write_text(Report(described).html(), encoding="utf-8")
-        return artifacts.commit(staged, described, directory)
+        return artifacts.commit(staged, described, directory, replace)
 
 
-def _context(plan: Plan, flat: FlatModule, path: Path) -> CheckContext:
-    return CheckContext(
-        path, plan.graph.signature, runtimes.get("onnxruntime"), flat.reference, plan.cases, flat.nudged
-    )
+def _context(plan: Plan, flat: FlatModule, path: Path, threads: int) -> CheckContext:
+    runtime = runtimes.get("onnxruntime", threads=threads)
+    return CheckContext(path, plan.graph.signature, runtime, flat.reference, plan.cases, flat.nudged, plan.draws)
 
 
 def _run_check(check: Any, context: CheckContext) -> CheckResult:

@@ -99,9 +99,13 @@ class Request:
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Tell whether ``tensors`` have the traced ones' sizes wherever a dim is static."""
+        return self.fits_shapes([t.shape for t in tensors])
+
+    def fits_shapes(self, shapes: Sequence[Sequence[int]]) -> bool:
+        """Tell the same of the tensors' shapes."""
         return all(
-            t.shape[d] == size or d in axes
-            for t, traced, axes in zip(tensors, self.tensors, self.axes, strict=True)
+            shape[d] == size or d in axes
+            for shape, traced, axes in zip(shapes, self.tensors, self.axes, strict=True)
             for d, size in enumerate(traced.shape)
         )
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import os
-import pickle
-import re
+import functools
 from collections.abc import Iterator, Mapping
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
-import fsspec
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +29,7 @@ class Source:
     """Where the exported weights come from; goes into the manifest.
 
     Attributes:
-        weights: ``"best"`` or ``"live"``.
+        weights: ``"best"`` (the followed ModelCheckpoint's best so far), ``"checkpoint"`` (another) or ``"live"``.
         epoch: Epoch of the weights, counted from 0.
         global_step: Number of optimizer steps that made them.
         checkpoint: File name (without directory) of the checkpoint, None for live weights.
@@ -52,11 +49,17 @@ class Source:
     device: str | None = None
 
 
-def private_copy(module: nn.Module) -> nn.Module:
+def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Copy a module to the CPU, in eval mode, so that running the copy touches nothing of the original.
 
     Half precision becomes float32; float64 and integers stay. References to the Trainer and its loggers are kept, not
-    copied, and logging from within ``forward`` does nothing in the copy. Wrappers of ``torch.compile`` are taken off.
+    copied, and logging from within ``forward`` does nothing in the copy. Wrappers of ``torch.compile`` are taken off,
+    and those of FSDP.
+
+    Args:
+        module: The module.
+        tensors: Parameters and buffers by name to take instead of copying the module's own: those gathered from all
+            ranks, or those of an earlier copy, into which a checkpoint is loaded next.
 
     Raises:
         WeightsError: If the module cannot be copied.
@@ -65,13 +68,18 @@ def private_copy(module: nn.Module) -> nn.Module:
     for shared in _shared(module):
         memo[id(shared)] = shared
     with torch.inference_mode(False), torch.no_grad():
+        for name, tensor in _named_tensors(module):
+            given = (tensors or {}).get(name)
+            if given is not None and given.shape == tensor.shape:
+                memo[id(tensor)] = _float32(given, tensor)
         for tensor in _tensors(module):
             if id(tensor) not in memo:
-                memo[id(tensor)] = _copy_tensor(tensor)
+                memo[id(tensor)] = _float32(tensor.detach(), tensor, copy=True)
         closures = _own_closures(module, memo)
         copied = _copy_module(module, memo)
         _fill_closures(closures, memo)
         _uncompile(copied)
+        _unshard(copied)
         for part in copied.modules():
             if not isinstance(part, torch.jit.ScriptModule):
                 _silence(part)
@@ -120,11 +128,10 @@ def _fill_closures(closures: Closures, memo: dict[int, Any]) -> None:
                     new.cell_contents = content
 
 
-def _copy_tensor(tensor: Tensor) -> Tensor:
-    data = tensor.detach()
+def _float32(data: Tensor, original: Tensor, copy: bool = False) -> Tensor:
     dtype = torch.float32 if data.dtype in (torch.bfloat16, torch.float16) else data.dtype
-    data = data.to("cpu", dtype, copy=True)
-    return nn.Parameter(data, requires_grad=False) if isinstance(tensor, nn.Parameter) else data
+    data = data.detach().to("cpu", dtype, copy=copy)
+    return nn.Parameter(data, requires_grad=False) if isinstance(original, nn.Parameter) else data
 
 
 def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -213,15 +220,51 @@ def _uncompile(module: nn.Module) -> None:
                 part.__dict__.pop(step, None)
 
 
+def _unshard(module: nn.Module) -> None:
+    """Take what ``fully_shard`` of FSDP2 put on off the copy: its class in front of the module's, its hooks."""
+    for part in module.modules():
+        if is_sharding(type(part)):
+            part.__class__ = next(c for c in type(part).__mro__[1:] if not is_sharding(c))
+            for hooks in (part._forward_pre_hooks, part._forward_hooks):
+                for key in [k for k, hook in hooks.items() if _is_sharding_hook(hook)]:
+                    del hooks[key]
+                    part._forward_pre_hooks_with_kwargs.pop(key, None)
+                    part._forward_hooks_with_kwargs.pop(key, None)
+
+
+def is_sharding(cls: type) -> bool:
+    """Tell whether a class is one that ``fully_shard`` made for a module's own, or its base."""
+    return cls.__module__.startswith("torch.distributed.fsdp") or any(
+        base.__module__.startswith("torch.distributed.fsdp") for base in cls.__bases__
+    )
+
+
+def _is_sharding_hook(hook: Any) -> bool:
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    hook = getattr(hook, "__wrapped__", hook)
+    return str(getattr(hook, "__module__", "")).startswith("torch.distributed.fsdp")
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Tell whether a module's parameters are spread over ranks."""
+    return any(hasattr(parameter, "full_tensor") for parameter in module.parameters())
+
+
 def state(module: nn.Module) -> dict[str, Tensor]:
     """Return all parameters and buffers by name, those that are not saved in checkpoints included."""
-    return {
-        name: tensor.detach()
-        for name, tensor in (
-            *module.named_parameters(remove_duplicate=False),
-            *module.named_buffers(remove_duplicate=False),
-        )
-    }
+    return {name: tensor.detach() for name, tensor in _named_tensors(module)}
+
+
+def persistent(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers that a checkpoint holds, by name."""
+    kept = module.state_dict(keep_vars=True).keys()
+    return {name: tensor for name, tensor in state(module).items() if name in kept}
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
 
 
 def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
@@ -240,12 +283,32 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
         ) from error
 
 
-def load_checkpoint(module: nn.Module, content: dict[str, Any]) -> None:
+def load_checkpoint(
+    module: nn.Module, content: dict[str, Any], averages: Mapping[str, Tensor] | None = None, averaged: bool = False
+) -> list[str]:
     """Load a checkpoint's content into a private copy as ``load_from_checkpoint`` does, the module's own hook included.
+
+    Args:
+        module: The private copy.
+        content: What :meth:`OpenCheckpoint.read` gave.
+        averages: What :func:`averages` gave when the checkpoint was saved, where it was asked then.
+        averaged: Whether the run averages weights.
+
+    Returns:
+        What a user should know, in sentences.
 
     Raises:
         WeightsError: If the hook fails, or names or shapes do not fit.
     """
+    notes = []
+    if averaged and averages is None and "averaging_state" not in content:
+        notes.append(
+            "it holds the raw weights alone, not the averages, and these are exported; save whole checkpoints "
+            '(save_weights_only=False), or export when they are saved (when="checkpoint")'
+        )
+    if averages is not None and "averaging_state" not in content:
+        content = {**content, "state_dict": {**content["state_dict"], **averages}}
+        notes.append("it holds the raw weights alone; the averages were taken from the averaging callback")
     hook = getattr(type(module), "on_load_checkpoint", None)
     if hook is not None and not hook.__module__.startswith(("lightning.", "pytorch_lightning.")):
         try:
@@ -256,6 +319,25 @@ def load_checkpoint(module: nn.Module, content: dict[str, Any]) -> None:
                 'Make it work on a copy of the module on the CPU, or export the live weights (weights="live").'
             ) from error
     load(module, content["state_dict"], strict=getattr(module, "strict_loading", True))
+    return notes
+
+
+def averaging(trainer: Any) -> Any:
+    """Return the Trainer's callback that averages weights (``WeightAveraging`` and its kin, of either package)."""
+    return next((c for c in trainer.callbacks if any(k.__name__ == "WeightAveraging" for k in type(c).__mro__)), None)
+
+
+def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
+    """Return a copy of the averaged weights as a whole checkpoint would hold them now; None where nothing averages.
+
+    A checkpoint of weights alone is saved without asking the averaging callback, and holds the raw ones.
+    """
+    callback = averaging(trainer)
+    if callback is None:
+        return None
+    content: dict[str, Any] = {"state_dict": module.state_dict()}
+    callback.on_save_checkpoint(trainer, module, content)
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in content["state_dict"].items()}
 
 
 def merge_adapters(module: nn.Module) -> None:
@@ -275,78 +357,3 @@ def structure_of(module: nn.Module) -> tuple[Any, ...]:
     """Return what a traced graph relies on: modules, their classes, and the shapes of their tensors."""
     modules = tuple((name, type(part).__qualname__) for name, part in module.named_modules())
     return modules, tuple((name, tuple(t.shape), t.dtype) for name, t in state(module).items())
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """Read a Lightning checkpoint without running anything that stands in it.
-
-    Hyperparameters may hold any class, which ``torch.load(weights_only=True)`` refuses; here they become inert
-    placeholders, and tensors are read.
-
-    Raises:
-        WeightsError: If the file cannot be read or holds no ``state_dict``.
-    """
-    try:
-        with fsspec.open(path, "rb") as file:
-            content = _unpickled(file)
-    except Exception as error:
-        raise WeightsError(
-            f"the checkpoint {os.path.basename(path)!r} cannot be read: {first_line(error)}. "
-            'Keep checkpoints until training ends, or export the live weights (weights="live").'
-        ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
-        raise WeightsError(f"{os.path.basename(path)!r} holds no state_dict. Give a checkpoint of Lightning.")
-    return content
-
-
-def _unpickled(file: Any) -> Any:
-    """Read with torch's own safe reader, and what that refuses with inert placeholders."""
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
-
-
-class _Inert:
-    """Stands for an object whose class is not loaded."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self
-
-    def append(self, item: Any) -> None:
-        """Take an item of a list's subclass."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-
-_SAFE_MODULES = {"collections": {"OrderedDict", "defaultdict"}}
-_SAFE_TORCH = re.compile(
-    r"torch(\._utils _rebuild_\w+|\.storage \w*Storage|\.serialization _get_layout|\.nn\.parameter (Parameter|Buffer)"
-    r"|\._tensor _rebuild_from_type_v2| \w+Storage| Size| device| Tensor| float\d+| int\d+| bfloat16| bool| uint8)"
-)
-
-
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _SAFE_MODULES.get(module, ()) or _SAFE_TORCH.fullmatch(f"{module} {name}"):
-            return super().find_class(module, name)
-        return _Inert
-
-
-class _InertPickle:
-    """What ``torch.load`` asks of a ``pickle_module``."""
-
-    Unpickler = _InertUnpickler
-    __name__ = "inert pickle"
-
-    @staticmethod
-    def load(file: Any, **kwargs: Any) -> Any:
-        return _InertUnpickler(file, **kwargs).load()

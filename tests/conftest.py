@@ -52,6 +52,7 @@ def fit(trainer: Any) -> Any:
     """Trains a module for one epoch with the given callbacks and returns the Trainer."""
 
     def run(module: LightningModule, *callbacks: Any, train: Any = None, val: Any = None, **options: Any) -> Any:
+        ckpt_path = options.pop("ckpt_path", None)
         made = trainer(*callbacks, **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,6 +60,7 @@ def fit(trainer: Any) -> Any:
                 module,
                 train if train is not None else module.batches(),
                 val if val is not None else module.batches() if hasattr(type(module), "validation_loss") else None,
+                ckpt_path=ckpt_path,
             )
         return made
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -71,12 +72,14 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_stale_stages_are_swept_and_nothing_else(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    stale, running = tmp_path / f".onnx-staging-{gone.pid}_a", tmp_path / f".onnx-staging-{os.getpid()}_b"
-    for directory in (stale, running, tmp_path / "mine"):
+    host = platform.node()
+    stale, running = tmp_path / f".onnx-staging-{host}-{gone.pid}_a", tmp_path / f".onnx-staging-{host}-{os.getpid()}_b"
+    elsewhere = tmp_path / f".onnx-staging-{host}-other-{gone.pid}_c"
+    for directory in (stale, running, elsewhere, tmp_path / "mine"):
         directory.mkdir()
         (directory / "model.onnx").write_text("half")
     sweep(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([running.name, "mine"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([running.name, elsewhere.name, "mine"])
 
 
 def test_unwritable(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 
 import lightning_onnx
 from lightning_onnx import WeightsError
-from lightning_onnx.weights import load, private_copy, read_checkpoint, state
+from lightning_onnx.checkpoint import read_checkpoint
+from lightning_onnx.weights import load, private_copy, state
 from tests import models, outside
 
 

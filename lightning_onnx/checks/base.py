@@ -64,6 +64,7 @@ class CheckContext:
         reference: The module with the exported weights: flat tensors in, flat tensors out.
         cases: Inputs to compare on; the first one at the traced sizes.
         nudged: The reference with inputs and parameters changed by rounding.
+        draws: Whether the module may draw random numbers in eval mode.
     """
 
     model_path: Path
@@ -72,6 +73,7 @@ class CheckContext:
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
     cases: tuple[Case, ...]
     nudged: Callable[[Sequence[Tensor]], list[Tensor]]
+    draws: bool = True
 
 
 @runtime_checkable

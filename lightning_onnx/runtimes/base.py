@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,13 @@ RUNTIMES: dict[str, str] = {"onnxruntime": "lightning_onnx.runtimes.onnxruntime:
 """Runtimes by name, as ``module:attribute``, so that none is imported before it is used."""
 
 
-def get(name: str) -> Runtime:
-    """Return the runtime of that name."""
-    module, _, attribute = RUNTIMES[name].partition(":")
-    runtime: Runtime = getattr(importlib.import_module(module), attribute)()
-    return runtime
+def get(name: str, **options: Any) -> Runtime:
+    """Return the runtime of that name, in a worker process.
+
+    Args:
+        name: One of :data:`RUNTIMES`.
+        options: What its class takes, such as ``threads``.
+    """
+    from lightning_onnx.runtimes.process import HostedRuntime
+
+    return HostedRuntime(name, RUNTIMES[name], **options)

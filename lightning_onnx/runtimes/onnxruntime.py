@@ -12,9 +12,16 @@ from lightning_onnx.runtimes.base import Arrays
 
 
 class ONNXRuntime:
-    """The ``onnxruntime`` package with its CPU provider."""
+    """The ``onnxruntime`` package with its CPU provider.
+
+    Args:
+        threads: Number of threads; 0 takes as many as there are cores.
+    """
 
     name = "onnxruntime"
+
+    def __init__(self, threads: int = 0) -> None:
+        self.threads = threads
 
     def version(self) -> str:
         """Return the version of the installed package."""
@@ -24,17 +31,18 @@ class ONNXRuntime:
 
     def load(self, model_path: Path) -> ORTSession:
         """Load an ONNX file."""
-        return ORTSession(model_path)
+        return ORTSession(model_path, self.threads)
 
 
 class ORTSession:
     """An ``InferenceSession`` that takes and gives arrays by name."""
 
-    def __init__(self, model_path: Path) -> None:
+    def __init__(self, model_path: Path, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # what it warns of is found by comparing
+        options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
             str(model_path), sess_options=options, providers=["CPUExecutionProvider"]
         )

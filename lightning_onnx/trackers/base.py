@@ -83,8 +83,22 @@ def register(class_name: str, tracker: Tracker | str) -> None:
     TRACKERS[_original(class_name)] = tracker
 
 
-def publish(logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
-    """Log an artifact's scalars and file it where the logger keeps a run. Call it on rank zero.
+def log_scalars(logger: Any, artifact: ONNXArtifact, step: int) -> None:
+    """Log an artifact's figures. Call it on rank zero.
+
+    Args:
+        logger: Any Lightning logger, of either package.
+        artifact: Whose figures.
+        step: The global step of its weights.
+    """
+    if scalars := artifact.scalars():
+        logger.log_metrics(scalars, step=step)
+
+
+def publish(
+    logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int, *, scalars: bool = True
+) -> str | None:
+    """Log an artifact's figures and file it where the logger keeps a run. Call it on rank zero.
 
     Whatever a tracker raises reaches the caller, who keeps one logger's trouble from the next.
 
@@ -92,15 +106,15 @@ def publish(logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: i
         logger: Any Lightning logger, of either package.
         artifact: What to file.
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
-        step: The global step to log at.
+        step: The global step of its weights.
+        scalars: Whether to log the figures, which :func:`log_scalars` does alone.
 
     Returns:
         Where the files went, for people; None if no files were filed.
     """
-    tracker = _tracker(type(logger))
-    if scalars := artifact.scalars():
-        logger.log_metrics(scalars, step=step)
-    return tracker.publish(logger, artifact, aliases, step)
+    if scalars:
+        log_scalars(logger, artifact, step)
+    return _tracker(type(logger)).publish(logger, artifact, aliases, step)
 
 
 def _tracker(logger_class: type) -> Tracker:

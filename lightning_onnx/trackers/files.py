@@ -14,6 +14,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.store import upload
 
 
 class FilesTracker:
@@ -46,7 +47,7 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
     """
     place = os.fspath(log_dir).removeprefix("file://")
     if "://" in place:
-        return _upload(artifact.directory, f"{place.rstrip('/')}/onnx/{artifact.directory.name}")
+        return upload(artifact.directory, f"{place.rstrip('/')}/onnx/{artifact.directory.name}")
     source = artifact.directory.resolve()
     destination = Path(place) / "onnx" / artifact.directory.name
     if destination.resolve() != source:
@@ -89,20 +90,6 @@ def _replace(destination: Path, new: Path, old: Path) -> None:
         if replaces:
             old.rename(destination)
         raise
-
-
-def _upload(source: Path, url: str) -> str:
-    import fsspec
-
-    system, root = fsspec.core.url_to_fs(url)
-    if system.exists(root):
-        system.rm(root, recursive=True)
-    files = (file for file in source.rglob("*") if file.is_file())
-    for file in sorted(files, key=lambda file: (file.name == "manifest.json", file)):
-        place = f"{root}/{file.relative_to(source).as_posix()}"
-        system.makedirs(place.rpartition("/")[0], exist_ok=True)
-        system.put_file(str(file), place)
-    return url
 
 
 @functools.cache

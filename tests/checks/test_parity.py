@@ -22,6 +22,7 @@ class Altered(ONNXRuntime):
     """onnxruntime whose outputs are changed on the way."""
 
     def __init__(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        super().__init__()
         self.change = change
 
     def load(self, model_path: Path) -> Any:

@@ -1,0 +1,207 @@
+"""Reading checkpoints: opened before they are superseded, and without running anything that stands in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+
+from lightning_onnx.errors import WeightsError, first_line
+
+
+class OpenCheckpoint:
+    """A checkpoint whose file is open, so that it can still be read when its path is removed or written again.
+
+    Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = os.path.basename(path)
+        system, plain = fsspec.core.url_to_fs(path)
+        self._folder = _snapshot(plain) if system.isdir(plain) else None
+        self._file = None if self._folder else system.open(plain, "rb")
+
+    def read(self) -> dict[str, Any]:
+        """Read it without running anything that stands in it.
+
+        Hyperparameters may hold any class, which ``torch.load(weights_only=True)`` refuses; here they become inert
+        placeholders, and tensors are read.
+
+        Raises:
+            WeightsError: If the file cannot be read or holds no ``state_dict``.
+        """
+        try:
+            content = _read_shards(Path(self._folder.name)) if self._folder else _unpickled(self._file)
+        except Exception as error:
+            raise _unreadable(self.name, error) from error
+        if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
+            raise WeightsError(f"{self.name!r} holds no state_dict. Give a checkpoint of Lightning.")
+        return content
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __enter__(self) -> OpenCheckpoint:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_checkpoint(path: str) -> OpenCheckpoint:
+    """Open a checkpoint.
+
+    Args:
+        path: Path or URL of a file, or of a directory as sharded strategies write it.
+
+    Raises:
+        WeightsError: If it cannot be opened.
+    """
+    try:
+        return OpenCheckpoint(path)
+    except Exception as error:
+        raise _unreadable(os.path.basename(path), error) from error
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Open and read a checkpoint; errors as for :func:`open_checkpoint` and :meth:`OpenCheckpoint.read`."""
+    with open_checkpoint(path) as opened:
+        return opened.read()
+
+
+def _unreadable(name: str, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"the checkpoint {name!r} cannot be read: {first_line(error)}. "
+        'Keep checkpoints until training ends, or export the live weights (weights="live").'
+    )
+
+
+def _snapshot(directory: str) -> tempfile.TemporaryDirectory[str]:
+    """Give the files of a directory a second name beside it, or a copy where the file system has no links."""
+    snapshot = tempfile.TemporaryDirectory(prefix=".onnx-snapshot-", dir=os.path.dirname(directory))
+    shutil.copytree(directory, snapshot.name, copy_function=_link, dirs_exist_ok=True)
+    return snapshot
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)
+
+
+def _unpickled(file: Any) -> Any:
+    """Read with torch's own safe reader, and what that refuses with inert placeholders."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+
+
+def _read_shards(directory: Path) -> dict[str, Any]:
+    """Read the weights, and nothing else, of a checkpoint that ``torch.distributed.checkpoint`` wrote.
+
+    Lightning puts the rest of the checkpoint beside them as ``meta.pt``.
+    """
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    reader = _shard_reader(directory)
+    entries = {
+        name.removeprefix("state_dict."): torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in reader.read_metadata().state_dict_metadata.items()
+        if name.startswith("state_dict.") and hasattr(entry, "properties")
+    }
+    content: dict[str, Any] = {"state_dict": entries}
+    load(content, storage_reader=reader, no_dist=True)
+    extra = directory / "meta.pt"
+    if extra.is_file():
+        with extra.open("rb") as file:
+            content.update({k: v for k, v in _unpickled(file).items() if k != "state_dict"})
+    return content
+
+
+def _shard_reader(directory: Path) -> Any:
+    """A ``FileSystemReader`` that does not run what stands in the metadata."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import Metadata
+
+    class Reader(FileSystemReader):
+        def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+            with (directory / ".metadata").open("rb") as file:
+                metadata = _InertUnpickler(file).load()
+            if not isinstance(metadata, Metadata):
+                raise WeightsError(f"{directory.name} holds no metadata of torch.distributed.checkpoint")
+            return metadata
+
+    return Reader(directory)
+
+
+class _Inert:
+    """Stands for an object whose class is not loaded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+    def append(self, item: Any) -> None:
+        """Take an item of a list's subclass."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+_SAFE_MODULES = {
+    "collections": {"OrderedDict", "defaultdict"},
+    "pathlib": {"Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"},
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
+}
+_SAFE_TORCH = re.compile(
+    r"torch(\._utils _rebuild_\w+|\.storage \w*Storage|\.serialization _get_layout|\.nn\.parameter (Parameter|Buffer)"
+    r"|\._tensor _rebuild_from_type_v2| \w+Storage| Size| device| Tensor| float\d+| int\d+| bfloat16| bool| uint8)"
+)
+
+
+class _InertUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if name in _SAFE_MODULES.get(module, ()) or _SAFE_TORCH.fullmatch(f"{module} {name}"):
+            return super().find_class(module, name)
+        return _Inert
+
+
+class _InertPickle:
+    """What ``torch.load`` asks of a ``pickle_module``."""
+
+    Unpickler = _InertUnpickler
+    __name__ = "inert pickle"
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _InertUnpickler(file, **kwargs).load()

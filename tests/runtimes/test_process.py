@@ -1,0 +1,104 @@
+"""A runtime that crashes, hangs or raises costs a check and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from lightning_onnx import ONNXArtifact, export
+from lightning_onnx.runtimes import base, process
+from lightning_onnx.runtimes.process import Worker, WorkerError
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory) -> ONNXArtifact:
+    return export(torch.nn.Linear(4, 2), torch.zeros(3, 4), directory=tmp_path_factory.mktemp("linear") / "a")
+
+
+def test_runs_a_file_as_onnxruntime_does(linear):
+    runtime = base.get("onnxruntime")
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    (want,) = onnxruntime.InferenceSession(linear.model_path).run(None, {"input": x})
+    np.testing.assert_array_equal(runtime.load(linear.model_path).run({"input": x})["output"], want)
+    assert runtime.version() == onnxruntime.__version__
+
+
+def test_what_the_function_raises_comes_back(worker):
+    with pytest.raises(WorkerError, match=r"ValueError: invalid literal .* 'x'"):
+        worker.call("builtins:int", "x")
+    assert worker.call("builtins:int", "3") == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_crash_is_told_and_the_next_call_works(worker, number):
+    with pytest.raises(WorkerError, match=rf"died by {number.name}"):
+        worker.call("signal:raise_signal", int(number))
+    assert worker.call("builtins:abs", -1) == 1
+
+
+def test_exit_is_told(worker):
+    with pytest.raises(WorkerError, match="died with exit code 3"):
+        worker.call("os:_exit", 3)
+
+
+def test_hang_ends_at_the_limit(worker):
+    with pytest.raises(WorkerError, match=r"no answer within 0\.5 s"):
+        worker.call("time:sleep", 60, time_limit=0.5)
+    assert worker.call("builtins:abs", -1) == 1
+
+
+def test_process_has_neither_torch_nor_lightning(worker, linear):
+    worker.call("lightning_onnx.runtimes.host:load", 0, base.RUNTIMES["onnxruntime"], str(linear.model_path), {})
+    for heavy in ("torch", "lightning"):
+        assert worker.call("builtins:eval", f"'{heavy}' in __import__('sys').modules") is False
+
+
+def test_sessions_are_forgotten(linear):
+    runtime = base.get("onnxruntime")
+    session = runtime.load(linear.model_path)
+    count = "len(__import__('lightning_onnx.runtimes.host').runtimes.host._sessions)"
+    before = process._worker.call("builtins:eval", count)
+    del session
+    assert process._worker.call("builtins:eval", count) == before - 1
+
+
+def test_process_ends_with_its_parent():
+    code = (
+        "import os; from lightning_onnx.runtimes.process import _worker; "
+        "print(_worker.call('os:getpid'), flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists() and stat.read_text().split()[2] == "Z":  # ended, and nobody has asked how
+            return
+        signal.sigtimedwait([], 0.05)
+    pytest.fail(f"process {pid} goes on without its parent")
+
+
+def test_files_of_the_user_are_not_imported(tmp_path, linear):
+    (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('not this one')")
+    code = "from lightning_onnx.runtimes import base; print(base.get('onnxruntime').version())"
+    env = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == onnxruntime.__version__
