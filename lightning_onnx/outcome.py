@@ -63,7 +63,7 @@ class Outcome:
     def artifacts(self) -> list[ONNXArtifact]:
         """All that are kept, oldest first."""
         if self._exporter is not None:
-            return list(self._exporter.store.artifacts.values())
+            return [a for a in self._exporter.store.artifacts.values() if a.directory.is_dir()]
         return list(self._handed_over()["artifacts"])
 
     @property

@@ -1,0 +1,22 @@
+"""onnxruntime that dies or hangs once a file says so; runs in the worker process."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+
+VARIABLE = "LIGHTNING_ONNX_TEST_FAULT"
+
+
+class Faulty(ONNXRuntime):
+    def load(self, model_path: Path) -> Any:
+        fault = Path(os.environ[VARIABLE])
+        if fault.exists():
+            if fault.read_text() == "crash":
+                os.abort()
+            time.sleep(600)
+        return super().load(model_path)
