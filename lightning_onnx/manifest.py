@@ -37,6 +37,10 @@ def build(
     engine_reason: str,
     method: str,
     sample: str,
+    name: str | None = None,
+    module: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    traced: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -50,14 +54,21 @@ def build(
         engine_reason: Why this one.
         method: The exported method.
         sample: Where the traced call comes from.
+        name: The artifact's name.
+        module: Name of the module's class.
+        metadata: What the user embedded in the model.
+        traced: Shapes of the inputs that were traced, which the model takes in any case.
     """
     import onnx
+
+    from lightning_onnx.outline import outline
 
     proto = onnx.load(str(path), load_external_data=False)
     scalars = {key: value for result in results for key, value in result.scalars.items()}
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     return {
         "format_version": FORMAT_VERSION,
+        "name": name,
         "model": {
             "file": path.name,
             **describe_file(path),
@@ -66,14 +77,19 @@ def build(
             "engine": engine,
             "engine_reason": engine_reason,
         },
-        "inputs": [_spec(s) for s in signature.inputs],
+        "inputs": [
+            _spec(s) | {"traced_shape": list(shape) if shape is not None else None}
+            for s, shape in zip(signature.inputs, [*traced, *(None for _ in signature.inputs)], strict=False)
+        ],
         "outputs": [_spec(s) for s in signature.outputs],
         "relations": list(signature.relations),
-        "source": {**dataclasses.asdict(source), "method": method, "sample": sample},
+        "source": {**dataclasses.asdict(source), "module": module, "method": method, "sample": sample},
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
         "variants": [],
         "notes": list(notes),
+        "metadata": dict(metadata or {}),
+        "graph": outline(proto),
         "versions": versions(),
     }
 

@@ -387,9 +387,13 @@ def produce(
             engine_reason=plan.engine_reason,
             method=config.method,
             sample=plan.source,
+            name=directory.name,
+            module=type(module).__name__,
+            metadata=config.metadata,
+            traced=[list(t.shape) for t in plan.graph.request.tensors],
         )
         described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
-        (staged / "report.html").write_text(Report(described).html(), encoding="utf-8")
+        Report(described).write(staged)
         return artifacts.commit(staged, described, directory)
 
 
