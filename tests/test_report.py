@@ -208,7 +208,8 @@ manifest = json.loads({json.dumps(manifest)!r})
 plain = Report(manifest).html()
 assert matplotlib.rcParams._get_backend_or_none() is None, "a backend was chosen"
 matplotlib.use("pdf")
-matplotlib.rcParams.update({{"text.usetex": True, "axes.facecolor": "red", "svg.fonttype": "path", "xtick.labelsize": 3}})
+style = {{"text.usetex": True, "axes.facecolor": "red", "svg.fonttype": "path", "xtick.labelsize": 3}}
+matplotlib.rcParams.update(style)
 before = dict(matplotlib.rcParams)
 assert Report(manifest).html() == plain, "the user's style is in the report"
 assert dict(matplotlib.rcParams) == before

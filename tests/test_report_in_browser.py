@@ -65,8 +65,13 @@ const scrolled = e => e.closest('.wide, pre');
 const rgb = colour => colour.match(/[\\d.]+/g).map(Number);
 const shine = c => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) =>
   sum + weight * (c[i] / 255 <= 0.03928 ? c[i] / 255 / 12.92 : ((c[i] / 255 + 0.055) / 1.055) ** 2.4), 0);
-const behind = e => { for (; e; e = e.parentElement) {
-  const c = rgb(page.getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+const behind = e => {
+  for (; e; e = e.parentElement) {
+    const c = rgb(page.getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c;
+  }
+  return [255, 255, 255];
+};
 const contrast = e => { const [a, b] = [shine(rgb(page.getComputedStyle(e).color)), shine(behind(e))];
   return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
 const size = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
@@ -114,7 +119,8 @@ def test_it_fits(report: Path, tmp_path: Path, width: int) -> None:
     assert seen["overflow"] <= 0
     assert seen["outside"] == []
     assert seen["headings"] == [
-        "Weights", "Inputs and outputs", "Checks", "Load it", "Operators", "Size by module", "Modules", "Metadata", "Versions",
+        "Weights", "Inputs and outputs", "Checks", "Load it", "Operators", "Size by module", "Modules", "Metadata",
+        "Versions",
     ]  # fmt: skip
     assert len(seen["plots"]) == 1
     assert seen["plots"][0][0] > min(width, 560) * 0.8
