@@ -77,13 +77,16 @@ def build(
             "engine": engine,
             "engine_reason": engine_reason,
         },
-        "inputs": [
-            _spec(s) | {"traced_shape": list(shape) if shape is not None else None}
-            for s, shape in zip(signature.inputs, [*traced, *(None for _ in signature.inputs)], strict=False)
-        ],
+        "inputs": [_spec(s) for s in signature.inputs],
         "outputs": [_spec(s) for s in signature.outputs],
         "relations": list(signature.relations),
-        "source": {**dataclasses.asdict(source), "module": module, "method": method, "sample": sample},
+        "source": {
+            **dataclasses.asdict(source),
+            "module": module,
+            "method": method,
+            "sample": sample,
+            "traced_shapes": {s.name: list(shape) for s, shape in zip(signature.inputs, traced, strict=False)},
+        },
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
         "variants": [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -12,7 +12,8 @@ def snippet(manifest: Mapping[str, Any]) -> str:
     Args:
         manifest: The artifact's manifest.
     """
-    feeds = "".join(f"    {_feed(value)}\n" for value in manifest["inputs"])
+    traced = manifest["source"].get("traced_shapes", {})
+    feeds = "".join(f"    {_feed(value, traced.get(value['name']))}\n" for value in manifest["inputs"])
     lines = [
         "import numpy as np",
         *(["import ml_dtypes"] if any(_is_extra(v["dtype"]) for v in manifest["inputs"]) else []),
@@ -26,9 +27,9 @@ def snippet(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _feed(value: Mapping[str, Any]) -> str:
+def _feed(value: Mapping[str, Any], traced: Sequence[int] | None) -> str:
     shape, dtype = value["shape"], value["dtype"]
-    sizes = value.get("traced_shape") or [2 if isinstance(dim, str) else dim for dim in shape]
+    sizes = traced if traced is not None else [2 if isinstance(dim, str) else dim for dim in shape]
     module = "ml_dtypes." if _is_extra(dtype) else "" if dtype == "bool" else "np."
     made = f"np.zeros({tuple(sizes)}, {module}{dtype})"
     if dtype == "string":
