@@ -206,7 +206,7 @@ class Parity:
             needed_atol=float(over.max()) / scale if scale else 0.0,
             top1_agreement=_top1(expected, actual),
             constant=constant,
-            worst_ratio=float(ratio.max()),
+            worst_ratio=min(float(ratio.max()), 1e300),  # JSON has no infinity
             ratios=_counted(ratio),
         )
 
@@ -259,8 +259,12 @@ def _top1(expected: Array, actual: Array) -> float | None:
 def _ratios(rows: list[tuple[str, Comparison]]) -> dict[str, Any]:
     """What a plot needs: the worst ratio of each case, and the elements of all of them counted."""
     counts = [c.ratios for _, c in rows if c.ratios]
+    worst: dict[str, float] = {}
+    for label, c in rows:
+        if c.worst_ratio is not None:
+            worst[label] = max(worst.get(label, 0.0), float(f"{c.worst_ratio:.3g}"))
     return {
-        "worst_ratio": {label: float(f"{c.worst_ratio:.3g}") for label, c in rows if c.worst_ratio is not None},
+        "worst_ratio": worst,
         "ratios": [sum(column) for column in zip(*counts, strict=True)],
     }
 
