@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from lightning_onnx import figures, modules, plots, summary
 from lightning_onnx.figures import Table, size
 from lightning_onnx.snippet import snippet
+
+log = logging.getLogger(__name__)
 
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "–", "not checked": "–"}
 
@@ -75,10 +78,17 @@ def _check(check: Mapping[str, Any]) -> dict[str, Any]:
 
     found = check["figures"]
     outputs = {k: v for k, v in (found.get("outputs") or {}).items() if isinstance(v, Mapping) and v.get("worst_ratio")}
-    drawn = plots.ratios(outputs, found["ratio_edges"]) if outputs and "ratio_edges" in found else None
+    drawn, problem = None, None
+    if outputs and "ratio_edges" in found:
+        try:
+            drawn = Markup(plots.ratios(outputs, found["ratio_edges"]) or "")  # it escapes the names in it
+        except Exception as error:  # an export is not lost for a plot; the message may hold a path of this machine
+            log.warning("the plot of check %r is left out of the report", check["name"], exc_info=True)
+            problem = type(error).__name__
     return {
         **check,
-        "plot": Markup(drawn) if drawn else None,
+        "plot": drawn,
+        "problem": problem,
         "undrawn": max(len(outputs) - plots.MOST, 0),
         "tables": figures.tables({k: v for k, v in found.items() if not (outputs and k == "cases")}),
         "cases": _cases(outputs),

@@ -302,3 +302,21 @@ def test_it_holds_nothing_private(artifact: ONNXArtifact) -> None:
         text = (artifact.directory / name).read_text()
         assert str(artifact.directory.parent) not in text
         assert str(Path.home()) not in text
+
+
+def test_a_plot_that_fails_costs_the_plot_alone(manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> str:
+        raise OSError("/home/someone/.cache/matplotlib cannot be written")
+
+    monkeypatch.setattr("lightning_onnx.plots.ratios", broken)
+    text = Elements(page(manifest)).text
+    assert "The plot could not be drawn (OSError)" in text
+    assert "someone" not in text
+    assert "traced (batch=2)" in text
+
+
+def test_cases_of_the_same_name_keep_the_worst() -> None:
+    from lightning_onnx.checks.parity import Comparison, _ratios
+
+    rows = [("observed", Comparison("y", worst_ratio=0.5)), ("observed", Comparison("y", worst_ratio=0.1))]
+    assert _ratios(rows)["worst_ratio"] == {"observed": 0.5}
