@@ -58,7 +58,7 @@ def test_inspect(artifact: ONNXArtifact, capsys: Captured) -> None:
 def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
     assert cli.main(["inspect", "--json", str(artifact.directory)]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["inputs"] == [{"name": "input", "dtype": "float", "shape": ["batch", 4]}]
+    assert found["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["batch", 4]}]
     assert found["opset"] == {"ai.onnx": 20}
     assert found["ir_version"] == 10
     assert found["operators"] == {"Gemm": 1}
@@ -68,7 +68,7 @@ def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
 def test_inspect_a_file(artifact: ONNXArtifact, capsys: Captured) -> None:
     assert cli.main(["inspect", str(artifact.model_path)]) == 0
     text = capsys.readouterr().out
-    assert "input: float[batch, 4]" in text
+    assert "input: float32[batch, 4]" in text
     assert "operators   Gemm 1" in text
     assert cli.main(["inspect", "--json", str(artifact.model_path)]) == 0
     assert json.loads(capsys.readouterr().out)["checks"] == []

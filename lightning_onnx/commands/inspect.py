@@ -80,16 +80,18 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
 
 
 def _spec(value: Any) -> dict[str, Any]:
-    from onnx import TensorProto
+    from onnx import TensorProto, helper
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return {"name": value.name, "dtype": kind, "shape": None}
     tensor = value.type.tensor_type
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    is_text = tensor.elem_type == TensorProto.STRING
+    dtype = "string" if is_text else str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))  # as the manifest has it
     return {
         "name": value.name,
-        "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(),
+        "dtype": dtype,
         "shape": shape if tensor.HasField("shape") else None,
     }
 
