@@ -87,8 +87,9 @@ def _spec(value: Any) -> dict[str, Any]:
         return {"name": value.name, "dtype": kind, "shape": None}
     tensor = value.type.tensor_type
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-    is_text = tensor.elem_type == TensorProto.STRING
-    dtype = "string" if is_text else str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))  # as the manifest has it
+    special = {TensorProto.STRING: "string", TensorProto.UNDEFINED: "undefined"}
+    # As the manifest has it: numpy's names.
+    dtype = special.get(tensor.elem_type) or str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     return {
         "name": value.name,
         "dtype": dtype,
