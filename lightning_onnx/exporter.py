@@ -359,7 +359,10 @@ class Exporter:
             for key in [k for k in self.store.artifacts if k not in kept]:
                 self.store.remove(key)
         best = self.best
-        self.store.write_index(self.follower.best if self.follower and best is not None and best.passed else None)
+        try:
+            self.store.write_index(self.follower.best if self.follower and best is not None and best.passed else None)
+        except OSError as error:
+            self.record(error, "could not write the index")
 
     def _tell(self, made: ONNXArtifact) -> None:
         for check in made.manifest["checks"]:

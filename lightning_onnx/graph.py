@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor
 
 from lightning_onnx.engines import Made, Traced
@@ -44,7 +45,7 @@ class Graph:
     loose: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> list[Path]:
+    def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> onnx.ModelProto:
         """Write the model with other weights.
 
         Args:
@@ -53,14 +54,14 @@ class Graph:
             destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
 
         Returns:
-            The files that were written.
+            The model without its weights' values.
         """
         template = self._first if self.traced.refreshes else finish(self.traced.model(weights), self)
         return template.write(_arrays(weights), metadata, destination)
 
-    def write_traced(self, weights: FlatModule, destination: Path) -> list[Path]:
+    def write_traced(self, weights: FlatModule, destination: Path) -> None:
         """Write the model as it was traced; ``weights`` are those of the trace."""
-        return self._first.write(_arrays(weights), {}, destination)
+        self._first.write(_arrays(weights), {}, destination)
 
     @functools.cached_property
     def _first(self) -> Template:

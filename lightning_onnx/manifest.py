@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from lightning_onnx.artifact import FORMAT_VERSION, describe_file
 from lightning_onnx.checks.base import CheckResult
+from lightning_onnx.outline import outline
 from lightning_onnx.signature import Signature, TensorSpec
 from lightning_onnx.template import read_head
 from lightning_onnx.versions import versions
@@ -29,6 +32,7 @@ def embedded(source: Source, metadata: Mapping[str, str] | None) -> dict[str, st
 
 def build(
     path: Path,
+    skeleton: onnx.ModelProto,
     signature: Signature,
     source: Source,
     results: Sequence[CheckResult],
@@ -38,11 +42,16 @@ def build(
     engine_reason: str,
     method: str,
     sample: str,
+    name: str | None = None,
+    module: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    traced: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Return the manifest of a written model, without the digests of the other files.
 
     Args:
         path: The model; opset and IR version are read from it.
+        skeleton: The model without its weights' values.
         signature: What it takes and gives.
         source: Where its weights come from.
         results: What the checks found.
@@ -51,12 +60,17 @@ def build(
         engine_reason: Why this one.
         method: The exported method.
         sample: Where the traced call comes from.
+        name: The artifact's name.
+        module: Name of the module's class.
+        metadata: What the user embedded in the model.
+        traced: Shapes of the inputs that were traced, which the model takes in any case.
     """
     head = read_head(path)
     scalars = {key: value for result in results for key, value in result.scalars.items()}
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     return {
         "format_version": FORMAT_VERSION,
+        "name": name,
         "model": {
             "file": path.name,
             **describe_file(path),
@@ -68,11 +82,19 @@ def build(
         "inputs": [_spec(s) for s in signature.inputs],
         "outputs": [_spec(s) for s in signature.outputs],
         "relations": list(signature.relations),
-        "source": {**dataclasses.asdict(source), "method": method, "sample": sample},
+        "source": {
+            **dataclasses.asdict(source),
+            "module": module,
+            "method": method,
+            "sample": sample,
+            "traced_shapes": {s.name: list(shape) for s, shape in zip(signature.inputs, traced, strict=False)},
+        },
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
         "variants": [],
         "notes": list(notes),
+        "metadata": dict(metadata or {}),
+        "graph": outline(skeleton),
         "versions": versions(),
     }
 

@@ -392,7 +392,7 @@ def produce(
     flat = FlatModule(module, config.method, plan.graph.request.sample, draws=plan.draws)
     with artifacts.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
-        plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
+        skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
         context = _context(plan, flat, path, threads=1 if beside else 0)
         results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
         notes = list(plan.notes)
@@ -407,6 +407,7 @@ def produce(
             notes += [missing] if missing else []
         described = manifest.build(
             path,
+            skeleton,
             plan.graph.signature,
             source,
             results,
@@ -415,9 +416,13 @@ def produce(
             engine_reason=plan.engine_reason,
             method=config.method,
             sample=plan.source,
+            name=directory.name,
+            module=type(module).__name__,
+            metadata=config.metadata,
+            traced=[list(t.shape) for t in plan.graph.request.tensors],
         )
         described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
-        (staged / "report.html").write_text(Report(described).html(), encoding="utf-8")
+        Report(described).write(staged)
         return artifacts.commit(staged, described, directory, replace)
 
 

@@ -59,7 +59,7 @@ class Template:
         head.ClearField("metadata_props")
         return cls(head, graph, tuple(weights))
 
-    def write(self, state: State, metadata: Mapping[str, str], destination: Path) -> list[Path]:
+    def write(self, state: State, metadata: Mapping[str, str], destination: Path) -> onnx.ModelProto:
         """Write the model with its weights.
 
         Args:
@@ -68,7 +68,7 @@ class Template:
             destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
 
         Returns:
-            The files that were written.
+            The model without its weights' values.
 
         Raises:
             WeightsError: If a weight's dtype is not that of the graph.

@@ -42,7 +42,7 @@ def test_nothing_but_the_callback(fit: Any, tmp_path: Path) -> None:
         (y,) = outside.run(artifact.model_path, x=x)
         np.testing.assert_allclose(y, reference(module, x), atol=1e-5)
     assert sorted(p.name for p in artifact.directory.iterdir()) == [
-        "manifest.json", "model.onnx", "report.html", "test_data_set_0",
+        "manifest.json", "model.onnx", "report.html", "report.md", "test_data_set_0",
     ]  # fmt: skip
     assert callback.failures == []
     assert ONNXArtifact.load(artifact.directory) == artifact

@@ -40,6 +40,14 @@ _FLOOR = {"float64": 1e-16, "complex128": 1e-16}
 _FLOOR_FLOAT32 = 6e-8
 """Differences below half a unit in the last place of 1 never count: an output may be the rest of a cancellation."""
 
+RATIO_EDGES = tuple(float(f"1e{exponent}") for exponent in range(-6, 4))
+"""Between these the elements are counted by difference as a share of what is allowed: 1 is the tolerance."""
+
+_WORST = ("max_abs_diff", "max_rel_diff", "outside", "needed_atol")
+
+_COUNTED = 2**16
+"""Elements counted at most, evenly spread: a map of a million pixels would take longer to count than to compare."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -57,6 +65,8 @@ class Comparison:
         noise: Whether the module's own output changes as much when inputs and parameters change by rounding.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element, of which this cannot be said.
+        worst_ratio: Largest difference as a share of what is allowed there; None where floats were not compared.
+        ratios: How many elements lie between :data:`RATIO_EDGES`, from below the first to above the last.
     """
 
     output: str
@@ -69,6 +79,8 @@ class Comparison:
     needed_atol: float = 0.0
     top1_agreement: float | None = None
     constant: bool | None = None
+    worst_ratio: float | None = None
+    ratios: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +192,7 @@ class Parity:
         scale = float(magnitude.max())
         floor = _FLOOR.get(str(expected.dtype), _FLOOR_FLOAT32)
         allowed = np.maximum(atol * scale + rtol * magnitude, floor)
+        ratio = difference / allowed
         outside = float((difference > allowed).mean())
         worst = float(difference.max())
         over = np.maximum(difference - rtol * magnitude, 0)
@@ -193,6 +206,8 @@ class Parity:
             needed_atol=float(over.max()) / scale if scale else 0.0,
             top1_agreement=_top1(expected, actual),
             constant=constant,
+            worst_ratio=min(float(ratio.max()), 1e300),  # JSON has no infinity
+            ratios=_counted(ratio),
         )
 
 
@@ -232,10 +247,28 @@ def _same_non_finite(expected: Array, actual: Array) -> bool:
     return np.array_equal(infinite, np.isinf(actual)) and bool((expected[infinite] == actual[infinite]).all())
 
 
+def _counted(ratio: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    some = ratio[:: -(-ratio.size // _COUNTED)]
+    return tuple(np.bincount(np.digitize(some, RATIO_EDGES), minlength=len(RATIO_EDGES) + 1).tolist())
+
+
 def _top1(expected: Array, actual: Array) -> float | None:
     if expected.ndim == 0 or expected.shape[-1] < 2 or np.iscomplexobj(expected):
         return None
     return float((expected.argmax(-1) == actual.argmax(-1)).mean())
+
+
+def _ratios(rows: list[tuple[str, Comparison]]) -> dict[str, Any]:
+    """What a plot needs: the worst ratio of each case, and the elements of all of them counted."""
+    counts = [c.ratios for _, c in rows if c.ratios]
+    worst: dict[str, float] = {}
+    for label, c in rows:
+        if c.worst_ratio is not None:
+            worst[label] = max(worst.get(label, 0.0), float(f"{c.worst_ratio:.3g}"))
+    return {
+        "worst_ratio": worst,
+        "ratios": [sum(column) for column in zip(*counts, strict=True)],
+    }
 
 
 def _result(
@@ -253,19 +286,22 @@ def _result(
     ]
     unstable = sorted({c.output for _, c in rows if c.noise})
     for _, c in rows:
-        worst = outputs.setdefault(c.output, {"constant": None, "top1_agreement": None})
-        for key in ("max_abs_diff", "max_rel_diff", "outside", "needed_atol"):
-            worst[key] = max(worst.get(key, 0.0), getattr(c, key))
+        worst = outputs.setdefault(c.output, dict.fromkeys(_WORST, 0.0) | {"top1_agreement": None, "constant": None})
+        for key in _WORST:
+            worst[key] = max(worst[key], getattr(c, key))
         if c.top1_agreement is not None:
             worst["top1_agreement"] = min(
                 1.0 if worst["top1_agreement"] is None else worst["top1_agreement"], c.top1_agreement
             )
         if c.constant is not None:
             worst["constant"] = c.constant and worst["constant"] is not False
+    for output, worst in outputs.items():
+        worst |= _ratios([(case.label, c) for case, c in rows if c.output == output])
     figures = {
         "runtime": context.runtime.name,
         "runtime_version": context.runtime.version(),
         "outputs": outputs,
+        "ratio_edges": list(RATIO_EDGES),
         "cases": list(dict.fromkeys(case.label for case, _ in rows)),
         "problems": problems,
         "random_outputs": random,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import itertools
 import re
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +13,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef  # type: ignore[import-u
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: ignore[import-untyped]
 from tensorboard.compat.proto.types_pb2 import DataType  # type: ignore[import-untyped]
 
-Path = tuple[str, ...]
-"""Where a node is drawn: names of modules, then its own."""
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
-_NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
-"""What torch writes as the module of a node that comes from none."""
+from lightning_onnx.scopes import Path, path_of
 
 
 def graph_def(model: onnx.ModelProto) -> GraphDef:
@@ -56,7 +49,7 @@ class _Builder:
             outer: What gives the values of the graphs around it: a node, with ``:1`` and so on behind its first output.
         """
         values = ChainMap[str, str]() if outer is None else outer.new_child()
-        paths = [(*inside, *_path(node)) for node in graph.node]
+        paths = [(*inside, *path_of(node)) for node in graph.node]
         for path in paths:
             self._taken.update(_join(path[:depth]) for depth in range(1, len(path)))
         weights = {tensor.name for tensor in graph.initializer}
@@ -115,18 +108,6 @@ class _Builder:
             candidate = f"{name}_{self._counts[name]}"
         self._taken.add(candidate)
         return candidate
-
-
-def _path(node: NodeProto) -> Path:
-    """Return the module that a node comes from, as a path, and a name for the node."""
-    for entry in node.metadata_props:
-        if entry.key == _SCOPES:
-            # Qualified names of all modules around the node, then a name of the call in the innermost.
-            modules = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope != _NO_MODULE]
-            return (*modules[-1].split("."), node.op_type) if modules and modules[-1] else (node.op_type,)
-    parts = [part for part in node.name.split("/") if part] or [node.op_type]
-    # "/layer1/layer1.0/conv/Conv": children of a Sequential repeat its name.
-    return (parts[0], *(part.removeprefix(f"{parent}.") for parent, part in itertools.pairwise(parts)))
 
 
 def _join(path: Path) -> str:

@@ -1,0 +1,322 @@
+"""The report: what is in it, that nothing in it can run, and that the same figures give the same bytes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lightning_onnx
+from lightning_onnx import ONNXArtifact
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.parity import RATIO_EDGES, Parity
+from lightning_onnx.report import Report
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Words(nn.Module):
+    """Two inputs of different dtypes, two outputs, modules two levels deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 8)
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8))
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        hidden = self.body(self.embed(tokens)) * keep[..., None]
+        return {"hidden": hidden, "pooled": hidden.mean(1)}
+
+
+class Latency:
+    """A check that this package knows nothing of."""
+
+    name = "latency"
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        figures = {"threads": 2, "sizes": {"1": {"p50_ms": 3.25}, "8": {"p50_ms": 9.5}}, "rows": [{"runtime": "ort"}]}
+        return CheckResult("latency", "passed", None, figures)
+
+
+class Absent:
+    name = "absent"
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        return CheckResult("absent", "skipped", "it is not installed: pip install absent")
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    torch.manual_seed(0)
+    return lightning_onnx.export(
+        Words(),
+        (torch.randint(0, 50, (2, 5)), torch.ones(2, 5, dtype=torch.bool)),
+        directory=tmp_path_factory.mktemp("report") / "words",
+        checks=(Parity(), Latency(), Absent()),
+        metadata={"licence": "Apache-2.0"},
+    )
+
+
+@pytest.fixture
+def manifest(artifact: ONNXArtifact) -> dict[str, Any]:
+    return copy.deepcopy(artifact.manifest)
+
+
+def page(manifest: dict[str, Any]) -> str:
+    return Report(manifest).html()
+
+
+class Elements(HTMLParser):
+    """Collects elements, and the text outside of styles; complains where they do not close in order."""
+
+    VOID = ("meta", "path", "use", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def test_what_is_in_it(artifact: ONNXArtifact) -> None:
+    found = Elements((artifact.directory / "report.html").read_text())
+    for part in (
+        "words", "Words.forward", "dynamo", "torch.export based engine comes first", "float32 on cpu",
+        "tokens", "int64", "[batch, 5]", "keep", "bool", "hidden", "pooled",
+        "✓ passed", "– skipped", "pip install absent", "p50 ms", "9.5", "ort", "Gather", "LayerNormalization",
+        "embed", "body", "onnxruntime.InferenceSession", "licence", "Apache-2.0", "tolerance",
+        *artifact.manifest["versions"].values(),
+    ):  # fmt: skip
+        assert part in found.text, part
+    assert found.text.count("<") == 0
+
+
+def test_nothing_is_fetched_and_nothing_runs(artifact: ONNXArtifact) -> None:
+    found = Elements((artifact.directory / "report.html").read_text())
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in found.tags}
+    addresses = [
+        value
+        for _, attributes in found.tags
+        for key, value in attributes.items()
+        if key in ("src", "href", "xlink:href", "action") or key.startswith("on")
+    ]
+    assert [a for a in addresses if not (a or "").startswith("#")] == []
+    policies = [a["content"] for t, a in found.tags if t == "meta" and "http-equiv" in a]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All places of text in a manifest."""
+    if isinstance(value, dict):
+        return [p for key, v in value.items() for p in paths(v, (*path, key))]
+    if isinstance(value, list):
+        return [p for i, v in enumerate(value) for p in paths(v, (*path, i))]
+    return [path] if isinstance(value, str) else []
+
+
+def with_text(value: Any, path: tuple[Any, ...], text: str) -> Any:
+    if not path:
+        return text
+    made = copy.copy(value)
+    made[path[0]] = with_text(value[path[0]], path[1:], text)
+    return made
+
+
+def test_every_text_is_escaped(manifest: dict[str, Any]) -> None:
+    manifest["source"] |= {"monitor": "m", "checkpoint": "c.ckpt", "epoch": 1, "weights": "best", "score": 0.5}
+    manifest["notes"], manifest["relations"] = ["a note"], ["a relation"]
+    for path in paths(manifest):
+        if path[-1] == "status" or path[0] == "files":
+            continue
+        report = Report(with_text(manifest, path, EVIL))
+        assert "<script" not in report.html(), path
+        assert "<script" not in report.markdown(), path
+
+
+def test_every_name_is_escaped(manifest: dict[str, Any]) -> None:
+    """Names that are keys: of metadata, outputs, cases, operators, modules, figures, versions."""
+    text = json.dumps(manifest)
+    for name in ("licence", "hidden", "traced (batch=2)", "Gather", "embed", "body.0", "p50_ms", "sizes", "onnxscript"):
+        assert f'"{name}":' in text, name
+        report = Report(json.loads(text.replace(f'"{name}"', json.dumps(EVIL + name))))
+        assert "<script" not in report.html(), name
+        assert "<script" not in report.markdown(), name
+
+
+@pytest.mark.parametrize("name", [EVIL, "$x_1^2$", "日本", '" onload="alert(1)', "a\nb", "@0@", r"\frac", "x" * 200])
+def test_names_of_outputs(name: str, manifest: dict[str, Any], recwarn: pytest.WarningsRecorder) -> None:
+    made = Report(json.loads(json.dumps(manifest).replace('"hidden"', json.dumps(name))))
+    text = made.html()
+    assert list(recwarn) == []  # matplotlib warns about letters that its font lacks, and reads formulas
+    found = Elements(text)
+    assert (name if len(name) < 40 else name[:22] + "…") in found.text
+    assert not any(key.startswith("on") for _, attributes in found.tags for key in attributes)
+    assert "<script" not in made.markdown()
+
+
+def test_the_snippet_runs(artifact: ONNXArtifact) -> None:
+    found = Elements((artifact.directory / "report.html").read_text())
+    code = found.text[found.text.index("import numpy") : found.text.index("Operators")]
+    done = subprocess.run([sys.executable, "-c", code], cwd=artifact.directory, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["hidden float32 (2, 5, 8)", "pooled float32 (2, 8)"], done.stderr
+
+
+def test_the_same_figures_give_the_same_bytes(artifact: ONNXArtifact) -> None:
+    written = (artifact.directory / "report.html").read_bytes()
+    code = (
+        "import sys, pathlib\nfrom lightning_onnx import ONNXArtifact\n"
+        f"sys.stdout.buffer.write(ONNXArtifact.load({str(artifact.directory)!r}).report.html().encode())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    # What is measured once the report is written is not in it.
+    assert other == written
+
+
+def test_the_users_matplotlib_stays_as_it_is(manifest: dict[str, Any]) -> None:
+    code = f"""
+import json, sys, threading
+import matplotlib
+from lightning_onnx import Report
+manifest = json.loads({json.dumps(manifest)!r})
+plain = Report(manifest).html()
+assert matplotlib.rcParams._get_backend_or_none() is None, "a backend was chosen"
+matplotlib.use("pdf")
+style = {{"text.usetex": True, "axes.facecolor": "red", "svg.fonttype": "path", "xtick.labelsize": 3}}
+matplotlib.rcParams.update(style)
+before = dict(matplotlib.rcParams)
+assert Report(manifest).html() == plain, "the user's style is in the report"
+assert dict(matplotlib.rcParams) == before
+made = []
+threads = [threading.Thread(target=lambda: made.append(Report(manifest).html())) for _ in range(4)]
+[t.start() for t in threads], [t.join() for t in threads]
+assert made == [plain] * 4
+assert dict(matplotlib.rcParams) == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_figures_of_the_plot(artifact: ONNXArtifact) -> None:
+    (parity, *_) = artifact.manifest["checks"]
+    figures = parity["figures"]
+    assert figures["ratio_edges"] == list(RATIO_EDGES)
+    for name, elements in {"hidden": (2 + 3 + 1) * 5 * 8, "pooled": (2 + 3 + 1) * 8}.items():
+        output = figures["outputs"][name]
+        assert sum(output["ratios"]) == elements
+        assert list(output["worst_ratio"]) == figures["cases"]
+        assert 0 < max(output["worst_ratio"].values()) < 1
+    assert len(json.dumps(artifact.manifest)) < 20_000
+
+
+def test_a_difference_beyond_the_tolerance_is_drawn_as_that() -> None:
+    expected, actual = torch.tensor([1.0, 2.0, 4.0]).numpy(), torch.tensor([1.0, 2.0, 5.0]).numpy()
+    found = Parity(rtol=0.0, atol=0.002).compare_output("y", expected, actual)
+    assert found.worst_ratio == pytest.approx(125)
+    assert found.ratios == (2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0)
+
+
+def test_a_large_output_is_counted_in_part() -> None:
+    many = torch.randn(1000, 1000).numpy()
+    found = Parity().compare_output("y", many, many + 1)
+    assert 2**15 < sum(found.ratios) <= 2**16
+    assert found.outside > 0.9
+
+
+def test_failed_is_told_without_colour(manifest: dict[str, Any]) -> None:
+    manifest["checks"][0] |= {"status": "failed", "reason": "50% of the elements"}
+    text = Elements(page(manifest)).text
+    assert text.count("✗ failed") == 2
+    assert "50% of the elements" in text
+    manifest["checks"] = [manifest["checks"][2]]
+    assert "– not checked" in Elements(page(manifest)).text
+    manifest["checks"] = []
+    assert "None was asked for" in Elements(page(manifest)).text
+
+
+def test_a_manifest_without_the_newer_parts(manifest: dict[str, Any]) -> None:
+    for part in ("graph", "name", "metadata", "scalars"):
+        del manifest[part]
+    for part in ("module", "traced_shapes"):
+        del manifest["source"][part]
+    del manifest["checks"][0]["figures"]["ratio_edges"]
+    assert "model.onnx" in page(manifest)
+
+
+def test_markdown_is_short_and_plain(artifact: ONNXArtifact, manifest: dict[str, Any]) -> None:
+    written = (artifact.directory / "report.md").read_text()
+    assert written == artifact.report.markdown()
+    assert len(written) < 3000
+    tables = re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE)
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+    manifest["outputs"][0]["name"] = "a|b`c` @you [x](y) *z*"
+    assert r"a\|b\`c\` &#64;you \[x\](y) \*z\*" in Report(manifest).markdown()
+    outputs = manifest["checks"][0]["figures"]["outputs"]
+    outputs.update({f"y{i}": outputs["hidden"] for i in range(100)})
+    assert len(Report(manifest).markdown()) < 4000
+
+
+def test_many_outputs_and_modules_stay_cheap(manifest: dict[str, Any]) -> None:
+    outputs = manifest["checks"][0]["figures"]["outputs"]
+    outputs.update({f"y{i}": outputs["hidden"] for i in range(200)})
+    modules = manifest["graph"]["modules"]
+    for layer in range(100):
+        for part in range(10):
+            modules[f"layers.{layer}.part.{part}"] = {"class": "Linear", "bytes": 10, "operators": {"Gemm": 1}}
+    page(manifest)  # imports
+    start = time.perf_counter()
+    text = page(manifest)
+    assert time.perf_counter() - start < 3  # 0.3 s on two idle cores
+    assert "186 more outputs are not drawn" in text
+
+
+def test_it_holds_nothing_private(artifact: ONNXArtifact) -> None:
+    for name in ("report.html", "report.md"):
+        text = (artifact.directory / name).read_text()
+        assert str(artifact.directory.parent) not in text
+        assert str(Path.home()) not in text
+
+
+def test_a_plot_that_fails_costs_the_plot_alone(manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> str:
+        raise OSError("/home/someone/.cache/matplotlib cannot be written")
+
+    monkeypatch.setattr("lightning_onnx.plots.ratios", broken)
+    text = Elements(page(manifest)).text
+    assert "The plot could not be drawn (OSError)" in text
+    assert "someone" not in text
+    assert "traced (batch=2)" in text
+
+
+def test_cases_of_the_same_name_keep_the_worst() -> None:
+    from lightning_onnx.checks.parity import Comparison, _ratios
+
+    rows = [("observed", Comparison("y", worst_ratio=0.5)), ("observed", Comparison("y", worst_ratio=0.1))]
+    assert _ratios(rows)["worst_ratio"] == {"observed": 0.5}
