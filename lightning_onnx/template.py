@@ -79,14 +79,15 @@ class Template:
         if sum(recipe(state).nbytes for _, recipe in self.weights) > _SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
             with data.open("wb") as file:  # one weight after the other, so that what is computed is not all in memory
-                entries = [
-                    (_external(p, _fitting(p, recipe(state)), file, data.name), None) for p, recipe in self.weights
-                ]
-            _write_model(head, self.graph, entries, destination)
-            return [destination, data]
-        tensors = [(proto, _fitting(proto, recipe(state))) for proto, recipe in self.weights]
-        _write_model(head, self.graph, [(_header(p, v), v) for p, v in tensors], destination)
-        return [destination]
+                entries = [_external(p, _fitting(p, recipe(state)), file, data.name) for p, recipe in self.weights]
+            _write_model(head, self.graph, [(entry, None) for entry in entries], destination)
+        else:
+            arrays = [_fitting(proto, recipe(state)) for proto, recipe in self.weights]
+            entries = [_header(p, values) for (p, _), values in zip(self.weights, arrays, strict=True)]
+            _write_model(head, self.graph, list(zip(entries, arrays, strict=True)), destination)
+        head.graph.ParseFromString(self.graph)
+        head.graph.initializer.extend(entries)
+        return head
 
 
 def read_head(path: Path) -> onnx.ModelProto:
