@@ -261,7 +261,7 @@ class ONNXExport(Callback):
 
     def _run_preflight(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._preflight_due = False
-        gathered = self._gather(trainer, pl_module)
+        gathered = self._gather(pl_module)
         with self._on_rank_zero(trainer, str(self.options.preflight)):
             if self._exporter is not None:
                 self._exporter.preflight(pl_module, gathered)
@@ -291,7 +291,7 @@ class ONNXExport(Callback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(trainer, pl_module)
-        self._gathered = self._gather(trainer, pl_module)
+        self._gathered = self._gather(pl_module)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -341,12 +341,11 @@ class ONNXExport(Callback):
 
     # Ranks and failures ---------------------------------------------------------------------------------------------
 
-    def _gather(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
+    def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
         """Parameters that are spread over ranks; every rank takes part."""
         if not weights.is_sharded(pl_module):
             return None
-        gathered: dict[str, torch.Tensor] = trainer.strategy.lightning_module_state_dict()
-        return gathered
+        return weights.gathered(pl_module)
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:

@@ -156,12 +156,14 @@ def _copy_structure(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             memo[id(part)] = (
                 copy.deepcopy(part, memo)
                 if isinstance(part, torch.jit.ScriptModule)
-                else type(part).__new__(type(part))
+                else object.__new__(type(part))  # a sharded class has a __new__ that does something else
             )
     for part in modules:
         if isinstance(part, torch.jit.ScriptModule):
             continue
         for name, value in part.__dict__.items():
+            if name.endswith("_hooks") and isinstance(value, dict):
+                value = type(value)((key, hook) for key, hook in value.items() if not _is_sharding_hook(hook))
             try:
                 memo[id(part)].__dict__[name] = copy.deepcopy(value, memo)
             except Exception:
@@ -221,18 +223,13 @@ def _uncompile(module: nn.Module) -> None:
 
 
 def _unshard(module: nn.Module) -> None:
-    """Take what ``fully_shard`` of FSDP2 put on off the copy: its class in front of the module's, its hooks."""
+    """Take off the copy the class that ``fully_shard`` of FSDP2 put in front of the module's own."""
     for part in module.modules():
-        if is_sharding(type(part)):
-            part.__class__ = next(c for c in type(part).__mro__[1:] if not is_sharding(c))
-            for hooks in (part._forward_pre_hooks, part._forward_hooks):
-                for key in [k for k, hook in hooks.items() if _is_sharding_hook(hook)]:
-                    del hooks[key]
-                    part._forward_pre_hooks_with_kwargs.pop(key, None)
-                    part._forward_hooks_with_kwargs.pop(key, None)
+        if _is_sharding(type(part)):
+            part.__class__ = next(c for c in type(part).__mro__[1:] if not _is_sharding(c))
 
 
-def is_sharding(cls: type) -> bool:
+def _is_sharding(cls: type) -> bool:
     """Tell whether a class is one that ``fully_shard`` made for a module's own, or its base."""
     return cls.__module__.startswith("torch.distributed.fsdp") or any(
         base.__module__.startswith("torch.distributed.fsdp") for base in cls.__bases__
@@ -249,6 +246,13 @@ def _is_sharding_hook(hook: Any) -> bool:
 def is_sharded(module: nn.Module) -> bool:
     """Tell whether a module's parameters are spread over ranks."""
     return any(hasattr(parameter, "full_tensor") for parameter in module.parameters())
+
+
+def gathered(module: nn.Module) -> dict[str, Tensor]:
+    """Gather the parameters of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return dict(get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True)))
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:

@@ -1,71 +1,172 @@
-"""Two processes on the CPU, started as users start them: a script with ``strategy="ddp"``."""
+"""Several processes on the CPU, started as users start them: a script and a strategy."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lightning_onnx import ONNXArtifact
 
 SCRIPT = """
-import os, sys, warnings
+import json, os, sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
 from lightning_onnx import ONNXExport
 from tests import models
 
 torch.set_num_threads(1)
-torch.manual_seed(0)
-module = getattr(models, sys.argv[2])()
-callback = ONNXExport()
-trainer = Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_progress_bar=False,
-                  enable_model_summary=False, default_root_dir=sys.argv[1],
-                  callbacks=[callback, ModelCheckpoint(monitor="val_loss")])
-try:
-    trainer.fit(module, module.batches(), module.batches())
-except Exception as error:
-    print(f"rank {trainer.global_rank} raised {type(error).__name__}: {str(error)[:40]}", flush=True)
-    os._exit(3)
-hook = "forward" in module.__dict__ and hasattr(getattr(module.__dict__["forward"], "__func__", None), "observers")
-print(f"rank {trainer.global_rank} failures {callback.failures} hook {hook}", flush=True)
+STRATEGIES = {
+    "ddp": lambda: "ddp",
+    "ddp_spawn": lambda: "ddp_spawn",
+    "fsdp2": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
+    "fsdp2_shards": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=True),
+}
+
+
+class Sharded(models.Classifier):
+    def configure_model(self):
+        if not hasattr(self.net[0].weight, "full_tensor"):
+            for layer in (self.net[0], self.net[4]):
+                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+            fully_shard(self, mesh=self.device_mesh["data_parallel"])
+
+
+class ShardedCannotExport(Sharded, models.CannotExport):
+    pass
+
+
+class FailsLater(models.Classifier):
+    \"\"\"Its weights cannot be loaded into a copy, which shows on rank zero alone.\"\"\"
+
+    def on_load_checkpoint(self, checkpoint):
+        raise RuntimeError("not on this rank")
+
+
+def main():
+    settings = json.loads(sys.argv[1])
+    torch.manual_seed(0)
+    kind = settings["module"]
+    module = globals()[kind]() if kind in globals() else getattr(models, kind)()
+    callback = ONNXExport(when=settings["when"], weights=settings.get("weights", "best"),
+                          preflight=settings.get("preflight", "raise"))
+    checkpoint = ModelCheckpoint(monitor="val_loss", save_top_k=settings.get("top", 1))
+    trainer = Trainer(max_epochs=2, accelerator="cpu", devices=2, strategy=STRATEGIES[settings["strategy"]](),
+                      logger=False, enable_progress_bar=False, enable_model_summary=False,
+                      default_root_dir=settings["root"], callbacks=[callback, checkpoint])
+    try:
+        trainer.fit(module, module.batches(), module.batches())
+    except Exception as error:
+        print(f"rank {trainer.global_rank} raised {type(error).__name__}: {str(error)[:40]}", flush=True)
+        os._exit(3)
+    hook = "forward" in module.__dict__
+    artifact = None if callback.artifact is None else str(callback.artifact.directory)
+    print("RESULT", json.dumps({"rank": trainer.global_rank, "failures": callback.failures, "hook": hook,
+                               "artifact": artifact, "artifacts": len(callback.artifacts),
+                               "best": checkpoint.best_model_path}), flush=True)
+    if settings.get("state") and trainer.global_rank == 0:
+        state = torch.load(checkpoint.best_model_path, weights_only=True)["state_dict"]
+        torch.save(state, settings["state"])
+
+
+if __name__ == "__main__":
+    main()
 """
 
 
-def launch(tmp_path: Path, module: str) -> subprocess.CompletedProcess[str]:
+def launch(tmp_path: Path, **settings: Any) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(SCRIPT))
     root = Path(__file__).parent.parent
-    command = [sys.executable, str(script), str(tmp_path), module]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, env=_environment(root))
+    defaults = {"root": str(tmp_path), "module": "Classifier", "when": "fit_end"}
+    command = [sys.executable, str(script), json.dumps(defaults | settings)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, env=environment, check=False)
+    results = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    return done, sorted(results, key=lambda r: r["rank"])
 
 
-def _environment(root: Path) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(root), "MASTER_ADDR": "127.0.0.1"}
+MODULES = {"ddp": "Classifier", "ddp_spawn": "Classifier", "fsdp2": "Sharded", "fsdp2_shards": "Sharded"}
 
 
 @pytest.mark.slow
-def test_two_ranks_write_one_artifact(tmp_path: Path) -> None:
-    done = launch(tmp_path, "Classifier")
+@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+@pytest.mark.parametrize("strategy", MODULES)
+def test_two_ranks_write_one_artifact(strategy: str, when: str, tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy=strategy, module=MODULES[strategy], when=when)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "rank 0 failures [] hook False" in done.stdout
-    assert "rank 1 failures [] hook False" in done.stdout
-    (directory,) = (tmp_path / "onnx").iterdir()
+    assert all(r["failures"] == [] and not r["hook"] for r in results)
+    assert len(results) == (1 if strategy == "ddp_spawn" else 2)
+    (directory,) = (p for p in (tmp_path / "onnx").iterdir() if p.name != "index.json")
     artifact = ONNXArtifact.load(directory)
     assert artifact.proven
     assert artifact.manifest["source"]["weights"] == "best"
+    assert results[0]["artifact"] == str(directory)
+    assert results[0]["artifacts"] == 1
 
 
 @pytest.mark.slow
-def test_a_failure_on_rank_zero_reaches_all_and_nobody_waits(tmp_path: Path) -> None:
-    done = launch(tmp_path, "CannotExport")
+@pytest.mark.parametrize("strategy", ["fsdp2", "fsdp2_shards"])
+@pytest.mark.parametrize("preflight", ["raise", False])
+def test_live_weights_of_shards(strategy: str, preflight: Any, tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy=strategy, module="Sharded", weights="live", preflight=preflight)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results[0]["failures"] == []
+    assert ONNXArtifact.load(results[0]["artifact"]).proven
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_same_bytes_as_one_process(strategy: str, tmp_path: Path) -> None:
+    """The same weights in a plain module give the same graph and the same values, byte for byte."""
+    import onnx
+    import torch
+
+    from lightning_onnx import export
+    from tests import models
+
+    done, results = launch(
+        tmp_path, strategy=strategy, module=MODULES[strategy], when="checkpoint", state=str(tmp_path / "state.pt")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    module = models.Classifier()
+    module.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    alone = export(module, torch.randn(4, 6), directory=tmp_path / "alone")
+    several = ONNXArtifact.load(results[0]["artifact"])
+    found = []
+    for artifact in (alone, several):
+        model = onnx.load(artifact.model_path)
+        model.ClearField("metadata_props")  # says which epoch and precision the weights are of
+        for node in model.graph.node:
+            node.ClearField("metadata_props")  # says the class, which has another name here
+        found.append(model.SerializeToString(deterministic=True))
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "module"), [("ddp", "CannotExport"), ("fsdp2", "ShardedCannotExport")])
+def test_a_failure_on_rank_zero_reaches_all_and_nobody_waits(strategy: str, module: str, tmp_path: Path) -> None:
+    done, _ = launch(tmp_path, strategy=strategy, module=module)
     assert done.returncode != 0
     assert "rank 0 raised EngineError" in done.stdout
-    assert not (tmp_path / "onnx").exists() or not list((tmp_path / "onnx").iterdir())
+    assert not list((tmp_path / "onnx").glob("*/model.onnx"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+def test_a_failure_after_training_costs_nobody(when: str, tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy="ddp", module="FailsLater", when=when)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(results) == 2
+    assert "not on this rank" in results[0]["failures"][0]
+    assert Path(results[0]["best"]).exists()
