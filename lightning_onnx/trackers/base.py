@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.errors import ConfigurationError
@@ -13,6 +17,9 @@ from lightning_onnx.errors import ConfigurationError
 
 class Tracker(Protocol):
     """Where one kind of logger keeps a run.
+
+    A tracker with a model registry takes a keyword ``register_as`` as well: the name to register the model under, or
+    None. Files must have arrived, or been copied, when ``publish`` returns: the artifact may be removed right after.
 
     ``logger`` is ``Any``: ``lightning`` and ``pytorch_lightning`` are two packages without a common base class, and
     each kind of logger has methods of its own.
@@ -40,10 +47,40 @@ class Nothing:
         return None
 
 
+class OwnMethod:
+    """For loggers that file artifacts by themselves, in a method ``log_onnx_artifact(artifact, aliases, step)``."""
+
+    def publish(
+        self,
+        logger: Any,
+        artifact: ONNXArtifact,
+        aliases: Sequence[str],
+        step: int,
+        *,
+        register_as: str | None = None,
+    ) -> str | None:
+        """Call the method."""
+        method = getattr(logger, METHOD)
+        place = method(artifact, aliases, step, **_registration(method, logger, register_as))
+        return None if place is None else str(place)
+
+
+METHOD = "log_onnx_artifact"
+"""A logger's own way: ``log_onnx_artifact(self, artifact, aliases, step)``, with a registry also ``register_as``."""
+
+ENTRY_POINTS = "lightning_onnx.trackers"
+"""Group of entry points in which a package names its trackers: ``"its.module.Logger" = "its.module:Tracker"``."""
+
 TRACKERS: dict[str, Tracker | str] = {
     # The classes in lightning.pytorch derive from these two.
     "lightning.fabric.loggers.csv_logs.CSVLogger": "lightning_onnx.trackers.csv:CSVTracker",
     "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "lightning_onnx.trackers.tensorboard:TensorBoardTracker",
+    "lightning.pytorch.loggers.comet.CometLogger": "lightning_onnx.trackers.comet:CometTracker",
+    "lightning.pytorch.loggers.litlogger.LitLogger": "lightning_onnx.trackers.litlogger:LitLoggerTracker",
+    "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow:MLflowTracker",
+    "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.neptune:NeptuneTracker",
+    "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
+    "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
     # It says yes to every hasattr, so only its class tells what it is.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
 }
@@ -83,7 +120,9 @@ def register(class_name: str, tracker: Tracker | str) -> None:
     TRACKERS[_original(class_name)] = tracker
 
 
-def publish(logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+def publish(
+    logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int, *, register_as: str | None = None
+) -> str | None:
     """Log an artifact's scalars and file it where the logger keeps a run. Call it on rank zero.
 
     Whatever a tracker raises reaches the caller, who keeps one logger's trouble from the next.
@@ -93,28 +132,70 @@ def publish(logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: i
         artifact: What to file.
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
         step: The global step to log at.
+        register_as: Name in the tracker's model registry; None registers nothing.
 
     Returns:
         Where the files went, for people; None if no files were filed.
+
+    Example:
+        >>> publish(logger, artifact, ["best", "latest"], trainer.global_step)  # doctest: +SKIP
+        'wandb artifact onnx-4f1x2y'
     """
     tracker = _tracker(type(logger))
     if scalars := artifact.scalars():
         logger.log_metrics(scalars, step=step)
-    return tracker.publish(logger, artifact, aliases, step)
+    return tracker.publish(logger, artifact, aliases, step, **_registration(tracker.publish, logger, register_as))
 
 
 def _tracker(logger_class: type) -> Tracker:
-    """Find the tracker by names alone: to compare with the classes themselves, their packages would be imported."""
-    names = (_original(f"{cls.__module__}.{cls.__qualname__}") for cls in logger_class.__mro__)
-    found = next((TRACKERS[name] for name in names if name in TRACKERS), _OTHERS)
-    return _loaded(found) if isinstance(found, str) else found
+    """Find the tracker by names alone: to compare with the classes themselves, their packages would be imported.
+
+    The most derived class that anything is known of decides. What is registered for a class goes before a method of
+    its own, and that before an entry point: who calls `register` means it.
+    """
+    for cls in logger_class.__mro__:
+        name = _original(f"{cls.__module__}.{cls.__qualname__}")
+        if name in TRACKERS:
+            return _loaded(TRACKERS[name])
+        if METHOD in vars(cls):
+            return OwnMethod()
+        if name in _entry_points():
+            return _loaded(_entry_points()[name])
+    return _loaded(_OTHERS)
+
+
+def _loaded(tracker: Tracker | str) -> Tracker:
+    return _imported(tracker) if isinstance(tracker, str) else tracker
 
 
 @functools.cache
-def _loaded(name: str) -> Tracker:
+def _imported(name: str) -> Tracker:
     module, _, attribute = name.partition(":")
     tracker: Tracker = getattr(importlib.import_module(module), attribute)()
     return tracker
+
+
+@functools.cache
+def _entry_points() -> dict[str, str]:
+    """Return the trackers that installed packages name: read once, as it looks into every distribution."""
+    return {_original(point.name): point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _registration(function: Callable[..., Any], logger: Any, register_as: str | None) -> dict[str, str]:
+    """Return the keyword for a registry; none for what has no registry, which is said once."""
+    if register_as is None:
+        return {}
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters):
+        return {"register_as": register_as}
+    say_once(f"{type(logger).__name__} has no model registry: register_as={register_as!r} does nothing there.")
+    return {}
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """Log a line for people, on rank zero; not again for every artifact."""
+    rank_zero_info(message)
 
 
 def _original(class_name: str) -> str:

@@ -115,7 +115,7 @@ def test_errors_reach_the_caller(artifact: ONNXArtifact, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", sorted(v for v in {*base.TRACKERS.values(), base._OTHERS} if isinstance(v, str)))
 def test_every_tracker_can_be_loaded(name: str) -> None:
-    assert callable(base._loaded(name).publish)
+    assert callable(base._imported(name).publish)
 
 
 @pytest.mark.parametrize("name", [name for name in base.TRACKERS if name.startswith("lightning.")])

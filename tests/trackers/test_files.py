@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.trackers import files, publish
+from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.files import copy_below
 
 from .conftest import same_files
@@ -51,7 +51,7 @@ class WithLogDir(Plain):
 
 @pytest.fixture(autouse=True)
 def _not_said_before() -> None:
-    files._say_once.cache_clear()
+    base.say_once.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""Finds a run's best artifact in a tracker's own store and runs it; a process of its own, without torch.
+
+Usage: python -m tests.trackers.reading TRACKER WHERE... inputs.npy outputs.npy (the last one is written)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def main(tracker: str, *arguments: str) -> None:
+    import numpy as np
+    import onnxruntime
+
+    *where, inputs, outputs = arguments
+    directory: Path = globals()[tracker](*where)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    for name, file in manifest["files"].items():
+        content = (directory / name).read_bytes()
+        assert {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} == file, name
+    session = onnxruntime.InferenceSession(directory / manifest["model"]["file"], providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {manifest["inputs"][0]["name"]: np.load(inputs)})
+    np.save(outputs, result)
+    assert "torch" not in sys.modules
+    print(json.dumps(manifest))
+
+
+def plain(directory: str) -> Path:
+    """Nothing to look up: the directory itself."""
+    return Path(directory)
+
+
+def wandb(run_dir: str) -> Path:
+    """W&B's client reads no run offline: the transaction log says which staged files the artifact has."""
+    import base64
+
+    logged = [record.artifact for record in wandb_records(Path(run_dir)) if record.HasField("artifact")]
+    best = [artifact for artifact in logged if "best" in artifact.aliases][-1]
+    directory = Path(tempfile.mkdtemp())
+    for entry in best.manifest.contents:
+        place = directory / entry.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(entry.local_path, place)
+        assert base64.b64encode(hashlib.md5(place.read_bytes()).digest()).decode() == entry.digest
+    return directory
+
+
+def wandb_records(run_dir: Path) -> Iterator[Any]:
+    """Records of a ``.wandb`` file: a log in LevelDB's form behind a header of seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = run_dir.glob("*.wandb")
+    content, place, block, parts = path.read_bytes(), 7, 32768, b""
+    while place + 7 <= len(content):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if kind == 0:
+            break
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
