@@ -53,6 +53,24 @@ def wandb(run_dir: str) -> Path:
     return directory
 
 
+def mlflow(uri: str, model_uri: str) -> Path:
+    """MLflow's own client; a run's model by its tag, or a registered one by its alias."""
+    import mlflow as client
+
+    client.set_tracking_uri(uri)
+    if model_uri == "tag":
+        query = "tags.`alias.best` = 'true'"
+        (model,) = client.search_logged_models(search_all_experiments(), filter_string=query, output_format="list")
+        model_uri = model.model_uri
+    return Path(client.artifacts.download_artifacts(model_uri))
+
+
+def search_all_experiments() -> list[str]:
+    import mlflow as client
+
+    return [experiment.experiment_id for experiment in client.search_experiments()]
+
+
 def wandb_records(run_dir: Path) -> Iterator[Any]:
     """Records of a ``.wandb`` file: a log in LevelDB's form behind a header of seven bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
