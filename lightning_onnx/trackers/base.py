@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -80,6 +81,7 @@ TRACKERS: dict[str, Tracker | str] = {
     "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow:MLflowTracker",
     "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.neptune:NeptuneTracker",
     "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
+    "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
     "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
     # It says yes to every hasattr, so only its class tells what it is.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
@@ -88,6 +90,9 @@ TRACKERS: dict[str, Tracker | str] = {
 
 _OTHERS = "lightning_onnx.trackers.files:FilesTracker"
 """What serves a logger without a tracker of its own."""
+
+_WITHOUT_LOGGER = {"clearml": "lightning_onnx.trackers.clearml:current_task"}
+"""Packages that keep a run without a logger of Lightning's, and what gives the run that is current, or None."""
 
 _MIRRORS = {"pytorch_lightning.": "lightning.pytorch.", "lightning_fabric.": "lightning.fabric."}
 """Packages that hold the same classes a second time."""
@@ -118,6 +123,26 @@ def register(class_name: str, tracker: Tracker | str) -> None:
             'Give a name such as "my_project.trackers:MyTracker".'
         )
     TRACKERS[_original(class_name)] = tracker
+
+
+def targets(loggers: Sequence[Any]) -> list[Any]:
+    """Return all that a run's artifacts are published to: its loggers, and the ClearML task that is current.
+
+    ClearML watches a process instead of being given to the Trainer, so that no logger stands for it.
+
+    Args:
+        loggers: The Trainer's loggers.
+
+    Returns:
+        The loggers, and after them what else :func:`publish` takes.
+
+    Example:
+        >>> for target in targets(trainer.loggers):  # doctest: +SKIP
+        ...     publish(target, artifact, ["best"], trainer.global_step)
+    """
+    # Who has not imported the package has no run of it.
+    current = (_attribute(name)() for package, name in _WITHOUT_LOGGER.items() if package in sys.modules)
+    return [*loggers, *(found for found in current if found is not None)]
 
 
 def publish(
@@ -170,9 +195,13 @@ def _loaded(tracker: Tracker | str) -> Tracker:
 
 @functools.cache
 def _imported(name: str) -> Tracker:
-    module, _, attribute = name.partition(":")
-    tracker: Tracker = getattr(importlib.import_module(module), attribute)()
+    tracker: Tracker = _attribute(name)()
     return tracker
+
+
+def _attribute(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 @functools.cache

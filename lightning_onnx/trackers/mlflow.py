@@ -11,10 +11,12 @@ from typing import Any
 from lightning_onnx.artifact import MANIFEST, ONNXArtifact
 from lightning_onnx.trackers.mlflow_model import write_model_files
 from lightning_onnx.trackers.names import clean, clean_all
+from lightning_onnx.trackers.summary import summary
 
 _ALIAS = r"\w-"
 _MODEL_NAME = r"\w= -"
 _REGISTERED_NAME = r"\w.= -"
+_PARAM_LENGTH = 6000
 _TAG = "alias."
 
 
@@ -57,7 +59,7 @@ def _log_model(client: Any, experiment_id: str, run_id: str, artifact: ONNXArtif
         experiment_id,
         name=clean(artifact.name, _MODEL_NAME),
         source_run_id=run_id,
-        params=_params(artifact),
+        params={key: str(value)[:_PARAM_LENGTH] for key, value in summary(artifact).items()},
         model_type="onnx",
     )
     try:
@@ -71,19 +73,6 @@ def _log_model(client: Any, experiment_id: str, run_id: str, artifact: ONNXArtif
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
     return model
-
-
-def _params(artifact: ONNXArtifact) -> dict[str, str]:
-    """Return what the manifest says in single words: MLflow shows them beside each other to compare models."""
-    manifest = artifact.manifest
-    figures = {
-        **{key: manifest["model"][key] for key in ("opset", "ir_version", "engine", "sha256")},
-        **{key: value for key, value in manifest["source"].items() if value is not None},
-        **{check["name"]: check["status"] for check in manifest["checks"]},
-        **manifest["scalars"],
-        "signature": artifact.signature,
-    }
-    return {key: str(value)[:6000] for key, value in figures.items()}
 
 
 def _alias(alias: str) -> str:

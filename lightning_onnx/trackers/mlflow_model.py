@@ -14,7 +14,7 @@ _LARGEST_EXAMPLE = 2**20
 """Most numbers in an input example: it is JSON, and is loaded with the model's page."""
 
 
-def write_model_files(artifact: ONNXArtifact, directory: Path, **ids: str) -> None:
+def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str, run_id: str) -> None:
     """Write what MLflow wants beside the artifact's own files; those stay byte for byte what was checked.
 
     `mlflow.onnx.save_model` would serialise the model again: other bytes, and its external data renamed.
@@ -22,12 +22,13 @@ def write_model_files(artifact: ONNXArtifact, directory: Path, **ids: str) -> No
     Args:
         artifact: The model.
         directory: Where to write.
-        ids: ``model_id`` and ``run_id``.
+        model_id: The LoggedModel.
+        run_id: The run that made it.
     """
     import mlflow
     from mlflow.models import Model
 
-    model = Model(metadata={"onnx_sha256": artifact.manifest["model"]["sha256"]}, **ids)
+    model = Model(metadata={"onnx_sha256": artifact.manifest["model"]["sha256"]}, model_id=model_id, run_id=run_id)
     model.signature = model_signature(artifact)
     if example := input_example(artifact):
         _save_example(model, example, directory)

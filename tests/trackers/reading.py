@@ -11,6 +11,7 @@ import shutil
 import struct
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,29 @@ def search_all_experiments() -> list[str]:
     import mlflow as client
 
     return [experiment.experiment_id for experiment in client.search_experiments()]
+
+
+def comet(offline_directory: str) -> Path:
+    """Comet's client reads no experiment offline: the messages in the archive say what the upload would do."""
+    (archive,) = Path(offline_directory).glob("*.zip")
+    messages = comet_messages(archive)
+    (name,) = [m["value"] for kind, m in messages if kind == "log_other" and m["key"] == "onnx/best"][-1:]
+    directory = Path(tempfile.mkdtemp())
+    with zipfile.ZipFile(archive) as content:
+        for kind, message in messages:
+            file = message.get("additional_params", {})
+            if kind == "file_upload" and file.get("groupingName") == name:
+                place = directory / file["fileName"]
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content.read(message["file_path"]))
+    return directory
+
+
+def comet_messages(archive: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Kind and payload of each message of an offline archive."""
+    with zipfile.ZipFile(archive) as content:
+        lines = content.read("messages.json").decode().splitlines()
+    return [(message["type"], message["payload"]) for message in map(json.loads, lines)]
 
 
 def wandb_records(run_dir: Path) -> Iterator[Any]:
