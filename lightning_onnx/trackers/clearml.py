@@ -40,7 +40,7 @@ def current_task() -> CurrentTask | None:
     """Return the task that ``clearml.Task.init`` has started in this process, if there is one."""
     import clearml
 
-    task = clearml.Task.current_task()
+    task: Any = clearml.Task.current_task()
     return None if task is None else CurrentTask(task)
 
 
@@ -64,7 +64,7 @@ class ClearMLTracker:
         task = logger.experiment
         name, labels = clean(f"onnx-{artifact.name}", _NAME), clean_all(aliases, _NAME)
         _upload(task, name, artifact)
-        task.set_user_properties({f"onnx-{label}": name for label in labels})
+        task.set_user_properties([{"name": f"onnx-{label}", "value": name} for label in labels])
         page = io.StringIO(artifact.report.html())
         task.get_logger().report_media("onnx", "report", iteration=step, stream=page, file_extension="html")
         if register_as is not None:

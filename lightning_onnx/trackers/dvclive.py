@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,5 @@ class DVCLiveTracker:
 
 
 def _names(artifact: ONNXArtifact, aliases: Sequence[str]) -> list[str]:
-    # Names in DVC start and end with a letter or a number, and have no two separators in a row.
     names = clean_all((f"onnx-{text}" for text in (artifact.name, *aliases)), _NAME)
-    return list(dict.fromkeys(re.sub(r"[-_]{2,}", "-", name).strip("-_") for name in names))
+    return [name.rstrip("_-") for name in names]  # names in DVC end with a letter or a number

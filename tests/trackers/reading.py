@@ -95,6 +95,36 @@ def comet_messages(archive: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(message["type"], message["payload"]) for message in map(json.loads, lines)]
 
 
+def dvclive(repository: str, experiment: str) -> Path:
+    """DVC's own API: the name in the experiment's commit says which directory, DVC's cache has the files."""
+    import yaml
+    from dvc.api import DVCFileSystem
+
+    files = DVCFileSystem(repository, rev=experiment)
+    directory = Path(tempfile.mkdtemp()) / "artifact"
+    entry = yaml.safe_load(files.read_text("dvc.yaml"))["artifacts"]["onnx-best"]
+    files.get(entry["path"], str(directory), recursive=True)
+    return directory
+
+
+def clearml(archive: str) -> Path:
+    """ClearML's client reads no task offline: the archive of the session has what an import would upload."""
+    with zipfile.ZipFile(archive) as session:
+        task = json.loads(session.read("task.json"))
+        name = clearml_properties(task)["onnx-best"]
+        (uploaded,) = [entry for entry in task["execution"]["artifacts"] if entry["key"] == name]
+        (member,) = [m for m in session.namelist() if uploaded["uri"].endswith(m)]
+        directory = Path(tempfile.mkdtemp())
+        with session.open(member) as content, zipfile.ZipFile(content) as files:
+            files.extractall(directory)
+    return directory
+
+
+def clearml_properties(task: dict[str, Any]) -> dict[str, str]:
+    """The task's user properties."""
+    return {name: entry["value"] for name, entry in task["hyperparams"]["properties"].items()}
+
+
 def wandb_records(run_dir: Path) -> Iterator[Any]:
     """Records of a ``.wandb`` file: a log in LevelDB's form behind a header of seven bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
