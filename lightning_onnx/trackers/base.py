@@ -217,7 +217,10 @@ def _registration(function: Callable[..., Any], logger: Any, register_as: str | 
     parameters = inspect.signature(function).parameters.values()
     if any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters):
         return {"register_as": register_as}
-    say_once(f"{type(logger).__name__} has no model registry: register_as={register_as!r} does nothing there.")
+    say_once(
+        f"register_as={register_as!r} does nothing for {type(logger).__name__}: no model registry of it is known to "
+        "lightning_onnx."
+    )
     return {}
 
 

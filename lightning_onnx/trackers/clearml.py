@@ -48,27 +48,17 @@ class ClearMLTracker:
     """Uploads the directory as the task's artifact ``onnx-<name>``; the report is a debug sample.
 
     A task's artifacts have no aliases in ClearML: its user properties ``onnx-best``, ``onnx-latest`` and so on hold
-    the name of the artifact that they stand for. ``register_as`` makes an output model with the aliases as tags.
+    the name of the artifact that they stand for.
     """
 
-    def publish(
-        self,
-        logger: Any,
-        artifact: ONNXArtifact,
-        aliases: Sequence[str],
-        step: int,
-        *,
-        register_as: str | None = None,
-    ) -> str | None:
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Upload the files and report the rest."""
         task = logger.experiment
         name, labels = clean(f"onnx-{artifact.name}", _NAME), clean_all(aliases, _NAME)
         _upload(task, name, artifact)
-        task.set_user_properties([{"name": f"onnx-{label}", "value": name} for label in labels])
+        task.set_user_properties(**{f"onnx-{label}": name for label in labels})
         page = io.StringIO(artifact.report.html())
         task.get_logger().report_media("onnx", "report", iteration=step, stream=page, file_extension="html")
-        if register_as is not None:
-            _register(task, artifact, clean(register_as, _NAME), labels)
         return f"ClearML artifact {name}"
 
 
@@ -84,14 +74,3 @@ def _upload(task: Any, name: str, artifact: ONNXArtifact) -> None:
     )
     if not taken:
         raise ArtifactError(f"ClearML took no files of {artifact.directory}. Its own log says why.")
-
-
-def _register(task: Any, artifact: ONNXArtifact, name: str, aliases: list[str]) -> None:
-    from clearml import OutputModel
-
-    model = OutputModel(task=task, name=name, tags=aliases, framework="ONNX")
-    paths = [str(path) for path in sorted(artifact.directory.rglob("*")) if path.is_file()]
-    # By default it removes the files that it packs.
-    model.update_weights_package(weights_filenames=paths, auto_delete_file=False, async_enable=False)
-    # Otherwise it is the list of the packed files with their absolute paths.
-    model.comment = str(artifact.signature)

@@ -27,7 +27,12 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[clearml.Ta
     clearml.Task.set_offline(True)
     clearml.Task.force_store_standalone_script(True)  # else it looks for a repository in a thread that forks
     task = clearml.Task.init(
-        "tests", "run", auto_connect_frameworks=False, auto_connect_streams=False, auto_connect_arg_parser=False, auto_resource_monitoring=False
+        "tests",
+        "run",
+        auto_connect_frameworks=False,
+        auto_connect_streams=False,
+        auto_connect_arg_parser=False,
+        auto_resource_monitoring=False,
     )
     yield task
     if clearml.Task.current_task() is not None:
@@ -92,22 +97,6 @@ def test_files_and_report_are_uploaded_at_once(task: clearml.Task, artifact: ONN
     with zipfile.ZipFile(archive) as content:
         assert "ONNX export" in content.read(next(n for n in content.namelist() if n.endswith(".html"))).decode()
         (member,) = [name for name in content.namelist() if "/artifacts/" in name]
-        with content.open(member) as stream, zipfile.ZipFile(stream) as files:
-            assert set(files.namelist()) == {*artifact.manifest["files"], "manifest.json"}
-        assert not [name for name in content.namelist() if name.startswith("models/")]
-
-
-def test_registers_when_asked(task: clearml.Task, artifact: ONNXArtifact) -> None:
-    (target,) = targets([])
-    publish(target, artifact, ["best"], 7, register_as="my/digits")
-    assert (artifact.directory / "manifest.json").is_file()
-    archive = _archive(task)
-    (model,) = _session(archive)[0]["offline_output_models"]
-    assert model["init"]["name"] == "my-digits"
-    assert model["init"]["tags"] == ["best"]
-    assert str(artifact.directory.parent) not in json.dumps(model["output"])
-    with zipfile.ZipFile(archive) as content:
-        (member,) = [name for name in content.namelist() if name.startswith("models/")]
         with content.open(member) as stream, zipfile.ZipFile(stream) as files:
             assert set(files.namelist()) == {*artifact.manifest["files"], "manifest.json"}
 

@@ -47,7 +47,9 @@ def test_best_is_found_after_training(repository: Path, tmp_path: Path) -> None:
     assert history.split() == ["step", "parity_passed", "6", "1.0"]
 
 
-def test_names_are_the_aliases_and_move(repository: Path, artifact: ONNXArtifact, dynamo_artifact: ONNXArtifact) -> None:
+def test_names_are_the_aliases_and_move(
+    repository: Path, artifact: ONNXArtifact, dynamo_artifact: ONNXArtifact
+) -> None:
     logger = DVCLiveLogger(dir="live")
     publish(logger, artifact, ["latest", "best", "a/b:c", "Ω_"], 1)
     publish(logger, dynamo_artifact, ["latest"], 2)

@@ -82,7 +82,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
 def logger(cloud: Cloud, tmp_path: Path) -> Iterator[LitLogger]:
     logger = LitLogger(tmp_path / "logs", name="run", save_logs=False)
     yield logger
-    logger.finalize("success")
+    _finish(logger)
 
 
 def _finish(logger: LitLogger) -> litlogger.Experiment:
