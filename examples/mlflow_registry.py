@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import mlflow
+from digits import DigitClassifier, digits
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import MLFlowLogger
-from wandb_offline import DigitClassifier, digits
 
 from lightning_onnx import ONNXExport, trackers
 

@@ -56,7 +56,8 @@ def _alias(alias: str) -> str:
 
 
 def _link(run: Any, made: Any, register_as: str, aliases: list[str]) -> None:
-    target = register_as if "/" in register_as else f"{_REGISTRY}/{clean(register_as, _NAME)}"
+    path = "/".join(clean(part, _NAME) for part in register_as.split("/"))
+    target = path if "/" in path else f"{_REGISTRY}/{path}"
     if run.offline:
         rank_zero_warn(
             f"W&B links nothing to its registry offline, got register_as={register_as!r}. After `wandb sync`, call "

@@ -26,13 +26,9 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[clearml.Ta
     monkeypatch.setenv("CLEARML_CACHE_DIR", str(tmp_path / "clearml"))
     clearml.Task.set_offline(True)
     clearml.Task.force_store_standalone_script(True)  # else it looks for a repository in a thread that forks
+    options = dict.fromkeys(["frameworks", "streams", "arg_parser"], False)
     task = clearml.Task.init(
-        "tests",
-        "run",
-        auto_connect_frameworks=False,
-        auto_connect_streams=False,
-        auto_connect_arg_parser=False,
-        auto_resource_monitoring=False,
+        "tests", "run", auto_resource_monitoring=False, **{f"auto_connect_{name}": off for name, off in options.items()}
     )
     yield task
     if clearml.Task.current_task() is not None:
