@@ -389,11 +389,11 @@ class Exporter:
         if self.quick or self.options.log_artifacts is False:
             return
         step = made.manifest["source"]["global_step"] or 0
-        for logger in trainer.loggers:
+        for logger in trackers.targets(trainer.loggers):
             with self._one_tracker(logger):
                 trackers.log_scalars(logger, made, step)
                 if self.options.log_artifacts == "all":
-                    trackers.publish(logger, made, self._aliases(made), step, scalars=False)
+                    self._file(logger, made, step)
 
     def _publish_best(self, trainer: Trainer) -> None:
         made = self.artifact
@@ -402,10 +402,15 @@ class Exporter:
         if not made.passed:
             rank_zero_warn("ONNX export: not given to the loggers, because a check failed (log_artifacts='all' would)")
             return
-        for logger in trainer.loggers:
+        for logger in trackers.targets(trainer.loggers):
             with self._one_tracker(logger):
                 step = made.manifest["source"]["global_step"] or 0
-                trackers.publish(logger, made, self._aliases(made), step, scalars=False)
+                self._file(logger, made, step)
+
+    def _file(self, logger: Any, made: ONNXArtifact, step: int) -> None:
+        aliases = self._aliases(made)
+        name = self.options.register_as if "best" in aliases else None  # a registry is of what may be deployed
+        trackers.publish(logger, made, aliases, step, register_as=name, scalars=False)
 
     @contextlib.contextmanager
     def _one_tracker(self, logger: Any) -> Iterator[None]:

@@ -252,7 +252,8 @@ def gathered(module: nn.Module) -> dict[str, Tensor]:
     """Gather the parameters of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    return dict(get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True)))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return {n: t for n, t in get_model_state_dict(module, options=options).items() if isinstance(t, Tensor)}
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
+import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.errors import ConfigurationError
@@ -13,6 +18,9 @@ from lightning_onnx.errors import ConfigurationError
 
 class Tracker(Protocol):
     """Where one kind of logger keeps a run.
+
+    A tracker with a model registry takes a keyword ``register_as`` as well: the name to register the model under, or
+    None. Files must have arrived, or been copied, when ``publish`` returns: the artifact may be removed right after.
 
     ``logger`` is ``Any``: ``lightning`` and ``pytorch_lightning`` are two packages without a common base class, and
     each kind of logger has methods of its own.
@@ -40,10 +48,41 @@ class Nothing:
         return None
 
 
+class OwnMethod:
+    """For loggers that file artifacts by themselves, in a method ``log_onnx_artifact(artifact, aliases, step)``."""
+
+    def publish(
+        self,
+        logger: Any,
+        artifact: ONNXArtifact,
+        aliases: Sequence[str],
+        step: int,
+        *,
+        register_as: str | None = None,
+    ) -> str | None:
+        """Call the method."""
+        method = getattr(logger, METHOD)
+        place = method(artifact, aliases, step, **_registration(method, logger, register_as))
+        return None if place is None else str(place)
+
+
+METHOD = "log_onnx_artifact"
+"""A logger's own way: ``log_onnx_artifact(self, artifact, aliases, step)``, with a registry also ``register_as``."""
+
+ENTRY_POINTS = "lightning_onnx.trackers"
+"""Group of entry points in which a package names its trackers: ``"its.module.Logger" = "its.module:Tracker"``."""
+
 TRACKERS: dict[str, Tracker | str] = {
     # The classes in lightning.pytorch derive from these two.
     "lightning.fabric.loggers.csv_logs.CSVLogger": "lightning_onnx.trackers.csv:CSVTracker",
     "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "lightning_onnx.trackers.tensorboard:TensorBoardTracker",
+    "lightning.pytorch.loggers.comet.CometLogger": "lightning_onnx.trackers.comet:CometTracker",
+    "lightning.pytorch.loggers.litlogger.LitLogger": "lightning_onnx.trackers.litlogger:LitLoggerTracker",
+    "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow:MLflowTracker",
+    "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.neptune:NeptuneTracker",
+    "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
+    "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
+    "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
     # It says yes to every hasattr, so only its class tells what it is.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
 }
@@ -51,6 +90,9 @@ TRACKERS: dict[str, Tracker | str] = {
 
 _OTHERS = "lightning_onnx.trackers.files:FilesTracker"
 """What serves a logger without a tracker of its own."""
+
+_WITHOUT_LOGGER = {"clearml": "lightning_onnx.trackers.clearml:current_task"}
+"""Packages that keep a run without a logger of Lightning's, and what gives the run that is current, or None."""
 
 _MIRRORS = {"pytorch_lightning.": "lightning.pytorch.", "lightning_fabric.": "lightning.fabric."}
 """Packages that hold the same classes a second time."""
@@ -95,8 +137,34 @@ def log_scalars(logger: Any, artifact: ONNXArtifact, step: int) -> None:
         logger.log_metrics(scalars, step=step)
 
 
+def targets(loggers: Sequence[Any]) -> list[Any]:
+    """Return all that a run's artifacts are published to: its loggers, and the ClearML task that is current.
+
+    ClearML watches a process instead of being given to the Trainer, so that no logger stands for it.
+
+    Args:
+        loggers: The Trainer's loggers.
+
+    Returns:
+        The loggers, and after them what else :func:`publish` takes.
+
+    Example:
+        >>> for target in targets(trainer.loggers):  # doctest: +SKIP
+        ...     publish(target, artifact, ["best"], trainer.global_step)
+    """
+    # Who has not imported the package has no run of it.
+    current = (_attribute(name)() for package, name in _WITHOUT_LOGGER.items() if package in sys.modules)
+    return [*loggers, *(found for found in current if found is not None)]
+
+
 def publish(
-    logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int, *, scalars: bool = True
+    logger: Any,
+    artifact: ONNXArtifact,
+    aliases: Sequence[str],
+    step: int,
+    *,
+    register_as: str | None = None,
+    scalars: bool = True,
 ) -> str | None:
     """Log an artifact's figures and file it where the logger keeps a run. Call it on rank zero.
 
@@ -107,28 +175,78 @@ def publish(
         artifact: What to file.
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
         step: The global step of its weights.
+        register_as: Name in the tracker's model registry; None registers nothing.
         scalars: Whether to log the figures, which :func:`log_scalars` does alone.
 
     Returns:
         Where the files went, for people; None if no files were filed.
+
+    Example:
+        >>> publish(logger, artifact, ["best", "latest"], trainer.global_step)  # doctest: +SKIP
+        'wandb artifact onnx-4f1x2y'
     """
     if scalars:
         log_scalars(logger, artifact, step)
-    return _tracker(type(logger)).publish(logger, artifact, aliases, step)
+    tracker = _tracker(type(logger))
+    return tracker.publish(logger, artifact, aliases, step, **_registration(tracker.publish, logger, register_as))
 
 
 def _tracker(logger_class: type) -> Tracker:
-    """Find the tracker by names alone: to compare with the classes themselves, their packages would be imported."""
-    names = (_original(f"{cls.__module__}.{cls.__qualname__}") for cls in logger_class.__mro__)
-    found = next((TRACKERS[name] for name in names if name in TRACKERS), _OTHERS)
-    return _loaded(found) if isinstance(found, str) else found
+    """Find the tracker by names alone: to compare with the classes themselves, their packages would be imported.
+
+    The most derived class that anything is known of decides. What is registered for a class goes before a method of
+    its own, and that before an entry point: who calls `register` means it.
+    """
+    for cls in logger_class.__mro__:
+        name = _original(f"{cls.__module__}.{cls.__qualname__}")
+        if name in TRACKERS:
+            return _loaded(TRACKERS[name])
+        if METHOD in vars(cls):
+            return OwnMethod()
+        if name in _entry_points():
+            return _loaded(_entry_points()[name])
+    return _loaded(_OTHERS)
+
+
+def _loaded(tracker: Tracker | str) -> Tracker:
+    return _imported(tracker) if isinstance(tracker, str) else tracker
 
 
 @functools.cache
-def _loaded(name: str) -> Tracker:
-    module, _, attribute = name.partition(":")
-    tracker: Tracker = getattr(importlib.import_module(module), attribute)()
+def _imported(name: str) -> Tracker:
+    tracker: Tracker = _attribute(name)()
     return tracker
+
+
+def _attribute(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@functools.cache
+def _entry_points() -> dict[str, str]:
+    """Return the trackers that installed packages name: read once, as it looks into every distribution."""
+    return {_original(point.name): point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _registration(function: Callable[..., Any], logger: Any, register_as: str | None) -> dict[str, str]:
+    """Return the keyword for a registry; none for what has no registry, which is said once."""
+    if register_as is None:
+        return {}
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters):
+        return {"register_as": register_as}
+    say_once(
+        f"register_as={register_as!r} does nothing for {type(logger).__name__}: no model registry of it is known to "
+        "lightning_onnx."
+    )
+    return {}
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """Log a line for people, on rank zero; not again for every artifact."""
+    rank_zero_info(message)
 
 
 def _original(class_name: str) -> str:

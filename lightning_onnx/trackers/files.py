@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import tempfile
@@ -11,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.store import upload
+from lightning_onnx.trackers.base import say_once
 
 
 class FilesTracker:
@@ -25,7 +23,7 @@ class FilesTracker:
         run_dir = _run_dir(logger)
         place = copy_below(artifact, run_dir) if run_dir else None
         files = f"artifacts are kept in {os.path.join(run_dir, 'onnx')}" if run_dir else "no files are"
-        _say_once(
+        say_once(
             f"{type(logger).__name__} has no tracker of its own in lightning_onnx: scalars are logged, {files}. "
             "`lightning_onnx.trackers.register` takes a tracker for it."
         )
@@ -90,8 +88,3 @@ def _replace(destination: Path, new: Path, old: Path) -> None:
         if replaces:
             old.rename(destination)
         raise
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    rank_zero_info(message)

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_onnx import ConfigurationError, ONNXArtifact
-from lightning_onnx.trackers import base, publish, register
+from lightning_onnx.trackers import base, publish, register, targets
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
 
@@ -105,6 +105,107 @@ def test_dummy_logger_gets_nothing(
     assert not list(tmp_path.iterdir())
 
 
+class RegistryTracker(RecorderTracker):
+    """A tracker with a model registry."""
+
+    def publish(self, *args: Any, register_as: str | None = None) -> str | None:
+        return f"{super().publish(*args)} {register_as}"
+
+
+@pytest.mark.usefixtures("_registry")
+def test_name_for_the_registry_reaches_who_has_one(artifact: ONNXArtifact, caplog: pytest.LogCaptureFixture) -> None:
+    register(f"{__name__}.Recorder", RegistryTracker())
+    assert publish(Recorder(), artifact, [], 7, register_as="digits") == "recorder epoch=2-step=9  7 digits"
+    assert publish(Recorder(), artifact, [], 7) == "recorder epoch=2-step=9  7 None"
+    register(f"{__name__}.Recorder", RecorderTracker())
+    base.say_once.cache_clear()
+    for _ in range(2):
+        assert publish(Recorder(), artifact, [], 7, register_as="digits") == "recorder epoch=2-step=9  7"
+    (line,) = [message for message in caplog.messages if "register_as" in message]
+    assert "does nothing for Recorder" in line
+
+
+class Filing(Recorder):
+    """A logger that another package taught to file artifacts."""
+
+    def log_onnx_artifact(self, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> Path:
+        return Path("mine") / f"{artifact.name}-{','.join(aliases)}-{step}"
+
+
+class Registering(Filing):
+    """The same with a model registry."""
+
+    def log_onnx_artifact(self, *args: Any, register_as: str | None = None) -> Path:
+        return super().log_onnx_artifact(*args) / str(register_as)
+
+
+def test_logger_files_by_a_method_of_its_own(artifact: ONNXArtifact) -> None:
+    logger = Filing()
+    assert publish(logger, artifact, ["best"], 7, register_as="digits") == "mine/epoch=2-step=9-best-7"
+    assert logger.logged == [(artifact.scalars(), 7)]
+    assert publish(Registering(), artifact, ["best"], 7, register_as="digits") == "mine/epoch=2-step=9-best-7/digits"
+
+
+@pytest.mark.usefixtures("_registry")
+def test_most_derived_class_decides_and_register_goes_first(artifact: ONNXArtifact, tmp_path: Path) -> None:
+    class FilingCSV(CSVLogger):
+        def log_onnx_artifact(self, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> None:
+            return None
+
+    assert publish(FilingCSV(tmp_path), artifact, [], 1) is None
+    register(f"{__name__}.Recorder", RecorderTracker())
+    assert str(publish(Filing(), artifact, [], 1)).startswith("mine")
+    register(f"{__name__}.Filing", RecorderTracker())
+    assert str(publish(Filing(), artifact, [], 1)).startswith("recorder")
+
+
+def test_installed_package_plugs_in_by_an_entry_point(
+    artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "their_loggers-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-loggers\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[lightning_onnx.trackers]\n"
+        "their_loggers.Theirs = their_loggers:Tracker\n"
+        "pytorch_lightning.loggers.their.Mirrored = no_such_module:Tracker\n"
+    )
+    (tmp_path / "their_loggers.py").write_text(
+        f"from {__name__} import Recorder\n"
+        "class Theirs(Recorder): pass\n"
+        "class Tracker:\n"
+        "    def publish(self, logger, artifact, aliases, step): return f'theirs {artifact.name} {step}'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base._entry_points.cache_clear()
+    try:
+        assert base._entry_points()["lightning.pytorch.loggers.their.Mirrored"] == "no_such_module:Tracker"
+        theirs = importlib.import_module("their_loggers").Theirs()
+        assert publish(theirs, artifact, ["best"], 7) == "theirs epoch=2-step=9 7"
+    finally:
+        base._entry_points.cache_clear()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_neptune_is_refused(package: str, artifact: ONNXArtifact) -> None:
+    neptune = importlib.import_module(f"{package}.loggers.neptune").NeptuneLogger
+
+    class Old(neptune, Recorder):  # type: ignore[misc,valid-type]
+        def __init__(self) -> None:  # Lightning's own raises
+            Recorder.__init__(self)
+
+    with pytest.raises(ConfigurationError, match="shut down"):
+        publish(Old(), artifact, ["best"], 1)
+
+
+def test_targets_are_the_loggers_where_no_other_tracker_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "clearml", raising=False)
+    logger = Recorder()
+    assert targets([logger]) == [logger]
+    assert targets([]) == []
+    assert "clearml" not in sys.modules
+
+
 def test_errors_reach_the_caller(artifact: ONNXArtifact, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path)
     (Path(logger.log_dir)).mkdir(parents=True)
@@ -115,7 +216,7 @@ def test_errors_reach_the_caller(artifact: ONNXArtifact, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", sorted(v for v in {*base.TRACKERS.values(), base._OTHERS} if isinstance(v, str)))
 def test_every_tracker_can_be_loaded(name: str) -> None:
-    assert callable(base._loaded(name).publish)
+    assert callable(base._imported(name).publish)
 
 
 @pytest.mark.parametrize("name", [name for name in base.TRACKERS if name.startswith("lightning.")])
@@ -130,7 +231,8 @@ def test_every_class_name_is_the_class_own(name: str) -> None:
 def test_import_loads_no_tracker() -> None:
     code = (
         "import sys, lightning_onnx.trackers;"
-        "print([m for m in sys.modules if m.split('.')[0] == 'tensorboard' or m == 'torch.utils.tensorboard'"
+        "others = {'tensorboard', 'wandb', 'mlflow', 'comet_ml', 'dvclive', 'clearml', 'litlogger'};"
+        "print([m for m in sys.modules if m.split('.')[0] in others or m == 'torch.utils.tensorboard'"
         " or m.startswith('lightning_onnx.trackers.')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

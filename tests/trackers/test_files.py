@@ -7,13 +7,15 @@ from typing import Any
 
 import fsspec
 import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.trackers import files, publish
+from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.files import copy_below
 
 from .conftest import same_files
+from .training import assert_read_back, train
 
 
 class Plain(Logger):
@@ -51,7 +53,7 @@ class WithLogDir(Plain):
 
 @pytest.fixture(autouse=True)
 def _not_said_before() -> None:
-    files._say_once.cache_clear()
+    base.say_once.cache_clear()
 
 
 @pytest.fixture
@@ -134,3 +136,12 @@ def test_copy_to_a_url(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pyte
     memory.get(f"/logs/onnx/{artifact.name}/", "copy", recursive=True)
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
     assert same_files(tmp_path / "copy", artifact)
+
+
+@pytest.mark.slow
+def test_best_is_found_after_training(tmp_path: Path) -> None:
+    loggers: list[Any] = [TensorBoardLogger(tmp_path / "tb"), CSVLogger(tmp_path / "csv"), Plain(tmp_path / "plain")]
+    trained = train(tmp_path, *loggers)
+    for run_dir in (loggers[0].log_dir, loggers[1].log_dir, "plain/plain/version_0"):
+        assert_read_back(trained, tmp_path, "plain", tmp_path / run_dir / "onnx" / trained.name)
+    assert [step for metrics, step in loggers[2].logged if "onnx/parity_passed" in metrics] == [trained.step]
