@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow readme lint check clean
+.PHONY: help demo test slow readme lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
@@ -22,6 +22,7 @@ help:
 	@echo "make slow    run the slow tests"
 	@echo "make readme  run the code of the README and of the docstrings"
 	@echo "make lint    ruff and mypy"
+	@echo "make bench   what exports cost a training, as ratios of one run"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the environment and caches"
 
@@ -42,6 +43,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/observer.py
+	$(BIN)/python benchmarks/checkpoints.py --check
 
 check: test lint readme slow
 

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import MLFlowLogger
 
-from lightning_onnx import ONNXExport, trackers
+from lightning_onnx import ONNXExport
 
 if __name__ == "__main__":
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs").resolve()
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     seed_everything(0)
     uri = f"sqlite:///{root / 'mlflow.db'}"
     logger = MLFlowLogger("digits", tracking_uri=uri, artifact_location=(root / "mlruns").as_uri())
-    callback = ONNXExport(root / "onnx", output_names=["logits"], log_artifacts=False)
+    callback = ONNXExport(root / "onnx", output_names=["logits"], register_as="digits")
     trainer = Trainer(
         max_epochs=4,
         accelerator="cpu",
@@ -33,8 +33,6 @@ if __name__ == "__main__":
     )
     train, val = digits()
     trainer.fit(DigitClassifier(), train, val)
-    # What the callback does by itself without `log_artifacts=False`; here with a name for the registry.
-    trackers.publish(logger, callback.artifact, ["latest", "best"], trainer.global_step, register_as="digits")
 
     # What follows needs nothing of the above, only the address and the name: run it anywhere.
     mlflow.set_tracking_uri(uri)

@@ -157,10 +157,13 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
     Raises:
         ArtifactError: If ``directory`` exists, or cannot be written.
     """
-    files = {
-        path.relative_to(staged).as_posix(): describe_file(path) for path in sorted(staged.rglob("*")) if path.is_file()
-    }
-    manifest = {**manifest, "files": files}
+    model = manifest["model"]
+    files = {model["file"]: {key: model[key] for key in ("sha256", "bytes")}}  # large, and read once already
+    for path in sorted(staged.rglob("*")):
+        name = path.relative_to(staged).as_posix()
+        if path.is_file() and name not in files:
+            files[name] = describe_file(path)
+    manifest = {**manifest, "files": dict(sorted(files.items()))}
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     staged.chmod(0o755)
     try:

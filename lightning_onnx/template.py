@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from lightning_onnx.errors import WeightsError
-from lightning_onnx.folding import Array, Recipe, State
+from lightning_onnx.folding import Array, Constant, Recipe, State
 
 _SINGLE_FILE_BYTES = 2**31 - 2**24
 """Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
@@ -76,7 +76,7 @@ class Template:
         head = onnx.ModelProto()
         head.CopyFrom(self.head)
         onnx.helper.set_model_props(head, dict(metadata))
-        if sum(recipe(state).nbytes for _, recipe in self.weights) > _SINGLE_FILE_BYTES:
+        if self._size(state) > _SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
             with data.open("wb") as file:  # one weight after the other, so that what is computed is not all in memory
                 entries = [_external(p, _fitting(p, recipe(state)), file, data.name) for p, recipe in self.weights]
@@ -88,6 +88,11 @@ class Template:
         head.graph.ParseFromString(self.graph)
         head.graph.initializer.extend(entries)
         return head
+
+    def _size(self, state: State) -> int:
+        """Bytes of the weights or a little more, without computing them."""
+        constants = (int(r.values.nbytes) for _, r in self.weights if isinstance(r, Constant))
+        return sum(constants) + sum(a.nbytes for a in state.values())
 
 
 def read_head(path: Path) -> onnx.ModelProto:

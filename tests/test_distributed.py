@@ -42,8 +42,9 @@ class Sharded(models.Classifier):
             fully_shard(self, mesh=self.device_mesh["data_parallel"])
 
 
-class ShardedCannotExport(Sharded, models.CannotExport):
-    pass
+class ShardedCannotExport(Sharded):
+    def forward(self, x):
+        return torch.linalg.eigvals(x.T @ x).abs().sum() + super().forward(x)
 
 
 class FailsLater(models.Classifier):

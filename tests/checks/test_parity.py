@@ -206,3 +206,18 @@ def test_noise_in_one_case_does_not_excuse_another(context: CheckContext) -> Non
 def test_gross_errors_are_not_noise(context: CheckContext) -> None:
     result = Parity(rtol=0, atol=0)(altered(context, lambda o: {"y": o["y"] * 3}))
     assert result.status == "failed"
+
+
+def test_rounding_that_the_module_amplifies_passes_and_says_so(context: CheckContext) -> None:
+    """Outside the tolerance by little, and no more than the module's own rounding, as deep networks are."""
+    noisy = CheckContext(
+        context.model_path, context.signature, Altered(lambda o: {"y": o["y"] + 2e-4 * abs(o["y"]).max()}),
+        context.reference, context.cases, lambda t: [y + 1e-4 * y.abs().max() for y in context.reference(t)],
+    )  # fmt: skip
+    result = Parity()(noisy)
+    assert result.status == "passed"
+    assert "sensitivity" in (result.reason or "")
+    steady = CheckContext(
+        context.model_path, context.signature, noisy.runtime, context.reference, context.cases, context.reference
+    )
+    assert Parity()(steady).status == "failed"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from lightning_onnx import ONNXExport
 
-WHEN: dict[str, Any] = {}
+WHEN: dict[str, Any] = {"when": "checkpoint"}
 """Options of the callback that say when it exports."""
 
 REPOSITORY = Path(__file__).parent.parent.parent
