@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from lightning_onnx import decompositions
+from lightning_onnx import decompositions, sizes
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.shortcuts import traceable
@@ -117,8 +117,10 @@ class DynamoEngine:
                 call: dict[str, Any] = {"model": decompositions.for_every_size(captured)}
             else:
                 call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
+            further = _torchs(options)
+            further["custom_translation_table"] = sizes.translations() | (further.get("custom_translation_table") or {})
             program = torch.onnx.export(
-                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **_torchs(options)
+                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **further
             )
         assert program is not None
         assert program.exported_program is not None
