@@ -253,12 +253,23 @@ def _named(engine: str) -> Iterator[None]:
         raise EngineError(f"engine '{engine}': {first_line(innermost)}") from error
 
 
+_LOGGERS = (
+    "torch.onnx",
+    "onnxscript",
+    "onnx_ir",
+    "torch.export",
+    "torch._export",
+    "torch.fx.experimental.symbolic_shapes",
+)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's exporters from printing: what matters of it is in the errors and in the manifest."""
-    loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._export")]
+    loggers = [logging.getLogger(n) for n in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    nowhere = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
         try:
             for logger in loggers:
@@ -344,9 +355,9 @@ def _where_fixed(module: FlatModule, request: Request, dynamic: Any) -> dict[str
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     listener, level = _GuardFilter(), logger.level
     logger.addFilter(listener)
-    logger.setLevel(logging.INFO)
     try:
         with contextlib.suppress(Exception), _tracing("dynamo"):
+            logger.setLevel(logging.INFO)  # _tracing has silenced it
             torch.export.export(module, request.tensors, dynamic_shapes=dynamic, strict=False)
     finally:
         logger.setLevel(level)

@@ -167,3 +167,15 @@ def test_padding_mask_gives_what_eval_mode_gives(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = module(x, padding)
         np.testing.assert_allclose(outside.run(made.model_path, x=x, padding=padding)[0], expected, atol=1e-5)
+
+
+class Branches(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x * 2 if x.sum() > 3 else x + 1
+
+
+def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
+    """Where a trace fails, torch prints the whole graph to stderr."""
+    lightning_onnx.export(Branches(), torch.ones(3, 4), directory=tmp_path / "x")
+    told = capfd.readouterr()
+    assert "def forward" not in told.out + told.err
