@@ -94,24 +94,25 @@ class DynamoEngine:
     Args:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
-            and tries harder.
+            and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
+            which else fix it.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Literal["export", "exporter"]) -> None:
+    def __init__(self, capture: Literal["export", "exporter", "strict"]) -> None:
         self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
         dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
         with _tracing(self.name):
-            if self.capture == "export":
+            if self.capture != "exporter":
                 captured = torch.export.export(
                     module,
                     request.tensors,
                     dynamic_shapes=dynamic,
-                    strict=False,
+                    strict=self.capture == "strict",
                     prefer_deferred_runtime_asserts_over_guards=True,
                 )
                 call: dict[str, Any] = {"model": decompositions.for_every_size(captured)}
@@ -183,7 +184,7 @@ class TorchScriptEngine:
 
 
 ENGINES: dict[str, list[Engine]] = {
-    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter")],
+    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter"), DynamoEngine("strict")],
     "torchscript": [TorchScriptEngine()],
 }
 """By name; several ways of one engine are tried in this order."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import transformer
 
-from lightning_onnx import detection
+from lightning_onnx import detection, functions
 
 _encoder_forward = nn.TransformerEncoder.forward
 _len = len
@@ -33,7 +33,7 @@ def traceable() -> Iterator[None]:
         stack.enter_context(_replaced(transformer, "_detect_is_causal_mask", _is_causal))
         stack.enter_context(_replaced(nn.TransformerEncoder, "forward", _encode))
         stack.enter_context(_replaced(builtins, "len", _length))
-        for owner, name, value in detection.replacements():
+        for owner, name, value in (*functions.replacements(), *detection.replacements()):
             stack.enter_context(_replaced(owner, name, value))
         yield
 
