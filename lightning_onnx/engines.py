@@ -20,6 +20,7 @@ import torch
 from lightning_onnx import decompositions, sizes
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
+from lightning_onnx.lowered import Lowered
 from lightning_onnx.shortcuts import traceable
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
@@ -95,26 +96,24 @@ class DynamoEngine:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
             and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
-            which else fix it.
+            which else fix it. ``"lowered"`` runs the captured program anew, see :mod:`lightning_onnx.lowered`.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Literal["export", "exporter", "strict"]) -> None:
+    def __init__(self, capture: Literal["export", "exporter", "strict", "lowered"]) -> None:
         self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
         dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
+        values: Callable[[FlatModule], dict[str, torch.Tensor]] = state
         with _tracing(self.name):
             if self.capture != "exporter":
-                captured = torch.export.export(
-                    module,
-                    request.tensors,
-                    dynamic_shapes=dynamic,
-                    strict=self.capture == "strict",
-                    prefer_deferred_runtime_asserts_over_guards=True,
-                )
+                captured = _captured(module, request.tensors, dynamic, strict=self.capture == "strict")
+                if self.capture == "lowered":
+                    runs = Lowered(module, captured.run_decompositions())
+                    captured, values = _captured(runs, request.tensors, dynamic), runs.values
                 call: dict[str, Any] = {"model": decompositions.for_every_size(captured)}
             else:
                 call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
@@ -138,12 +137,24 @@ class DynamoEngine:
         def model(weights: FlatModule) -> Any:
             clone = torch.onnx.ONNXProgram(program.model.clone(), None)
             known = clone.model.graph.initializers
-            clone.apply_weights({n: t for n, t in state(weights).items() if n in known})
+            clone.apply_weights({n: t for n, t in values(weights).items() if n in known})
             if with_weights:  # folding would compute with weights that the file is not to hold
                 clone.optimize()
             return clone.model
 
         return Traced(self.name, model, symbols, tuple(fixed), tuple(relations), tuple(unused))
+
+
+def _captured(
+    module: torch.nn.Module, tensors: tuple[torch.Tensor, ...], dynamic: Any, strict: bool = False
+) -> torch.export.ExportedProgram:
+    return torch.export.export(
+        module,
+        tensors,
+        dynamic_shapes=dynamic,
+        strict=strict,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
 
 
 class TorchScriptEngine:
@@ -184,7 +195,7 @@ class TorchScriptEngine:
 
 
 ENGINES: dict[str, list[Engine]] = {
-    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter"), DynamoEngine("strict")],
+    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter"), DynamoEngine("strict"), DynamoEngine("lowered")],
     "torchscript": [TorchScriptEngine()],
 }
 """By name; several ways of one engine are tried in this order."""

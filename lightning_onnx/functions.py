@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ def replacements() -> Iterator[tuple[Any, str, Any]]:
     for name in ("log2", "log10", "exp"):
         yield math, name, _of_size(getattr(math, name), _as_tensor(getattr(torch, name)))
     yield torch, "linspace", linspace
+    yield torch, "chunk", chunk
+    yield Tensor, "chunk", chunk
     for name, whole in {"max": _largest, "avg": _mean}.items():
         for dims in (1, 2, 3):
             original = getattr(functional, f"{name}_pool{dims}d")
@@ -50,7 +53,22 @@ def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
         return _linspace(start, end, steps, **options)
     intervals: Any = steps.clamp(min=2) - 1 if isinstance(steps, Tensor) else torch.sym_max(steps, 2) - 1
     dtype = options.pop("dtype", None) or torch.get_default_dtype()
-    return torch.arange(steps, dtype=dtype, **options) * ((end - start) / intervals) + start
+    numbers: Tensor = torch.arange(steps, dtype=dtype, **options)  # type: ignore[arg-type]
+    return numbers * ((end - start) / intervals) + start  # type: ignore[no-any-return]
+
+
+_chunk = torch.chunk
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
+    """Return ``torch.chunk``, of which the exporter writes an operator that its optimizer breaks on."""
+    size: Any = input.shape[dim]
+    if not isinstance(size, torch.SymInt):
+        return _chunk(input, chunks, dim)
+    each = (size + chunks - 1) // chunks
+    number = len(_chunk(input, chunks, dim))  # fewer where the dim is short
+    ends = [torch.sym_min(each * i, size) for i in range(number + 1)]
+    return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
 
 
 def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int) -> Callable[..., Any]:
@@ -59,7 +77,12 @@ def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int
     def pool(input: Tensor, kernel_size: Any, *args: Any, **options: Any) -> Any:
         kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * dims
         traced = any(isinstance(k, (torch.SymInt, Tensor)) for k in kernel)
-        if traced and not args and not options and all(k == s for k, s in zip(kernel, input.shape[-dims:], strict=True)):
+        if (
+            traced
+            and not args
+            and not options
+            and all(k == s for k, s in zip(kernel, input.shape[-dims:], strict=True))
+        ):
             return whole(input, list(range(-dims, 0)))
         return original(input, kernel_size, *args, **options)
 
