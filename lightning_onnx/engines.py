@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from lightning_onnx import decompositions, sizes
+from lightning_onnx.derivatives import Differentiated
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.lowered import Lowered
@@ -96,12 +97,13 @@ class DynamoEngine:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
             and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
-            which else fix it. ``"lowered"`` runs the captured program anew, see :mod:`lightning_onnx.lowered`.
+            which else fix it. ``"lowered"`` runs the captured program anew, see :mod:`lightning_onnx.lowered`,
+            ``"derivatives"`` a trace below autograd, see :mod:`lightning_onnx.derivatives`.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Literal["export", "exporter", "strict", "lowered"]) -> None:
+    def __init__(self, capture: Literal["export", "exporter", "strict", "lowered", "derivatives"]) -> None:
         self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
@@ -110,7 +112,8 @@ class DynamoEngine:
         values: Callable[[FlatModule], dict[str, torch.Tensor]] = state
         with _tracing(self.name):
             if self.capture != "exporter":
-                captured = _captured(module, request.tensors, dynamic, strict=self.capture == "strict")
+                source = Differentiated(module, request.tensors) if self.capture == "derivatives" else module
+                captured = _captured(source, request.tensors, dynamic, strict=self.capture == "strict")
                 if self.capture == "lowered":
                     runs = Lowered(module, captured.run_decompositions())
                     captured, values = _captured(runs, request.tensors, dynamic), runs.values
@@ -195,7 +198,13 @@ class TorchScriptEngine:
 
 
 ENGINES: dict[str, list[Engine]] = {
-    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter"), DynamoEngine("strict"), DynamoEngine("lowered")],
+    "dynamo": [
+        DynamoEngine("export"),
+        DynamoEngine("exporter"),
+        DynamoEngine("strict"),
+        DynamoEngine("lowered"),
+        DynamoEngine("derivatives"),
+    ],
     "torchscript": [TorchScriptEngine()],
 }
 """By name; several ways of one engine are tried in this order."""

@@ -1,4 +1,4 @@
-"""Complex weights, and weights that are computed by operators which ONNX lacks."""
+"""Complex weights, weights that are computed by operators which ONNX lacks, derivatives in forward."""
 
 from __future__ import annotations
 
@@ -50,7 +50,23 @@ class Rotates(nn.Module):
         return self.layer(x @ torch.linalg.matrix_exp(self.skew - self.skew.T))
 
 
-@pytest.mark.parametrize(("module", "shape"), [(Fourier2d, (2, 3, 8, 6)), (Rotates, (2, 4))])
+class Forces(nn.Module):
+    """The gradient of an energy by the places, and of its norm by them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.LayerNorm(8), nn.Linear(8, 1), nn.Softplus())
+
+    def forward(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            place = place.detach().requires_grad_()
+            energy = self.net(place).sum((1, 2))
+            (force,) = torch.autograd.grad(energy.sum(), place, create_graph=True)
+            (second,) = torch.autograd.grad(force.square().sum(), place)
+        return energy, second - force
+
+
+@pytest.mark.parametrize(("module", "shape"), [(Fourier2d, (2, 3, 8, 6)), (Rotates, (2, 4)), (Forces, (2, 4, 3))])
 def test_other_weights_in_one_graph(module: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = module()
@@ -63,7 +79,11 @@ def test_other_weights_in_one_graph(module: Any, shape: tuple[int, ...], tmp_pat
     assert made.passed, made.manifest["checks"]
     x = torch.randn(5, *shape[1:])
     with torch.no_grad():
-        np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], net(x), atol=1e-5)
+        expected = net(x)
+    name = made.signature.inputs[0].name
+    actual = outside.run(made.model_path, **{name: x})
+    for a, e in zip(actual, expected if isinstance(expected, tuple) else (expected,), strict=True):
+        np.testing.assert_allclose(a, e.detach(), atol=1e-5)
 
 
 def test_image_of_another_size(tmp_path: Path) -> None:

@@ -16,9 +16,6 @@ CASES: list[Case] = [
 ]
 
 OPEN = {
-    "image/roi_align": "boxes that point behind a smaller batch are read anyway",
-    "sequence/embedding_bag": "offsets lose their meaning when tokens are cut",
-    "shape/energy_gradient": "no engine traces through the backward pass",
     "graph/data_object_pooled": "int(batch.max()) is a number of Python",
 }
 """Cases that do not come out right at all sizes, with the cause; see docs/limits.md."""
