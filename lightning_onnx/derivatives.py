@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from lightning_onnx.errors import NeedlessError
 from lightning_onnx.flat import FlatModule
 
 
@@ -20,13 +21,13 @@ class Differentiated(nn.Module):
         tensors: Inputs to trace with; sizes stay symbols.
 
     Raises:
-        NotImplementedError: If the method takes no derivative, so that ``torch.export`` is the better way.
+        NeedlessError: If the method takes no derivative, so that ``torch.export`` is the better way.
     """
 
     def __init__(self, flat: FlatModule, tensors: tuple[Tensor, ...]) -> None:
         super().__init__()
         if not _differentiates(flat, tensors):
-            raise NotImplementedError("the method takes no derivative")
+            raise NeedlessError("the method takes no derivative")
         self.module = flat.module
         self.training = False
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
+from unittest import mock
 
 import torch
 
 from lightning_onnx import decompositions, sizes
 from lightning_onnx.derivatives import Differentiated
-from lightning_onnx.errors import EngineError, chain, first_line
+from lightning_onnx.errors import EngineError, NeedlessError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.lowered import Lowered
 from lightning_onnx.shortcuts import traceable
@@ -242,7 +243,8 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
 
 def failure(errors: Sequence[EngineError]) -> EngineError:
     """Merge what the engines said into one error, shortest cause first."""
-    causes = sorted({str(e) for e in errors}, key=len)
+    told = [e for e in errors if not isinstance(e.__cause__, NeedlessError)] or errors
+    causes = sorted({str(e) for e in told}, key=len)
     operator = next(
         (m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None
     )
@@ -253,7 +255,7 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
         + f"\n{at_fault} Rewrite that part of the method for tracing, export another method (method=...), another "
         "opset (opset_version=...), or give own translations (export_options={'custom_translation_table': ...})."
     )
-    merged.__cause__ = errors[0].__cause__ or errors[0]
+    merged.__cause__ = told[0].__cause__ or told[0]
     return merged
 
 
@@ -290,7 +292,12 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(n) for n in _LOGGERS]
     levels = [logger.level for logger in loggers]
     nowhere = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        # the TorchScript based exporter turns its log of graphs on, which C++ writes to the process's stdout
+        stack.enter_context(mock.patch.object(torch._C, "_jit_set_onnx_log_enabled", return_value=None))
         warnings.simplefilter("ignore")
         try:
             for logger in loggers:

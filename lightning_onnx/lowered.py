@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lightning_onnx import complexes
+from lightning_onnx.errors import NeedlessError
 from lightning_onnx.flat import FlatModule
 from lightning_onnx.weights import state
 
@@ -25,7 +26,8 @@ class Lowered(nn.Module):
         program: The program, of core operators.
 
     Raises:
-        NotImplementedError: If the program writes into its buffers or inputs, or is no other when run anew.
+        NotImplementedError: If the program writes into its buffers or inputs.
+        NeedlessError: If it is no other when run anew.
     """
 
     _program: torch.export.ExportedProgram
@@ -38,7 +40,7 @@ class Lowered(nn.Module):
         self.__dict__["_program"] = program  # no part of its own
         computed = self.computed(flat)
         if not computed and not any(_is_complex(node) for node in program.graph.nodes):
-            raise NotImplementedError("nothing in the method is complex or computed of weights alone")
+            raise NeedlessError("nothing in the method is complex or computed of weights alone")
         for name, value in computed.items():
             self.register_buffer(name, value, persistent=False)
         self.training = False
