@@ -76,7 +76,7 @@ def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int
 
     def pool(input: Tensor, kernel_size: Any, *args: Any, **options: Any) -> Any:
         kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * dims
-        traced = any(isinstance(k, (torch.SymInt, Tensor)) for k in kernel)
+        traced = isinstance(kernel_size, torch.Size) or any(isinstance(k, (torch.SymInt, Tensor)) for k in kernel)
         if (
             traced
             and not args

@@ -6,16 +6,20 @@ of a spectral norm. Those results are weights as far as a file is concerned, com
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export.graph_signature import OutputKind
 
 from lightning_onnx import complexes
 from lightning_onnx.errors import NeedlessError
 from lightning_onnx.flat import FlatModule
 from lightning_onnx.weights import state
+
+with_effects = torch.ops.higher_order.with_effects
 
 
 class Lowered(nn.Module):
@@ -34,7 +38,8 @@ class Lowered(nn.Module):
 
     def __init__(self, flat: FlatModule, program: torch.export.ExportedProgram) -> None:
         super().__init__()
-        if len(program.graph_signature.user_outputs) != len(program.graph_signature.output_specs):
+        kinds = {spec.kind for spec in program.graph_signature.output_specs}
+        if kinds - {OutputKind.USER_OUTPUT, OutputKind.TOKEN}:
             raise NotImplementedError("the method writes into its buffers or inputs")
         self.module = flat.module
         self.__dict__["_program"] = program  # no part of its own
@@ -55,7 +60,7 @@ class Lowered(nn.Module):
         with torch.no_grad():
             env: dict[fx.Node, Any] = dict(_held(self._program, state(weights)))
             for node in _of_weights(self._program):
-                if node.op == "call_function":
+                if node.op == "call_function" and not _is_effect(node):
                     args, kwargs = _filled((node.args, node.kwargs), env)
                     env[node] = node.target(*args, **kwargs)  # type: ignore[operator]
             for node in _frontier(self._program):
@@ -82,6 +87,8 @@ class Lowered(nn.Module):
                 env[node] = complexes.Pair(buffers[f"{name}_real"], buffers[f"{name}_imag"])
             elif name in buffers:
                 env[node] = buffers[name]
+            elif _is_effect(node):
+                continue
             elif node.op == "placeholder" and node not in env:
                 value = next(inputs)
                 env[node] = complexes.split(value) if value.is_complex() else value
@@ -91,7 +98,7 @@ class Lowered(nn.Module):
                 args, kwargs = _filled((node.args, node.kwargs), env)
                 env[node] = complexes.run(node.target, args, kwargs)
             elif node.op == "output":
-                found = _filled(node.args[0], env)
+                found = _filled([n for n in node.args[0] if not _is_effect(n)], env)
                 return tuple(complexes.join(v) if complexes.is_pair(v) else v for v in found)
         raise AssertionError("a graph ends in its outputs")
 
@@ -141,9 +148,19 @@ def _frontier(program: torch.export.ExportedProgram) -> list[fx.Node]:
         node
         for node in known
         if isinstance(node.meta.get("val"), Tensor)
+        and not _is_effect(node)
         and any(user not in known for user in node.users)
         and _held_by_any(node, program)
     ]
+
+
+def _is_effect(node: Any) -> bool:
+    """Tell whether a node orders effects, which are errors that torch raises on bad values; a file has none."""
+    if not isinstance(node, fx.Node):
+        return False
+    if node.op == "placeholder":
+        return any(user.target is with_effects for user in node.users)
+    return node.target is with_effects or (node.target is operator.getitem and _is_effect(node.args[0]))
 
 
 def _is_complex(node: fx.Node) -> bool:

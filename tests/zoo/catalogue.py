@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from . import cases_graph, cases_images, cases_library, cases_lightning, cases_sequences, cases_shapes, cases_text
+from . import (
+    cases_fields,
+    cases_graph,
+    cases_images,
+    cases_library,
+    cases_lightning,
+    cases_sequences,
+    cases_shapes,
+    cases_text,
+)
 from .case import Case
 
 CASES: list[Case] = [
@@ -13,6 +22,7 @@ CASES: list[Case] = [
     *cases_text.CASES,
     *cases_library.CASES,
     *cases_graph.CASES,
+    *cases_fields.CASES,
 ]
 
 OPEN = {
