@@ -91,6 +91,41 @@ def _cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor
     return torch.where(negative == 1, -size, size)
 
 
+def _roll(x: Tensor, shifts: Sequence[Any], dims: Sequence[int] = ()) -> Tensor:
+    if not dims:
+        return _roll(x.flatten(), shifts, [0]).view(x.shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        start = -shift % x.shape[dim]
+        x = torch.cat([x.narrow(dim, start, x.shape[dim] - start), x.narrow(dim, 0, start)], dim)
+    return x
+
+
+def _remainder(x: Tensor, other: Any) -> Tensor:
+    return torch.remainder(x, torch.scalar_tensor(other, dtype=x.dtype))
+
+
+def _kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    found = tuple(part.narrow(dim, k - 1, 1) for part in torch.sort(x, dim))
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
+def _search_sorted(
+    boundaries: Tensor,
+    x: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    """Count the boundaries below, which takes memory by the product of the sizes."""
+    rows = boundaries if sorter is None else boundaries.gather(-1, sorter)
+    rows = rows.view(*(1,) * (x.dim() - rows.dim()), *rows.shape) if rows.dim() == 1 else rows
+    rows, values = rows.unsqueeze(-2), x.unsqueeze(-1)
+    below = rows <= values if right or side == "right" else rows < values
+    return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
 def _by_parts(function: Any) -> Callable[..., Any]:
     """Run an operator that treats real and imaginary part alike on each of them."""
 
@@ -123,6 +158,16 @@ def _is_complex(node: Any) -> bool:
     return isinstance(value, Tensor) and value.is_complex()
 
 
+def _rolls(node: Any) -> bool:
+    """Tell whether the exporter's form, of numbers and real tensors, does not do."""
+    shifts = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
+    return _is_complex(node) or not all(isinstance(s, int) for s in shifts)
+
+
+def _by_size(node: Any) -> bool:
+    return not isinstance(node.args[1], (int, float))
+
+
 def _always(node: Any) -> bool:
     return True
 
@@ -136,6 +181,10 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.adaptive_max_pool2d.default: (_varies_without_indices, _adaptive_max_pool),
     aten.adaptive_max_pool3d.default: (_varies_without_indices, _adaptive_max_pool),
     aten.scaled_dot_product_attention.default: (_is_unusual_attention, _attention),
+    aten.roll.default: (_rolls, _roll),
+    aten.remainder.Scalar: (_by_size, _remainder),
+    aten.kthvalue.default: (_always, _kth_value),
+    aten.searchsorted.Tensor: (_always, _search_sorted),
     aten.median.dim: (_always, _median),
     aten.cumprod.default: (_always, _cumprod),
     aten.zeros_like.default: (_is_complex, _by_parts(aten.zeros_like.default)),

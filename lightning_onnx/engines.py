@@ -14,13 +14,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
+from unittest import mock
 
 import torch
 
-from lightning_onnx import decompositions, folding
-from lightning_onnx.errors import EngineError, chain, first_line
+from lightning_onnx import decompositions, folding, sizes
+from lightning_onnx.derivatives import Differentiated
+from lightning_onnx.errors import EngineError, NeedlessError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.folding import Recipe
+from lightning_onnx.lowered import Lowered
 from lightning_onnx.shortcuts import traceable
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
@@ -63,6 +66,7 @@ class Traced:
         first: The model made by tracing.
         model: Makes a model for other weights of a module of the same structure.
         refreshes: Whether ``first`` serves all weights, by its recipes; ``model`` is not called then.
+        values: Gives the weights that the recipes name, those that are computed of others included.
         symbols: The engine's own symbols by the names of the dims that they stand for.
         fixed: Dims that came out constant.
         relations: What the sizes must keep, for people.
@@ -73,6 +77,7 @@ class Traced:
     first: Made
     model: Callable[[FlatModule], Made]
     refreshes: bool
+    values: Callable[[FlatModule], Mapping[str, torch.Tensor]] = state
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fixed: tuple[Fixed, ...] = ()
     relations: tuple[str, ...] = ()
@@ -112,31 +117,34 @@ class DynamoEngine:
     Args:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
-            and tries harder.
+            and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
+            which else fix it. ``"lowered"`` runs the captured program anew, see :mod:`lightning_onnx.lowered`,
+            ``"derivatives"`` a trace below autograd, see :mod:`lightning_onnx.derivatives`.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Literal["export", "exporter"]) -> None:
+    def __init__(self, capture: Literal["export", "exporter", "strict", "lowered", "derivatives"]) -> None:
         self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See :meth:`Engine.trace`."""
         dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
+        values: Callable[[FlatModule], dict[str, torch.Tensor]] = state
         with _tracing(self.name):
-            if self.capture == "export":
-                captured = torch.export.export(
-                    module,
-                    request.tensors,
-                    dynamic_shapes=dynamic,
-                    strict=False,
-                    prefer_deferred_runtime_asserts_over_guards=True,
-                )
+            if self.capture != "exporter":
+                source = Differentiated(module, request.tensors) if self.capture == "derivatives" else module
+                captured = _captured(source, request.tensors, dynamic, strict=self.capture == "strict")
+                if self.capture == "lowered":
+                    runs = Lowered(module, captured.run_decompositions())
+                    captured, values = _captured(runs, request.tensors, dynamic), runs.values
                 call: dict[str, Any] = {"model": decompositions.for_every_size(captured)}
             else:
                 call = {"model": module, "args": request.tensors, "dynamic_shapes": dynamic}
+            further = _torchs(options)
+            further["custom_translation_table"] = sizes.translations() | (further.get("custom_translation_table") or {})
             program = torch.onnx.export(
-                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **_torchs(options)
+                **call, dynamo=True, opset_version=opset_version, optimize=False, verbose=False, **further
             )
         assert program is not None
         assert program.exported_program is not None
@@ -148,10 +156,10 @@ class DynamoEngine:
             found = _where_fixed(module, request, dynamic)
             fixed = [dataclasses.replace(f, where=found.get(f.dim)) for f in fixed]
 
-        optimized, recipes = _optimized(program, set(state(module)), fold=options.get("export_params", True))
-        made = Made(optimized, recipes)
+        with _tracing(self.name):
+            made = Made(*_optimized(program, values(module), fold=options.get("export_params", True)))
         return Traced(
-            self.name, made, lambda weights: made, True, symbols, tuple(fixed), tuple(relations), tuple(unused)
+            self.name, made, lambda weights: made, True, values, symbols, tuple(fixed), tuple(relations), tuple(unused)
         )
 
 
@@ -167,6 +175,18 @@ def _optimized(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: 
         graph.inputs.remove(value)
         graph.initializers[name] = value
     return program.model, folding.recipes(program.model, values, fold)
+
+
+def _captured(
+    module: torch.nn.Module, tensors: tuple[torch.Tensor, ...], dynamic: Any, strict: bool = False
+) -> torch.export.ExportedProgram:
+    return torch.export.export(
+        module,
+        tensors,
+        dynamic_shapes=dynamic,
+        strict=strict,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
 
 
 class TorchScriptEngine:
@@ -209,7 +229,13 @@ class TorchScriptEngine:
 
 
 ENGINES: dict[str, list[Engine]] = {
-    "dynamo": [DynamoEngine("export"), DynamoEngine("exporter")],
+    "dynamo": [
+        DynamoEngine("export"),
+        DynamoEngine("exporter"),
+        DynamoEngine("strict"),
+        DynamoEngine("lowered"),
+        DynamoEngine("derivatives"),
+    ],
     "torchscript": [TorchScriptEngine()],
 }
 """By name; several ways of one engine are tried in this order."""
@@ -247,7 +273,8 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
 
 def failure(errors: Sequence[EngineError]) -> EngineError:
     """Merge what the engines said into one error, shortest cause first."""
-    causes = sorted({str(e) for e in errors}, key=len)
+    told = [e for e in errors if not isinstance(e.__cause__, NeedlessError)] or errors
+    causes = sorted({str(e) for e in told}, key=len)
     operator = next(
         (m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None
     )
@@ -258,7 +285,7 @@ def failure(errors: Sequence[EngineError]) -> EngineError:
         + f"\n{at_fault} Rewrite that part of the method for tracing, export another method (method=...), another "
         "opset (opset_version=...), or give own translations (export_options={'custom_translation_table': ...})."
     )
-    merged.__cause__ = errors[0].__cause__ or errors[0]
+    merged.__cause__ = told[0].__cause__ or told[0]
     return merged
 
 
@@ -279,12 +306,28 @@ def _named(engine: str) -> Iterator[None]:
         raise EngineError(f"engine '{engine}': {first_line(innermost)}") from error
 
 
+_LOGGERS = (
+    "torch.onnx",
+    "onnxscript",
+    "onnx_ir",
+    "torch.export",
+    "torch._export",
+    "torch.fx.experimental.symbolic_shapes",
+)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's exporters from printing: what matters of it is in the errors and in the manifest."""
-    loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._export")]
+    loggers = [logging.getLogger(n) for n in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    nowhere = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        # the TorchScript based exporter turns its log of graphs on, which C++ writes to the process's stdout
+        stack.enter_context(mock.patch.object(torch._C, "_jit_set_onnx_log_enabled", return_value=None))
         warnings.simplefilter("ignore")
         try:
             for logger in loggers:
@@ -370,9 +413,9 @@ def _where_fixed(module: FlatModule, request: Request, dynamic: Any) -> dict[str
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     listener, level = _GuardFilter(), logger.level
     logger.addFilter(listener)
-    logger.setLevel(logging.INFO)
     try:
         with contextlib.suppress(Exception), _tracing("dynamo"):
+            logger.setLevel(logging.INFO)  # _tracing has silenced it
             torch.export.export(module, request.tensors, dynamic_shapes=dynamic, strict=False)
     finally:
         logger.setLevel(level)

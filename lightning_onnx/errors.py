@@ -17,6 +17,10 @@ class EngineError(ONNXExportError):
     """No engine could translate the module to ONNX as asked."""
 
 
+class NeedlessError(Exception):
+    """A way of tracing is for other modules than this one; never leaves the engines."""
+
+
 class ParityError(ONNXExportError):
     """The ONNX file was written, and its outputs are not those of the module."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.observe import Sample
 from lightning_onnx.structure import Path, flatten
+from lightning_onnx.ties import TiesReversed
 
 PREFIX = "module."
 """What the wrapper puts before the names of parameters and scopes; taken off again in the graph."""
@@ -52,10 +53,10 @@ class FlatModule(nn.Module):
             return [t.detach().clone() for t in outputs]
 
     def nudged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Run as :meth:`reference` does, inputs and parameters changed by a few units in the last place."""
+        """Run as :meth:`reference` does, on what rounding makes of inputs and parameters, with ties reversed."""
         generator = torch.Generator().manual_seed(0)
         parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
-        with torch.no_grad(), self._random_state_kept():
+        with torch.no_grad(), self._random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
             outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
         return [t.detach() for t in outputs]
 

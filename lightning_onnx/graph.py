@@ -17,7 +17,6 @@ from lightning_onnx.flat import PREFIX, FlatModule, to_numpy
 from lightning_onnx.folding import Array
 from lightning_onnx.signature import Request, Signature, TensorSpec
 from lightning_onnx.template import Template
-from lightning_onnx.weights import state
 
 _KEPT_METADATA = ("pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
 """What a node says of its origin. Stack traces and source lines, which torch adds, do not travel."""
@@ -57,19 +56,18 @@ class Graph:
             The model without its weights' values.
         """
         template = self._first if self.traced.refreshes else finish(self.traced.model(weights), self)
-        return template.write(_arrays(weights), metadata, destination)
+        return template.write(self._arrays(weights), metadata, destination)
 
     def write_traced(self, weights: FlatModule, destination: Path) -> None:
         """Write the model as it was traced; ``weights`` are those of the trace."""
-        self._first.write(_arrays(weights), {}, destination)
+        self._first.write(self._arrays(weights), {}, destination)
+
+    def _arrays(self, weights: FlatModule) -> dict[str, Array]:
+        return {name: to_numpy(tensor) for name, tensor in self.traced.values(weights).items()}
 
     @functools.cached_property
     def _first(self) -> Template:
         return finish(self.traced.first, self)
-
-
-def _arrays(weights: FlatModule) -> dict[str, Array]:
-    return {name: to_numpy(tensor) for name, tensor in state(weights).items()}
 
 
 def finish(made: Made, graph: Graph) -> Template:

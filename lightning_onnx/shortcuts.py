@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import transformer
 
+from lightning_onnx import detection, functions
+
 _encoder_forward = nn.TransformerEncoder.forward
 _len = len
 
@@ -31,17 +33,22 @@ def traceable() -> Iterator[None]:
         stack.enter_context(_replaced(transformer, "_detect_is_causal_mask", _is_causal))
         stack.enter_context(_replaced(nn.TransformerEncoder, "forward", _encode))
         stack.enter_context(_replaced(builtins, "len", _length))
+        for owner, name, value in (*functions.replacements(), *detection.replacements()):
+            stack.enter_context(_replaced(owner, name, value))
         yield
 
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(owner, name)
+    original, inherited = getattr(owner, name), isinstance(owner, type) and name not in vars(owner)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        if inherited:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
 
 
 def _length(value: Any, /) -> Any:

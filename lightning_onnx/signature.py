@@ -122,15 +122,55 @@ class Request:
 
 
 def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
-    """Cut or repeat ``tensors`` along their named dims: real values at other sizes, so that token ids stay valid."""
+    """Cut or repeat ``tensors`` along their named dims: real values at other sizes, so that token ids stay valid.
+
+    Integers that rise keep rising: offsets and graph numbers have no meaning out of order.
+    """
     resized = []
     for tensor, named in zip(tensors, axes, strict=True):
         for dim, name in named.items():
             if name in sizes and tensor.shape[dim] not in (0, sizes[name]):
                 index = torch.arange(sizes[name]) % tensor.shape[dim]
+                if _rises(tensor, dim):
+                    index = index.sort().values
                 tensor = tensor.index_select(dim, index)
         resized.append(tensor.contiguous())
     return tuple(resized)
+
+
+def _rises(tensor: Tensor, dim: int) -> bool:
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        return False
+    steps = tensor.diff(dim=dim)
+    return bool((steps >= 0).all() and (steps > 0).any())
+
+
+def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
+    """Return the dims that another input's numbers may point into (graph numbers, regions of images, offsets).
+
+    Fewer entries than were observed would let them point behind the end, which not every kernel checks. Numbers point
+    where they are whole, not negative, below the size, and more than a mask's zeros and ones.
+
+    Example:
+        >>> images, regions = torch.zeros(4, 3), torch.tensor([[0.0, 7.5], [2.0, 1.5]])
+        >>> pointed_at((images, regions), ({0: "batch"}, {0: "regions"}))
+        {'batch'}
+    """
+    sizes = {name: t.shape[d] for t, named in zip(tensors, axes, strict=True) for d, name in named.items()}
+    return {
+        name
+        for name, size in sizes.items()
+        for t, named in zip(tensors, axes, strict=True)
+        if name not in named.values() and _points(t, size)
+    }
+
+
+def _points(tensor: Tensor, size: int) -> bool:
+    if tensor.dtype == torch.bool or tensor.is_complex() or not 0 < tensor.dim() < 3 or not tensor.numel():
+        return False
+    columns = tensor if tensor.dim() == 2 and tensor.is_floating_point() else tensor.reshape(-1, 1)
+    points = (columns >= 0) & (columns < size) & (columns == columns.round())
+    return bool((points.all(0) & (columns.amax(0) >= 2)).any())
 
 
 def derive(
@@ -178,7 +218,7 @@ def derive(
 def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:
     """A small batch is traced, so that preparing is cheap and the file does not depend on the loader's batch size."""
     first = samples[0].tensors
-    names = {name for named in axes for name in named.values()}
+    names = {name for named in axes for name in named.values()} - pointed_at(first, axes)
     sizes = {BATCH: 2} if BATCH in names else {}
     singles = {n: 2 for i, named in enumerate(axes) for d, n in named.items() if first[i].shape[d] == 1}
     for wanted in (sizes | singles, sizes):
@@ -193,7 +233,7 @@ def few_rows(observation: Observation) -> tuple[Tensor, ...]:
     """Return the first sample cut to two rows where its tensors look like a batch: a guess, confirmed by a call."""
     tensors = observation.samples[0].tensors
     guess: Axes = tuple(dict.fromkeys(_candidates(observation, i)[:1], BATCH) for i in range(len(tensors)))
-    return resize(tensors, guess, {BATCH: 2})
+    return tensors if pointed_at(tensors, guess) else resize(tensors, guess, {BATCH: 2})
 
 
 # Names --------------------------------------------------------------------------------------------------------------
@@ -343,9 +383,14 @@ def _candidates(observation: Observation, tensor: int) -> list[int]:
 
 
 def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], call: Call) -> bool | None:
-    """Run batches of 2 and 3: True where the rows agree, False where the module runs but mixes them, None otherwise."""
+    """Run two batches: True where the rows agree, False where the module runs but mixes them, None otherwise.
+
+    Small batches, unless other inputs point into them.
+    """
     axes: Axes = tuple({} if d is None else {d: BATCH} for d in assignment)
-    small, large = (call(resize(tensors, axes, {BATCH: n})) for n in (2, 3))
+    seen = next(t.shape[d] for t, d in zip(tensors, assignment, strict=True) if d is not None)
+    two = (seen, seen + 1) if pointed_at(tensors, axes) else (2, 3)
+    small, large = (call(resize(tensors, axes, {BATCH: n})) for n in two)
     if small is None or large is None or len(small) != len(large):
         return None
     changed = False

@@ -16,7 +16,7 @@ from lightning_onnx.config import ExportConfig
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.observe import Observation
-from lightning_onnx.signature import BATCH, Request, few_rows, resize
+from lightning_onnx.signature import BATCH, Request, few_rows, pointed_at, resize
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
@@ -139,7 +139,7 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
 
 def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
     sizes = request.sizes(tensors)
-    if sizes.get(BATCH, 0) <= _CHECKED_ROWS:
+    if sizes.get(BATCH, 0) <= _CHECKED_ROWS or BATCH in pointed_at(tensors, request.axes):
         return tuple(t.contiguous() for t in tensors)
     return resize(tensors, request.axes, {BATCH: _CHECKED_ROWS})
 
@@ -165,13 +165,14 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
     """Yield sizes at which a graph is to be tried, as lists of which the first that the module takes is enough.
 
     Each dim at unseen larger sizes, by the step that was observed (images of 64 and 96 are followed by 128) and by one;
-    at 1; at smaller sizes; then all dims at once.
+    at 1; at smaller sizes; then all dims at once. A dim that another input points into becomes larger alone.
     """
+    pointed = pointed_at(request.tensors, request.axes)
     traced = request.sizes(request.tensors)
     larger: dict[str, int] = {}
     for name in request.dims:
         if name == BATCH:
-            larger[name] = 5 if traced[name] == 3 else 3
+            larger[name] = 5 if traced[name] == 3 else max(3, traced[name] + 1)
             yield [traced | {name: larger[name]}]
         else:
             seen = sorted({*request.seen.get(name, ()), traced[name]})
@@ -179,8 +180,10 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
             larger[name] = top + (math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or top)
             smaller = (n for n in (top // 2, top - 1, top - 2) if n > 1)
             yield [traced | {name: n} for n in (larger[name], top * 2)]
-            yield [traced | {name: n} for n in (top + 1, *smaller)]
-        yield [traced | {name: 1}]
+            yield [traced | {name: n} for n in (top + 1, *(() if name in pointed else smaller))]
+        if name not in pointed:
+            yield [traced | {name: 1}]
     if len(request.dims) > 1:
         yield [larger]
-        yield [larger | {request.dims[0]: 1}]
+        if request.dims[0] not in pointed:
+            yield [larger | {request.dims[0]: 1}]

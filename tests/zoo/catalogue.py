@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from . import cases_graph, cases_images, cases_library, cases_lightning, cases_sequences, cases_shapes, cases_text
+from . import (
+    cases_fields,
+    cases_graph,
+    cases_images,
+    cases_library,
+    cases_lightning,
+    cases_sequences,
+    cases_shapes,
+    cases_text,
+)
 from .case import Case
 
 CASES: list[Case] = [
@@ -13,15 +22,10 @@ CASES: list[Case] = [
     *cases_text.CASES,
     *cases_library.CASES,
     *cases_graph.CASES,
+    *cases_fields.CASES,
 ]
 
 OPEN = {
-    "image/roi_align": "boxes that point behind a smaller batch are read anyway",
-    "sequence/embedding_bag": "offsets lose their meaning when tokens are cut",
-    "sequence/fourier": "einsum of complex weights has no form",
-    "sequence/fourier_fixed": "einsum of complex weights has no form",
-    "shape/energy_gradient": "no engine traces through the backward pass",
-    "shape/norms_of_weights": "linalg.matrix_exp and vdot have no form",
     "graph/data_object_pooled": "int(batch.max()) is a number of Python",
 }
 """Cases that do not come out right at all sizes, with the cause; see docs/limits.md."""

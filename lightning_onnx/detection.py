@@ -1,0 +1,80 @@
+"""torchvision's detectors: what branches on the number of boxes, makes a number of a size, or rounds when traced."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def replacements() -> Iterator[tuple[Any, str, Any]]:
+    """Yield what to replace while tracing, as owner, name and replacement; nothing where torchvision is not in use."""
+    boxes = sys.modules.get("torchvision.ops.boxes")
+    if boxes is not None:
+        yield boxes.batched_nms, "__code__", batched_nms.__code__  # for modules that imported it by its name, too
+    transform = sys.modules.get("torchvision.models.detection.transform")
+    if transform is not None:
+        yield transform, "_resize_image_and_masks", resize_image
+        yield transform.GeneralizedRCNNTransform, "batch_images", batch_images
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Return the boxes that non-maximum suppression within each class keeps, see ``torchvision.ops.batched_nms``.
+
+    torchvision chooses between two ways of the same result by the number of boxes, which a trace does not know. This is
+    the one that moves each class to a place of its own; the zero stands for the largest coordinate of no boxes.
+    """
+    largest = torch.cat([boxes.reshape(-1), boxes.new_zeros(1)]).max()
+    moved = boxes + (idxs.to(boxes) * (largest + 1))[:, None]
+    kept: Tensor = torch.ops.torchvision.nms(moved, scores, iou_threshold)
+    return kept
+
+
+def resize_image(
+    image: Tensor, self_min_size: int, self_max_size: int, target: Any = None, fixed_size: tuple[int, int] | None = None
+) -> tuple[Tensor, Any]:
+    """Resize as the transform does in eval mode, where targets are left alone.
+
+    torchvision computes the scale in single precision when traced by TorchScript, which is another size, by one, for
+    three of a hundred images. The names of the parameters are torchvision's.
+    """
+    size: Any
+    if fixed_size is not None:
+        size = [fixed_size[1], fixed_size[0]]
+    elif torch._C._get_tracing_state():
+        sides = torch._shape_as_tensor(image)[-2:].to(torch.float64)
+        limits = torch.tensor([self_min_size, self_max_size], dtype=torch.float64)  # of one dim: scalars become single
+        scale = (limits / torch.stack([sides.min(), sides.max()])).min(0, keepdim=True).values
+        size = list((sides * scale).floor().to(torch.int64))
+    else:
+        height, width = image.shape[-2:]
+        shorter, longer = torch.sym_min(height, width), torch.sym_max(height, width)
+        factor: Any = torch.sym_min(self_min_size / shorter, self_max_size / longer)
+        size = [math.floor(height * factor), math.floor(width * factor)]
+    return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0], target
+
+
+def batch_images(self: Any, images: list[Tensor], size_divisible: int = 32) -> Tensor:
+    """Pad images to one size and stack them; torchvision makes numbers of Python of the sizes."""
+    if torch._C._get_tracing_state():
+        stacked: Tensor = self._onnx_batch_images(images, size_divisible)
+        return stacked
+    height, width = (
+        (functools.reduce(_largest, [image.shape[d] for image in images]) + size_divisible - 1)
+        // size_divisible
+        * size_divisible
+        for d in (1, 2)
+    )
+    return torch.stack(
+        [functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
+    )
+
+
+def _largest(a: Any, b: Any) -> Any:
+    return torch.sym_max(a, b)

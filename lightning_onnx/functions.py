@@ -1,0 +1,97 @@
+"""Functions that take a size for a number of Python, which would fix the dim; replaced while tracing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def replacements() -> Iterator[tuple[Any, str, Any]]:
+    """Yield what to replace while tracing, as owner, name and replacement."""
+    yield math, "sqrt", _of_size(math.sqrt, torch.sym_sqrt)
+    yield math, "log", _of_size(math.log, _log)
+    for name in ("log2", "log10", "exp"):
+        yield math, name, _of_size(getattr(math, name), _as_tensor(getattr(torch, name)))
+    yield torch, "linspace", linspace
+    yield torch, "chunk", chunk
+    yield Tensor, "chunk", chunk
+    for name, whole in {"max": _largest, "avg": _mean}.items():
+        for dims in (1, 2, 3):
+            original = getattr(functional, f"{name}_pool{dims}d")
+            yield functional, f"{name}_pool{dims}d", _pool(original, whole, dims)
+
+
+def _of_size(original: Any, symbolic: Any) -> Callable[..., Any]:
+    def function(value: Any, /, *rest: Any) -> Any:
+        traced = isinstance(value, (torch.SymInt, torch.SymFloat))
+        return symbolic(value, *rest) if traced else original(value, *rest)
+
+    return function
+
+
+def _as_tensor(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Tensor]:
+    """Compute with a tensor of no dims, for which torch.export has operators."""
+    return lambda value: function(torch.scalar_tensor(value, dtype=torch.float64))
+
+
+def _log(value: Any, base: float = math.e) -> Tensor:
+    return torch.scalar_tensor(value, dtype=torch.float64).log() / math.log(base)
+
+
+_linspace = torch.linspace
+
+
+def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
+    """Return ``torch.linspace``, which takes no symbolic number of steps, as its definition says."""
+    if not isinstance(steps, (torch.SymInt, Tensor)):
+        return _linspace(start, end, steps, **options)
+    intervals: Any = steps.clamp(min=2) - 1 if isinstance(steps, Tensor) else torch.sym_max(steps, 2) - 1
+    dtype = options.pop("dtype", None) or torch.get_default_dtype()
+    numbers: Tensor = torch.arange(steps, dtype=dtype, **options)  # type: ignore[arg-type]
+    return numbers * ((end - start) / intervals) + start  # type: ignore[no-any-return]
+
+
+_chunk = torch.chunk
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
+    """Return ``torch.chunk``, of which the exporter writes an operator that its optimizer breaks on."""
+    size: Any = input.shape[dim]
+    if not isinstance(size, torch.SymInt):
+        return _chunk(input, chunks, dim)
+    each = (size + chunks - 1) // chunks
+    number = len(_chunk(input, chunks, dim))  # fewer where the dim is short
+    ends = [torch.sym_min(each * i, size) for i in range(number + 1)]
+    return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
+
+
+def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int) -> Callable[..., Any]:
+    """Pool a whole image or sequence by a reduction; the exporters take a kernel's size for a constant."""
+
+    def pool(input: Tensor, kernel_size: Any, *args: Any, **options: Any) -> Any:
+        kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * dims
+        traced = isinstance(kernel_size, torch.Size) or any(isinstance(k, (torch.SymInt, Tensor)) for k in kernel)
+        if (
+            traced
+            and not args
+            and not options
+            and all(k == s for k, s in zip(kernel, input.shape[-dims:], strict=True))
+        ):
+            return whole(input, list(range(-dims, 0)))
+        return original(input, kernel_size, *args, **options)
+
+    return pool
+
+
+def _largest(input: Tensor, dims: list[int]) -> Tensor:
+    return input.amax(dims, keepdim=True)
+
+
+def _mean(input: Tensor, dims: list[int]) -> Tensor:
+    return input.mean(dims, keepdim=True)
