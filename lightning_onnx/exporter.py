@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -103,10 +104,12 @@ class Exporter:
             pl_module: The module that trains.
             gathered: Its parameters and buffers, where they are spread over ranks.
         """
-        self._copied = weights.private_copy(pl_module, gathered)
-        merged = weights.private_copy(pl_module, gathered)  # merging cannot be taken back
-        weights.merge_adapters(merged)
-        self._prepare(pl_module, merged)
+        copied = weights.private_copy(pl_module, gathered)
+        if weights.has_adapters(copied):
+            weights.merge_adapters(copied)  # which cannot be taken back
+        else:
+            self._copied = copied
+        self._prepare(pl_module, copied)
 
     def _prepare(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
         started = time.perf_counter()
@@ -290,6 +293,8 @@ class Exporter:
     ) -> _Job:
         started = time.perf_counter()
         source = dataclasses.replace(self._origin(trainer), epoch=epoch, global_step=trainer.global_step)
+        self._copied = None
+        gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
         copied = weights.private_copy(pl_module, gathered)
         return _Job(LIVE, copied, lambda module: source, dict(trainer.callback_metrics), started)
 
@@ -298,6 +303,10 @@ class Exporter:
 
     def _copy(self, pl_module: LightningModule) -> torch.nn.Module:
         """A copy of the module as it is now, into which a checkpoint's weights go; its tensors serve every copy."""
+        empty = weights.empty(pl_module)
+        if empty is not None:
+            self._copied = None
+            return weights.private_copy(pl_module, empty)
         known = None if self._copied is None else weights.persistent(self._copied)
         self._copied = weights.private_copy(pl_module, known)
         return self._copied

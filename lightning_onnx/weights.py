@@ -83,7 +83,11 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
         for part in copied.modules():
             if not isinstance(part, torch.jit.ScriptModule):
                 _silence(part)
-        if any(hasattr(part, "_device") for part in copied.modules()):
+        if any(t.is_meta for t in state(copied).values()):
+            for part in copied.modules():
+                if hasattr(part, "_device"):
+                    part._device = torch.device("cpu")  # type: ignore[assignment]
+        elif any(hasattr(part, "_device") for part in copied.modules()):
             copied.to("cpu")  # tells the device mixin of Lightning and of torchmetrics
         for part in copied.modules():
             if getattr(part, "_dtype", None) in (torch.bfloat16, torch.float16):
@@ -130,7 +134,7 @@ def _fill_closures(closures: Closures, memo: dict[int, Any]) -> None:
 
 def _float32(data: Tensor, original: Tensor, copy: bool = False) -> Tensor:
     dtype = torch.float32 if data.dtype in (torch.bfloat16, torch.float16) else data.dtype
-    data = data.detach().to("cpu", dtype, copy=copy)
+    data = data.detach() if data.is_meta else data.detach().to("cpu", dtype, copy=copy)
     return nn.Parameter(data, requires_grad=False) if isinstance(original, nn.Parameter) else data
 
 
@@ -267,6 +271,35 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state(module).items() if name in kept}
 
 
+_LARGE_BYTES = 2**30
+"""From here on a second copy of the weights in memory is avoided."""
+
+
+def empty(module: nn.Module) -> dict[str, Tensor] | None:
+    """Return parameters and buffers without memory for a large module's checkpoint to fill; None for others.
+
+    Only where ``load_state_dict(assign=True)`` is sure to fill all of them.
+    """
+    held = persistent(module)
+    own = any(isinstance(p, torch.jit.ScriptModule) or _loads_its_own_way(p) for p in module.modules())
+    if sum(t.nbytes for t in held.values()) < _LARGE_BYTES or own or not getattr(module, "strict_loading", True):
+        return None
+    half = (torch.bfloat16, torch.float16)
+    return {
+        n: torch.empty(t.shape, dtype=torch.float32 if t.dtype in half else t.dtype, device="meta")
+        for n, t in held.items()
+    }
+
+
+def _loads_its_own_way(part: nn.Module) -> bool:
+    plain = nn.Module
+    return (
+        type(part).load_state_dict is not plain.load_state_dict
+        or type(part)._load_from_state_dict is not plain._load_from_state_dict
+        or type(part).set_extra_state is not plain.set_extra_state
+    )
+
+
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters(remove_duplicate=False)
     yield from module.named_buffers(remove_duplicate=False)
@@ -280,7 +313,13 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
     """
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items()}
     try:
-        module.load_state_dict(plain, strict=strict)
+        if any(t.is_meta for t in module.parameters()):  # they wait for tensors, instead of values
+            half = (torch.bfloat16, torch.float16)
+            plain = {n: t.float() if isinstance(t, Tensor) and t.dtype in half else t for n, t in plain.items()}
+            module.load_state_dict(plain, strict=strict, assign=True)
+            module.requires_grad_(False)
+        else:
+            module.load_state_dict(plain, strict=strict)
     except RuntimeError as error:
         raise WeightsError(
             f"the checkpoint's weights do not fit {type(module).__name__}: {first_line(error, 1000)}. "
@@ -353,9 +392,18 @@ def merge_adapters(module: nn.Module) -> None:
     """
     part: Any
     for part in module.modules():
-        if isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters"):
+        if _is_adapter(part):
             with contextlib.suppress(NotImplementedError, ValueError), torch.no_grad():
                 part.merge()
+
+
+def has_adapters(module: nn.Module) -> bool:
+    """Tell whether :func:`merge_adapters` would change anything."""
+    return any(_is_adapter(part) for part in module.modules())
+
+
+def _is_adapter(part: nn.Module) -> bool:
+    return isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters")
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:
