@@ -213,6 +213,22 @@ def test_test_data_is_right(fit: Any) -> None:
     np.testing.assert_allclose(outputs[0], read("output_0.pb"), atol=1e-5)
 
 
+def test_each_kept_checkpoint_has_its_artifact(fit: Any, tmp_path: Path) -> None:
+    callback = ONNXExport(tmp_path / "onnx", when="checkpoint")
+    checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="val_loss", save_top_k=2, save_last=True)
+    fit(models.Classifier(), callback, checkpoint, max_epochs=4)
+    assert callback.failures == []
+    names = sorted(p.stem for p in (tmp_path / "ck").iterdir())
+    assert sorted(p.name for p in (tmp_path / "onnx").iterdir()) == sorted([*names, "index.json"])
+    assert callback.artifact is not None
+    assert callback.artifact.name == Path(checkpoint.best_model_path).stem
+    x = torch.randn(3, 6)
+    for artifact in callback.artifacts:
+        module = models.Classifier()
+        module.load_state_dict(torch.load(tmp_path / "ck" / f"{artifact.name}.ckpt", weights_only=True)["state_dict"])
+        np.testing.assert_allclose(outside.run(artifact.model_path, x=x)[0], reference(module, x), atol=1e-5)
+
+
 def test_same_weights_same_bytes(fit: Any, tmp_path: Path) -> None:
     digests = []
     for _ in range(2):

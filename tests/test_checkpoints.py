@@ -19,6 +19,8 @@ from lightning_onnx import ConfigurationError, ONNXArtifact, ONNXExport
 from lightning_onnx.follow import CheckpointFollower
 from tests import models, outside
 
+pytestmark = pytest.mark.slow
+
 
 def outputs_of(path: Any, x: torch.Tensor, key: str = "state_dict") -> np.ndarray[Any, Any]:
     """What a checkpoint's weights give, read by torch alone."""

@@ -13,6 +13,8 @@ from lightning_onnx import export
 from lightning_onnx.shortcuts import traceable
 from lightning_onnx.ties import TiesReversed
 
+pytestmark = pytest.mark.slow
+
 detection = pytest.importorskip("torchvision.models.detection")
 ops = pytest.importorskip("torchvision.ops")
 

@@ -27,6 +27,8 @@ from lightning_onnx.runtimes import base, process
 from tests import models
 from tests.runtimes import faulty
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["checkpoint", "fit_end"])
 def when(request: pytest.FixtureRequest) -> Any:
@@ -175,7 +177,6 @@ def test_out_of_memory_in_the_reference(fit: Any, tmp_path: Path, when: str) -> 
     nothing_half(tmp_path / "onnx")
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 64))
     copied = weights.private_copy(module)

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from lightning_onnx import ONNXExport
 from tests import models, outside
 
+pytestmark = pytest.mark.slow
+
 
 def reference(module: Any, *args: Any) -> Any:
     module.eval()
@@ -261,7 +263,6 @@ def test_barebones(trainer: Any, tmp_path: Path) -> None:
     assert_exports(callback, module)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_compiled(whole: bool, trainer: Any, tmp_path: Path) -> None:
     module = models.Classifier()

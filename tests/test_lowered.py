@@ -19,6 +19,8 @@ from lightning_onnx.pipeline import prepare, produce
 from lightning_onnx.weights import Source, private_copy
 from tests import outside
 
+pytestmark = pytest.mark.slow
+
 aten = torch.ops.aten
 
 

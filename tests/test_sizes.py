@@ -16,6 +16,8 @@ import lightning_onnx
 from lightning_onnx.functions import linspace
 from tests import outside
 
+pytestmark = pytest.mark.slow
+
 CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "sqrt": lambda x: x / math.sqrt(x.shape[1]),
     "log": lambda x: x * math.log(x.shape[1], 512),
