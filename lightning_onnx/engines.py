@@ -327,6 +327,7 @@ def _quiet() -> Iterator[None]:
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         stack.enter_context(contextlib.redirect_stderr(nowhere))
         # the TorchScript based exporter turns its log of graphs on, which C++ writes to the process's stdout
+        torch._C._jit_set_onnx_log_enabled(False)
         stack.enter_context(mock.patch.object(torch._C, "_jit_set_onnx_log_enabled", return_value=None))
         warnings.simplefilter("ignore")
         try:
