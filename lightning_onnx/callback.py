@@ -22,6 +22,7 @@ from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_lin
 from lightning_onnx.exporter import Exporter
 from lightning_onnx.observe import ForwardObserver
 from lightning_onnx.outcome import Outcome
+from lightning_onnx.progress import stages
 from lightning_onnx.structure import flatten
 
 
@@ -264,7 +265,8 @@ class ONNXExport(Callback):
         gathered = self._gather(pl_module)
         with self._on_rank_zero(trainer, str(self.options.preflight)):
             if self._exporter is not None:
-                self._exporter.preflight(pl_module, gathered)
+                with self._shown(trainer, self._exporter):
+                    self._exporter.preflight(pl_module, gathered)
 
     # During training ------------------------------------------------------------------------------------------------
 
@@ -303,7 +305,8 @@ class ONNXExport(Callback):
                 if self._exporter is not None:
                     before = len(self._exporter.errors)
                     self._exporter.resume(trainer, self._resumed)  # of a run that was finished, this is the only hook
-                    self._exporter.finish(trainer, pl_module, self._epoch, self._gathered)
+                    with self._shown(trainer, self._exporter):
+                        self._exporter.finish(trainer, pl_module, self._epoch, self._gathered)
                     if self.options.on_failure == "raise" and self._exporter.errors[before:]:
                         raise self._exporter.errors[before]
         finally:
@@ -346,6 +349,16 @@ class ONNXExport(Callback):
         if not weights.is_sharded(pl_module):
             return None
         return weights.gathered(pl_module)
+
+    @contextlib.contextmanager
+    def _shown(self, trainer: Trainer, exporter: Exporter) -> Iterator[None]:
+        """Show a bar of the stages to those who wait, where the Trainer shows one."""
+        with stages(trainer) as progress:
+            silent, exporter.step = exporter.step, progress.step
+            try:
+                yield
+            finally:
+                exporter.step = silent
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:

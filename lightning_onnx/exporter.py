@@ -73,6 +73,7 @@ class Exporter:
         self.observer = observer
         self.follower = None if followed is None else CheckpointFollower(followed)
         self.quick = quick
+        self.step: Callable[[str], None] = lambda name: None
         self.failures: list[str] = []
         self.plan: Plan | None = None
         self.errors: list[BaseException] = []
@@ -114,6 +115,7 @@ class Exporter:
     def _prepare(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
         started = time.perf_counter()
         rank_zero_info(f"ONNX export: tracing {type(pl_module).__name__}.{self.config.method}")
+        self.step("tracing")
         plan = self.plan = pipeline.prepare(copied, self._observations(pl_module), self.config)
         self._planned_calls = self.observer.count()
         self._traces += 1
@@ -328,7 +330,14 @@ class Exporter:
         name = artifact_name(self.options.filename, source, job.metrics)
         with self.store.place(job.key, name, job.result) as (directory, replace):
             return pipeline.produce(
-                plan, job.copied, directory, source, started=job.started, beside=beside, replace=replace
+                plan,
+                job.copied,
+                directory,
+                source,
+                started=job.started,
+                beside=beside,
+                replace=replace,
+                step=(lambda name: None) if beside else self.step,
             )
 
     # Keeping --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +369,7 @@ def produce(
     started: float | None = None,
     beside: bool = False,
     replace: bool = False,
+    step: Callable[[str], None] = lambda name: None,
 ) -> ONNXArtifact:
     """Write, check and commit one artifact.
 
@@ -380,6 +381,7 @@ def produce(
         started: ``time.perf_counter()`` at which the export began; default: now.
         beside: Whether a training goes on meanwhile, which is to keep its cores and its random state.
         replace: Whether an artifact that is there goes.
+        step: Is told the name of each stage, for people who wait.
 
     Returns:
         The artifact; it is kept and marked where a check failed.
@@ -392,7 +394,9 @@ def produce(
     flat = FlatModule(module, config.method, plan.graph.request.sample, draws=plan.draws)
     with artifacts.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
+        step("writing the weights")
         skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
+        step("checking")
         context = _context(plan, flat, path, threads=1 if beside else 0)
         results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
         notes = list(plan.notes)
@@ -405,6 +409,7 @@ def produce(
                 config.test_data,
             )
             notes += [missing] if missing else []
+        step("writing the report")
         described = manifest.build(
             path,
             skeleton,

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_onnx import ConfigurationError, EngineError, ONNXArtifact, ONNXExport, SampleError
+from lightning_onnx import ConfigurationError, EngineError, ONNXArtifact, ONNXExport, SampleError, progress
 from lightning_onnx.runtimes.process import HostedSession
 from tests import models, outside
 
@@ -626,3 +626,11 @@ def test_score_that_is_not_finite(fit: Any, tmp_path: Path) -> None:
 def test_url_of_an_unknown_kind_is_refused(fit: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be reached.*nowhere"):
         fit(models.Classifier(), ONNXExport("nowhere://bucket/x"))
+
+
+def test_stages_are_told_to_the_bar(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    original = progress.Stages.step
+    monkeypatch.setattr(progress.Stages, "step", lambda self, name: (told.append(name), original(self, name))[1])
+    fit(models.Classifier(), ONNXExport())
+    assert told == ["tracing", "writing the weights", "checking", "writing the report"]
