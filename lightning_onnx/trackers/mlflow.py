@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -99,6 +100,9 @@ def _register(client: Any, model: Any, name: str, aliases: Iterable[str]) -> Non
             raise
     source = f"models:/{model.model_id}"
     version = client.create_model_version(name, source, model.source_run_id, model_id=model.model_id)
+    # By this tag, which `mlflow.register_model` sets, the page of the model shows where it is registered.
+    registered = json.dumps([{"name": name, "version": version.version}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": registered})
     for alias in aliases:
         if alias.lower() != "latest":  # reserved: `models:/name/latest` is the newest version without it
             client.set_registered_model_alias(name, alias, version.version)
