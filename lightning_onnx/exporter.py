@@ -45,6 +45,11 @@ class _Job:
     result: ONNXArtifact | BaseException | None = None
     made_beside: bool = False
 
+    @property
+    def name(self) -> str:
+        """What it is made from, for people."""
+        return os.path.basename(self.key) or "the live weights"
+
 
 class Exporter:
     """Makes the artifacts of one fit.
@@ -78,7 +83,6 @@ class Exporter:
         self.plan: Plan | None = None
         self.errors: list[BaseException] = []
         self.newest: ONNXArtifact | None = None
-        self._copied: torch.nn.Module | None = None
         self._planned_calls = 0
         self._traces = 0
         self._retraced = False
@@ -106,10 +110,7 @@ class Exporter:
             gathered: Its parameters and buffers, where they are spread over ranks.
         """
         copied = weights.private_copy(pl_module, gathered)
-        if weights.has_adapters(copied):
-            weights.merge_adapters(copied)  # which cannot be taken back
-        else:
-            self._copied = copied
+        weights.merge_adapters(copied)
         self._prepare(pl_module, copied)
 
     def _prepare(self, pl_module: LightningModule, copied: torch.nn.Module) -> Plan:
@@ -263,18 +264,20 @@ class Exporter:
     def _job(self, trainer: Trainer, pl_module: LightningModule, saved: Saved) -> _Job:
         """What making a checkpoint's artifact takes, with the file open: the next save may remove it."""
         started = time.perf_counter()
-        copied = self._copy(pl_module)
+        assert self.follower is not None
         opened = open_checkpoint(saved.path)
+        copied = weights.private_copy(pl_module, weights.empty(pl_module))
         averaged = weights.averaging(trainer) is not None
-        averages = weights.averages(trainer, pl_module) if self.options.when == "checkpoint" else None
-        origin = self._origin(trainer)
+        raw = self.options.when == "checkpoint" and getattr(self.follower.checkpoint, "save_weights_only", True)
+        averages = weights.averages(trainer, pl_module) if raw else None
+        origin, best = self._origin(trainer), self.follower.best
 
         def load(module: torch.nn.Module) -> weights.Source:
             with opened:
                 content = opened.read()
             for note in weights.load_checkpoint(module, content, averages, averaged):
                 rank_zero_warn(f"ONNX export: {saved.name}: {note}")
-            kind = "best" if self.follower is not None and saved.path == self.follower.best else "checkpoint"
+            kind = "best" if saved.path == best else "checkpoint"
             return dataclasses.replace(
                 origin,
                 weights=kind,
@@ -295,23 +298,12 @@ class Exporter:
     ) -> _Job:
         started = time.perf_counter()
         source = dataclasses.replace(self._origin(trainer), epoch=epoch, global_step=trainer.global_step)
-        self._copied = None
         gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
         copied = weights.private_copy(pl_module, gathered)
         return _Job(LIVE, copied, lambda module: source, dict(trainer.callback_metrics), started)
 
     def _origin(self, trainer: Trainer) -> weights.Source:
         return weights.Source(precision=str(trainer.precision), device=trainer.strategy.root_device.type)
-
-    def _copy(self, pl_module: LightningModule) -> torch.nn.Module:
-        """A copy of the module as it is now, into which a checkpoint's weights go; its tensors serve every copy."""
-        empty = weights.empty(pl_module)
-        if empty is not None:
-            self._copied = None
-            return weights.private_copy(pl_module, empty)
-        known = None if self._copied is None else weights.persistent(self._copied)
-        self._copied = weights.private_copy(pl_module, known)
-        return self._copied
 
     def _make_now(self, job: _Job, pl_module: LightningModule) -> _Job:
         try:
@@ -344,16 +336,22 @@ class Exporter:
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule, jobs: list[_Job]) -> None:
         for job in jobs:
-            if job.made_beside and not self._retraced:
-                self._make_again(job, pl_module)
-            if isinstance(job.result, ONNXArtifact):
-                self.store.add(job.key, job.result)
-                self.newest = job.result
-                self._tell(job.result)
-                self._publish_as_made(trainer, job.result)
-            elif job.result is not None:
-                self.record(job.result, f"of {os.path.basename(job.key) or 'the live weights'} failed")
+            try:
+                self._keep_one(trainer, pl_module, job)
+            except Exception as error:  # of a directory elsewhere, say; the others are kept
+                self.record(error, f"of {job.name} was made and not kept")
         self._forget_removed()
+
+    def _keep_one(self, trainer: Trainer, pl_module: LightningModule, job: _Job) -> None:
+        if job.made_beside and not self._retraced:
+            self._make_again(job, pl_module)
+        if isinstance(job.result, ONNXArtifact):
+            self.store.add(job.key, job.result)
+            self.newest = job.result
+            self._tell(job.result)
+            self._publish_as_made(trainer, job.result)
+        elif job.result is not None:
+            self.record(job.result, f"of {job.name} failed")
 
     def _make_again(self, job: _Job, pl_module: LightningModule) -> None:
         """Trace the module with these weights: its attributes may have changed since it was traced.

@@ -271,18 +271,14 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state(module).items() if name in kept}
 
 
-_LARGE_BYTES = 2**30
-"""From here on a second copy of the weights in memory is avoided."""
-
-
 def empty(module: nn.Module) -> dict[str, Tensor] | None:
-    """Return parameters and buffers without memory for a large module's checkpoint to fill; None for others.
+    """Return parameters and buffers without memory, for a checkpoint to fill: the weights are then there once.
 
-    Only where ``load_state_dict(assign=True)`` is sure to fill all of them.
+    None where it is not sure that ``load_state_dict(assign=True)`` fills all of them.
     """
     held = persistent(module)
     own = any(isinstance(p, torch.jit.ScriptModule) or _loads_its_own_way(p) for p in module.modules())
-    if sum(t.nbytes for t in held.values()) < _LARGE_BYTES or own or not getattr(module, "strict_loading", True):
+    if own or not getattr(module, "strict_loading", True):
         return None
     half = (torch.bfloat16, torch.float16)
     return {
@@ -392,18 +388,9 @@ def merge_adapters(module: nn.Module) -> None:
     """
     part: Any
     for part in module.modules():
-        if _is_adapter(part):
+        if isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters"):
             with contextlib.suppress(NotImplementedError, ValueError), torch.no_grad():
                 part.merge()
-
-
-def has_adapters(module: nn.Module) -> bool:
-    """Tell whether :func:`merge_adapters` would change anything."""
-    return any(_is_adapter(part) for part in module.modules())
-
-
-def _is_adapter(part: nn.Module) -> bool:
-    return isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters")
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:
