@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,29 +13,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.runtimes.base import Arrays, Runtime, Session
+from lightning_onnx.errors import RuntimeUnavailable
+from lightning_onnx.runtimes import memory
+from lightning_onnx.runtimes.base import Arrays, Description, Runtime, Session
+from lightning_onnx.runtimes.specs import ModelSpecs
 
-_sessions: dict[int, Session] = {}
+_sessions: dict[int, tuple[Session, ModelSpecs]] = {}
 
 
-def version(runtime: str) -> str:
+def version(runtime: str, options: Mapping[str, Any]) -> str:
     """Return the version of a runtime."""
-    return _runtime(runtime).version()
+    return _runtime(runtime, **options).version()
 
 
-def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any]) -> None:
-    """Load a file and keep the session under a number."""
-    _sessions[number] = _runtime(runtime, **options).load(Path(model_path))
+def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any]) -> float:
+    """Load a file and keep the session under a number; returns how long the runtime took, in seconds."""
+    path = Path(model_path)
+    specs = ModelSpecs.read(path)
+    program = _runtime(runtime, **options)
+    program.version()  # its package is imported before the clock starts
+    started = time.perf_counter()
+    _sessions[number] = program.load(path), specs
+    return time.perf_counter() - started
+
+
+def describe(number: int) -> Description | None:
+    """Return how the session of that number runs, None where it does not say."""
+    said = getattr(_sessions[number][0], "describe", None)
+    return said() if said is not None else None
 
 
 def run(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Run the session of that number."""
-    return _sessions[number].run(inputs)
+    """Run the session of that number on inputs that fit the file."""
+    session, specs = _sessions[number]
+    return session.run(specs.checked(inputs))
+
+
+def timed(number: int, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
+    """Run a number of times; returns how long each call took, in seconds."""
+    session, specs = _sessions[number]
+    feeds = specs.checked(inputs)
+    return [_seconds(session, feeds) for _ in range(calls)]
+
+
+def peak_memory(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> int | None:
+    """Run once; returns the most memory that the process had since :func:`memory.mark`, in bytes."""
+    run(number, inputs)
+    return memory.peak()
 
 
 def close(number: int) -> None:
     """Forget a session."""
     _sessions.pop(number, None)
+
+
+def _seconds(session: Session, feeds: Mapping[str, NDArray[np.generic]]) -> float:
+    started = time.perf_counter()
+    session.run(feeds)
+    return time.perf_counter() - started
 
 
 def _runtime(name: str, **options: Any) -> Runtime:
@@ -53,6 +89,8 @@ def serve(connection: Connection) -> None:
         try:
             module, _, function = target.partition(":")
             answer = (True, getattr(importlib.import_module(module), function)(*arguments))
+        except RuntimeUnavailable as error:
+            answer = (False, error)
         except Exception as error:  # whatever a runtime raises goes back to who asked
             answer = (False, f"{type(error).__name__}: {error}")
         connection.send(answer)
