@@ -9,9 +9,11 @@ from typing import Any
 
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.engines import TAKES, order
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.opsets import DEFAULT_OPSET, opsets
+from lightning_onnx.runtimes import base as runtimes
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
@@ -37,6 +39,8 @@ class ExportConfig:
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
+    runtimes: Sequence[str] = (runtimes.DEFAULT,)
+    require: Sequence[str] = ()
     test_data: str | None = "synthetic"
     metadata: Mapping[str, str] | None = None
     export_options: Mapping[str, Any] | None = None
@@ -56,6 +60,7 @@ class ExportConfig:
         _check_axes(self.dynamic_axes)
         _check_strings("exclude_inputs", self.exclude_inputs)
         _check_checks(self.checks)
+        _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
         _check_export_options(self.export_options)
         _check_engine_options(self.export_options or {}, self.engine, self.opset)
@@ -64,6 +69,14 @@ class ExportConfig:
     def has_weights(self) -> bool:
         """Whether the file is to hold the weights."""
         return (self.export_options or {}).get("export_params", True) is not False
+
+    @property
+    def every_check(self) -> tuple[Check, ...]:
+        """The checks, and that of the further runtimes where some are asked for."""
+        if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
+            return tuple(self.checks)
+        parity = next((c for c in self.checks if isinstance(c, Parity)), Parity())
+        return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=parity))
 
     @property
     def opset(self) -> int:
@@ -183,6 +196,18 @@ def _check_checks(checks: Any) -> None:
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"checks has two of the same name: {names}. Give each once.")
+
+
+def _check_runtimes(names: Any, required: Any) -> None:
+    _check_strings("runtimes", names)
+    _check_strings("require", required)
+    for name in names:
+        runtimes.check_name(name)
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise ConfigurationError(
+            f"require has {missing}, which runtimes={list(names)} does not have. Add them to runtimes."
+        )
 
 
 def _check_metadata(metadata: Any) -> None:

@@ -91,6 +91,7 @@ def build(
         },
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
+        "runtimes": next((r.figures["runtimes"] for r in results if "runtimes" in r.figures), {}),
         "variants": [],
         "notes": list(notes),
         "metadata": dict(metadata or {}),

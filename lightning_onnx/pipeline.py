@@ -394,7 +394,9 @@ def produce(
         path = staged / artifacts.MODEL
         skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
         context = _context(plan, flat, path, threads=1 if beside else 0)
-        results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
+        results = [
+            _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
+        ]
         notes = list(plan.notes)
         if config.test_data is not None:
             missing = testdata.write_test_data(
@@ -428,7 +430,7 @@ def produce(
 
 def _context(plan: Plan, flat: FlatModule, path: Path, threads: int) -> CheckContext:
     runtime = runtimes.get("onnxruntime", threads=threads)
-    return CheckContext(path, plan.graph.signature, runtime, flat.reference, plan.cases, flat.nudged, plan.draws)
+    return CheckContext(path, plan.graph.signature, runtime, flat.reference, plan.cases, flat.nudged, plan.draws, flat)
 
 
 def _run_check(check: Any, context: CheckContext) -> CheckResult:

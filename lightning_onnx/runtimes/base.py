@@ -73,12 +73,13 @@ RUNTIMES: dict[str, str] = {
 """Runtimes by name, as ``module:attribute``, so that none is imported before it is used."""
 
 
-def get(name: str, *, time_limit: float | None = None, **options: Any) -> HostedRuntime:
+def get(name: str, *, alone: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
     """Return the runtime of that name, in a worker process.
 
     Args:
         name: One of :data:`RUNTIMES`; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
             provider.
+        alone: Whether the default runtime, too, has a process of its own.
         time_limit: For one call, in seconds; default: :data:`lightning_onnx.runtimes.process.TIME_LIMIT`.
         options: What its class takes, such as ``threads`` and ``precision``.
 
@@ -91,7 +92,7 @@ def get(name: str, *, time_limit: float | None = None, **options: Any) -> Hosted
     base, _, provider = name.partition(":")
     if provider:
         options["provider"] = provider
-    return HostedRuntime(name, RUNTIMES[base], own_process=name != DEFAULT, time_limit=time_limit, **options)
+    return HostedRuntime(name, RUNTIMES[base], own_process=alone or name != DEFAULT, time_limit=time_limit, **options)
 
 
 def check_name(name: Any) -> None:

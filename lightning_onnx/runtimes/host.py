@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import time
@@ -18,7 +19,17 @@ from lightning_onnx.runtimes import memory
 from lightning_onnx.runtimes.base import Arrays, Description, Runtime, Session
 from lightning_onnx.runtimes.specs import ModelSpecs
 
-_sessions: dict[int, tuple[Session, ModelSpecs]] = {}
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A session, what its file takes, and the process's memory before it was loaded, in bytes."""
+
+    session: Session
+    specs: ModelSpecs
+    memory: int | None
+
+
+_sessions: dict[int, _Loaded] = {}
 
 
 def version(runtime: str, options: Mapping[str, Any]) -> str:
@@ -32,34 +43,37 @@ def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any])
     specs = ModelSpecs.read(path)
     program = _runtime(runtime, **options)
     program.version()  # its package is imported before the clock starts
-    started = time.perf_counter()
-    _sessions[number] = program.load(path), specs
-    return time.perf_counter() - started
+    memory.mark()
+    before, started = memory.now(), time.perf_counter()
+    session = program.load(path)
+    seconds = time.perf_counter() - started
+    _sessions[number] = _Loaded(session, specs, before)
+    return seconds
 
 
 def describe(number: int) -> Description | None:
     """Return how the session of that number runs, None where it does not say."""
-    said = getattr(_sessions[number][0], "describe", None)
+    said = getattr(_sessions[number].session, "describe", None)
     return said() if said is not None else None
 
 
 def run(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
     """Run the session of that number on inputs that fit the file."""
-    session, specs = _sessions[number]
-    return session.run(specs.checked(inputs))
+    loaded = _sessions[number]
+    return loaded.session.run(loaded.specs.checked(inputs))
 
 
 def timed(number: int, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
     """Run a number of times; returns how long each call took, in seconds."""
-    session, specs = _sessions[number]
-    feeds = specs.checked(inputs)
-    return [_seconds(session, feeds) for _ in range(calls)]
+    loaded = _sessions[number]
+    feeds = loaded.specs.checked(inputs)
+    return [_seconds(loaded.session, feeds) for _ in range(calls)]
 
 
-def peak_memory(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> int | None:
-    """Run once; returns the most memory that the process had since :func:`memory.mark`, in bytes."""
-    run(number, inputs)
-    return memory.peak()
+def added_memory(number: int) -> int | None:
+    """Return how much the process grew by loading and running, at its largest, in bytes; None where nobody knows."""
+    before, most = _sessions[number].memory, memory.peak()
+    return None if before is None or most is None else max(most - before, 0)
 
 
 def close(number: int) -> None:

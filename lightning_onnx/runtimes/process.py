@@ -221,3 +221,8 @@ class HostedSession:
         """Run a number of times inside the process; returns how long each call took, in seconds."""
         seconds: list[float] = self._runtime.call("timed", self._number, dict(inputs), calls)
         return seconds
+
+    def added_memory(self) -> int | None:
+        """Return how much the process grew by loading and running, at its largest, in bytes; None where unknown."""
+        number: int | None = self._runtime.call("added_memory", self._number)
+        return number
