@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_onnx import targets
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
@@ -35,6 +36,7 @@ class ExportConfig:
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     opset_version: int | None = None
+    target: str | None = None
     dynamic_axes: Mapping[str, Any] | str | None = "auto"
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
@@ -57,6 +59,7 @@ class ExportConfig:
                 f"input_names and output_names share {both}; names in a graph are unique. Rename one of each."
             )
         _check_opset(self.opset_version, self.engine)
+        _check_target(self.target, self.opset_version)
         _check_axes(self.dynamic_axes)
         _check_strings("exclude_inputs", self.exclude_inputs)
         _check_checks(self.checks)
@@ -81,7 +84,13 @@ class ExportConfig:
     @property
     def opset(self) -> int:
         """The opset to write."""
-        return DEFAULT_OPSET if self.opset_version is None else self.opset_version
+        if self.opset_version is not None:
+            return self.opset_version
+        if self.target is None:
+            return DEFAULT_OPSET
+        possible = opsets()
+        highest = possible.highest if self.engine == "auto" else possible.engines[self.engine][1]
+        return min(targets.find(self.target).opset, highest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +175,17 @@ def _check_opset(opset_version: Any, engine: str) -> None:
         raise ConfigurationError(
             f"opset_version={opset_version} is not possible with engine={engine!r} here; the installed torch, onnx and "
             f"onnxruntime go from {lowest} to {highest}. Choose one of these (lightning_onnx.opsets() has the table)."
+        )
+
+
+def _check_target(target: Any, opset_version: int | None) -> None:
+    if target is None:
+        return
+    found = targets.find(target)
+    if opset_version is not None and opset_version > found.opset:
+        raise ConfigurationError(
+            f"opset_version={opset_version} is more than target={target!r} takes, which is {found.opset}. "
+            "Leave one of them out."
         )
 
 

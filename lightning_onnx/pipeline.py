@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_onnx import artifact as artifacts
 from lightning_onnx import graph as graphs
-from lightning_onnx import manifest, matching, testdata, weights
+from lightning_onnx import manifest, matching, targets, testdata, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.checks.parity import Comparison, Parity, random_outputs
@@ -29,6 +29,7 @@ from lightning_onnx.observe import Observation
 from lightning_onnx.report import Report
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.signature import Request, check_axes_names, derive
+from lightning_onnx.template import lower_ir_version
 from lightning_onnx.trial import Runner, cases_of, first_that_runs, multiples
 
 log = logging.getLogger(__name__)
@@ -393,6 +394,8 @@ def produce(
     with artifacts.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
         skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
+        if config.target is not None:
+            lower_ir_version(path, skeleton, targets.find(config.target).ir_version)
         context = _context(plan, flat, path, threads=1 if beside else 0)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
@@ -422,6 +425,7 @@ def produce(
             module=type(module).__name__,
             metadata=config.metadata,
             traced=[list(t.shape) for t in plan.graph.request.tensors],
+            target=config.target,
         )
         described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
         Report(described).write(staged)
