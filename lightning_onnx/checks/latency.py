@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext, CheckResult
@@ -18,7 +19,7 @@ from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_
 from lightning_onnx.flat import to_numpy
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Arrays
-from lightning_onnx.signature import BATCH, Signature
+from lightning_onnx.signature import BATCH
 
 EAGER, COMPILED = "torch", "torch.compile"
 
@@ -71,7 +72,10 @@ class Latency:
             return CheckResult(self.name, "skipped", "there are no inputs to measure with")
         tensors = context.cases[0].tensors
         modules = _modules(context, tensors, self.compiled)
-        feeds = resized(context.signature, tensors, self.batch_sizes)
+        specs = context.signature.inputs
+        inputs = {spec.name: to_numpy(t) for spec, t in zip(specs, tensors, strict=True)}
+        axes = {spec.name: spec.shape.index(BATCH) if BATCH in spec.shape else None for spec in specs}
+        feeds = resized(inputs, axes, self.batch_sizes)
         with torch_threads(self.threads):
             figures, absent, broken = measure(
                 context.model_path,
@@ -205,26 +209,18 @@ def _modules(context: CheckContext, tensors: Sequence[Tensor], compiled: bool) -
     return found
 
 
-def resized(signature: Signature, tensors: Sequence[Tensor], sizes: Sequence[int]) -> dict[int, Arrays]:
+def resized(inputs: Arrays, axes: Mapping[str, int | None], sizes: Sequence[int]) -> dict[int, Arrays]:
     """Return inputs by batch size, their rows repeated; where the batch is static, those that there are.
 
     Args:
-        signature: Which dims are the batch.
-        tensors: One an input.
+        inputs: By name.
+        axes: By name the dim that is the batch, None where an input has none.
         sizes: The batch sizes.
     """
-    axes = [spec.shape.index(BATCH) if BATCH in spec.shape else None for spec in signature.inputs]
-    names = [spec.name for spec in signature.inputs]
-    if all(axis is None for axis in axes):
-        own = next((t.shape[0] for t in tensors if t.dim()), 1)
-        return {own: {name: to_numpy(t) for name, t in zip(names, tensors, strict=True)}}
-    return {
-        size: {name: to_numpy(_rows(t, axis, size)) for name, t, axis in zip(names, tensors, axes, strict=True)}
-        for size in sizes
-    }
+    if all(axes.get(name) is None for name in inputs):
+        return {next((value.shape[0] for value in inputs.values() if value.ndim), 1): dict(inputs)}
+    return {size: {name: _rows(value, axes.get(name), size) for name, value in inputs.items()} for size in sizes}
 
 
-def _rows(tensor: Tensor, axis: int | None, size: int) -> Tensor:
-    if axis is None:
-        return tensor
-    return tensor.index_select(axis, torch.arange(size) % tensor.shape[axis]).contiguous()
+def _rows(value: NDArray[np.generic], axis: int | None, size: int) -> NDArray[np.generic]:
+    return value if axis is None else np.ascontiguousarray(value.take(np.arange(size) % value.shape[axis], axis))

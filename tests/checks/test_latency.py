@@ -20,7 +20,6 @@ from lightning_onnx.checks.latency import resized
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.runtimes import base
-from lightning_onnx.signature import Signature, TensorSpec
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "batch_sizes": (1, 3)}
 
@@ -87,14 +86,12 @@ def test_without_the_module_the_first_runtime_is_the_measure(context: CheckConte
 
 
 def test_batches_are_made_of_rows() -> None:
-    spec = (TensorSpec("x", "float32", ("batch", 2)), TensorSpec("n", "int64", (3,)))
-    tensors = (torch.arange(4.0).reshape(2, 2), torch.arange(3))
-    made = resized(Signature(spec, ()), tensors, (1, 5))
-    assert [inputs["x"].shape for inputs in made.values()] == [(1, 2), (5, 2)]
+    inputs: Any = {"x": np.arange(4.0).reshape(2, 2), "n": np.arange(3)}
+    made = resized(inputs, {"x": 0, "n": None}, (1, 5))
+    assert [found["x"].shape for found in made.values()] == [(1, 2), (5, 2)]
     np.testing.assert_array_equal(made[5]["x"][:, 0], [0, 2, 0, 2, 0])
     np.testing.assert_array_equal(made[5]["n"], [0, 1, 2])
-    fixed = Signature((TensorSpec("x", "float32", (2, 2)), spec[1]), ())
-    assert list(resized(fixed, tensors, (1, 5))) == [2]
+    assert list(resized(inputs, {"x": None}, (1, 5))) == [2]
 
 
 def test_turns_are_interleaved() -> None:
