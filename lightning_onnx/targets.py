@@ -26,15 +26,15 @@ class Target:
 
 _ONNXRUNTIME: tuple[tuple[str, int, int, int], ...] = (
     # version, opset, IR version, opset of ai.onnx.ml; a version that is not here is as the one before it.
-    # To 1.14 by https://onnxruntime.ai/docs/reference/compatibility.html and onnx.helper.VERSION_TABLE for the onnx
-    # release named there; below 1.8 nothing is claimed.
+    # To 1.14 not measured: opset and IR version that onnx.helper.VERSION_TABLE has for the onnx release that each was
+    # built with (1.9, 1.10, 1.11, 1.12, 1.13; copies of onnxruntime's own page differ). Below 1.8 nothing is claimed.
     ("1.8", 14, 7, 2),
     ("1.9", 15, 8, 2),
     ("1.11", 16, 8, 2),
     ("1.12", 17, 8, 2),
     ("1.14", 18, 8, 3),
     # From 1.15 measured: one Relu at each opset and IR version, loaded in each release from PyPI (the last patch of
-    # each minor version, on the CPU). 1.22 refuses opset 23, which its page names.
+    # each minor version, on the CPU).
     ("1.15", 19, 9, 3),
     ("1.17", 20, 9, 4),
     ("1.18", 21, 10, 5),
@@ -52,8 +52,8 @@ _OTHERS: Mapping[str, tuple[int, int]] = {
     # pnnx 20261020 converts opsets 18 to 22; at 23 torch writes Attention and RMSNormalization, which it has not, and
     # at 28 it dies.
     "ncnn": (22, 10),
-    # onnx-tensorrt, docs/operators.md of 10.0: "opset 9 to opset 20", built with onnx 1.16 (IR version 10). Later
-    # releases of 10 take more; not measured here, for want of a GPU.
+    # Not measured, for want of a GPU: what 10.0 was built with, onnx 1.16 (IR version 10), and opset 20, the highest
+    # that onnx-tensorrt was known to name for it. Later releases of 10 may take more.
     "tensorrt-10": (20, 10),
     # https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/onnx-opset-guide.html: opset 25, onnx 1.20.
     "tensorrt-11": (25, 13),
