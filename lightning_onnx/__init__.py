@@ -8,13 +8,14 @@ from lightning_onnx.opsets import Opsets, opsets  # a function of its module's n
 if TYPE_CHECKING:
     from lightning_onnx.artifact import ONNXArtifact
     from lightning_onnx.callback import ONNXExport
-    from lightning_onnx.checks import Check, CheckContext, CheckResult, Parity
+    from lightning_onnx.checks import Check, CheckContext, CheckResult, Latency, Parity, RuntimeParity
     from lightning_onnx.errors import (
         ArtifactError,
         ConfigurationError,
         EngineError,
         ONNXExportError,
         ParityError,
+        RuntimeUnavailable,
         SampleError,
         WeightsError,
     )
@@ -29,6 +30,7 @@ __all__ = [
     "CheckResult",
     "ConfigurationError",
     "EngineError",
+    "Latency",
     "ONNXArtifact",
     "ONNXExport",
     "ONNXExportError",
@@ -36,6 +38,8 @@ __all__ = [
     "Parity",
     "ParityError",
     "Report",
+    "RuntimeParity",
+    "RuntimeUnavailable",
     "SampleError",
     "Signature",
     "TensorSpec",
@@ -47,8 +51,8 @@ __all__ = [
 _HOME = {
     "artifact": ["ONNXArtifact"],
     "callback": ["ONNXExport"],
-    "checks": ["Check", "CheckContext", "CheckResult", "Parity"],
-    "errors": [name for name in __all__ if name.endswith("Error")],
+    "checks": ["Check", "CheckContext", "CheckResult", "Latency", "Parity", "RuntimeParity"],
+    "errors": ["RuntimeUnavailable", *(name for name in __all__ if name.endswith("Error"))],
     "pipeline": ["export"],
     "report": ["Report"],
     "signature": ["Signature", "TensorSpec"],

@@ -56,6 +56,11 @@ class ONNXExport(Callback):
             ``"auto"``: the batch dim and each dim that differed between calls.
         exclude_inputs: Keyword arguments that are left out of the graph where the method works without them.
         engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that is right.
+        target: Where the model is to run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"`` choose
+            the highest opset and IR version that it takes.
+        runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
+            ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
+        require: Those of ``runtimes`` whose absence is a failure.
         checks: What is checked on the file; see :class:`lightning_onnx.Parity`.
         test_data: What ``test_data_set_0`` holds: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
         preflight: What a failed export before the first epoch does: ``"raise"``, ``"warn"``; False exports nothing
@@ -82,6 +87,8 @@ class ONNXExport(Callback):
     - ``onnx/parity_passed``: 1 where parity passed, else 0.
     - ``onnx/max_abs_diff``: largest absolute difference over all outputs and inputs tried.
     - ``onnx/max_rel_diff``: the same as a share of the output's largest magnitude.
+    - ``onnx/runtimes_passed``: with further ``runtimes``, 1 where none of them failed, else 0.
+    - ``onnx/latency_ratio_batch_<n>``, ``onnx/latency_p50_ms_batch_<n>``: with the check ``Latency``.
     - ``onnx/size_mib``: size of the model with its weights, in MiB.
     - ``onnx/export_seconds``: time from taking the weights to the checked file, in seconds.
 
@@ -110,7 +117,10 @@ class ONNXExport(Callback):
         dynamic_axes: Mapping[str, Any] | str | None = "auto",
         exclude_inputs: Sequence[str] = ("labels",),
         engine: str = "auto",
+        target: str | None = None,
         checks: Sequence[Check] = (Parity(),),
+        runtimes: Sequence[str] = ("onnxruntime",),
+        require: Sequence[str] = (),
         test_data: str | None = "synthetic",
         preflight: str | bool = "raise",
         on_failure: str = "warn",
@@ -144,7 +154,10 @@ class ONNXExport(Callback):
             dynamic_axes=dynamic_axes,
             exclude_inputs=exclude_inputs,
             engine=engine,
+            target=target,
             checks=checks,
+            runtimes=runtimes,
+            require=require,
             test_data=test_data,
             metadata=metadata,
             export_options=export_options,

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lightning_onnx.commands import inspect, view
+from lightning_onnx.commands import bench, check, export, inspect, view
 from lightning_onnx.commands.base import FAILED, USAGE, Command, UsageError
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 
-COMMANDS: tuple[Command, ...] = (inspect, view)
+COMMANDS: tuple[Command, ...] = (export, check, bench, inspect, view)
 """In the order of the help; a new command is a file in ``commands/`` and a name here."""
 
 _EPILOG = """\
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-onnx",
-        description="Look at the ONNX artifacts of Lightning runs.",
+        description="Make ONNX artifacts of Lightning checkpoints, check them, and look at them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

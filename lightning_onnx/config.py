@@ -7,11 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_onnx import targets
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.engines import TAKES, order
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.opsets import DEFAULT_OPSET, opsets
+from lightning_onnx.runtimes import base as runtimes
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
@@ -33,10 +36,13 @@ class ExportConfig:
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     opset_version: int | None = None
+    target: str | None = None
     dynamic_axes: Mapping[str, Any] | str | None = "auto"
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
+    runtimes: Sequence[str] = (runtimes.DEFAULT,)
+    require: Sequence[str] = ()
     test_data: str | None = "synthetic"
     metadata: Mapping[str, str] | None = None
     export_options: Mapping[str, Any] | None = None
@@ -53,9 +59,11 @@ class ExportConfig:
                 f"input_names and output_names share {both}; names in a graph are unique. Rename one of each."
             )
         _check_opset(self.opset_version, self.engine)
+        _check_target(self.target, self.opset_version)
         _check_axes(self.dynamic_axes)
         _check_strings("exclude_inputs", self.exclude_inputs)
         _check_checks(self.checks)
+        _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
         _check_export_options(self.export_options)
         _check_engine_options(self.export_options or {}, self.engine, self.opset)
@@ -66,9 +74,23 @@ class ExportConfig:
         return (self.export_options or {}).get("export_params", True) is not False
 
     @property
+    def every_check(self) -> tuple[Check, ...]:
+        """The checks, and that of the further runtimes where some are asked for."""
+        if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
+            return tuple(self.checks)
+        parity = next((c for c in self.checks if isinstance(c, Parity)), Parity())
+        return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=parity))
+
+    @property
     def opset(self) -> int:
         """The opset to write."""
-        return DEFAULT_OPSET if self.opset_version is None else self.opset_version
+        if self.opset_version is not None:
+            return self.opset_version
+        if self.target is None:
+            return DEFAULT_OPSET
+        possible = opsets()
+        highest = possible.highest if self.engine == "auto" else possible.engines[self.engine][1]
+        return min(targets.find(self.target).opset, highest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +178,17 @@ def _check_opset(opset_version: Any, engine: str) -> None:
         )
 
 
+def _check_target(target: Any, opset_version: int | None) -> None:
+    if target is None:
+        return
+    found = targets.find(target)
+    if opset_version is not None and opset_version > found.opset:
+        raise ConfigurationError(
+            f"opset_version={opset_version} is more than target={target!r} takes, which is {found.opset}. "
+            "Leave one of them out."
+        )
+
+
 def _check_axes(axes: Any) -> None:
     if axes is None or axes == "auto":
         return
@@ -183,6 +216,18 @@ def _check_checks(checks: Any) -> None:
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"checks has two of the same name: {names}. Give each once.")
+
+
+def _check_runtimes(names: Any, required: Any) -> None:
+    _check_strings("runtimes", names)
+    _check_strings("require", required)
+    for name in names:
+        runtimes.check_name(name)
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise ConfigurationError(
+            f"require has {missing}, which runtimes={list(names)} does not have. Add them to runtimes."
+        )
 
 
 def _check_metadata(metadata: Any) -> None:

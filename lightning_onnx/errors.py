@@ -33,6 +33,10 @@ class WeightsError(ONNXExportError):
     """The weights to export cannot be read or do not fit the module."""
 
 
+class RuntimeUnavailable(ONNXExportError):
+    """A runtime cannot be used on this machine: its package or its device is missing."""
+
+
 def chain(error: BaseException) -> list[BaseException]:
     """Return ``error`` and everything that it was raised from, outermost first."""
     found: list[BaseException] = []

@@ -14,6 +14,7 @@ from lightning_onnx.artifact import FORMAT_VERSION, describe_file
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.outline import outline
 from lightning_onnx.signature import Signature, TensorSpec
+from lightning_onnx.targets import oldest_onnxruntime
 from lightning_onnx.template import read_head
 from lightning_onnx.versions import versions
 from lightning_onnx.weights import Source
@@ -46,6 +47,7 @@ def build(
     module: str | None = None,
     metadata: Mapping[str, str] | None = None,
     traced: Sequence[Sequence[int]] = (),
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -64,6 +66,7 @@ def build(
         module: Name of the module's class.
         metadata: What the user embedded in the model.
         traced: Shapes of the inputs that were traced, which the model takes in any case.
+        target: The program that the opset was chosen for.
     """
     head = read_head(path)
     scalars = {key: value for result in results for key, value in result.scalars.items()}
@@ -76,6 +79,8 @@ def build(
             **describe_file(path),
             "opset": next(o.version for o in head.opset_import if o.domain in ("", "ai.onnx")),
             "ir_version": head.ir_version,
+            "target": target,
+            "oldest_onnxruntime": oldest_onnxruntime({o.domain: o.version for o in head.opset_import}, head.ir_version),
             "engine": engine,
             "engine_reason": engine_reason,
         },
@@ -91,6 +96,7 @@ def build(
         },
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
+        "runtimes": next((r.figures["runtimes"] for r in results if "runtimes" in r.figures), {}),
         "variants": [],
         "notes": list(notes),
         "metadata": dict(metadata or {}),

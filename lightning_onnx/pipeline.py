@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_onnx import artifact as artifacts
 from lightning_onnx import graph as graphs
-from lightning_onnx import manifest, matching, testdata, weights
+from lightning_onnx import manifest, matching, targets, testdata, weights
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.checks.parity import Comparison, Parity, random_outputs
@@ -29,6 +29,7 @@ from lightning_onnx.observe import Observation
 from lightning_onnx.report import Report
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.signature import Request, check_axes_names, derive
+from lightning_onnx.template import lower_ir_version
 from lightning_onnx.trial import Runner, cases_of, first_that_runs, multiples
 
 log = logging.getLogger(__name__)
@@ -396,9 +397,13 @@ def produce(
         path = staged / artifacts.MODEL
         step("writing the weights")
         skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
+        if config.target is not None:
+            lower_ir_version(path, skeleton, targets.find(config.target).ir_version)
         step("checking")
         context = _context(plan, flat, path, threads=1 if beside else 0)
-        results = [_run_check(check, context) if config.has_weights else _no_weights(check) for check in config.checks]
+        results = [
+            _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
+        ]
         notes = list(plan.notes)
         if config.test_data is not None:
             missing = testdata.write_test_data(
@@ -425,6 +430,7 @@ def produce(
             module=type(module).__name__,
             metadata=config.metadata,
             traced=[list(t.shape) for t in plan.graph.request.tensors],
+            target=config.target,
         )
         described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
         Report(described).write(staged)
@@ -433,7 +439,7 @@ def produce(
 
 def _context(plan: Plan, flat: FlatModule, path: Path, threads: int) -> CheckContext:
     runtime = runtimes.get("onnxruntime", threads=threads)
-    return CheckContext(path, plan.graph.signature, runtime, flat.reference, plan.cases, flat.nudged, plan.draws)
+    return CheckContext(path, plan.graph.signature, runtime, flat.reference, plan.cases, flat.nudged, plan.draws, flat)
 
 
 def _run_check(check: Any, context: CheckContext) -> CheckResult:

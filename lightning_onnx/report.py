@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_onnx import page, summary
+from lightning_onnx import figures, page, summary
 
 HTML = "report.html"
 MARKDOWN = "report.md"
@@ -81,6 +81,7 @@ class Report:
             ("Inputs and outputs", ["", "name", "dtype", "shape"], summary.tensors(m)),
             ("Checks", ["check", "status", "runtime", "reason"], summary.checks(m)),
             *(_compared(check) for check in m["checks"] if check["figures"].get("outputs")),
+            *(s for check in m["checks"] if not check["figures"].get("outputs") for s in _measured(check)),
         ]
         notes = [[note] for note in (*m["relations"], *m["notes"])]
         versions = [[name, version] for name, version in m["versions"].items()]
@@ -101,6 +102,14 @@ def _compared(check: dict[str, Any]) -> _Section:
         for name, o in check["figures"]["outputs"].items()
     ]
     return f"{check['name']} over {len(check['figures']['cases'])} cases", columns, rows
+
+
+def _measured(check: dict[str, Any]) -> list[_Section]:
+    """The figures of a check that compares no outputs."""
+    return [
+        (f"{check['name']}: {t.title}" if t.title else check["name"], list(t.columns or ("", "")), t.rows)
+        for t in figures.tables(check["figures"])
+    ]
 
 
 def _row(cells: Sequence[str], *, escape: bool = True) -> str:

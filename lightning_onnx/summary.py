@@ -45,6 +45,9 @@ def model(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("opset", f"{own['opset']} (IR version {own['ir_version']})"),
         ("engine", f"{own['engine']}: {own['engine_reason']}"),
     ]
+    if own.get("oldest_onnxruntime"):
+        target = f", written for {own['target']}" if own.get("target") else ""
+        rows.append(("loads in", f"onnxruntime {own['oldest_onnxruntime']} and later{target}"))
     sample = manifest["source"].get("sample")
     return [*rows, ("traced with", sample)] if sample else rows
 

@@ -95,6 +95,26 @@ class Template:
         return sum(constants) + sum(a.nbytes for a in state.values())
 
 
+def lower_ir_version(path: Path, model: onnx.ModelProto, highest: int) -> None:
+    """Write a lower IR version into a model that this module has written, where its own is higher.
+
+    What IR versions 9 to 14 added are types of numbers, and notes that older programs pass over.
+
+    Args:
+        path: The model; one byte of it changes.
+        model: The same without weights, changed alike.
+        highest: The highest IR version that is to stand there.
+    """
+    if model.ir_version <= highest:
+        return
+    field = onnx.ModelProto.IR_VERSION_FIELD_NUMBER << 3  # the first of the file, as numbers are written below 128
+    with path.open("r+b") as file:
+        assert file.read(2) == bytes((field, model.ir_version))
+        file.seek(1)
+        file.write(bytes((highest,)))
+    model.ir_version = highest
+
+
 def read_head(path: Path) -> onnx.ModelProto:
     """Read a model's opsets, IR version and metadata without its graph."""
     head = onnx.ModelProto()

@@ -38,8 +38,8 @@ def when(request: pytest.FixtureRequest) -> Any:
 class Run:
     """A training of two epochs in which something happens when the first has ended."""
 
-    def __init__(self, fit: Any, path: Path, when: str, happens: Any, module: Any = None) -> None:
-        self.callback = ONNXExport(path / "onnx", when=when)
+    def __init__(self, fit: Any, path: Path, when: str, happens: Any, module: Any = None, **options: Any) -> None:
+        self.callback = ONNXExport(path / "onnx", when=when, **options)
         self.checkpoint = ModelCheckpoint(path / "ck", monitor="val_loss", save_top_k=-1)
         self.logger = CSVLogger(path / "log")
         module = models.Classifier() if module is None else module
@@ -80,7 +80,8 @@ def test_disk_full(fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.Monk
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
-        run = Run(fit, tmp_path, when, lambda run: monkeypatch.setattr(pipeline, "produce", limited))
+        change = lambda run: monkeypatch.setattr(pipeline, "produce", limited)  # noqa: E731
+        run = Run(fit, tmp_path, when, change, background=False)  # the limit is one of the whole process
     finally:
         signal.signal(signal.SIGXFSZ, ignored)
     run.assert_training_is_whole()

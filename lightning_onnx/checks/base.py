@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_onnx.runtimes.base import Runtime
 from lightning_onnx.signature import Signature
@@ -65,6 +65,7 @@ class CheckContext:
         cases: Inputs to compare on; the first one at the traced sizes.
         nudged: The reference with inputs and parameters changed by rounding.
         draws: Whether the module may draw random numbers in eval mode.
+        module: The module itself, called with flat tensors; None where only its outputs are known.
     """
 
     model_path: Path
@@ -74,6 +75,7 @@ class CheckContext:
     cases: tuple[Case, ...]
     nudged: Callable[[Sequence[Tensor]], list[Tensor]]
     draws: bool = True
+    module: nn.Module | None = None
 
 
 @runtime_checkable

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightning_onnx.artifact import MANIFEST, ONNXArtifact
+from lightning_onnx.artifact import MANIFEST, MODEL, ONNXArtifact
+from lightning_onnx.errors import first_line
 
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
 """Exit codes: nothing failed; something did; the command line is wrong; all checks were skipped."""
@@ -48,6 +49,66 @@ def add_parser(subparsers: Subparsers, name: str, run: Any, help: str, examples:
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_model(parser: Any) -> None:
+    """Add what a model is given by, and ``--json``."""
+    parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
+
+
+def add_runtimes(parser: Any) -> None:
+    """Add the options that choose runtimes."""
+    parser.add_argument(
+        "--runtime",
+        dest="runtime_names",
+        action="append",
+        metavar="NAME",
+        help="onnxruntime, onnxruntime:PROVIDER, openvino, ncnn, reference; also several times; default: onnxruntime",
+    )
+    parser.add_argument(
+        "--require", action="append", default=[], metavar="NAME", help="a runtime whose absence is a failure"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "deploy"),
+        default="float32",
+        help="deploy: what each runtime does by itself, such as bfloat16; default: float32",
+    )
+
+
+def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the runtimes that were chosen, the required ones among them.
+
+    Raises:
+        ConfigurationError: If one is not known.
+    """
+    from lightning_onnx.runtimes import base as runtimes
+
+    names = dict.fromkeys([*(arguments.runtime_names or [runtimes.DEFAULT]), *arguments.require])
+    for name in names:
+        runtimes.check_name(name)
+    return tuple(names)
+
+
+def model_at(path: Path) -> Path:
+    """Return the model that a path means: an artifact's, a file, or ``model.onnx`` in a directory that others made.
+
+    Raises:
+        UsageError: If it is none of these, or the file is no ONNX model.
+    """
+    if path.is_dir() and not (path / MANIFEST).is_file() and (path / MODEL).is_file():
+        return path / MODEL
+    model = locate(path)[0]
+    from lightning_onnx.runtimes.specs import ModelSpecs
+
+    try:
+        specs = ModelSpecs.read(model)
+    except Exception as error:
+        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+    if not specs.outputs:
+        raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
+    return model
 
 
 def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:

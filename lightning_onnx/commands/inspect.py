@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
         subparsers,
         "inspect",
         run,
-        "show signature, opset, operators, notes and the recorded checks of an artifact or an ONNX file",
+        "show signature, operators, oldest onnxruntime, private data and recorded checks of a model",
         _EXAMPLES,
     )
     parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
@@ -54,7 +54,9 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
     """
     import onnx
 
+    from lightning_onnx import privacy
     from lightning_onnx.outline import outline
+    from lightning_onnx.targets import oldest_onnxruntime
 
     try:
         proto = onnx.load(str(model), load_external_data=False)
@@ -66,10 +68,12 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
         "file": model.name,
         "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
         "ir_version": proto.ir_version,
+        "oldest_onnxruntime": oldest_onnxruntime({o.domain: o.version for o in proto.opset_import}, proto.ir_version),
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
         "inputs": [_spec(v) for v in proto.graph.input if v.name not in weights],
         "outputs": [_spec(v) for v in proto.graph.output],
         "operators": outline(proto)["operators"],
+        "private": privacy.find(proto),
         "metadata": {entry.key: entry.value for entry in proto.metadata_props},
         "relations": manifest.get("relations", []),
         "notes": manifest.get("notes", []),
@@ -100,17 +104,28 @@ def _spec(value: Any) -> dict[str, Any]:
 def _text(found: dict[str, Any], artifact: ONNXArtifact | None) -> str:
     operators = ", ".join(f"{name} {count}" for name, count in found["operators"].items())
     if artifact is not None:
-        return f"{Report(artifact.manifest).text()}\n\nOperators\n  {operators}"
+        return f"{Report(artifact.manifest).text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {_private(found)}"
     lines = [
         found["file"],
         f"  opset       {', '.join(f'{domain} {version}' for domain, version in found['opset'].items())}",
         f"  IR version  {found['ir_version']}",
+        f"  loads in    {_oldest(found)}",
         f"  producer    {found['producer'] or 'unknown'}",
         *(f"  {kind}      {_line(v)}" for kind in ("input ", "output") for v in found[f"{kind.strip()}s"]),
         f"  operators   {operators}",
+        f"  private     {_private(found)}",
         *(f"  metadata    {key} = {value}" for key, value in found["metadata"].items()),
     ]
     return "\n".join(lines)
+
+
+def _oldest(found: dict[str, Any]) -> str:
+    oldest = found["oldest_onnxruntime"]
+    return f"onnxruntime {oldest} and later" if oldest else "unknown: no onnxruntime is known to"
+
+
+def _private(found: dict[str, Any]) -> str:
+    return "; ".join(f"{p['kind']} in {p['where']}: {p['found']}" for p in found["private"]) or "none found"
 
 
 def _line(spec: dict[str, Any]) -> str:

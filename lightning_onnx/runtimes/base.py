@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from lightning_onnx.runtimes.process import HostedRuntime
+
 Arrays = dict[str, NDArray[np.generic]]
+
+DEFAULT = "onnxruntime"
+"""The runtime in which every artifact is checked; it shares one worker process, the others have one each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """How a loaded file is run, as the runtime itself says it.
+
+    Attributes:
+        device: What computes: ``"CPU"``, ``"GPU.0"``.
+        provider: The part of the runtime that does it: an execution provider, a plugin.
+        precision: In which floats are computed.
+        batch: What a batch costs: ``"yes"`` (one call takes any batch that the file takes), ``"loop"`` (one call a
+            sample).
+    """
+
+    device: str
+    provider: str
+    precision: str = "float32"
+    batch: str = "yes"
 
 
 class Session(Protocol):
     """A loaded file."""
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order."""
+        """Run the model; returns its outputs by name, in the graph's order, as arrays that nothing else writes to."""
 
 
 class Runtime(Protocol):
-    """A program that runs ONNX."""
+    """A program that runs ONNX.
+
+    A class takes ``threads`` (0: as many as there are cores) and ``precision`` (``"float32"``, or ``"deploy"`` for
+    what the program does by itself), and raises :class:`~lightning_onnx.errors.RuntimeUnavailable` where its package
+    or its device is missing. Sessions may have ``describe() -> Description``.
+    """
 
     name: str
 
@@ -31,17 +64,70 @@ class Runtime(Protocol):
         """Load an ONNX file, in float32 whatever the runtime's own default is."""
 
 
-RUNTIMES: dict[str, str] = {"onnxruntime": "lightning_onnx.runtimes.onnxruntime:ONNXRuntime"}
+RUNTIMES: dict[str, str] = {
+    "onnxruntime": "lightning_onnx.runtimes.onnxruntime:ONNXRuntime",
+    "openvino": "lightning_onnx.runtimes.openvino:OpenVINO",
+    "ncnn": "lightning_onnx.runtimes.ncnn:NCNN",
+    "reference": "lightning_onnx.runtimes.reference:Reference",
+}
 """Runtimes by name, as ``module:attribute``, so that none is imported before it is used."""
 
 
-def get(name: str, **options: Any) -> Runtime:
+def get(name: str, *, alone: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
     """Return the runtime of that name, in a worker process.
 
     Args:
-        name: One of :data:`RUNTIMES`.
-        options: What its class takes, such as ``threads``.
+        name: One of :data:`RUNTIMES`; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
+            provider.
+        alone: Whether the default runtime, too, has a process of its own.
+        time_limit: For one call, in seconds; default: :data:`lightning_onnx.runtimes.process.TIME_LIMIT`.
+        options: What its class takes, such as ``threads`` and ``precision``.
+
+    Raises:
+        ConfigurationError: If there is no such runtime.
     """
     from lightning_onnx.runtimes.process import HostedRuntime
 
-    return HostedRuntime(name, RUNTIMES[name], **options)
+    check_name(name)
+    base, _, provider = name.partition(":")
+    if provider:
+        options["provider"] = provider
+    return HostedRuntime(name, RUNTIMES[base], own_process=alone or name != DEFAULT, time_limit=time_limit, **options)
+
+
+def check_name(name: Any) -> None:
+    """Raise where there is no runtime of that name.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    base, colon, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if base not in RUNTIMES or (colon and (base != "onnxruntime" or not provider)):
+        raise ConfigurationError(
+            f"{name!r} is no runtime. Choose from {', '.join(RUNTIMES)}, or name an execution provider of onnxruntime: "
+            "'onnxruntime:CUDAExecutionProvider'."
+        )
+
+
+def require(module: str, pip: str) -> Any:
+    """Import the package of a runtime.
+
+    Args:
+        module: Its module.
+        pip: What ``pip install`` takes.
+
+    Raises:
+        RuntimeUnavailable: If it is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise RuntimeUnavailable(f"{module} is not installed. Install it: pip install {pip}") from error
+        raise _broken(module, pip, error) from error
+    except ImportError as error:
+        raise _broken(module, pip, error) from error
+
+
+def _broken(module: str, pip: str, error: ImportError) -> RuntimeUnavailable:
+    return RuntimeUnavailable(f"{module} cannot be imported ({error}). Install it anew: pip install {pip}")

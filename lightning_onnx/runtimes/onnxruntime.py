@@ -1,53 +1,106 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or with another of its execution providers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.runtimes.base import Arrays
+from lightning_onnx.errors import RuntimeUnavailable
+from lightning_onnx.runtimes.base import Arrays, Description, require
+
+CPU = "CPUExecutionProvider"
+
+_PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "DmlExecutionProvider": "onnxruntime-directml",
+    "QNNExecutionProvider": "onnxruntime-qnn",
+    "CoreMLExecutionProvider": "onnxruntime (on macOS)",
+}
+"""Packages with each provider; each takes the place of the package onnxruntime."""
+
+_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+_FLOAT32: dict[str, dict[str, str]] = {
+    "CUDAExecutionProvider": {"use_tf32": "0"},
+    "OpenVINOExecutionProvider": {"precision": "FP32"},
+    "CoreMLExecutionProvider": {"AllowLowPrecisionAccumulationOnGPU": "0"},
+}
+"""Options with which a provider computes in float32; TensorRT's TF32 is turned off by NVIDIA's own variable."""
 
 
 class ONNXRuntime:
-    """The ``onnxruntime`` package with its CPU provider.
+    """The ``onnxruntime`` package.
 
     Args:
         threads: Number of threads; 0 takes as many as there are cores.
+        precision: ``"float32"``, or ``"deploy"`` for what the provider does by itself.
+        provider: The execution provider.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int = 0, precision: str = "float32", provider: str = CPU) -> None:
         self.threads = threads
+        self.precision = precision
+        self.provider = provider
 
     def version(self) -> str:
         """Return the version of the installed package."""
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(require("onnxruntime", "onnxruntime").__version__)
 
     def load(self, model_path: Path) -> ORTSession:
         """Load an ONNX file."""
-        return ORTSession(model_path, self.threads)
+        package = require("onnxruntime", "onnxruntime")
+        if self.provider not in package.get_available_providers():
+            raise RuntimeUnavailable(_missing(self.provider, package.get_available_providers()))
+        if self.precision == "float32":
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read by NVIDIA's libraries when they are loaded
+        return ORTSession(model_path, self.threads, self.provider, self.precision)
 
 
 class ORTSession:
     """An ``InferenceSession`` that takes and gives arrays by name."""
 
-    def __init__(self, model_path: Path, threads: int) -> None:
+    def __init__(self, model_path: Path, threads: int, provider: str, precision: str) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # what it warns of is found by comparing
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            str(model_path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        own: dict[str, Any] = _FLOAT32.get(provider, {}) if precision == "float32" else {}
+        self._session = onnxruntime.InferenceSession(str(model_path), sess_options=options, providers=[(provider, own)])
+        self._session.disable_fallback()
+        taken = self._session.get_providers()[0]
+        if taken != provider:  # it is listed, and was replaced by the CPU's without a word
+            raise RuntimeUnavailable(_no_device(provider, taken))
+        self._provider = provider
+        self._precision = precision if provider != CPU else "float32"
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model; returns its outputs by name, in the graph's order."""
         return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
+
+    def describe(self) -> Description:
+        """Return provider and device."""
+        device = "CUDA" if self._provider in _CUDA else self._provider.removesuffix("ExecutionProvider")
+        return Description(device, self._provider, self._precision)
+
+
+def _missing(provider: str, available: list[str]) -> str:
+    """Say how to get a provider that the installed package does not have."""
+    if provider in _PACKAGES:
+        return f"the installed onnxruntime has no {provider}. Install one that has: pip install {_PACKAGES[provider]}"
+    return f"the installed onnxruntime has no {provider}; it has {', '.join(available)}"
+
+
+def _no_device(provider: str, taken: str) -> str:
+    device = "CUDA device" if provider in _CUDA else f"device for {provider}"
+    return f"no {device}: onnxruntime took {taken} instead"

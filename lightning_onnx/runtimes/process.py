@@ -1,6 +1,7 @@
-"""Runtimes in a process of their own: one that crashes or hangs costs a check, not the training.
+"""Runtimes in processes of their own: one that crashes or hangs costs a check, not the training.
 
-The process is started by ``python -m`` and kept for the run; it is never forked from the one that trains.
+A process is started by ``python -m`` and never forked from the one that trains. The default runtime's is kept for the
+run; each other one's ends with the :class:`HostedRuntime` and its sessions.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import ONNXExportError
-from lightning_onnx.runtimes.base import Arrays
+from lightning_onnx.errors import ONNXExportError, RuntimeUnavailable
+from lightning_onnx.runtimes.base import Arrays, Description
 
 TIME_LIMIT = 600.0
 """For one call, in seconds; a runtime that takes longer counts as hanging."""
@@ -59,12 +60,15 @@ class Worker:
 
         Raises:
             WorkerError: If the function raises, the process dies, or there is no answer in time.
+            RuntimeUnavailable: If the function raises that.
         """
         with self._lock:
             connection = self._started()
             while self._closing:
                 self._ask(connection, f"{_HOST}:close", (self._closing.pop(),), 60)
             done, answer = self._ask(connection, target, arguments, TIME_LIMIT if time_limit is None else time_limit)
+        if isinstance(answer, RuntimeUnavailable):
+            raise answer
         if not done:
             raise WorkerError(answer)
         return answer
@@ -81,7 +85,8 @@ class Worker:
     def stop(self) -> None:
         """End the process."""
         if self._process is not None and self._pid == os.getpid():
-            self._process.kill()
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: with the converters it has started
             self._process.wait()
         if self._connection is not None:
             self._connection.close()
@@ -138,38 +143,86 @@ atexit.register(_worker.stop)
 
 
 class HostedRuntime:
-    """A runtime in the worker process.
+    """A runtime in a worker process.
 
     Args:
         name: Its name, for people.
         target: Its class, as ``"module:class"``.
+        own_process: Whether it has a process of its own, instead of the one that is kept for the run.
+        time_limit: For one call, in seconds; default: :data:`TIME_LIMIT`.
         options: What the class is called with.
     """
 
-    def __init__(self, name: str, target: str, **options: Any) -> None:
+    def __init__(
+        self, name: str, target: str, *, own_process: bool = False, time_limit: float | None = None, **options: Any
+    ) -> None:
         self.name = name
         self._target = target
+        self._worker = Worker() if own_process else _worker
+        self._time_limit = time_limit
         self._options = options
+        self._own_process = own_process
+        if own_process:
+            weakref.finalize(self, self._worker.stop)
+
+    def close(self) -> None:
+        """End the process, where it is its own; the next call would start another."""
+        if self._own_process:
+            self._worker.stop()
 
     def version(self) -> str:
-        """Return the version of the installed package."""
-        return str(_worker.call(f"{_HOST}:version", self._target))
+        """Return the version of the installed package.
+
+        Raises:
+            RuntimeUnavailable: If it is not installed.
+        """
+        return str(self.call("version", self._target, self._options))
 
     def load(self, model_path: Path) -> HostedSession:
-        """Load an ONNX file."""
-        number = _worker.new_number()
-        _worker.call(f"{_HOST}:load", number, self._target, str(model_path.resolve()), self._options)
-        return HostedSession(number)
+        """Load an ONNX file.
+
+        Raises:
+            RuntimeUnavailable: If the package or the device is missing.
+            WorkerError: If the runtime cannot load the file, dies or takes too long.
+        """
+        number = self._worker.new_number()
+        seconds = self.call("load", number, self._target, str(model_path.resolve()), self._options)
+        return HostedSession(self, self._worker, number, seconds)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function of :mod:`lightning_onnx.runtimes.host` in the process."""
+        return self._worker.call(f"{_HOST}:{function}", *arguments, time_limit=self._time_limit)
 
 
 class HostedSession:
-    """A session in the worker process, forgotten there when it is collected here."""
+    """A session in the worker process, forgotten there when it is collected here.
 
-    def __init__(self, number: int) -> None:
+    Attributes:
+        load_seconds: How long the runtime took to load the file, in seconds.
+    """
+
+    def __init__(self, runtime: HostedRuntime, worker: Worker, number: int, load_seconds: float) -> None:
+        self.load_seconds = load_seconds
+        self._runtime = runtime  # its process lives as long as its sessions
         self._number = number
-        weakref.finalize(self, _worker.close_later, _worker.generation, number)
+        weakref.finalize(self, worker.close_later, worker.generation, number)
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model; returns its outputs by name, in the graph's order."""
-        outputs: Arrays = _worker.call(f"{_HOST}:run", self._number, dict(inputs))
+        outputs: Arrays = self._runtime.call("run", self._number, dict(inputs))
         return outputs
+
+    def describe(self) -> Description | None:
+        """Return how the file is run, None where the runtime does not say."""
+        description: Description | None = self._runtime.call("describe", self._number)
+        return description
+
+    def timed(self, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
+        """Run a number of times inside the process; returns how long each call took, in seconds."""
+        seconds: list[float] = self._runtime.call("timed", self._number, dict(inputs), calls)
+        return seconds
+
+    def added_memory(self) -> int | None:
+        """Return how much the process grew by loading and running, at its largest, in bytes; None where unknown."""
+        number: int | None = self._runtime.call("added_memory", self._number)
+        return number

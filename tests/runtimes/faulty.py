@@ -20,3 +20,8 @@ class Faulty(ONNXRuntime):
                 os.abort()
             time.sleep(600)
         return super().load(model_path)
+
+
+class Crashing(ONNXRuntime):
+    def load(self, model_path: Path) -> Any:
+        os.abort()

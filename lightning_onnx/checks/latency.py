@@ -1,0 +1,226 @@
+"""How fast is the file, beside the module that it comes from?"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.timing import Timed, TimedModule, in_turns, torch_threads
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
+from lightning_onnx.flat import to_numpy
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.runtimes.base import Arrays
+from lightning_onnx.signature import BATCH
+
+EAGER, COMPILED = "torch", "torch.compile"
+
+Figures = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Measures the module and the file in runtimes, in turns, after calls that are not counted.
+
+    Its figures are a table for each batch size, with ``ratio`` (median time as a share of the module's), ``p50_ms``,
+    ``p95_ms`` and ``items_per_second``, and a table with ``load_seconds`` and ``memory_mib``, by which the process of
+    the runtime grew at most. Measured beside a training they say little: use ``when="fit_end"``.
+
+    Args:
+        batch_sizes: What to measure at; where the batch is static, its own size is taken.
+        runtimes: Names, as in :data:`lightning_onnx.runtimes.base.RUNTIMES`.
+        compiled: Whether ``torch.compile`` of the module is measured, too; compiling takes from seconds to minutes.
+        threads: Number of threads of each program.
+        precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
+        seconds: For each program at each batch size, about.
+        max_ratio: What onnxruntime's ``ratio`` may be at most, at every batch size; default: anything.
+
+    Example:
+        >>> Latency(batch_sizes=(1, 32), max_ratio=1.5).name
+        'latency'
+    """
+
+    batch_sizes: Sequence[int] = (1, 8)
+    runtimes: Sequence[str] = (runtimes.DEFAULT,)
+    compiled: bool = False
+    threads: int = 1
+    precision: str = "float32"
+    seconds: float = 1.0
+    max_ratio: float | None = None
+    name: str = dataclasses.field(default="latency", init=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        for runtime in self.runtimes:
+            runtimes.check_name(runtime)
+        if not self.batch_sizes or not all(type(size) is int and size > 0 for size in self.batch_sizes):
+            raise ConfigurationError(f"Latency(batch_sizes={self.batch_sizes!r}): give sizes of 1 or more.")
+        if type(self.threads) is not int or self.threads < 1:
+            raise ConfigurationError(f"Latency(threads={self.threads!r}): give a number of 1 or more.")
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        """Measure."""
+        if not context.cases:
+            return CheckResult(self.name, "skipped", "there are no inputs to measure with")
+        tensors = context.cases[0].tensors
+        modules = _modules(context, tensors, self.compiled)
+        specs = context.signature.inputs
+        inputs = {spec.name: to_numpy(t) for spec, t in zip(specs, tensors, strict=True)}
+        axes = {spec.name: spec.shape.index(BATCH) if BATCH in spec.shape else None for spec in specs}
+        feeds = resized(inputs, axes, self.batch_sizes)
+        with torch_threads(self.threads):
+            figures, absent, broken = measure(
+                context.model_path,
+                feeds,
+                self.runtimes,
+                modules,
+                threads=self.threads,
+                precision=self.precision,
+                seconds=self.seconds,
+            )
+        return self._result(figures, absent, broken)
+
+    def _result(self, figures: Figures, absent: Mapping[str, str], broken: Mapping[str, str]) -> CheckResult:
+        tables = {key: value for key, value in figures.items() if key.startswith("batch_")}
+        ran = {name for table in tables.values() for name in table} & set(self.runtimes)
+        told = "; ".join(f"{name}: {reason}" for name, reason in (broken or absent).items()) or None
+        scalars = {
+            f"latency_{name}_{size}": table[runtimes.DEFAULT][name]
+            for size, table in tables.items()
+            for name in ("ratio", "p50_ms")
+            if runtimes.DEFAULT in table
+        }
+        if broken:
+            return CheckResult(self.name, "failed", told, figures, scalars)
+        if not ran:
+            return CheckResult(self.name, "skipped", told or "no runtime was asked for", figures, scalars)
+        slow = self._slow(tables)
+        return CheckResult(self.name, "failed" if slow else "passed", slow or told, figures, scalars)
+
+    def _slow(self, tables: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """Say where onnxruntime takes longer than it may."""
+        if self.max_ratio is None:
+            return None
+        for key, table in tables.items():
+            if runtimes.DEFAULT not in table or EAGER not in table:
+                return "max_ratio compares onnxruntime with the module, and one of them was not measured"
+            ratio = table[runtimes.DEFAULT]["ratio"]
+            if ratio > self.max_ratio:
+                size = key.removeprefix("batch_")
+                return (
+                    f"at batch {size} onnxruntime takes {ratio:g} of the module's time, {self.max_ratio:g} is allowed"
+                )
+        return None
+
+
+def measure(
+    model_path: Path,
+    feeds: Mapping[int, Arrays],
+    names: Sequence[str],
+    modules: Mapping[str, Timed],
+    *,
+    threads: int,
+    precision: str = "float32",
+    seconds: float = 1.0,
+) -> tuple[Figures, dict[str, str], dict[str, str]]:
+    """Measure a file, and modules beside it; the first program is what ratios are taken to.
+
+    Args:
+        model_path: The ONNX file.
+        feeds: Inputs by batch size.
+        names: The runtimes.
+        modules: What runs in this process.
+        threads: Of each runtime.
+        precision: As for :class:`Latency`.
+        seconds: For each program at each batch size, about.
+
+    Returns:
+        The tables; why runtimes are absent; what went wrong in others.
+    """
+    programs: dict[str, Timed] = {}
+    loading: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    tables: Figures = {}
+    with contextlib.ExitStack() as stack:
+        for name, module in modules.items():
+            _tried(name, module, feeds, programs, broken)
+        for name in names:
+            runtime = runtimes.get(name, alone=True, threads=threads, precision=precision)
+            stack.callback(runtime.close)
+            try:
+                session = runtime.load(model_path)
+            except RuntimeUnavailable as error:
+                absent[name] = str(error)
+                continue
+            except Exception as error:  # whatever a runtime raises is a finding
+                broken[name] = first_line(error)
+                continue
+            if _tried(name, session, feeds, programs, broken):
+                added = session.added_memory()
+                loading[name] = {
+                    "load_seconds": float(f"{session.load_seconds:.3g}"),
+                    "memory_mib": None if added is None else round(added / 2**20, 1),
+                }
+        for size, inputs in feeds.items() if programs else ():
+            tables[f"batch_{size}"] = _table(in_turns(programs, inputs, seconds), size)
+    return {"threads": threads, "precision": precision, **tables, "loading": loading, "absent": absent}, absent, broken
+
+
+def _tried(
+    name: str, program: Timed, feeds: Mapping[int, Arrays], programs: dict[str, Timed], broken: dict[str, str]
+) -> bool:
+    """Add a program that runs at every size; what does not would end the measuring of all."""
+    try:
+        for inputs in feeds.values():
+            program.timed(inputs, 1)
+    except Exception as error:
+        broken[name] = first_line(error)
+        return False
+    programs[name] = program
+    return True
+
+
+def _table(took: Mapping[str, Sequence[float]], size: int) -> dict[str, dict[str, float]]:
+    first = float(np.median(next(iter(took.values()))))
+    rows = {}
+    for name, seconds in took.items():
+        p50, p95 = (float(p) for p in np.percentile(seconds, (50, 95)))
+        figures = {"ratio": p50 / first, "p50_ms": p50 * 1e3, "p95_ms": p95 * 1e3, "items_per_second": size / p50}
+        rows[name] = {key: float(f"{value:.4g}") for key, value in figures.items()}
+    return rows
+
+
+def _modules(context: CheckContext, tensors: Sequence[Tensor], compiled: bool) -> dict[str, Timed]:
+    if context.module is None:
+        return {}
+    names = [spec.name for spec in context.signature.inputs]
+    found: dict[str, Timed] = {EAGER: TimedModule(context.module, names, tensors)}
+    if compiled:
+        found[COMPILED] = TimedModule(torch.compile(context.module), names, tensors)
+    return found
+
+
+def resized(inputs: Arrays, axes: Mapping[str, int | None], sizes: Sequence[int]) -> dict[int, Arrays]:
+    """Return inputs by batch size, their rows repeated; where the batch is static, those that there are.
+
+    Args:
+        inputs: By name.
+        axes: By name the dim that is the batch, None where an input has none.
+        sizes: The batch sizes.
+    """
+    if all(axes.get(name) is None for name in inputs):
+        return {next((value.shape[0] for value in inputs.values() if value.ndim), 1): dict(inputs)}
+    return {size: {name: _rows(value, axes.get(name), size) for name, value in inputs.items()} for size in sizes}
+
+
+def _rows(value: NDArray[np.generic], axis: int | None, size: int) -> NDArray[np.generic]:
+    return value if axis is None else np.ascontiguousarray(value.take(np.arange(size) % value.shape[axis], axis))

@@ -1,0 +1,153 @@
+"""Does the file give the module's outputs in every runtime that it is meant for?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.timing import in_turns
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
+from lightning_onnx.flat import to_numpy
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.runtimes.base import Description
+from lightning_onnx.runtimes.process import HostedSession
+from lightning_onnx.signature import BATCH
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeParity:
+    """Runs :class:`Parity` in several runtimes, each in a process of its own: a crash is a failure of its row alone.
+
+    Its figures have a row for each runtime: ``status`` and ``reason``, ``version``, ``dynamic_batch`` (``"yes"``,
+    ``"loop"``: one call a sample, ``"static"``, ``"not tried"``), ``worst_difference`` as a share of the output's
+    scale, ``latency_ratio`` to onnxruntime with one thread each, ``precision``, ``device`` and ``provider``.
+
+    Args:
+        runtimes: Names, as in :data:`lightning_onnx.runtimes.base.RUNTIMES`; those that are not installed or have no
+            device are skipped.
+        require: Those of them whose absence is a failure.
+        precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
+        time_limit: For one call, in seconds.
+        parity: How outputs are compared.
+
+    Example:
+        >>> RuntimeParity(("onnxruntime", "openvino"), require=("openvino",)).name
+        'runtimes'
+    """
+
+    runtimes: tuple[str, ...] = (runtimes.DEFAULT,)
+    require: tuple[str, ...] = ()
+    precision: str = "float32"
+    time_limit: float = 600.0
+    parity: Parity = dataclasses.field(default_factory=Parity)
+    name: str = dataclasses.field(default="runtimes", init=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        for runtime in self.runtimes:
+            runtimes.check_name(runtime)
+        missing = set(self.require) - set(self.runtimes)
+        if missing:
+            raise ConfigurationError(
+                f"RuntimeParity(require={self.require!r}) has {sorted(missing)}, which runtimes={self.runtimes!r} does "
+                "not have. Add them to runtimes."
+            )
+        if self.precision not in ("float32", "deploy"):
+            raise ConfigurationError(f"precision={self.precision!r} is not known. Choose 'float32' or 'deploy'.")
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        """Run all cases in all runtimes, one after the other."""
+        rows = {name: self.row(name, context) for name in self.runtimes}
+        return result(self.name, rows)
+
+    def row(self, name: str, context: CheckContext) -> Row:
+        """Return what there is to say of one runtime."""
+        runtime = runtimes.get(name, time_limit=self.time_limit, precision=self.precision, threads=1)
+        try:
+            row = {"version": runtime.version()}
+            loaded = _Loaded(name, row["version"], runtime.load(context.model_path))
+            return row | self._compared(loaded, dataclasses.replace(context, runtime=loaded))
+        except RuntimeUnavailable as error:
+            required = name in self.require
+            reason = f"it is required: {error}" if required else str(error)
+            return {"status": "failed" if required else "skipped", "reason": reason}
+        except Exception as error:  # it died, hung, or cannot load the file
+            return {"status": "failed", "reason": first_line(error)}
+        finally:
+            runtime.close()
+
+    def _compared(self, loaded: _Loaded, context: CheckContext) -> Row:
+        found = self.parity(context)
+        row: Row = {"status": found.status, "reason": found.reason}
+        if found.figures:
+            worst = max(o["max_rel_diff"] for o in found.figures["outputs"].values())
+            # Of another shape or dtype, or no output at all: there was nothing to subtract.
+            row["worst_difference"] = None if found.status == "failed" and not worst else worst
+        description = loaded.session.describe()
+        if found.status == "passed":
+            row["dynamic_batch"] = dynamic_batch(context, description)
+            row["latency_ratio"] = latency_ratio(loaded, context)
+        shown = dataclasses.asdict(description) if description is not None else {}
+        return row | {key: shown.get(key) for key in ("precision", "device", "provider")}
+
+
+@dataclasses.dataclass
+class _Loaded:
+    """A runtime that has loaded the file already: some convert it for seconds."""
+
+    name: str
+    installed: str
+    session: HostedSession
+
+    def version(self) -> str:
+        return self.installed
+
+    def load(self, model_path: Path) -> HostedSession:
+        return self.session
+
+
+def dynamic_batch(context: CheckContext, description: Description | None) -> str:
+    """Tell what a runtime that passed does with batches: what was seen, not what it says of itself."""
+    axes = [(i, s.shape.index(BATCH)) for i, s in enumerate(context.signature.inputs) if BATCH in s.shape]
+    if not axes:
+        return "static"
+    place, axis = axes[0]
+    if len({case.tensors[place].shape[axis] for case in context.cases}) < 2:
+        return "not tried"
+    return description.batch if description is not None else "yes"
+
+
+def latency_ratio(loaded: _Loaded, context: CheckContext, seconds: float = 0.3) -> float:
+    """Return the median time of a call on the first case as a share of onnxruntime's.
+
+    Args:
+        loaded: The runtime, with one thread.
+        context: The file and its cases.
+        seconds: For each of the two, about.
+    """
+    if loaded.name == runtimes.DEFAULT:
+        return 1.0
+    inputs = {s.name: to_numpy(t) for s, t in zip(context.signature.inputs, context.cases[0].tensors, strict=True)}
+    default = runtimes.get(runtimes.DEFAULT, threads=1).load(context.model_path)
+    took = in_turns({runtimes.DEFAULT: default, loaded.name: loaded.session}, inputs, seconds)
+    return float(f"{np.median(took[loaded.name]) / np.median(took[runtimes.DEFAULT]):.3g}")
+
+
+def result(name: str, rows: dict[str, Row]) -> CheckResult:
+    """Sum up: a failure of one is a failure; skipped where all are."""
+    columns = dict.fromkeys(key for row in rows.values() for key in row)  # a column that one lacks is not left out
+    figures = {"runtimes": {runtime: {key: row.get(key) for key in columns} for runtime, row in rows.items()}}
+    by_status = {s: [n for n, row in rows.items() if row["status"] == s] for s in ("failed", "skipped", "passed")}
+    status: Any = "failed" if by_status["failed"] else "passed" if by_status["passed"] else "skipped"
+    told = by_status["failed"] or by_status["skipped"]
+    reason = "; ".join(f"{n}: {rows[n]['reason']}" for n in told) or ("no runtime was asked for" if not rows else None)
+    if status == "passed" and told:
+        reason = f"skipped {reason}"
+    return CheckResult(name, status, reason, figures, {"runtimes_passed": float(status == "passed")})

@@ -1,0 +1,87 @@
+"""How long programs take, measured in turns: what slows the machine for a while slows all of them alike."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.runtimes.base import Arrays
+
+ROUNDS = 10
+_WARM_UP = 3
+_MOST_CALLS = 1000  # in a round
+
+
+class Timed(Protocol):
+    """A program that runs a model and measures itself, so that no way to it is measured."""
+
+    def timed(self, inputs: Arrays, calls: int) -> list[float]:
+        """Run a number of times; returns how long each call took, in seconds."""
+
+
+class TimedModule:
+    """A module in this process.
+
+    Args:
+        module: Takes flat tensors.
+        tensors: One an input; the arrays given to :meth:`timed` take their order and their dtypes.
+    """
+
+    def __init__(self, module: nn.Module | Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+        self.module = module
+        self.dtypes = {name: tensor.dtype for name, tensor in zip(names, tensors, strict=True)}
+
+    def timed(self, inputs: Arrays, calls: int) -> list[float]:
+        """Run a number of times without gradients; returns how long each call took, in seconds."""
+        tensors = [_tensor(inputs[name], dtype) for name, dtype in self.dtypes.items()]
+        seconds = []
+        with torch.inference_mode():
+            for _ in range(calls):
+                started = time.perf_counter()
+                self.module(*tensors)
+                seconds.append(time.perf_counter() - started)
+        return seconds
+
+
+def _tensor(array: Any, dtype: torch.dtype) -> Tensor:
+    # numpy has no bfloat16 that torch takes
+    return torch.from_numpy(array.astype(np.float32)).to(dtype) if dtype == torch.bfloat16 else torch.from_numpy(array)
+
+
+def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> dict[str, list[float]]:
+    """Measure programs on the same inputs.
+
+    Args:
+        programs: Of which the first calls are not counted.
+        inputs: By name.
+        seconds: For each program, about; at least one call in each of :data:`ROUNDS` rounds.
+
+    Returns:
+        How long each call took, in seconds.
+    """
+    calls = {}
+    for name, program in programs.items():
+        warm = min(program.timed(inputs, _WARM_UP))
+        calls[name] = max(1, min(_MOST_CALLS, round(seconds / ROUNDS / max(warm, 1e-6))))
+    found: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(ROUNDS):
+        for name, program in programs.items():
+            found[name] += program.timed(inputs, calls[name])
+    return found
+
+
+@contextlib.contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch use that number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

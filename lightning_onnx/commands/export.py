@@ -1,0 +1,114 @@
+"""``lightning-onnx export``: an artifact of a checkpoint of an earlier run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.commands.base import (
+    Subparsers,
+    UsageError,
+    add_parser,
+    add_runtimes,
+    code_of,
+    runtimes_of,
+    write,
+    write_json,
+)
+
+_EXAMPLES = (
+    "lightning-onnx export epoch=2-step=90.ckpt --model my_package.models:Classifier --data my_package.data:Digits",
+    "lightning-onnx export last.ckpt --model train:Net -o exported --target 'onnxruntime>=1.17'",
+    "lightning-onnx export last.ckpt --model train:Net --init hidden=64 --init 'sizes=[3, 4]' --runtime openvino",
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = add_parser(
+        subparsers, "export", run, "export a checkpoint of an earlier run, which is read without running it", _EXAMPLES
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of Lightning: a path or URL")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODULE:CLASS",
+        help="the LightningModule, called with the checkpoint's hyperparameters",
+    )
+    parser.add_argument(
+        "--init",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the module, in JSON or as text; before the checkpoint's",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="MODULE:NAME",
+        help="a LightningDataModule, a DataLoader, or a function that returns one; default: example_input_array",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the checkpoint's name, here")
+    parser.add_argument("--method", default="forward", help="what to export; default: forward")
+    parser.add_argument("--opset", type=int, metavar="N", help="default: 20, or the target's")
+    parser.add_argument("--target", help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10")
+    parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
+    parser.add_argument("--output-names", nargs="+", metavar="NAME", help="names of the outputs")
+    parser.add_argument("--static", action="store_true", help="no dynamic dims")
+    add_runtimes(parser)
+    parser.add_argument("--json", action="store_true", help="write the manifest as JSON instead of the report")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export; 1 where a check failed or the export did, 3 where all checks were skipped."""
+    from lightning_onnx.checks.runtimes import RuntimeParity
+    from lightning_onnx.config import ExportConfig
+    from lightning_onnx.earlier import export_checkpoint
+
+    names = runtimes_of(arguments)
+    config = ExportConfig(
+        method=arguments.method,
+        opset_version=arguments.opset,
+        target=arguments.target,
+        input_names=arguments.input_names,
+        output_names=arguments.output_names,
+        dynamic_axes=None if arguments.static else "auto",
+        runtimes=() if arguments.precision == "deploy" else names,
+        require=() if arguments.precision == "deploy" else arguments.require,
+    )
+    if arguments.precision == "deploy":
+        table = RuntimeParity(names, tuple(arguments.require), precision="deploy")
+        config = _with_check(config, table)
+    name = Path(arguments.checkpoint).name.removesuffix(".ckpt")
+    directory = arguments.output or Path(f"{name}.onnx-export")
+    if directory.exists():
+        raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
+    artifact = export_checkpoint(
+        arguments.checkpoint, arguments.model, directory, config, data=arguments.data, init=_given(arguments.init)
+    )
+    if arguments.json:
+        write_json({"directory": str(artifact.directory), **artifact.manifest})
+    else:
+        write(f"{artifact.report.text()}\n\n{artifact.directory}")
+    return code_of(check["status"] for check in artifact.manifest["checks"])
+
+
+def _with_check(config: Any, check: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(config, checks=(*config.checks, check))
+
+
+def _given(pairs: list[str]) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--init {pair} is no NAME=VALUE. Give one such as --init hidden=64.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

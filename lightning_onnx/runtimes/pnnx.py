@@ -1,0 +1,93 @@
+"""From ONNX to ncnn by the program ``pnnx``, whose exit code says little: what it drops is read from what it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from lightning_onnx.errors import ONNXExportError
+from lightning_onnx.runtimes.base import require
+
+_NO_BATCH = 233
+"""What pnnx writes where a blob has no batch dim; one sample is given at a time."""
+
+_INDEX = re.compile(r"(?:ncnn\.Mat\((in\d+)|(out\d+))\.numpy\((?:\), )?batch_index=(\d+)\)")
+
+
+class ConversionError(ONNXExportError):
+    """pnnx did not convert the file, or left a part of it out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A model of ncnn.
+
+    Attributes:
+        param: The file of its layers.
+        binary: The file of its weights.
+        batch_index: Where each blob (``"in0"``, ``"out0"``) has its batch dim, as the binding wants to know it.
+    """
+
+    param: Path
+    binary: Path
+    batch_index: dict[str, int]
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether one call takes a batch."""
+        return all(index != _NO_BATCH for index in self.batch_index.values())
+
+
+def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
+    """Convert a file.
+
+    Args:
+        model_path: The ONNX file; weights beside it are found.
+        directory: An empty one, where the model goes.
+        half: Whether weights become float16, which is pnnx's own default.
+
+    Raises:
+        RuntimeUnavailable: If pnnx is not installed.
+        ConversionError: If it fails, or leaves a part of the model out.
+    """
+    program = require("pnnx", "pnnx").EXEC_PATH
+    for beside in model_path.parent.glob(f"{model_path.name}?*"):
+        (directory / beside.name).symlink_to(beside)
+    (directory / model_path.name).symlink_to(model_path)  # it writes beside what it reads
+    done = subprocess.run(
+        [program, model_path.name, f"fp16={int(half)}"],
+        cwd=directory,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    stem = model_path.name.removesuffix(".onnx").replace("-", "_").replace(".", "_")
+    param, binary, script = (directory / f"{stem}{end}" for end in (".ncnn.param", ".ncnn.bin", "_ncnn.py"))
+    if done.returncode or not all(file.is_file() for file in (param, binary, script)):
+        raise ConversionError(f"pnnx ended with code {done.returncode}: {_last_line(done.stdout)}")
+    dropped = re.findall(r"^ignore (.+)$", done.stdout, re.MULTILINE)
+    if dropped:
+        raise ConversionError(f"ncnn cannot run it: pnnx leaves out {'; '.join(dict.fromkeys(dropped))}")
+    return Converted(param, binary, batch_indices(script.read_text(encoding="utf-8")))
+
+
+def batch_indices(script: str) -> dict[str, int]:
+    """Return where each blob has its batch dim, from the script that pnnx writes to show the use of the model.
+
+    Example:
+        >>> batch_indices('ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())')
+        {'in0': 0}
+    """
+    return {given or got: int(index) for given, got, index in _INDEX.findall(script)}
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it printed nothing"

@@ -1,0 +1,63 @@
+"""What is private is found, and what is not is left alone."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx import ONNXArtifact, export, privacy
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> onnx.ModelProto:
+    made: ONNXArtifact = export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", metadata={"author": "x"})
+    return onnx.load(made.model_path)
+
+
+def test_an_artifact_has_nothing(model: onnx.ModelProto) -> None:
+    assert privacy.find(model) == []
+
+
+def test_a_plain_export_of_torch_has_traces(tmp_path: Path) -> None:
+    program = torch.onnx.export(nn.Linear(4, 3), (torch.randn(2, 4),), dynamo=True, verbose=False)
+    assert program is not None
+    found = privacy.find(program.model_proto)
+    assert {"stack trace"} <= {f["kind"] for f in found}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("/home/someone/project/model.py", "absolute path"),
+        ("C:\\Users\\someone\\model.py", "absolute path"),
+        ('File "model.py", line 3, in forward', "stack trace"),
+        ("model.py(12): forward", "stack trace"),
+        ("made by zaphod on heartofgold", "name of the user or host"),
+    ],
+)
+@pytest.mark.parametrize("place", ["metadata", "doc_string", "node", "attribute"])
+def test_finds(text: str, kind: str, place: str, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "zaphod")
+    monkeypatch.setattr(platform, "node", lambda: "heartofgold")
+    if place == "metadata":
+        model.metadata_props.add(key="note", value=text)
+    elif place == "doc_string":
+        model.graph.doc_string = text
+    elif place == "node":
+        model.graph.node[0].metadata_props.add(key="trace", value=text)
+    else:
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute("text", text))
+    assert kind in {f["kind"] for f in privacy.find(model)}
+
+
+@pytest.mark.parametrize("text", ["encoder/layer/0", "https://pytorch.org/docs", "a/b", "accuracy 3/4", "root"])
+def test_leaves_alone(text: str, model: onnx.ModelProto) -> None:
+    model.metadata_props.add(key="note", value=text)
+    model.graph.node[0].name = "/tmp_module/Gemm" if text == "a/b" else text
+    assert privacy.find(model) == []
