@@ -56,8 +56,8 @@ class ONNXExport(Callback):
             ``"auto"``: the batch dim and each dim that differed between calls.
         exclude_inputs: Keyword arguments that are left out of the graph where the method works without them.
         engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that is right.
-        target: Where the model is to run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"`` choose
-            the highest opset and IR version that it takes.
+        target: Where the model is to run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``
+            choose the highest opset and IR version that it takes.
         runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
             ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
         require: Those of ``runtimes`` whose absence is a failure.
