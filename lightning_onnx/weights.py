@@ -278,7 +278,7 @@ def empty(module: nn.Module) -> dict[str, Tensor] | None:
     """
     held = persistent(module)
     own = any(isinstance(p, torch.jit.ScriptModule) or _loads_its_own_way(p) for p in module.modules())
-    if own or not getattr(module, "strict_loading", True):
+    if (own or not getattr(module, "strict_loading", True)) and not is_sharded(module):
         return None
     half = (torch.bfloat16, torch.float16)
     return {
@@ -288,12 +288,9 @@ def empty(module: nn.Module) -> dict[str, Tensor] | None:
 
 
 def _loads_its_own_way(part: nn.Module) -> bool:
-    plain = nn.Module
-    return (
-        type(part).load_state_dict is not plain.load_state_dict
-        or type(part)._load_from_state_dict is not plain._load_from_state_dict
-        or type(part).set_extra_state is not plain.set_extra_state
-    )
+    """Whether loading is code that is not torch's; that of its norms assigns as well."""
+    names = ("load_state_dict", "_load_from_state_dict", "set_extra_state")
+    return any(not getattr(type(part), name).__module__.startswith("torch.nn.") for name in names)
 
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -318,7 +315,7 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
             module.load_state_dict(plain, strict=strict)
     except RuntimeError as error:
         raise WeightsError(
-            f"the checkpoint's weights do not fit {type(module).__name__}: {first_line(error, 1000)}. "
+            f"the checkpoint's weights do not fit {type(module).__name__}: {' '.join(str(error).split())[:1000]}. "
             'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
         ) from error
 
