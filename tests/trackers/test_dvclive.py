@@ -44,7 +44,7 @@ def test_best_is_found_after_training(repository: Path, tmp_path: Path) -> None:
     ours = {key.replace(".", "/"): value for key, value in entry.items() if key.startswith("onnx.")}
     assert ours == scalars_of(trained)
     history = dvc.api.read("dvclive/plots/metrics/onnx/parity_passed.tsv", repo=str(repository), rev="first")
-    assert history.split() == ["step", "parity_passed", "6", "1.0"]
+    assert history.split() == ["step", "parity_passed", "3", "1.0", "6", "1.0"]
 
 
 def test_names_are_the_aliases_and_move(
