@@ -160,10 +160,12 @@ def _fold_batch_norm(graph: Any, node: Any, recipes: dict[str, Recipe]) -> None:
     if layer is None or len(hidden.uses()) > 1 or hidden.is_graph_output() or layer.graph is not node.graph:
         return
     axis = _channel_axis(layer)
+    if axis is None:
+        return
     weight, *rest = layer.inputs[1:]
     bias = rest[0] if rest else None
     parts = [weight, *node.inputs[1:], *([bias] if bias is not None else [])]
-    if axis is None or not all(_is_weight(part, recipes) for part in parts) or len(weight.uses()) > 1:
+    if not all(_is_weight(part, recipes) for part in parts) or len(weight.uses()) > 1:
         return
     if any(len(o.uses()) or o.is_graph_output() for o in node.outputs[1:]):
         return

@@ -32,6 +32,8 @@ LAYERS = {
     "depthwise": (nn.Sequential(nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4)), (2, 4, 8, 8)),
     "linear": (nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8)), (3, 5)),
     "linear_no_bias": (nn.Sequential(nn.Linear(5, 8, bias=False), nn.BatchNorm1d(8)), (3, 5)),
+    "norm_behind_relu": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8)), (2, 3, 8, 8)),
+    "norm_first": (nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2)), (3, 5)),
     "norm_not_affine": (nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8, affine=False)), (2, 3, 8, 8)),
     "float64": (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2, bias=False)).double(), (3, 5)),
 }
