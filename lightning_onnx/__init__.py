@@ -8,7 +8,16 @@ from lightning_onnx.opsets import Opsets, opsets  # a function of its module's n
 if TYPE_CHECKING:
     from lightning_onnx.artifact import ONNXArtifact
     from lightning_onnx.callback import ONNXExport
-    from lightning_onnx.checks import Check, CheckContext, CheckResult, Latency, Parity, RuntimeParity
+    from lightning_onnx.checks import (
+        Check,
+        CheckContext,
+        CheckResult,
+        Latency,
+        MetricParity,
+        Parity,
+        RuntimeParity,
+        evaluate,
+    )
     from lightning_onnx.errors import (
         ArtifactError,
         ConfigurationError,
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from lightning_onnx.pipeline import export
     from lightning_onnx.report import Report
     from lightning_onnx.signature import Signature, TensorSpec
+    from lightning_onnx.variants import Float16, Int8, Making, Simplified, Variant
 
 __all__ = [
     "ArtifactError",
@@ -30,7 +40,11 @@ __all__ = [
     "CheckResult",
     "ConfigurationError",
     "EngineError",
+    "Float16",
+    "Int8",
     "Latency",
+    "Making",
+    "MetricParity",
     "ONNXArtifact",
     "ONNXExport",
     "ONNXExportError",
@@ -42,8 +56,11 @@ __all__ = [
     "RuntimeUnavailable",
     "SampleError",
     "Signature",
+    "Simplified",
     "TensorSpec",
+    "Variant",
     "WeightsError",
+    "evaluate",
     "export",
     "opsets",
 ]
@@ -51,11 +68,21 @@ __all__ = [
 _HOME = {
     "artifact": ["ONNXArtifact"],
     "callback": ["ONNXExport"],
-    "checks": ["Check", "CheckContext", "CheckResult", "Latency", "Parity", "RuntimeParity"],
+    "checks": [
+        "Check",
+        "CheckContext",
+        "CheckResult",
+        "Latency",
+        "MetricParity",
+        "Parity",
+        "RuntimeParity",
+        "evaluate",
+    ],
     "errors": ["RuntimeUnavailable", *(name for name in __all__ if name.endswith("Error"))],
     "pipeline": ["export"],
     "report": ["Report"],
     "signature": ["Signature", "TensorSpec"],
+    "variants": ["Float16", "Int8", "Making", "Simplified", "Variant"],
 }
 
 

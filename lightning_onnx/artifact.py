@@ -25,6 +25,7 @@ MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 TEST_DATA = "test_data_set_0"
 _STAGING = re.compile(r"\.onnx-staging-(.*)-(\d+)_\w+")
+_ENDS = {"failed": "failed", "skipped": "was skipped"}
 _STALE_SECONDS = 24 * 3600
 
 
@@ -77,7 +78,8 @@ class ONNXArtifact:
         Raises:
             ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
         """
-        for name in (str(self.manifest["model"]["file"]), *self.manifest["files"]):
+        models = [str(m["file"]) for m in _models(self.manifest)]
+        for name in (*models, *self.manifest["files"]):
             _check_inside(self.directory, name)
         for name, expected in self.manifest["files"].items():
             path = self.directory / name
@@ -85,13 +87,36 @@ class ONNXArtifact:
             if found != expected:
                 what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
                 raise ArtifactError(f"{path} {what}. Export again, or copy the directory as a whole.")
-        for location in external_data(self.model_path):
-            _check_inside(self.directory, location)
+        for model in models:
+            for location in external_data(self.directory / model):
+                _check_inside(self.directory, location)
 
     @property
     def model_path(self) -> Path:
         """The ONNX file."""
         return self.directory / str(self.manifest["model"]["file"])
+
+    def variant_path(self, name: str) -> Path:
+        """Return the ONNX file of a variant.
+
+        Args:
+            name: Name of the variant, such as ``"int8"``.
+
+        Raises:
+            ArtifactError: If there is none of that name, or it did not pass.
+        """
+        known = {v["name"]: v for v in self.manifest.get("variants", ())}
+        if name not in known:
+            raise ArtifactError(
+                f"{self.directory} has no variant {name!r}; it has {', '.join(known) or 'none'}. Export with variants=…"
+            )
+        variant = known[name]
+        if variant["status"] != "passed":
+            raise ArtifactError(
+                f"the variant {name!r} of {self.directory} has no file, because it {_ENDS[variant['status']]}: "
+                f"{variant['reason']}. Use model_path, or export with another budget for the variant."
+            )
+        return self.directory / str(variant["file"])
 
     @property
     def name(self) -> str:
@@ -149,7 +174,7 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
     the digests when the artifact is loaded.
 
     Args:
-        staged: The directory of :func:`stage`.
+        staged: The directory of ``stage``.
         manifest: The manifest without ``files``.
         directory: Where the artifact goes.
         replace: Whether an artifact that is there goes.
@@ -157,8 +182,8 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
     Raises:
         ArtifactError: If ``directory`` exists, or cannot be written.
     """
-    model = manifest["model"]
-    files = {model["file"]: {key: model[key] for key in ("sha256", "bytes")}}  # large, and read once already
+    # Models are large, and were read once already.
+    files = {m["file"]: {key: m[key] for key in ("sha256", "bytes")} for m in _models(manifest)}
     for path in sorted(staged.rglob("*")):
         name = path.relative_to(staged).as_posix()
         if path.is_file() and name not in files:
@@ -173,6 +198,11 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
     except OSError as error:
         raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
     return ONNXArtifact(directory, manifest)
+
+
+def _models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the manifest says of the model, and of each variant that has a file."""
+    return [manifest["model"], *(v for v in manifest.get("variants", ()) if v["file"])]
 
 
 def external_data(model_path: Path) -> set[str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -24,6 +24,7 @@ from lightning_onnx.observe import ForwardObserver
 from lightning_onnx.outcome import Outcome
 from lightning_onnx.progress import stages
 from lightning_onnx.structure import flatten
+from lightning_onnx.variants.base import Variant
 
 
 class ONNXExport(Callback):
@@ -61,7 +62,9 @@ class ONNXExport(Callback):
         runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
             ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
         require: Those of ``runtimes`` whose absence is a failure.
-        checks: What is checked on the file; see :class:`lightning_onnx.Parity`.
+        checks: What is checked on the file. Default: ``lightning_onnx.Parity`` alone.
+        variants: Other models made from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
+            ``lightning_onnx.Simplified``. One that is outside its budget is not kept; the artifact is.
         test_data: What ``test_data_set_0`` holds: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
         preflight: What a failed export before the first epoch does: ``"raise"``, ``"warn"``; False exports nothing
             before the end.
@@ -89,6 +92,12 @@ class ONNXExport(Callback):
     - ``onnx/max_rel_diff``: the same as a share of the output's largest magnitude.
     - ``onnx/runtimes_passed``: with further ``runtimes``, 1 where none of them failed, else 0.
     - ``onnx/latency_ratio_batch_<n>``, ``onnx/latency_p50_ms_batch_<n>``: with the check ``Latency``.
+    - ``onnx/metrics_passed``: with the check ``MetricParity``, 1 where it passed, else 0.
+    - ``onnx/metrics/<metric>``: with the same, each metric of the validation loop as the file gives it.
+    - ``onnx/<variant>_passed``: with ``variants``, 1 where it was made and is within its budget, else 0.
+    - ``onnx/<variant>_size_mib``, ``onnx/<variant>_max_rel_diff``: of the variant, as for the model.
+    - ``onnx/<variant>_latency_ratio``: its time as a share of that of the model, in onnxruntime with one thread.
+    - ``onnx/<variant>_metric_drop``: by how much the metric that lost most got worse.
     - ``onnx/size_mib``: size of the model with its weights, in MiB.
     - ``onnx/export_seconds``: time from taking the weights to the checked file, in seconds.
 
@@ -106,27 +115,28 @@ class ONNXExport(Callback):
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
         *,
-        when: str = "fit_end",
-        weights: str = "best",
+        when: Literal["fit_end", "checkpoint"] = "fit_end",
+        weights: Literal["best", "live"] = "best",
         checkpoint: Any = None,
         method: str = "forward",
         sample: Any = None,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
         opset_version: int | None = None,
-        dynamic_axes: Mapping[str, Any] | str | None = "auto",
+        dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | Literal["auto"] | None = "auto",
         exclude_inputs: Sequence[str] = ("labels",),
-        engine: str = "auto",
+        engine: Literal["auto", "dynamo", "torchscript"] = "auto",
         target: str | None = None,
-        checks: Sequence[Check] = (Parity(),),
+        checks: Sequence[Check] | None = None,
+        variants: Sequence[Variant] = (),
         runtimes: Sequence[str] = ("onnxruntime",),
         require: Sequence[str] = (),
-        test_data: str | None = "synthetic",
-        preflight: str | bool = "raise",
-        on_failure: str = "warn",
+        test_data: Literal["synthetic", "observed"] | None = "synthetic",
+        preflight: Literal["raise", "warn", False] = "raise",
+        on_failure: Literal["warn", "raise"] = "warn",
         on_exception: bool = False,
         background: bool = True,
-        log_artifacts: str | bool = "best",
+        log_artifacts: Literal["best", "all", False] = "best",
         register_as: str | None = None,
         metadata: Mapping[str, str] | None = None,
         export_options: Mapping[str, Any] | None = None,
@@ -155,7 +165,8 @@ class ONNXExport(Callback):
             exclude_inputs=exclude_inputs,
             engine=engine,
             target=target,
-            checks=checks,
+            checks=(Parity(),) if checks is None else checks,
+            variants=variants,
             runtimes=runtimes,
             require=require,
             test_data=test_data,

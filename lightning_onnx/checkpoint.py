@@ -20,7 +20,7 @@ from lightning_onnx.errors import WeightsError, first_line
 class OpenCheckpoint:
     """A checkpoint whose file is open, so that it can still be read when its path is removed or written again.
 
-    Use it as a context manager, or call :meth:`close`.
+    Use it as a context manager, or call ``close``.
     """
 
     def __init__(self, path: str) -> None:
@@ -76,7 +76,7 @@ def open_checkpoint(path: str) -> OpenCheckpoint:
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """Open and read a checkpoint; errors as for :func:`open_checkpoint` and :meth:`OpenCheckpoint.read`."""
+    """Open and read a checkpoint; errors as for ``open_checkpoint`` and ``OpenCheckpoint.read``."""
     with open_checkpoint(path) as opened:
         return opened.read()
 

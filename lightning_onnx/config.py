@@ -1,4 +1,4 @@
-"""Every option once, validated; shared by the callback and :func:`lightning_onnx.export`."""
+"""Every option once, validated; shared by the callback and ``lightning_onnx.export``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 from lightning_onnx import targets
 from lightning_onnx.checks.base import Check
+from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.engines import TAKES, order
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.opsets import DEFAULT_OPSET, opsets
 from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.variants.base import Variant, check_options
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
@@ -41,6 +43,7 @@ class ExportConfig:
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
+    variants: Sequence[Variant] = ()
     runtimes: Sequence[str] = (runtimes.DEFAULT,)
     require: Sequence[str] = ()
     test_data: str | None = "synthetic"
@@ -63,6 +66,7 @@ class ExportConfig:
         _check_axes(self.dynamic_axes)
         _check_strings("exclude_inputs", self.exclude_inputs)
         _check_checks(self.checks)
+        _check_variants(self.variants)
         _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
         _check_export_options(self.export_options)
@@ -78,8 +82,22 @@ class ExportConfig:
         """The checks, and that of the further runtimes where some are asked for."""
         if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
             return tuple(self.checks)
-        parity = next((c for c in self.checks if isinstance(c, Parity)), Parity())
-        return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=parity))
+        return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=self.parity))
+
+    @property
+    def parity(self) -> Parity:
+        """How outputs are compared."""
+        return next((c for c in self.checks if isinstance(c, Parity)), Parity())
+
+    @property
+    def metrics(self) -> MetricParity:
+        """How the validation loop is run."""
+        return next((c for c in self.checks if isinstance(c, MetricParity)), MetricParity())
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a check or a variant wants the validation loop, which runs in the thread that trains."""
+        return any(getattr(x, "needs_validation", False) for x in (*self.every_check, *self.variants))
 
     @property
     def opset(self) -> int:
@@ -216,6 +234,18 @@ def _check_checks(checks: Any) -> None:
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"checks has two of the same name: {names}. Give each once.")
+
+
+def _check_variants(variants: Any) -> None:
+    if not isinstance(variants, (list, tuple)) or not all(
+        isinstance(v, Variant) and not isinstance(v, type) for v in variants
+    ):
+        raise ConfigurationError(f"variants={variants!r} is not a list of variants. Give one such as [Float16()].")
+    for variant in variants:
+        check_options(variant)
+    names = [v.name for v in variants]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"variants has two of the same name: {names}. Give each its own: Int8(name='int8-b').")
 
 
 def _check_runtimes(names: Any, required: Any) -> None:

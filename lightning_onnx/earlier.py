@@ -21,6 +21,7 @@ from lightning_onnx.checkpoint import read_checkpoint
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.errors import ConfigurationError, SampleError, first_line
 from lightning_onnx.observe import Observation, method_signature
+from lightning_onnx.validation import NO_LOADERS, Loaders
 
 
 def export_checkpoint(
@@ -40,7 +41,7 @@ def export_checkpoint(
         directory: The artifact's directory; must not exist.
         config: The options.
         data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``; its first
-            batch is the sample. Default: the module's ``example_input_array``.
+            batch is the sample, and all are for checks that validate. Default: the module's ``example_input_array``.
         init: Arguments for the module, before the checkpoint's hyperparameters.
 
     Raises:
@@ -54,7 +55,8 @@ def export_checkpoint(
     copied = weights.private_copy(module)
     weights.load_checkpoint(copied, content)
     weights.merge_adapters(copied)
-    observations = _calls(module, config, data, content)
+    loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
+    observations = _calls(module, config, loader, data)
     plan = pipeline.prepare(copied, observations, config)
     source = weights.Source(
         weights="checkpoint",
@@ -62,7 +64,8 @@ def export_checkpoint(
         global_step=content.get("global_step"),
         checkpoint=os.path.basename(checkpoint.rstrip("/")),
     )
-    return pipeline.produce(plan, copied, directory, source)
+    loaders = NO_LOADERS if loader is None else Loaders(loader, datamodule=datamodule, missing=None)
+    return pipeline.produce(plan, copied, directory, source, loaders=loaders)
 
 
 def named(name: str) -> Any:
@@ -132,13 +135,13 @@ def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -
     return {k: v for k, v in saved.items() if plain(v) and (open_ended or k in parameters)}
 
 
-def _calls(module: nn.Module, config: ExportConfig, data: str | None, content: Mapping[str, Any]) -> list[Observation]:
+def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | None) -> list[Observation]:
     if not callable(getattr(module, config.method, None)):
         raise ConfigurationError(
             f"method={config.method!r}: {type(module).__name__} has no such method. Name one that it has."
         )
     if data is not None:
-        batch, size = _first_batch(_loader(named(data), data, content), data)
+        batch, size = _first_batch(loader, data)
         signature = method_signature(module, config.method)
         return matching.match(signature, [(batch, size)], "the first batch of --data", config.method)
     example = getattr(module, "example_input_array", None)
@@ -154,19 +157,18 @@ def _calls(module: nn.Module, config: ExportConfig, data: str | None, content: M
 _LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_dataloader")
 
 
-def _loader(found: Any, name: str, content: Mapping[str, Any]) -> Any:
-    """What gives batches, of a data module the first loader that it has."""
+def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What gives batches, of a data module the first loader that it has; and the data module."""
     try:
         if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")):
             found = found(**_arguments(found, content, "datamodule_hyper_parameters", "datamodule_hparams_name"))
         if not hasattr(found, "prepare_data"):
-            return found
+            return found, None
         found.prepare_data()
         found.setup("fit")
         for loader in _LOADERS:
-            own = getattr(type(found), loader, None)
-            if own is not None and not own.__module__.startswith(("lightning.", "pytorch_lightning.")):
-                return getattr(found, loader)()
+            if weights.overrides(type(found), loader):
+                return getattr(found, loader)(), found
     except Exception as error:
         raise SampleError(
             f"{name} gives no loader: {first_line(error)}. Name a function without arguments that returns one."

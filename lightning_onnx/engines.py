@@ -24,6 +24,7 @@ from lightning_onnx.errors import EngineError, NeedlessError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.folding import Recipe
 from lightning_onnx.lowered import Lowered
+from lightning_onnx.replay import Program
 from lightning_onnx.shortcuts import traceable
 from lightning_onnx.signature import Request
 from lightning_onnx.weights import state
@@ -64,24 +65,25 @@ class Traced:
     Attributes:
         engine: Name of the engine.
         first: The model made by tracing.
-        model: Makes a model for other weights of a module of the same structure.
-        refreshes: Whether ``first`` serves all weights, by its recipes; ``model`` is not called then.
+        model: Makes a model for other weights of a module of the same structure; None where ``first`` serves all
+            weights, by its recipes.
         values: Gives the weights that the recipes name, those that are computed of others included.
         symbols: The engine's own symbols by the names of the dims that they stand for.
         fixed: Dims that came out constant.
         relations: What the sizes must keep, for people.
         unused: Places of inputs that the graph does not use.
+        program: What was translated, to be run again where the file is wrong; None where it cannot be.
     """
 
     engine: str
     first: Made
-    model: Callable[[FlatModule], Made]
-    refreshes: bool
+    model: Callable[[FlatModule], Made] | None = None
     values: Callable[[FlatModule], Mapping[str, torch.Tensor]] = state
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fixed: tuple[Fixed, ...] = ()
     relations: tuple[str, ...] = ()
     unused: tuple[int, ...] = ()
+    program: Program | None = None
 
 
 class Engine(Protocol):
@@ -118,8 +120,8 @@ class DynamoEngine:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
             and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
-            which else fix it. ``"lowered"`` runs the captured program anew, see :mod:`lightning_onnx.lowered`,
-            ``"derivatives"`` a trace below autograd, see :mod:`lightning_onnx.derivatives`.
+            which else fix it. ``"lowered"`` runs the captured program anew, see ``lightning_onnx.lowered``,
+            ``"derivatives"`` a trace below autograd, see ``lightning_onnx.derivatives``.
     """
 
     name = "dynamo"
@@ -128,7 +130,7 @@ class DynamoEngine:
         self.capture = capture
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
-        """See :meth:`Engine.trace`."""
+        """See ``Engine.trace``."""
         dynamic = (tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in request.axes),)
         values: Callable[[FlatModule], dict[str, torch.Tensor]] = state
         with _tracing(self.name):
@@ -157,10 +159,10 @@ class DynamoEngine:
             fixed = [dataclasses.replace(f, where=found.get(f.dim)) for f in fixed]
 
         with _tracing(self.name):
-            made = Made(*_optimized(program, values(module), fold=options.get("export_params", True)))
-        return Traced(
-            self.name, made, lambda weights: made, True, values, symbols, tuple(fixed), tuple(relations), tuple(unused)
-        )
+            weights = values(module)
+            made = Made(*_optimized(program, weights, fold=options.get("export_params", True)))
+            replayed = Program.of(program.exported_program, weights)
+        return Traced(self.name, made, None, values, symbols, tuple(fixed), tuple(relations), tuple(unused), replayed)
 
 
 def _optimized(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: bool) -> tuple[Any, dict[str, Recipe]]:
@@ -198,7 +200,7 @@ class TorchScriptEngine:
     name = "torchscript"
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
-        """See :meth:`Engine.trace`."""
+        """See ``Engine.trace``."""
         import onnx_ir as ir
 
         def model(weights: FlatModule) -> Made:
@@ -225,7 +227,7 @@ class TorchScriptEngine:
             raise EngineError(f"engine 'torchscript' wrote opset {written} where {opset_version} was asked for")
         names = {value.name: value for value in first.model.graph.inputs}
         unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
-        return Traced(self.name, first, model, False, unused=tuple(unused))
+        return Traced(self.name, first, model, unused=tuple(unused))
 
 
 ENGINES: dict[str, list[Engine]] = {

@@ -1,4 +1,4 @@
-"""The exceptions of this package, one small tree under :class:`ONNXExportError`."""
+"""The exceptions of this package, one small tree under ``ONNXExportError``."""
 
 
 class ONNXExportError(Exception):

@@ -25,6 +25,7 @@ from lightning_onnx.observe import ForwardObserver, Observation
 from lightning_onnx.pipeline import Plan
 from lightning_onnx.scripted import has_scripts
 from lightning_onnx.store import Store, artifact_name
+from lightning_onnx.validation import Loaders, loaders_of
 
 LIVE = ""
 """Key of the artifact of the live weights, where others have their checkpoint's path."""
@@ -41,7 +42,9 @@ class _Job:
     copied: torch.nn.Module
     load: Callable[[torch.nn.Module], weights.Source]
     metrics: Mapping[str, Any]
+    loaders: Loaders
     started: float
+    source: weights.Source | None = None
     result: ONNXArtifact | BaseException | None = None
     made_beside: bool = False
 
@@ -191,10 +194,8 @@ class Exporter:
         self._resumed = True
         for saved in self.follower.look():
             name = names.get(saved.name)
-            for candidate in [name] if name else self.store.names():
-                if self._was_made_from(saved, candidate):
-                    break
-            else:
+            candidates = [name] if name else self.store.made_from(saved.name)
+            if not any(self._was_made_from(saved, candidate) for candidate in candidates):
                 self.follower.forget(saved.path)
         self._forget_removed()
 
@@ -225,8 +226,9 @@ class Exporter:
         plan = self.plan
         return (
             self.options.background
+            and not self.config.needs_validation
             and plan is not None
-            and plan.graph.traced.refreshes
+            and plan.graph.traced.model is None
             and not plan.draws
             and plan.structure == weights.structure_of(copied)
             and not has_scripts(copied)
@@ -237,9 +239,8 @@ class Exporter:
         """In the other thread: touches neither the module that trains nor the random state."""
         for job in jobs:
             try:
-                source = job.load(job.copied)
-                weights.merge_adapters(job.copied)
-                job.result = self._produce(plan, job, source, beside=True)
+                self._load(job)
+                job.result = self._produce(plan, job, beside=True)
                 job.made_beside = True
             except Exception as error:
                 job.result = error
@@ -291,7 +292,7 @@ class Exporter:
         metrics = dict(trainer.callback_metrics)
         if saved.monitor is not None and saved.score is not None:
             metrics[saved.monitor] = torch.tensor(saved.score)
-        return _Job(saved.path, copied, load, metrics, started)
+        return _Job(saved.path, copied, load, metrics, loaders_of(trainer), started)
 
     def _live_job(
         self, trainer: Trainer, pl_module: LightningModule, epoch: int, gathered: Mapping[str, torch.Tensor] | None
@@ -300,25 +301,35 @@ class Exporter:
         source = dataclasses.replace(self._origin(trainer), epoch=epoch, global_step=trainer.global_step)
         gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
         copied = weights.private_copy(pl_module, gathered)
-        return _Job(LIVE, copied, lambda module: source, dict(trainer.callback_metrics), started)
+        metrics = dict(trainer.callback_metrics)
+        return _Job(LIVE, copied, lambda module: source, metrics, loaders_of(trainer), started)
 
     def _origin(self, trainer: Trainer) -> weights.Source:
         return weights.Source(precision=str(trainer.precision), device=trainer.strategy.root_device.type)
 
     def _make_now(self, job: _Job, pl_module: LightningModule) -> _Job:
         try:
-            source = job.load(job.copied)
-            weights.merge_adapters(job.copied)
+            self._load(job)
             traces = self._traces
-            job.result = self._produce(self._current_plan(pl_module, job.copied), job, source)
-            if not job.result.proven and self._traces == traces:  # attributes may have changed since it was traced
-                with contextlib.suppress(ONNXExportError):  # then the first one stays, marked as it is
-                    job.result = self._produce(self._prepare(pl_module, job.copied), job, source)
+            job.result = self._produce(self._current_plan(pl_module, job.copied), job)
+            if not job.result.proven and self._traces == traces:
+                self._trace_again(job, pl_module)
         except Exception as error:
             job.result = error
         return job
 
-    def _produce(self, plan: Plan, job: _Job, source: weights.Source, beside: bool = False) -> ONNXArtifact:
+    def _load(self, job: _Job) -> None:
+        job.source = job.load(job.copied)
+        weights.merge_adapters(job.copied)
+
+    def _trace_again(self, job: _Job, pl_module: LightningModule) -> None:
+        """Trace the module with these weights: its attributes may have changed since it was traced."""
+        with contextlib.suppress(ONNXExportError):  # then the first one stays, marked as it is
+            job.result = self._produce(self._prepare(pl_module, job.copied), job)
+
+    def _produce(self, plan: Plan, job: _Job, beside: bool = False) -> ONNXArtifact:
+        source = job.source
+        assert source is not None
         name = artifact_name(self.options.filename, source, job.metrics)
         with self.store.place(job.key, name, job.result) as (directory, replace):
             return pipeline.produce(
@@ -330,6 +341,7 @@ class Exporter:
                 beside=beside,
                 replace=replace,
                 step=(lambda name: None) if beside else self.step,
+                loaders=job.loaders,
             )
 
     # Keeping --------------------------------------------------------------------------------------------------------
@@ -343,8 +355,11 @@ class Exporter:
         self._forget_removed()
 
     def _keep_one(self, trainer: Trainer, pl_module: LightningModule, job: _Job) -> None:
-        if job.made_beside and not self._retraced:
-            self._make_again(job, pl_module)
+        failed = isinstance(job.result, ONNXArtifact) and not job.result.passed
+        if job.made_beside and failed and not self._retraced:
+            # Once in a run, until it helps: weights that are not finite fail however the module is traced.
+            self._trace_again(job, pl_module)
+            self._retraced = isinstance(job.result, ONNXArtifact) and not job.result.passed
         if isinstance(job.result, ONNXArtifact):
             self.store.add(job.key, job.result)
             self.newest = job.result
@@ -352,21 +367,6 @@ class Exporter:
             self._publish_as_made(trainer, job.result)
         elif job.result is not None:
             self.record(job.result, f"of {job.name} failed")
-
-    def _make_again(self, job: _Job, pl_module: LightningModule) -> None:
-        """Trace the module with these weights: its attributes may have changed since it was traced.
-
-        Once in a run, until it helps: weights that are not finite fail however the module is traced.
-        """
-        first = job.result
-        if not isinstance(first, ONNXArtifact) or first.passed:
-            return
-        self._retraced = True
-        fields = [f.name for f in dataclasses.fields(weights.Source)]
-        source = weights.Source(**{name: first.manifest["source"][name] for name in fields})
-        with contextlib.suppress(ONNXExportError):  # then the first one stays, marked as failed
-            job.result = self._produce(self._prepare(pl_module, job.copied), job, source)
-            self._retraced = not job.result.passed
 
     def _forget_removed(self) -> None:
         """Remove the artifacts of checkpoints that are gone, and write down what is left."""
@@ -381,15 +381,16 @@ class Exporter:
             self.record(error, "could not write the index")
 
     def _tell(self, made: ONNXArtifact) -> None:
-        for check in made.manifest["checks"]:
-            reason = f": {check['reason']}" if check["reason"] else ""
-            line = f"ONNX export: {check['name']} {check['status']}{reason}"
-            if check["status"] == "passed":
-                rank_zero_info(line)
-            else:
-                rank_zero_warn(line)
-            if check["status"] == "failed":
-                self.failures.append(line)
+        for kind, found in (("", made.manifest["checks"]), ("variant ", made.manifest["variants"])):
+            for end in found:
+                reason = f": {end['reason']}" if end["reason"] else ""
+                line = f"ONNX export: {kind}{end['name']} {end['status']}{reason}"
+                if end["status"] == "passed":
+                    rank_zero_info(line)
+                else:
+                    rank_zero_warn(line)
+                if end["status"] == "failed":
+                    self.failures.append(line)
         rank_zero_info(f"ONNX export: wrote {made.directory} in {made.manifest['scalars']['export_seconds']} s")
 
     def record(self, error: BaseException, what: str = "failed") -> None:
@@ -404,12 +405,11 @@ class Exporter:
         """Log figures of every artifact; the files too where all are asked for."""
         if self.quick or self.options.log_artifacts is False:
             return
-        step = made.manifest["source"]["global_step"] or 0
         for logger in trackers.targets(trainer.loggers):
             with self._one_tracker(logger):
-                trackers.log_scalars(logger, made, step)
+                trackers.log_scalars(logger, made, _step(made))
                 if self.options.log_artifacts == "all":
-                    self._file(logger, made, step)
+                    self._file(logger, made)
 
     def _publish_best(self, trainer: Trainer) -> None:
         made = self.artifact
@@ -420,13 +420,12 @@ class Exporter:
             return
         for logger in trackers.targets(trainer.loggers):
             with self._one_tracker(logger):
-                step = made.manifest["source"]["global_step"] or 0
-                self._file(logger, made, step)
+                self._file(logger, made)
 
-    def _file(self, logger: Any, made: ONNXArtifact, step: int) -> None:
+    def _file(self, logger: Any, made: ONNXArtifact) -> None:
         aliases = self._aliases(made)
         name = self.options.register_as if "best" in aliases else None  # a registry is of what may be deployed
-        trackers.publish(logger, made, aliases, step, register_as=name, scalars=False)
+        trackers.publish(logger, made, aliases, _step(made), register_as=name, scalars=False)
 
     @contextlib.contextmanager
     def _one_tracker(self, logger: Any) -> Iterator[None]:
@@ -492,3 +491,8 @@ class Exporter:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+
+
+def _step(made: ONNXArtifact) -> int:
+    """The global step of an artifact's weights."""
+    return int(made.manifest["source"]["global_step"] or 0)

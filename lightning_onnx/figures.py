@@ -63,12 +63,19 @@ def words(key: str) -> str:
 
 
 def text(value: Any, key: str = "") -> str:
-    """Return a value for people; shares in per cent, other floats with four digits."""
+    """Return a value for people; shares in per cent, other floats with four digits or whole.
+
+    Example:
+        >>> text(0.000123456), text(12345.6), text(0.5, "outside")
+        ('0.0001235', '12,346', '50.00%')
+    """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
+        if 1e4 <= abs(value) < 1e15:
+            return f"{value:,.0f}"
         return f"{value:.4g}" if key not in ("outside", "top1_agreement") else f"{value:.2%}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {text(v, k)}" for k, v in value.items())

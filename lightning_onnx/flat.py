@@ -45,7 +45,7 @@ class FlatModule(nn.Module):
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
-        with torch.no_grad(), self._random_state_kept():
+        with torch.no_grad(), self.random_state_kept():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
             structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
@@ -53,10 +53,10 @@ class FlatModule(nn.Module):
             return [t.detach().clone() for t in outputs]
 
     def nudged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Run as :meth:`reference` does, on what rounding makes of inputs and parameters, with ties reversed."""
+        """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed."""
         generator = torch.Generator().manual_seed(0)
         parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
-        with torch.no_grad(), self._random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
+        with torch.no_grad(), self.random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
             outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
         return [t.detach() for t in outputs]
 
@@ -67,7 +67,8 @@ class FlatModule(nn.Module):
             self(*(t.clone() for t in tensors))
             return not torch.equal(before, torch.get_rng_state())
 
-    def _random_state_kept(self) -> contextlib.AbstractContextManager[None]:
+    def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the random state where the method draws; where it does not, another thread's is left alone."""
         return torch.random.fork_rng(devices=[]) if self.draws else contextlib.nullcontext()
 
 

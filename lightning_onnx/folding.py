@@ -36,7 +36,7 @@ class Constant:
     values: Any
 
     def __call__(self, state: State) -> Array:
-        """See :class:`Recipe`."""
+        """See ``Recipe``."""
         return np.asarray(self.values.numpy())
 
 
@@ -47,7 +47,7 @@ class Plain:
     name: str
 
     def __call__(self, state: State) -> Array:
-        """See :class:`Recipe`."""
+        """See ``Recipe``."""
         return state[self.name]
 
 
@@ -59,7 +59,7 @@ class Transposed:
     perm: tuple[int, ...]
 
     def __call__(self, state: State) -> Array:
-        """See :class:`Recipe`."""
+        """See ``Recipe``."""
         return self.source(state).transpose(self.perm)
 
 
@@ -88,7 +88,7 @@ class ScaledWeight:
     axis: int
 
     def __call__(self, state: State) -> Array:
-        """See :class:`Recipe`."""
+        """See ``Recipe``."""
         weight = self.weight(state)
         along = [1] * weight.ndim
         along[self.axis] = -1
@@ -103,7 +103,7 @@ class ShiftedBias:
     norm: BatchNorm
 
     def __call__(self, state: State) -> Array:
-        """See :class:`Recipe`."""
+        """See ``Recipe``."""
         mean, shift = self.norm.mean(state), self.norm.shift(state)
         bias = 0.0 if self.bias is None else self.bias(state)
         return np.asarray((bias - mean.astype(np.float64)) * self.norm.scale(state) + shift).astype(mean.dtype)

@@ -55,7 +55,7 @@ class Graph:
         Returns:
             The model without its weights' values.
         """
-        template = self._first if self.traced.refreshes else finish(self.traced.model(weights), self)
+        template = self._first if self.traced.model is None else finish(self.traced.model(weights), self)
         return template.write(self._arrays(weights), metadata, destination)
 
     def write_traced(self, weights: FlatModule, destination: Path) -> None:

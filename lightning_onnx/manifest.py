@@ -13,9 +13,10 @@ import onnx
 from lightning_onnx.artifact import FORMAT_VERSION, describe_file
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.outline import outline
-from lightning_onnx.signature import Signature, TensorSpec
+from lightning_onnx.signature import Request, Signature, TensorSpec
 from lightning_onnx.targets import oldest_onnxruntime
-from lightning_onnx.template import read_head
+from lightning_onnx.template import opset_of, read_head
+from lightning_onnx.variants.judging import Judged
 from lightning_onnx.versions import versions
 from lightning_onnx.weights import Source
 
@@ -39,6 +40,7 @@ def build(
     results: Sequence[CheckResult],
     notes: Sequence[str],
     *,
+    variants: Sequence[Judged] = (),
     engine: str,
     engine_reason: str,
     method: str,
@@ -46,7 +48,7 @@ def build(
     name: str | None = None,
     module: str | None = None,
     metadata: Mapping[str, str] | None = None,
-    traced: Sequence[Sequence[int]] = (),
+    request: Request,
     target: str | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a written model, without the digests of the other files.
@@ -58,6 +60,7 @@ def build(
         source: Where its weights come from.
         results: What the checks found.
         notes: What a user should know.
+        variants: What became of the variants.
         engine: Name of the engine.
         engine_reason: Why this one.
         method: The exported method.
@@ -65,11 +68,12 @@ def build(
         name: The artifact's name.
         module: Name of the module's class.
         metadata: What the user embedded in the model.
-        traced: Shapes of the inputs that were traced, which the model takes in any case.
+        request: The traced call: its shapes, which the model takes in any case, and where its tensors stand.
         target: The program that the opset was chosen for.
     """
     head = read_head(path)
-    scalars = {key: value for result in results for key, value in result.scalars.items()}
+    found = (*(result.scalars for result in results), *(variant.scalars for variant in variants))
+    scalars = {key: value for own in found for key, value in own.items()}
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     return {
         "format_version": FORMAT_VERSION,
@@ -77,7 +81,7 @@ def build(
         "model": {
             "file": path.name,
             **describe_file(path),
-            "opset": next(o.version for o in head.opset_import if o.domain in ("", "ai.onnx")),
+            "opset": opset_of(head),
             "ir_version": head.ir_version,
             "target": target,
             "oldest_onnxruntime": oldest_onnxruntime({o.domain: o.version for o in head.opset_import}, head.ir_version),
@@ -92,12 +96,16 @@ def build(
             "module": module,
             "method": method,
             "sample": sample,
-            "traced_shapes": {s.name: list(shape) for s, shape in zip(signature.inputs, traced, strict=False)},
+            "traced_shapes": {n: list(t.shape) for n, t in zip(request.input_names, request.tensors, strict=True)},
+            "paths": {
+                "inputs": dict(zip(request.input_names, map(list, request.sample.paths), strict=True)),
+                "outputs": dict(zip(request.output_names, map(list, request.output_paths), strict=True)),
+            },
         },
         "checks": [result.to_dict() for result in results],
         "scalars": {**scalars, "size_mib": size / 2**20},
         "runtimes": next((r.figures["runtimes"] for r in results if "runtimes" in r.figures), {}),
-        "variants": [],
+        "variants": [variant.entry for variant in variants],
         "notes": list(notes),
         "metadata": dict(metadata or {}),
         "graph": outline(skeleton),

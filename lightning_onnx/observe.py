@@ -145,7 +145,7 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
 
 
 class ForwardObserver:
-    """Records the calls of one method of a module between :meth:`attach` and :meth:`detach`.
+    """Records the calls of one method of a module between ``attach`` and ``detach``.
 
     Example:
         >>> observer = ForwardObserver(nn.Linear(4, 2).eval(), "forward")
@@ -347,7 +347,7 @@ def _drop(value: Any, path: Path, excluded: Callable[[Path], bool]) -> Any:
 
 
 def is_recorder(value: Any) -> bool:
-    """Tell whether a module's attribute is the recording method of :class:`ForwardObserver`."""
+    """Tell whether a module's attribute is the recording method of ``ForwardObserver``."""
     return isinstance(value, MethodType) and hasattr(value.__func__, "observers")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_onnx.artifact import ONNXArtifact
 from lightning_onnx.exporter import Exporter
+from lightning_onnx.store import Store
 
 
 class Outcome:
@@ -26,6 +27,7 @@ class Outcome:
         self._note = Path(tempfile.gettempdir()) / f"lightning-onnx-{uuid.uuid4().hex}.json"
         self._exporter: Exporter | None = None
         self._read: dict[str, Any] | None = None
+        self._store: Store | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel without what belongs to one process."""
@@ -44,10 +46,11 @@ class Outcome:
         """Leave the note, in another process than the one that made the callback."""
         if os.getpid() == self._owner or self._exporter is None:
             return
-        best = self._exporter.artifact
+        best, store = self._exporter.artifact, self._exporter.store
         content = {
-            "artifact": None if best is None else str(best.directory),
-            "artifacts": [str(a.directory) for a in self._exporter.store.artifacts.values()],
+            "dirpath": store.url or str(store.local),
+            "artifact": None if best is None else best.name,
+            "artifacts": [a.name for a in store.artifacts.values()],
             "failures": self._exporter.failures,
         }
         self._note.write_text(json.dumps(content), encoding="utf-8")
@@ -78,7 +81,12 @@ class Outcome:
             with contextlib.suppress(OSError, ValueError):
                 content = json.loads(self._note.read_text(encoding="utf-8"))
                 self._note.unlink()
-                found = {d: ONNXArtifact.load(d) for d in {*content["artifacts"], content["artifact"]} if d}
-                artifacts = [found[d] for d in content["artifacts"]]
-                self._read = {**content, "artifact": found.get(content["artifact"]), "artifacts": artifacts}
+                self._read = {**content, **self._adopted(content)}
         return self._read or {"artifact": None, "artifacts": [], "failures": []}
+
+    def _adopted(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Read the artifacts from where they lie; those at a URL have their copy in the store, which is kept for it."""
+        self._store = Store(content["dirpath"], owner="")
+        found = {name: self._store.adopt(name, name) for name in {*content["artifacts"], content["artifact"]} if name}
+        artifacts = [found[name] for name in content["artifacts"]]
+        return {"artifact": found.get(content["artifact"]), "artifacts": [a for a in artifacts if a is not None]}

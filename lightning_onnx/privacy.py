@@ -13,6 +13,12 @@ _PATH = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|tmp|var|mnt|opt|usr|data|work|scratch|workspace|private)/[^\s\"':;,]+"
     r"|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+"
 )
+_ANY_PATH = re.compile(r"(?<![\w.:/<])/(?:[^\s\"':;,/]+/)+[^\s\"':;,/]*|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+")
+"""In a message any of two parts is one: it may lie on a disk that no list has."""
+
+_STAGE = re.compile(r"\.onnx-staging-[^\s\"':;,/]*/?")
+"""Where an artifact is made; the name has the host's."""
+
 _MOST = 20
 _SHORTEST_NAME = 4
 """Letters of a user's or host's name that is looked for; "ai" or "pc" would be found in other words."""
@@ -36,6 +42,18 @@ def find(model: Any) -> list[dict[str, str]]:
         for kind, found in _private(text, prose):
             findings.setdefault((kind, found), {"kind": kind, "where": where, "found": found[:80]})
     return list(findings.values())[:_MOST]
+
+
+def without_paths(text: str) -> str:
+    """Return a message with the last part of each absolute path in its place.
+
+    Example:
+        >>> without_paths("cannot read /tmp/tmp1a2b/model.onnx: it is empty")
+        'cannot read model.onnx: it is empty'
+        >>> without_paths("no /nfs/someone/a.txt; val/acc of https://example.org/a/b")
+        'no a.txt; val/acc of https://example.org/a/b'
+    """
+    return _ANY_PATH.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("/\\"))[-1], _STAGE.sub("", text))
 
 
 def _private(text: str, prose: bool) -> Iterator[tuple[str, str]]:

@@ -68,7 +68,7 @@ def stages(trainer: Any, total: int | None = None, *, delay: float = DELAY) -> I
         delay: Seconds before anything is shown.
 
     Yields:
-        What to call :meth:`Stages.step` on.
+        What to call ``Stages.step`` on.
 
     Example:
         >>> with stages(None, total=2) as progress:

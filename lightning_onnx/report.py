@@ -81,8 +81,13 @@ class Report:
             ("Inputs and outputs", ["", "name", "dtype", "shape"], summary.tensors(m)),
             ("Checks", ["check", "status", "runtime", "reason"], summary.checks(m)),
             *(_compared(check) for check in m["checks"] if check["figures"].get("outputs")),
+            *(_parted(check) for check in m["checks"] if check["figures"].get("first_difference")),
             *(s for check in m["checks"] if not check["figures"].get("outputs") for s in _measured(check)),
         ]
+        if m.get("variants"):
+            sections.append(("Variants", list(summary.VARIANT_COLUMNS), summary.variants(m)))
+        if metrics := summary.variant_metrics(m):
+            sections.append(("Variants: metrics", list(summary.METRIC_COLUMNS), metrics))
         notes = [[note] for note in (*m["relations"], *m["notes"])]
         versions = [[name, version] for name, version in m["versions"].items()]
         return [*sections, *([("Notes", [""], notes)] if notes else []), ("Versions", ["", ""], versions)]
@@ -102,6 +107,12 @@ def _compared(check: dict[str, Any]) -> _Section:
         for name, o in check["figures"]["outputs"].items()
     ]
     return f"{check['name']} over {len(check['figures']['cases'])} cases", columns, rows
+
+
+def _parted(check: dict[str, Any]) -> _Section:
+    found = check["figures"]["first_difference"]
+    rows = [[figures.words(k), figures.text(v)] for k, v in found.items() if v is not None]
+    return f"{check['name']}: where they part", ["", ""], rows
 
 
 def _measured(check: dict[str, Any]) -> list[_Section]:

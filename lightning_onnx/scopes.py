@@ -45,6 +45,17 @@ def classes_of(node: NodeProto) -> dict[str, str]:
     return {scope: name.rpartition(".")[2] for scope, name in pairs if scope != _NO_MODULE}
 
 
+def source_of(node: NodeProto) -> str | None:
+    """Return torch's operator of which a node was made, as the newer exporter writes it; None where unknown.
+
+    Example:
+        >>> source_of(NodeProto(op_type="Relu")) is None
+        True
+    """
+    classes = _entry(node, _CLASSES)
+    return classes[-1] if classes else None
+
+
 def _entry(node: NodeProto, key: str) -> Sequence[str] | None:
     for entry in node.metadata_props:
         if entry.key == key:

@@ -27,6 +27,9 @@ def traceable() -> Iterator[None]:
     The fast path of eval mode uses nested tensors, which ONNX lacks. A mask that looks causal is found by comparing its
     values; the mask itself gives the same result. ``len`` makes a number of Python of a dynamic dim.
     """
+    from torch._dynamo.trace_rules import is_builtin_callable
+
+    is_builtin_callable(len)  # dynamo lists Python's own functions when first asked, and would take ours for one
     with contextlib.ExitStack() as stack:
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)

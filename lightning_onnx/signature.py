@@ -62,6 +62,20 @@ class Signature:
         """Names of the inputs' dynamic dims, in order of appearance."""
         return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.shape if isinstance(dim, str)))
 
+    @property
+    def batch(self) -> str | None:
+        """Name of the dim that is the batch: the one called so, else one that was named and leads every input."""
+        if BATCH in self.dynamic:
+            return BATCH
+        leading = {spec.shape[0] for spec in self.inputs if spec.shape}
+        derived = {f"{spec.name}_dim_0" for spec in self.inputs}
+        name = leading.pop() if len(leading) == 1 else None
+        return name if isinstance(name, str) and name not in derived else None
+
+    def batch_axes(self) -> dict[str, int | None]:
+        """Return by input the dim that is the batch, None where it has none."""
+        return {s.name: s.shape.index(self.batch) if self.batch in s.shape else None for s in self.inputs}
+
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.inputs))}) -> ({', '.join(map(str, self.outputs))})"
 
@@ -78,6 +92,7 @@ class Request:
         axes: The dynamic dims of each input.
         seen: For each dynamic dim the sizes that were observed.
         samples: Further observed calls of the same structure.
+        output_paths: Where each output stands in the method's result.
     """
 
     sample: Sample
@@ -87,6 +102,7 @@ class Request:
     axes: Axes
     seen: Mapping[str, tuple[int, ...]]
     samples: tuple[Sample, ...]
+    output_paths: tuple[Path, ...] = ()
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -209,10 +225,9 @@ def derive(
             for d, name in named.items():
                 seen[name] = tuple(sorted({shapes[i][d] for shapes, _ in observation.shapes}))
     tensors = _traced_tensors(observation.samples, axes, call)
-    outputs = name_paths(output_paths(), "output", taken=names)
-    return Request(
-        sample, tensors, names, _chosen_names("output", output_names, outputs), axes, seen, observation.samples
-    )
+    paths = tuple(output_paths())
+    outputs = _chosen_names("output", output_names, name_paths(paths, "output", taken=names))
+    return Request(sample, tensors, names, outputs, axes, seen, observation.samples, paths)
 
 
 def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:

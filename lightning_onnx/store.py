@@ -93,7 +93,7 @@ class Store:
     manifest goes last, and a directory without one is no artifact.
 
     Args:
-        dirpath: Path or URL; see :func:`resolve`.
+        dirpath: Path or URL; see ``resolve``.
         owner: Tells the callbacks that share the directory apart in its index.
     """
 
@@ -190,6 +190,16 @@ class Store:
         system, plain = fsspec.core.url_to_fs(self.url)
         return sorted(str(p).split("/")[-2] for p in system.glob(f"{plain}/*/{MANIFEST}"))
 
+    def made_from(self, checkpoint: str) -> list[str]:
+        """Names of the artifacts whose manifest names a checkpoint's file; nothing else of them is read."""
+        return [name for name in self.names() if self._checkpoint_of(name) == checkpoint]
+
+    def _checkpoint_of(self, name: str) -> Any:
+        place = f"{self.url or self.local}/{name}/{MANIFEST}"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), fsspec.open(place, "rb") as file:
+            return json.load(file)["source"]["checkpoint"]
+        return None
+
     def write_index(self, best: str | None) -> None:
         """Write which artifacts there are.
 
@@ -201,7 +211,8 @@ class Store:
             return
         self.best, self._changed = best, False
         place = f"{self.url}/{INDEX}" if self.url else str(self.local / INDEX)
-        others = [e for e in read_index(place) if e["owner"] != self.owner and e["directory"] in self.names()]
+        present = self.names()
+        others = [e for e in read_index(place) if e["owner"] != self.owner and e["directory"] in present]
         own = [
             {
                 "directory": a.name,

@@ -1,7 +1,7 @@
 """Nested arguments and results as flat tensors, and back.
 
 ONNX graphs take and give flat lists of named tensors; modules take and give dicts, dataclasses, lists of tensors and
-flags. A :class:`Structure` is a nested value in which each tensor is replaced by its place in the flat list.
+flags. A ``Structure`` is a nested value in which each tensor is replaced by its place in the flat list.
 ``torch.utils._pytree`` does part of this, but is private and knows neither unregistered dataclasses nor objects of
 other libraries (a graph network's ``Data``).
 """
@@ -34,7 +34,7 @@ class Structure:
     """A nested value without its tensors.
 
     Attributes:
-        skeleton: The value, each tensor replaced by a :class:`Slot`; flags, numbers and strings stay.
+        skeleton: The value, each tensor replaced by a ``Slot``; flags, numbers and strings stay.
         paths: Where each tensor stood, in flat order.
     """
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_onnx.figures import size
+from lightning_onnx.figures import size, text
+
+VARIANT_COLUMNS = ("variant", "status", "size", "latency ratio", "worst difference", "metrics", "reason")
+METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
 
 
 def verdict(manifest: Mapping[str, Any]) -> str:
@@ -90,6 +93,36 @@ def tensors(manifest: Mapping[str, Any]) -> list[list[str]]:
 def checks(manifest: Mapping[str, Any]) -> list[list[str]]:
     """Return the checks: name, status, runtime, reason."""
     return [[c["name"], c["status"], runtime(c["figures"]), c["reason"] or ""] for c in manifest["checks"]]
+
+
+def variants(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """Return the variants, in the columns of ``VARIANT_COLUMNS``."""
+    return [_variant(v, _bytes(manifest)) for v in manifest.get("variants", ())]
+
+
+def _variant(variant: Mapping[str, Any], whole: int) -> list[str]:
+    figures = variant["figures"]
+    ratio, latency, worst = (figures.get(k) for k in ("size_ratio", "latency_ratio", "worst_difference"))
+    return [
+        variant["name"],
+        variant["status"],
+        "–" if ratio is None else f"{size(round(ratio * whole))} ({ratio:.0%})",
+        "–" if latency is None else f"{latency:.3g}",
+        "–" if worst is None else f"{worst:.1e}",
+        "; ".join(f"{r[1]} {r[2]} → {r[3]}" for r in variant_metrics({"variants": [variant]}) if r[6] != "not judged")
+        or "–",
+        "; ".join(filter(None, (variant["reason"], *variant["notes"]))),
+    ]
+
+
+def variant_metrics(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """Return the metrics of all variants, in the columns of ``METRIC_COLUMNS``."""
+    return [
+        [variant["name"], name, *(text(row[k]) for k in ("module", "variant", "drop", "allowed")), row["status"]]
+        for variant in manifest.get("variants", ())
+        for check in variant["checks"]
+        for name, row in (check["figures"].get("metrics") or {}).items()
+    ]
 
 
 def runtime(figures: Mapping[str, Any]) -> str:

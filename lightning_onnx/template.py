@@ -17,7 +17,7 @@ import onnx
 from lightning_onnx.errors import WeightsError
 from lightning_onnx.folding import Array, Constant, Recipe, State
 
-_SINGLE_FILE_BYTES = 2**31 - 2**24
+SINGLE_FILE_BYTES = 2**31 - 2**24
 """Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
 
 _ALIGNMENT = 4096
@@ -76,7 +76,7 @@ class Template:
         head = onnx.ModelProto()
         head.CopyFrom(self.head)
         onnx.helper.set_model_props(head, dict(metadata))
-        if self._size(state) > _SINGLE_FILE_BYTES:
+        if self._size(state) > SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
             with data.open("wb") as file:  # one weight after the other, so that what is computed is not all in memory
                 entries = [_external(p, _fitting(p, recipe(state)), file, data.name) for p, recipe in self.weights]
@@ -122,6 +122,11 @@ def read_head(path: Path) -> onnx.ModelProto:
         for field in _fields(file):
             head.MergeFromString(field)
     return head
+
+
+def opset_of(model: onnx.ModelProto) -> int | None:
+    """Return the opset of ONNX's own operators; None where a model has none of them."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
 
 
 def _fields(file: BinaryIO) -> Iterator[bytes]:

@@ -207,6 +207,16 @@ def _silence(part: nn.Module) -> None:
         part.__dict__.update(dict.fromkeys(_SILENCED, _nothing))
 
 
+def unsilence(module: nn.Module) -> None:
+    """Let a private copy log again, for a Trainer of its own."""
+    for part in module.modules():
+        if "_trainer" in part.__dict__:
+            for name in _SILENCED:
+                part.__dict__.pop(name, None)
+            # Of the original's metrics, by their ids; Lightning looks at the module again where there is none.
+            part.__dict__.update(_trainer=None, _metric_attributes=None)
+
+
 def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
 
@@ -327,8 +337,8 @@ def load_checkpoint(
 
     Args:
         module: The private copy.
-        content: What :meth:`OpenCheckpoint.read` gave.
-        averages: What :func:`averages` gave when the checkpoint was saved, where it was asked then.
+        content: What ``OpenCheckpoint.read`` gave.
+        averages: What ``averages`` gave when the checkpoint was saved, where it was asked then.
         averaged: Whether the run averages weights.
 
     Returns:
@@ -346,8 +356,7 @@ def load_checkpoint(
     if averages is not None and "averaging_state" not in content:
         content = {**content, "state_dict": {**content["state_dict"], **averages}}
         notes.append("it holds the raw weights alone; the averages were taken from the averaging callback")
-    hook = getattr(type(module), "on_load_checkpoint", None)
-    if hook is not None and not hook.__module__.startswith(("lightning.", "pytorch_lightning.")):
+    if overrides(type(module), "on_load_checkpoint"):
         try:
             module.on_load_checkpoint(content)  # type: ignore[operator]
         except Exception as error:
@@ -357,6 +366,12 @@ def load_checkpoint(
             ) from error
     load(module, content["state_dict"], strict=getattr(module, "strict_loading", True))
     return notes
+
+
+def overrides(kind: type, hook: str) -> bool:
+    """Tell whether a class has a hook of its own, and not that of either package of Lightning."""
+    own = getattr(kind, hook, None)
+    return own is not None and not own.__module__.startswith(("lightning.", "pytorch_lightning."))
 
 
 def averaging(trainer: Any) -> Any:

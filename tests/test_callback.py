@@ -111,6 +111,7 @@ def test_training_is_the_same_with_and_without(fit: Any) -> None:
         assert torch.equal(value, states[1][name]), name
 
 
+@pytest.mark.slow
 def test_parameters_equal_at_initialisation(fit: Any) -> None:
     module, callback = models.EqualAtInit(), ONNXExport()
     fit(module, callback)
@@ -121,6 +122,7 @@ def test_parameters_equal_at_initialisation(fit: Any) -> None:
     np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(module, x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_variable_length_mask_and_named_tuple(fit: Any) -> None:
     module, callback = models.Tokens(), ONNXExport()
     fit(module, callback)
@@ -145,6 +147,7 @@ def test_forward_that_is_never_called(fit: Any) -> None:
     np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(module, x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_example_input_array(fit: Any) -> None:
     module, callback = models.NeverCallsForward(), ONNXExport()
     module.example_input_array = torch.randn(1, 6)
@@ -192,6 +195,7 @@ def test_nothing_private_travels(fit: Any) -> None:
     assert not [line for line in text.splitlines() if line.startswith("/") or "site-packages" in line]
 
 
+@pytest.mark.slow
 def test_observed_values_stay_at_home(fit: Any) -> None:
     module, callback = models.Classifier(), ONNXExport()
     fit(module, callback)
@@ -295,6 +299,7 @@ def test_what_cannot_be_exported_stops_before_training(fit: Any) -> None:
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_preflight_can_warn_and_training_goes_on(fit: Any) -> None:
     module, callback = models.CannotExport(), ONNXExport(preflight="warn")
     trainer = fit(module, callback)
@@ -320,6 +325,7 @@ def _make_unwritable(callback: ONNXExport) -> None:
     callback._exporter.store.local.write_text("a file where the directory was")
 
 
+@pytest.mark.slow
 def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     callback = ONNXExport(on_failure="raise")
     monkeypatch.setattr(models.Classifier, "on_train_end", lambda self: _make_unwritable(callback), raising=False)
@@ -327,6 +333,7 @@ def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.
         fit(models.Classifier(), callback)
 
 
+@pytest.mark.slow
 def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     callback, logger = ONNXExport(tmp_path / "onnx"), CSVLogger(tmp_path / "csv")
     original = HostedSession.run
@@ -348,6 +355,7 @@ def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, m
     assert not list(Path(logger.log_dir).rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_random_module_is_reported_as_that(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Random(), callback)
@@ -367,6 +375,7 @@ def test_no_sample_says_what_was_tried(fit: Any) -> None:
         fit(Strange(), ONNXExport())
 
 
+@pytest.mark.slow
 def test_sample_given(fit: Any) -> None:
     class Two(models.NeverCallsForward):
         def forward(self, x: Any, scale: Any) -> Any:
@@ -424,6 +433,7 @@ def test_two_callbacks_in_one_trainer(fit: Any, tmp_path: Path) -> None:
     assert outside.opset(second.artifact.model_path) == 18
 
 
+@pytest.mark.slow
 def test_dim_that_came_to_vary_after_preflight_is_dynamic(fit: Any) -> None:
     class Late(models.Tokens):
         def batches(self) -> Any:
@@ -437,6 +447,7 @@ def test_dim_that_came_to_vary_after_preflight_is_dynamic(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path)["ids"] == ["batch", "ids_dim_1"]
 
 
+@pytest.mark.slow
 def test_attribute_that_changed_since_preflight(fit: Any) -> None:
     class Anneals(models.Classifier):
         temperature = 1.0
@@ -463,6 +474,7 @@ def test_validate_test_and_predict_do_nothing(trainer: Any, tmp_path: Path) -> N
     assert not (tmp_path / "onnx").exists()
 
 
+@pytest.mark.slow
 def test_exception_in_training_exports_when_asked(fit: Any) -> None:
     class Breaks(models.Classifier):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -478,6 +490,7 @@ def test_exception_in_training_exports_when_asked(fit: Any) -> None:
         assert "forward" not in module.__dict__
 
 
+@pytest.mark.slow
 def test_manifest_is_plain_json(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Classifier(), callback)
@@ -491,6 +504,7 @@ def test_manifest_is_plain_json(fit: Any) -> None:
     assert manifest["model"]["engine"] == "dynamo"
 
 
+@pytest.mark.slow
 def test_own_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None:
     class Centred(models.Classifier):
         mean = 0.0
@@ -521,6 +535,7 @@ def test_own_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None
     np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(best, x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_checks_a_changed_attribute_is_traced_anew(fit: Any) -> None:
     class Grows(models.Classifier):
         scale = 1.0
@@ -538,12 +553,14 @@ def test_without_checks_a_changed_attribute_is_traced_anew(fit: Any) -> None:
     np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], reference(module, x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_callbacks_leave_no_hook(fit: Any, tmp_path: Path) -> None:
     module = models.Classifier()
     fit(module, ONNXExport(tmp_path / "a", filename="a"), ONNXExport(tmp_path / "b", filename="b"))
     assert "forward" not in module.__dict__
 
 
+@pytest.mark.slow
 def test_a_copy_made_in_training_is_a_copy(fit: Any) -> None:
     import copy
 
@@ -559,6 +576,7 @@ def test_a_copy_made_in_training_is_a_copy(fit: Any) -> None:
     assert module.seen == 0
 
 
+@pytest.mark.slow
 def test_batches_that_cannot_be_recorded_do_not_stop_training(fit: Any) -> None:
     class Packs(models.Classifier):
         def call(self, batch: Any) -> Any:
@@ -584,6 +602,7 @@ def test_batches_that_cannot_be_recorded_do_not_stop_training(fit: Any) -> None:
         assert trainer.global_step == 2
 
 
+@pytest.mark.slow
 def test_names_of_files_in_a_batch_are_no_structure(fit: Any) -> None:
     class Named(models.Classifier):
         def forward(self, batch: Any) -> Any:
@@ -599,6 +618,7 @@ def test_names_of_files_in_a_batch_are_no_structure(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path) == {"batch_x": ["batch", 6], "output": ["batch", 3]}
 
 
+@pytest.mark.slow
 def test_steps_get_the_batch_by_position(fit: Any) -> None:
     class Predicts(models.Classifier):
         def predict_step(self, rows: Any, number: int) -> Any:
@@ -628,6 +648,7 @@ def test_url_of_an_unknown_kind_is_refused(fit: Any) -> None:
         fit(models.Classifier(), ONNXExport("nowhere://bucket/x"))
 
 
+@pytest.mark.slow
 def test_stages_are_told_to_the_bar(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     original = progress.Stages.step

@@ -20,6 +20,8 @@ from onnx import numpy_helper
 import lightning_onnx
 from lightning_onnx import ONNXArtifact, cli
 
+pytestmark = pytest.mark.slow
+
 Captured = pytest.CaptureFixture[str]
 
 MODULE = """
@@ -44,6 +46,9 @@ class Net(LightningModule):
 
     def training_step(self, batch, batch_idx):
         return self(batch[0]).pow(2).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_size", self(batch[0]).abs().mean())
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -223,6 +228,27 @@ def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
     assert "last.onnx-export exists" in capsys.readouterr().err
 
 
+def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:loader", "--metrics",
+                 "--limit-batches", "1", "--latency", "1", "4", "--runtime", "onnxruntime", "--json"]  # fmt: skip
+    assert cli.main(arguments) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert list(checks) == ["parity", "metrics", "latency"]
+    assert {check["status"] for check in checks.values()} == {"passed"}
+    assert checks["metrics"]["figures"]["metrics"]["val_size"]["difference"] < 1e-5
+    assert checks["metrics"]["figures"]["batches"] == 1
+    assert {"batch_1", "batch_4"} <= set(checks["latency"]["figures"])
+
+
+def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "-o", "made", "--variant"]
+    assert cli.main([*arguments, "fp16"]) == 0
+    assert "latency ratio" in capsys.readouterr().out
+    assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
+    assert cli.main([*arguments, "float8"]) == 2
+    assert "'float8' is no variant. Choose from fp16, int8, simplified." in capsys.readouterr().err
+
+
 def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> Any:
@@ -245,6 +271,8 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "my_nets:Net"], 1, "--data MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--limit-batches", "1"], 2, "--limit-batches is of --metrics"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--metrics"], 2, "--metrics needs batches"),
         (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:empty"], 1, "my_nets:empty has no batch"),
         (["last.ckpt", "--model", "my_nets:Data"], 2, "which is no module"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, "weights do not fit"),

@@ -22,7 +22,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
-from lightning_onnx import ONNXExport
+from lightning_onnx import MetricParity, ONNXExport, Parity
 from tests import models
 
 torch.set_num_threads(1)
@@ -60,7 +60,8 @@ def main():
     kind = settings["module"]
     module = globals()[kind]() if kind in globals() else getattr(models, kind)()
     callback = ONNXExport(when=settings["when"], weights=settings.get("weights", "best"),
-                          preflight=settings.get("preflight", "raise"))
+                          preflight=settings.get("preflight", "raise"), dirpath=settings.get("dirpath"),
+                          checks=[Parity(), MetricParity()] if settings.get("metrics") else [Parity()])
     checkpoint = ModelCheckpoint(monitor="val_loss", save_top_k=settings.get("top", 1))
     trainer = Trainer(max_epochs=2, accelerator="cpu", devices=2, strategy=STRATEGIES[settings["strategy"]](),
                       logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -114,6 +115,26 @@ def test_two_ranks_write_one_artifact(strategy: str, when: str, tmp_path: Path) 
     assert artifact.proven
     assert artifact.manifest["source"]["weights"] == "best"
     assert results[0]["artifact"] == str(directory)
+    assert results[0]["artifacts"] == 1
+
+
+@pytest.mark.slow
+def test_the_validation_loop_is_left_to_the_ranks(tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy="ddp", metrics=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = ONNXArtifact.load(results[0]["artifact"]).manifest["checks"]
+    assert [check["status"] for check in checks] == ["passed", "skipped"]
+    assert "this one has 2" in checks[1]["reason"]
+
+
+@pytest.mark.slow
+def test_spawned_processes_leave_it_at_a_url(tmp_path: Path) -> None:
+    url = f"local://{tmp_path}/far/onnx"
+    done, results = launch(tmp_path, strategy="ddp_spawn", when="checkpoint", dirpath=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results[0]["failures"] == []
+    (there,) = (tmp_path / "far" / "onnx").glob("*/manifest.json")
+    assert Path(results[0]["artifact"]).name == there.parent.name
     assert results[0]["artifacts"] == 1
 
 

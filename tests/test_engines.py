@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def test_dim_that_the_code_fixes_names_the_line(tmp_path: Path) -> None:
         lightning_onnx.export(Fixed(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
 
 
+@pytest.mark.slow
 def test_dim_that_varied_and_is_fixed_becomes_static_with_a_note(fit: Any) -> None:
     from tests import models
 
@@ -99,6 +102,7 @@ def test_option_that_no_engine_left_takes() -> None:
         lightning_onnx.ONNXExport(opset_version=13, export_options={"custom_translation_table": {}})
 
 
+@pytest.mark.slow
 def test_both_causes_are_told(tmp_path: Path) -> None:
     class Eigen(nn.Module):
         def forward(self, x: Any) -> Any:
@@ -157,6 +161,7 @@ class Padded(nn.Module):
         return self.net(x, src_key_padding_mask=padding) + torch.arange(len(x))[:, None, None]
 
 
+@pytest.mark.slow
 def test_padding_mask_gives_what_eval_mode_gives(tmp_path: Path) -> None:
     module = Padded().eval()
     padding = torch.tensor([[False, False, True], [False, False, False]])
@@ -189,3 +194,23 @@ def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
     told = capfd.readouterr()
     assert "graph(" not in told.out + told.err
     assert "def forward" not in told.out + told.err
+
+
+def test_what_was_imported_before_does_not_choose_the_engine(tmp_path: Path) -> None:
+    """Dynamo lists Python's own functions when first asked, in the midst of a trace if nothing asked before."""
+    program = """
+import sys, onnxruntime, torch, lightning_onnx
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = torch.nn.LSTM(8, 16, batch_first=True)
+    def forward(self, steps):
+        return self.recurrent(steps)[0][:, -1]
+axes = {"steps": {0: "batch", 1: "length"}}
+made = lightning_onnx.export(Net().eval(), torch.randn(2, 5, 8), directory=sys.argv[1], dynamic_axes=axes)
+print(made.manifest["model"]["engine"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == "dynamo"

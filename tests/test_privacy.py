@@ -14,10 +14,15 @@ from torch import nn
 from lightning_onnx import ONNXArtifact, export, privacy
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    directory = tmp_path_factory.mktemp("privacy") / "a"
+    return export(nn.Linear(4, 3), torch.randn(2, 4), directory=directory, metadata={"author": "x"})
+
+
 @pytest.fixture
-def model(tmp_path: Path) -> onnx.ModelProto:
-    made: ONNXArtifact = export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", metadata={"author": "x"})
-    return onnx.load(made.model_path)
+def model(exported: ONNXArtifact) -> onnx.ModelProto:
+    return onnx.load(exported.model_path)
 
 
 def test_an_artifact_has_nothing(model: onnx.ModelProto) -> None:

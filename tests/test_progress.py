@@ -17,6 +17,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning_onnx import progress
 from lightning_onnx.progress import stages
 
+pytestmark = pytest.mark.slow
+
 
 class Slow(Callback):
     """Exports for longer than the delay, at the places where ONNXExport does."""

@@ -16,6 +16,8 @@ from lightning_onnx import ConfigurationError, export
 from lightning_onnx.opsets import opsets
 from lightning_onnx.targets import find, oldest_onnxruntime
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("target", "opset", "ir_version", "oldest"),

@@ -9,8 +9,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from lightning_onnx.replay import Inner
 from lightning_onnx.runtimes.base import Runtime
 from lightning_onnx.signature import Signature
+from lightning_onnx.validation import Validation
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -66,6 +68,9 @@ class CheckContext:
         nudged: The reference with inputs and parameters changed by rounding.
         draws: Whether the module may draw random numbers in eval mode.
         module: The module itself, called with flat tensors; None where only its outputs are known.
+        validation: The user's validation loop with the exported weights; None where there is none.
+        no_validation: Why there is none.
+        inner: Tells the module's inner values, to find where the file differs from it; None where they are not known.
     """
 
     model_path: Path
@@ -76,6 +81,9 @@ class CheckContext:
     nudged: Callable[[Sequence[Tensor]], list[Tensor]]
     draws: bool = True
     module: nn.Module | None = None
+    validation: Validation | None = None
+    no_validation: str = "there are no validation batches"
+    inner: Inner | None = None
 
 
 @runtime_checkable

@@ -19,7 +19,6 @@ from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_
 from lightning_onnx.flat import to_numpy
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Arrays
-from lightning_onnx.signature import BATCH
 
 EAGER, COMPILED = "torch", "torch.compile"
 
@@ -36,7 +35,7 @@ class Latency:
 
     Args:
         batch_sizes: What to measure at; where the batch is static, its own size is taken.
-        runtimes: Names, as in :data:`lightning_onnx.runtimes.base.RUNTIMES`.
+        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``.
         compiled: Whether ``torch.compile`` of the module is measured, too; compiling takes from seconds to minutes.
         threads: Number of threads of each program.
         precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
@@ -74,8 +73,7 @@ class Latency:
         modules = _modules(context, tensors, self.compiled)
         specs = context.signature.inputs
         inputs = {spec.name: to_numpy(t) for spec, t in zip(specs, tensors, strict=True)}
-        axes = {spec.name: spec.shape.index(BATCH) if BATCH in spec.shape else None for spec in specs}
-        feeds = resized(inputs, axes, self.batch_sizes)
+        feeds = resized(inputs, context.signature.batch_axes(), self.batch_sizes)
         with torch_threads(self.threads):
             figures, absent, broken = measure(
                 context.model_path,
@@ -139,7 +137,7 @@ def measure(
         names: The runtimes.
         modules: What runs in this process.
         threads: Of each runtime.
-        precision: As for :class:`Latency`.
+        precision: As for ``Latency``.
         seconds: For each program at each batch size, about.
 
     Returns:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_onnx import divergence
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.errors import first_line
 from lightning_onnx.flat import to_numpy
@@ -70,7 +71,7 @@ class Comparison:
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element, of which this cannot be said.
         worst_ratio: Largest difference as a share of what is allowed there; None where floats were not compared.
-        ratios: How many elements lie between :data:`RATIO_EDGES`, from below the first to above the last.
+        ratios: How many elements lie between ``RATIO_EDGES``, from below the first to above the last.
     """
 
     output: str
@@ -92,7 +93,7 @@ class Parity:
     """Compares a runtime with the module on observed inputs and at sizes that were not traced.
 
     Args:
-        rtol: Relative tolerance for floats; default: by dtype, see :data:`DEFAULT_TOLERANCES`.
+        rtol: Relative tolerance for floats; default: by dtype, see ``DEFAULT_TOLERANCES``.
         atol: Tolerance as a share of the output's largest magnitude; default: by dtype.
 
     Example:
@@ -121,7 +122,20 @@ class Parity:
         first = dataclasses.replace(context.cases[0], expected=tuple(context.reference(context.cases[0].tensors)))
         random = random_outputs(context, first)
         rows = [(case, c) for case in (first, *context.cases[1:]) for c in self.judge(session, context, case)]
-        return _result(self.name, rows, random, context)
+        return self._explained(_result(self.name, rows, random, context), rows, random, context)
+
+    def _explained(
+        self, result: CheckResult, rows: list[tuple[Case, Comparison]], random: list[str], context: CheckContext
+    ) -> CheckResult:
+        """Say where the file parts from the module, where that can be told."""
+        if result.status != "failed":
+            return result
+        case, wrong = next((case, c) for case, c in rows if _counts(c, random))
+        parted = divergence.find(context, case, wrong.output, self.compare_output)
+        if parted is None:
+            return result
+        figures = result.figures | {"first_difference": parted.figures()}
+        return dataclasses.replace(result, reason=f"{result.reason}; {parted}", figures=figures)
 
     def judge(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
         """Compare all outputs of one case, and tell what is noise: what rounding does to the module.
@@ -235,6 +249,11 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
     ]
 
 
+def _counts(comparison: Comparison, random: Sequence[str]) -> bool:
+    """Whether a problem is a failure."""
+    return bool(comparison.problem) and not comparison.noise and comparison.output not in random
+
+
 def _is_noise(found: Comparison, own: Comparison | None) -> bool:
     """Compare a difference with what a nudge of the inputs does to the same output of the module."""
     if found.problem is None or own is None or own.problem is None or found.kind != own.kind:
@@ -288,11 +307,7 @@ def _result(
 ) -> CheckResult:
     """Sum up: the worst of each output over all cases."""
     outputs: dict[str, dict[str, Any]] = {}
-    problems = [
-        f"{c.output} at {case.label}: {c.problem}"
-        for case, c in rows
-        if c.problem and not c.noise and c.output not in random
-    ]
+    problems = [f"{c.output} at {case.label}: {c.problem}" for case, c in rows if _counts(c, random)]
     unstable = sorted({c.output for _, c in rows if c.noise and not _is_small(c)})
     sensitive = sorted({c.output for _, c in rows if c.noise and _is_small(c)})
     for _, c in rows:

@@ -13,24 +13,24 @@ from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
 from lightning_onnx.flat import to_numpy
+from lightning_onnx.privacy import without_paths
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Description
 from lightning_onnx.runtimes.process import HostedSession
-from lightning_onnx.signature import BATCH
 
 Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeParity:
-    """Runs :class:`Parity` in several runtimes, each in a process of its own: a crash is a failure of its row alone.
+    """Runs ``Parity`` in several runtimes, each in a process of its own: a crash is a failure of its row alone.
 
     Its figures have a row for each runtime: ``status`` and ``reason``, ``version``, ``dynamic_batch`` (``"yes"``,
     ``"loop"``: one call a sample, ``"static"``, ``"not tried"``), ``worst_difference`` as a share of the output's
     scale, ``latency_ratio`` to onnxruntime with one thread each, ``precision``, ``device`` and ``provider``.
 
     Args:
-        runtimes: Names, as in :data:`lightning_onnx.runtimes.base.RUNTIMES`; those that are not installed or have no
+        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``; those that are not installed or have no
             device are skipped.
         require: Those of them whose absence is a failure.
         precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
@@ -73,13 +73,13 @@ class RuntimeParity:
         try:
             row = {"version": runtime.version()}
             loaded = _Loaded(name, row["version"], runtime.load(context.model_path))
-            return row | self._compared(loaded, dataclasses.replace(context, runtime=loaded))
+            return row | self._compared(loaded, dataclasses.replace(context, runtime=loaded, inner=None))
         except RuntimeUnavailable as error:
             required = name in self.require
             reason = f"it is required: {error}" if required else str(error)
             return {"status": "failed" if required else "skipped", "reason": reason}
         except Exception as error:  # it died, hung, or cannot load the file
-            return {"status": "failed", "reason": first_line(error)}
+            return {"status": "failed", "reason": without_paths(first_line(error))}
         finally:
             runtime.close()
 
@@ -115,7 +115,7 @@ class _Loaded:
 
 def dynamic_batch(context: CheckContext, description: Description | None) -> str:
     """Tell what a runtime that passed does with batches: what was seen, not what it says of itself."""
-    axes = [(i, s.shape.index(BATCH)) for i, s in enumerate(context.signature.inputs) if BATCH in s.shape]
+    axes = [(i, axis) for i, axis in enumerate(context.signature.batch_axes().values()) if axis is not None]
     if not axes:
         return "static"
     place, axis = axes[0]

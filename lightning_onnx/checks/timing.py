@@ -30,7 +30,7 @@ class TimedModule:
 
     Args:
         module: Takes flat tensors.
-        tensors: One an input; the arrays given to :meth:`timed` take their order and their dtypes.
+        tensors: One an input; the arrays given to ``timed`` take their order and their dtypes.
     """
 
     def __init__(self, module: nn.Module | Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -60,7 +60,7 @@ def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> d
     Args:
         programs: Of which the first calls are not counted.
         inputs: By name.
-        seconds: For each program, about; at least one call in each of :data:`ROUNDS` rounds.
+        seconds: For each program, about; at least one call in each of ``ROUNDS`` rounds.
 
     Returns:
         How long each call took, in seconds.

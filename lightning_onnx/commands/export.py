@@ -20,7 +20,9 @@ from lightning_onnx.commands.base import (
 _EXAMPLES = (
     "lightning-onnx export epoch=2-step=90.ckpt --model my_package.models:Classifier --data my_package.data:Digits",
     "lightning-onnx export last.ckpt --model train:Net -o exported --target 'onnxruntime>=1.17'",
+    "lightning-onnx export last.ckpt --model train:Net --data train:Digits --metrics --latency 1 8",
     "lightning-onnx export last.ckpt --model train:Net --init hidden=64 --init 'sizes=[3, 4]' --runtime openvino",
+    "lightning-onnx export last.ckpt --model train:Net --data train:Digits --variant fp16 --variant int8",
 )
 
 
@@ -55,30 +57,46 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
     parser.add_argument("--output-names", nargs="+", metavar="NAME", help="names of the outputs")
     parser.add_argument("--static", action="store_true", help="no dynamic dims")
+    parser.add_argument(
+        "--variant",
+        dest="variant_names",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fp16, int8, simplified; also several times; one that is outside its budget is left out",
+    )
     add_runtimes(parser)
+    parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help="run the module's validation loop on --data with the module and with the file, and compare what it logs",
+    )
+    parser.add_argument("--limit-batches", type=int, metavar="N", help="batches of that loop; default: all")
+    parser.add_argument(
+        "--latency", type=int, nargs="+", metavar="SIZE", help="measure module and runtimes at these batch sizes"
+    )
     parser.add_argument("--json", action="store_true", help="write the manifest as JSON instead of the report")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 1 where a check failed or the export did, 3 where all checks were skipped."""
-    from lightning_onnx.checks.runtimes import RuntimeParity
     from lightning_onnx.config import ExportConfig
     from lightning_onnx.earlier import export_checkpoint
+    from lightning_onnx.variants.base import named
 
     names = runtimes_of(arguments)
     config = ExportConfig(
+        checks=_checks(arguments, names),
         method=arguments.method,
         opset_version=arguments.opset,
         target=arguments.target,
         input_names=arguments.input_names,
         output_names=arguments.output_names,
         dynamic_axes=None if arguments.static else "auto",
+        variants=tuple(named(name) for name in dict.fromkeys(arguments.variant_names)),
         runtimes=() if arguments.precision == "deploy" else names,
         require=() if arguments.precision == "deploy" else arguments.require,
     )
-    if arguments.precision == "deploy":
-        table = RuntimeParity(names, tuple(arguments.require), precision="deploy")
-        config = _with_check(config, table)
     name = Path(arguments.checkpoint).name.removesuffix(".ckpt")
     directory = arguments.output or Path(f"{name}.onnx-export")
     if directory.exists():
@@ -93,10 +111,21 @@ def run(arguments: argparse.Namespace) -> int:
     return code_of(check["status"] for check in artifact.manifest["checks"])
 
 
-def _with_check(config: Any, check: Any) -> Any:
-    import dataclasses
+def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Any]:
+    from lightning_onnx.checks import Latency, MetricParity, Parity, RuntimeParity
 
-    return dataclasses.replace(config, checks=(*config.checks, check))
+    checks: list[Any] = [Parity()]
+    if arguments.precision == "deploy":
+        checks.append(RuntimeParity(names, tuple(arguments.require), precision="deploy"))
+    if arguments.metrics:
+        if arguments.data is None:
+            raise UsageError("--metrics needs batches to validate on. Give them by --data MODULE:NAME.")
+        checks.append(MetricParity(arguments.limit_batches))
+    elif arguments.limit_batches is not None:
+        raise UsageError("--limit-batches is of --metrics. Ask for both.")
+    if arguments.latency:
+        checks.append(Latency(arguments.latency, names, precision=arguments.precision))
+    return checks
 
 
 def _given(pairs: list[str]) -> dict[str, Any]:

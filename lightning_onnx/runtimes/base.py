@@ -51,7 +51,7 @@ class Runtime(Protocol):
     """A program that runs ONNX.
 
     A class takes ``threads`` (0: as many as there are cores) and ``precision`` (``"float32"``, or ``"deploy"`` for
-    what the program does by itself), and raises :class:`~lightning_onnx.errors.RuntimeUnavailable` where its package
+    what the program does by itself), and raises ``RuntimeUnavailable`` where its package
     or its device is missing. Sessions may have ``describe() -> Description``.
     """
 
@@ -77,10 +77,10 @@ def get(name: str, *, alone: bool = False, time_limit: float | None = None, **op
     """Return the runtime of that name, in a worker process.
 
     Args:
-        name: One of :data:`RUNTIMES`; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
+        name: One of ``RUNTIMES``; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
             provider.
         alone: Whether the default runtime, too, has a process of its own.
-        time_limit: For one call, in seconds; default: :data:`lightning_onnx.runtimes.process.TIME_LIMIT`.
+        time_limit: For one call, in seconds; default: ``lightning_onnx.runtimes.process.TIME_LIMIT``.
         options: What its class takes, such as ``threads`` and ``precision``.
 
     Raises:

@@ -20,7 +20,7 @@ def mark() -> None:
 
 
 def peak() -> int | None:
-    """Return the largest resident memory since the start or since :func:`mark`, in bytes."""
+    """Return the largest resident memory since the start or since ``mark``, in bytes."""
     return _status("VmHWM")
 
 

@@ -1,7 +1,7 @@
 """Runtimes in processes of their own: one that crashes or hangs costs a check, not the training.
 
 A process is started by ``python -m`` and never forked from the one that trains. The default runtime's is kept for the
-run; each other one's ends with the :class:`HostedRuntime` and its sessions.
+run; each other one's ends with the ``HostedRuntime`` and its sessions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Worker:
         Args:
             target: ``"module:function"``.
             arguments: What it gets; pickled.
-            time_limit: In seconds; default: :data:`TIME_LIMIT`.
+            time_limit: In seconds; default: ``TIME_LIMIT``.
 
         Raises:
             WorkerError: If the function raises, the process dies, or there is no answer in time.
@@ -149,7 +149,7 @@ class HostedRuntime:
         name: Its name, for people.
         target: Its class, as ``"module:class"``.
         own_process: Whether it has a process of its own, instead of the one that is kept for the run.
-        time_limit: For one call, in seconds; default: :data:`TIME_LIMIT`.
+        time_limit: For one call, in seconds; default: ``TIME_LIMIT``.
         options: What the class is called with.
     """
 
@@ -190,8 +190,12 @@ class HostedRuntime:
         return HostedSession(self, self._worker, number, seconds)
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Call a function of :mod:`lightning_onnx.runtimes.host` in the process."""
-        return self._worker.call(f"{_HOST}:{function}", *arguments, time_limit=self._time_limit)
+        """Call a function of ``lightning_onnx.runtimes.host`` in the process."""
+        return self.call_function(f"{_HOST}:{function}", *arguments)
+
+    def call_function(self, target: str, *arguments: Any) -> Any:
+        """Call any function, given as ``"module:function"``, in the process."""
+        return self._worker.call(target, *arguments, time_limit=self._time_limit)
 
 
 class HostedSession:

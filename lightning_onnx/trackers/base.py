@@ -146,7 +146,7 @@ def targets(loggers: Sequence[Any]) -> list[Any]:
         loggers: The Trainer's loggers.
 
     Returns:
-        The loggers, and after them what else :func:`publish` takes.
+        The loggers, and after them what else ``publish`` takes.
 
     Example:
         >>> for target in targets(trainer.loggers):  # doctest: +SKIP
@@ -176,7 +176,7 @@ def publish(
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
         step: The global step of its weights.
         register_as: Name in the tracker's model registry; None registers nothing.
-        scalars: Whether to log the figures, which :func:`log_scalars` does alone.
+        scalars: Whether to log the figures, which ``log_scalars`` does alone.
 
     Returns:
         Where the files went, for people; None if no files were filed.

@@ -15,7 +15,7 @@ _NAME = r"\w.=+ -"
 
 
 class CurrentTask:
-    """A ClearML task in the form of a logger, for :func:`lightning_onnx.trackers.publish`.
+    """A ClearML task in the form of a logger, for ``lightning_onnx.trackers.publish``.
 
     Attributes:
         experiment: The task.

@@ -20,6 +20,7 @@ from lightning_onnx.checks.latency import resized
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.runtimes import base
+from lightning_onnx.signature import Signature, TensorSpec
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "batch_sizes": (1, 3)}
 
@@ -140,3 +141,28 @@ def test_compiled(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "['torch', 'torch.compile', 'onnxruntime']"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "batch"),
+    [
+        ([("rows", 4)], "rows"),
+        ([("rows", 4), ("rows", "n")], "rows"),
+        ([("n", "batch")], "batch"),
+        ([(2, 4)], None),
+        ([("rows", 4), (2, "edges")], None),  # a graph: rows of nodes go with what points to them
+        ([("x0_dim_0", 4)], None),  # a dim that differed between calls, and is not the batch
+    ],
+)
+def test_batch_of_a_signature(shapes: Any, batch: str | None) -> None:
+    inputs = tuple(TensorSpec(f"x{i}", "float32", shape) for i, shape in enumerate(shapes))
+    assert Signature(inputs, ()).batch == batch
+
+
+def test_batch_under_another_name(tmp_path: Path) -> None:
+    axes = {"input": {0: "rows"}, "output": {0: "rows"}}
+    latency = Latency(seconds=0.02, batch_sizes=(1, 3))
+    made = export(
+        nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", dynamic_axes=axes, checks=[Parity(), latency]
+    )
+    assert {"batch_1", "batch_3"} <= set(made.manifest["checks"][1]["figures"])

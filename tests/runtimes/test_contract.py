@@ -15,6 +15,8 @@ from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.process import WorkerError
 from tests.runtimes.conftest import feeds
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = {"openvino": "openvino", "ncnn": "ncnn"}
 NAMES = [
     pytest.param(n, marks=pytest.mark.skipif(importlib.util.find_spec(p) is None, reason=f"{p} is not installed"))

@@ -27,6 +27,8 @@ from .test_mlflow import _nothing_left, empty_store, sqlite
 from .test_mlflow import logger as mlflow
 from .test_wandb import logger as wandb
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = ["latest", "best", "epoch=3", "a/b:c", "v3", "", "Ω\n", "../..", "x" * 300]
 
 

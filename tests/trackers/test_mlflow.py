@@ -31,6 +31,8 @@ from lightning_onnx.trackers.mlflow_model import input_example, model_signature
 
 from .training import assert_read_back, scalars_of, train
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = ["latest", "best", "epoch=3", "a/b:c", "v3", "Ω\n", "x" * 300]
 
 

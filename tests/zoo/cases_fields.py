@@ -294,7 +294,7 @@ def texts(b: int, v: int):
 CASES = [
     Case("field/stft_mel", lambda: LitXY(Spectrogram()), waves, first, True),
     Case("field/spectral_mask", lambda: LitXY(Masking()), waves, first, True),
-    Case("field/text_cnn", lambda: LitXY(TextCNN()), texts, first, True, fast=True),
+    Case("field/text_cnn", lambda: LitXY(TextCNN()), texts, first, True),
     Case("field/point_edges", lambda: LitXY(PointNet()), clouds, first, True),
     Case("field/voxels", lambda: LitXY(FarthestVoxels()), clouds, first, True),
     Case("field/deep_fm", Recommends, rows, spread),

@@ -305,7 +305,7 @@ def net(name: str, make, *sizes: tuple[int, ...], **more) -> Case:
 
 
 CASES = [
-    net("unet_interpolate_odd", UNet, *ODD, fast=True),
+    net("unet_interpolate_odd", UNet, *ODD),
     net("pyramid_pooling_multiscale", PyramidPooling, (3, 48, 64), (3, 64, 80), (3, 56, 72)),
     net("adaptive_head_multiscale", lambda: AdaptiveHead(nn.AdaptiveAvgPool2d), (3, 32, 32), (3, 48, 40), (3, 41, 36)),
     net("adaptive_max_multiscale", lambda: AdaptiveHead(nn.AdaptiveMaxPool2d), (3, 32, 32), (3, 48, 40), (3, 41, 36)),

@@ -177,7 +177,7 @@ SEGFORMER = {
 SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4}
 
 CASES = [
-    hf("bert_classify", "BertConfig", "BertForSequenceClassification", tokens(), fast=True, **SMALL),
+    hf("bert_classify", "BertConfig", "BertForSequenceClassification", tokens(), **SMALL),
     hf("bert_masked_lm", "BertConfig", "BertForMaskedLM", tokens("token"), **SMALL),
     hf("bert_drop_last_types", "BertConfig", "BertForTokenClassification",
        tokens("token", token_type_ids=lambda b, n: torch.zeros(b, n, dtype=torch.long)), num_labels=2, **SMALL),

@@ -1,4 +1,4 @@
-"""The examples, run as a person runs them, and looked at from outside."""
+"""The demo, run as a person runs it, and looked at from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import getpass
 import json
 import re
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
+from .running import REPOSITORY, run
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def output(root: Path) -> str:
     """What the demo prints; it fails when artifact and module differ by more than one digit."""
-    script = REPOSITORY / "examples" / "finetune_resnet.py"
-    command = [sys.executable, script, "--epochs", "1", "--root", root]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run("finetune_resnet.py", "--epochs", "1", "--root", root, cwd=root)
 
 
 @pytest.fixture(scope="module")

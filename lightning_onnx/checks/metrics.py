@@ -1,0 +1,228 @@
+"""Does the file do the task as well as the module? The user's validation loop, once with each."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.runtimes.base import Session
+from lightning_onnx.validation import Call, Loaders, Measured, Validation
+
+_LOWER_IS_BETTER = re.compile(
+    r".*loss|err|errors?|error_rate|mse|rmse|mae|mape|smape|msle|nll|bce|ce|cross_?entropy|perplexity|ppl|bpc|wer|cer|mer"
+    r"|fid|kid|lpips|kl|divergence|distance|brier|ece|hamming|hausdorff|huber|fpr|fnr|eer|crps|wape|nrmse|rmsle|regret|jsd"
+)
+"""Words of a metric's name, for metrics that are better when they are lower."""
+
+RELATIVE = 1e-3
+"""What a loss may differ by, as a share of the module's: ten times what ``Parity`` allows an output."""
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricParity:
+    """Runs the module's own validation loop twice on the same batches: with the module, and with the file's outputs.
+
+    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name does not say loss or
+    error) may differ by one sample: where two scores are equal but for rounding, the larger one is a matter of luck.
+    Others may differ by 1e-3 of the module's value.
+
+    The loop runs by a Trainer of its own on the CPU, on copies of the module, so that neither the training nor the
+    states of its metrics are touched; it takes about three validation passes. Hooks of the module that belong to
+    validation run as well, with a logger that keeps nothing. ``self.trainer`` is another Trainer then, with a copy of
+    the data module, at epoch 0; a loop that does not run like this is skipped, with its error as the reason. What the
+    graph does not give (a loss that ``forward`` computes from labels) is NaN in the second run, and metrics made of it
+    are skipped.
+
+    Its figures have ``module``, ``onnx``, ``difference``, ``allowed`` and ``status`` of each metric.
+
+    Args:
+        limit_batches: As ``limit_val_batches`` of the Trainer; default: what the training has.
+        tolerances: The largest absolute difference by the metric's name, where it is not to be the default.
+        runtime: What runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
+
+    Example:
+        >>> MetricParity(limit_batches=10, tolerances={"val_loss": 1e-4}).name
+        'metrics'
+    """
+
+    limit_batches: int | float | None = None  # int first: jsonargparse would make 10.0, a share, of 10 batches
+    tolerances: Mapping[str, float] | None = None
+    runtime: str = runtimes.DEFAULT
+    name: str = dataclasses.field(default="metrics", init=False)
+    needs_validation: bool = dataclasses.field(default=True, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        runtimes.check_name(self.runtime)
+        bad = {k: v for k, v in (self.tolerances or {}).items() if not (isinstance(v, (int, float)) and v >= 0)}
+        if bad:
+            raise ConfigurationError(f"MetricParity(tolerances={bad!r}): a tolerance is a number not below 0.")
+        check_limit(self.limit_batches)
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        """Run the loop twice."""
+        if context.validation is None:
+            return self._skipped(context.no_validation)
+        try:
+            with contextlib.closing(runtimes.get(self.runtime)) as runtime:
+                session = runtime.load(context.model_path)
+                return self.compare(*measure(context.validation, session, self.limit_batches))
+        except (SampleError, RuntimeUnavailable) as error:
+            return self._skipped(str(error))
+
+    def _skipped(self, reason: str, figures: dict[str, Any] | None = None) -> CheckResult:
+        return CheckResult(self.name, "skipped", reason, figures or {}, {"metrics_passed": 0.0})
+
+    def compare(self, module: Measured, onnx: Measured) -> CheckResult:
+        """Compare what two runs of the loop logged.
+
+        Args:
+            module: The run with the module.
+            onnx: The run with the file.
+        """
+        if module.batches != onnx.batches:
+            return self._skipped("the validation loader gives other batches each time")
+        names = list(dict.fromkeys((*module.metrics, *onnx.metrics, *(self.tolerances or {}))))
+        rows = {name: self._row(name, module, onnx) for name in names}
+        samples = sum(module.samples.values())
+        figures = {"metrics": rows, "batches": len(module.batches), "samples": samples, "runtime": self.runtime}
+        told = [f"{name}: {row['reason']}" for name, row in rows.items() if row["reason"]]
+        statuses = {row["status"] for row in rows.values()}
+        if not statuses & {"passed", "failed"}:
+            return self._skipped("; ".join(told) or "the validation loop logs nothing", figures)
+        if onnx.unanswered and not told:
+            told = [f"the file does not give {', '.join(sorted(onnx.unanswered))}, which stayed the module's"]
+        status = "failed" if "failed" in statuses else "passed"
+        scalars = {f"metrics/{name}": row["onnx"] for name, row in rows.items() if row.get("onnx") is not None}
+        scalars["metrics_passed"] = float(status == "passed")
+        return CheckResult(self.name, status, "; ".join(told) or None, figures, scalars)  # type: ignore[arg-type]
+
+    def _row(self, name: str, module: Measured, onnx: Measured) -> Row:
+        if not (name in module.metrics or name in onnx.metrics):
+            return {"status": "failed", "reason": "it has a tolerance, and the validation loop does not log it"}
+        own, other = (m.metrics.get(name, math.nan) for m in (module, onnx))
+        row: Row = {"module": _finite(own), "onnx": _finite(other), "difference": None, "allowed": None}
+        if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.finite:
+            places = ", ".join(sorted(onnx.unanswered))
+            return {**row, "status": "skipped", "reason": f"made of {places}, which the graph does not give"}
+        if not (math.isfinite(own) or math.isfinite(other)):
+            same = str(own) == str(other)
+            return {**row, "status": "skipped" if same else "failed", "reason": f"it is {own} with the module"}
+        if not (math.isfinite(own) and math.isfinite(other)):
+            return {**row, "status": "failed", "reason": f"{own:.6g} with the module, {other:.6g} with the file"}
+        allowed, difference = self._allowed(name, own, module.samples), abs(other - own)
+        failed = difference > allowed
+        reason = f"{other:.6g} with the file, {own:.6g} with the module, {allowed:.2g} is allowed" if failed else None
+        status = "failed" if failed else "passed"
+        return {**row, "difference": difference, "allowed": allowed, "status": status, "reason": reason}
+
+    def _allowed(self, name: str, value: float, samples: Mapping[int, int]) -> float:
+        if self.tolerances is not None and name in self.tolerances:
+            return float(self.tolerances[name])
+        if not is_loss(name):
+            if 0 <= value <= 1:
+                return 1 / _samples_of(name, samples) + 1e-6  # metrics are float32
+            if value == round(value):
+                return 1.0
+        return RELATIVE * abs(value) + 1e-6
+
+
+def measure(validation: Validation, session: Session, limit_batches: float | None) -> tuple[Measured, Measured]:
+    """Run a validation loop with the module and with a file; return what each logged."""
+    return validation.measure(None, limit_batches), validation.measure(session, limit_batches)
+
+
+def evaluate(
+    artifact: ONNXArtifact | str | os.PathLike[str],
+    module: nn.Module,
+    dataloaders: Any,
+    *,
+    limit_batches: float | None = None,
+    runtime: str = runtimes.DEFAULT,
+) -> dict[str, tuple[float, float]]:
+    """Run a module's validation loop with the module, and with its exported method answered by an artifact.
+
+    Args:
+        artifact: The artifact, or its directory.
+        module: The LightningModule with its weights; it is copied and left as it is.
+        dataloaders: What ``Trainer.validate`` takes: a loader, several, or a ``LightningDataModule``.
+        limit_batches: As ``limit_val_batches`` of the Trainer.
+        runtime: What runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
+
+    Returns:
+        For each metric that the loop logs its value with the module and with the artifact; NaN where one has none.
+
+    Raises:
+        ConfigurationError: If ``limit_batches`` cannot be meant.
+        SampleError: If the loop does not run by itself, never calls the exported method, or calls it without what the
+            graph takes, or if the loader gives other batches each time.
+        RuntimeUnavailable: If the runtime is not installed, or has no device.
+
+    Example:
+        >>> evaluate(artifact, module, datamodule)  # doctest: +SKIP
+        {'val_loss': (0.0713, 0.0713), 'val_acc': (0.9833, 0.9833)}
+    """
+    check_limit(limit_batches)
+    if not isinstance(artifact, ONNXArtifact):
+        artifact = ONNXArtifact.load(artifact)
+    source = artifact.manifest["source"]
+    inputs, outputs = ([tuple(p) for p in source["paths"][kind].values()] for kind in ("inputs", "outputs"))
+    call = Call(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
+    validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
+    with contextlib.closing(runtimes.get(runtime)) as runs:
+        own, other = measure(validation, runs.load(artifact.model_path), None)
+    if own.batches != other.batches:
+        raise SampleError(
+            "the loader gives other batches each time, so there is nothing to compare. Give one that does not."
+        )
+    names = dict.fromkeys((*own.metrics, *other.metrics))
+    return {name: (own.metrics.get(name, math.nan), other.metrics.get(name, math.nan)) for name in names}
+
+
+def is_loss(name: str) -> bool:
+    """Tell by its name whether a metric is better when it is lower.
+
+    Example:
+        >>> is_loss("val_loss"), is_loss("val/mse"), is_loss("val_acc"), is_loss("MeanSquaredError")
+        (True, True, False, True)
+    """
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return any(_LOWER_IS_BETTER.fullmatch(word.lower()) for word in words)
+
+
+def check_limit(limit_batches: Any) -> None:
+    """Raise where Lightning would, later: a number of batches is a whole one, a share is at most 1.
+
+    Raises:
+        ConfigurationError: If the limit cannot be meant.
+    """
+    whole = type(limit_batches) is int and limit_batches > 0
+    share = type(limit_batches) is float and 0 < limit_batches <= 1
+    if not (limit_batches is None or whole or share):
+        raise ConfigurationError(
+            f"limit_batches={limit_batches!r}: give a number of batches such as 10, or a share such as 0.5."
+        )
+
+
+def _samples_of(name: str, samples: Mapping[int, int]) -> int:
+    """How many samples a metric is of; of several loaders the smallest where its name does not tell."""
+    found = re.search(r"/dataloader_idx_(\d+)$", name)
+    place = int(found[1]) if found else -1
+    return max(samples.get(place) or min(samples.values(), default=1), 1)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no other

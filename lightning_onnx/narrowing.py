@@ -1,0 +1,246 @@
+"""From a request to a graph that is right at all its sizes: engines in order, and what none can do becomes static."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lightning_onnx import artifact as artifacts
+from lightning_onnx import divergence
+from lightning_onnx import graph as graphs
+from lightning_onnx.checks.base import Case, CheckContext
+from lightning_onnx.checks.parity import Comparison, random_outputs
+from lightning_onnx.config import ExportConfig
+from lightning_onnx.engines import Engine, Fixed, failure, order
+from lightning_onnx.errors import EngineError, ParityError, first_line
+from lightning_onnx.flat import FlatModule
+from lightning_onnx.graph import Graph
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.signature import Request
+from lightning_onnx.template import opset_of, read_head
+from lightning_onnx.trial import Runner, cases_of, multiples
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class _Attempt:
+    """One engine's graph and where it fails.
+
+    ``fixed`` are the dims that torch calls constant and that were not seen to work at another size: with the loops of
+    recurrent layers torch is wrong about it, and the graph is right. ``wrong_as_traced`` is a case, the output that is
+    wrong there, and the problem.
+    """
+
+    graph: Graph
+    cases: tuple[Case, ...]
+    fixed: tuple[Fixed, ...]
+    wrong: dict[str, str]
+    wrong_at_one: dict[str, str]
+    wrong_as_traced: tuple[Case, str, str] | None
+
+    @property
+    def right(self) -> bool:
+        return not (self.fixed or self.wrong or self.wrong_at_one or self.wrong_as_traced)
+
+    @property
+    def badness(self) -> tuple[bool, int, int]:
+        lost = {f.dim for f in self.fixed} | set(self.wrong)
+        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one)
+
+
+def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
+    """Try the engines; what none does at every size becomes static, with a note.
+
+    Args:
+        run: Runs the module.
+        request: What the graph is to be; its dims may be taken back one by one.
+        config: The options.
+        notes: What a user should know is added here.
+
+    Returns:
+        The graph, and the cases in which it was seen to be right.
+
+    Raises:
+        EngineError: If no engine translates the module, or none can do a dim that was asked for.
+        ParityError: If the best graph is wrong at the traced sizes.
+    """
+    engines = order(config.engine, config.opset, config.export_options or ())
+    while True:
+        attempts: list[_Attempt] = []
+        errors: list[EngineError] = []
+        for engine in engines:
+            try:
+                attempt = _attempt(run, request, engine, config, [f for a in attempts for f in a.fixed])
+            except EngineError as error:
+                log.debug("engine %s: %s", engine.name, error)
+                errors.append(error)
+                continue
+            if attempt.right:
+                notes.extend(_branches(errors, attempt))
+                return attempt.graph, attempt.cases
+            attempts.append(attempt)
+        if not attempts:
+            raise failure(errors)
+        best = min(attempts, key=lambda a: a.badness)
+        if best.wrong_as_traced:
+            raise ParityError(
+                f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine "
+                f"'{best.graph.traced.engine}') does not compute what the module does: "
+                f"{_as_traced(best, run, config)}. Try another engine or opset_version; loosen "
+                "checks=[Parity(rtol=..., atol=...)] if that is noise; or let training go on (preflight='warn') where "
+                "it is untrained weights that make all scores equal."
+            )
+        lost = _lost_dims(best)
+        if not lost:
+            for dim, problem in best.wrong_at_one.items():
+                notes.append(f"{dim} must be 2 or more: at 1 the graph does something else ({problem})")
+            return best.graph, tuple(c for c in best.cases if not _has_one(c, best))
+        if config.dynamic_axes != "auto":
+            raise EngineError(
+                f"dynamic_axes asks for {sorted(lost)} to be dynamic, and no engine can do it: "
+                f"{'; '.join(lost.values())}. Leave these axes out, or change that line of the module."
+            )
+        notes.extend(lost.values())
+        request = request.static(list(lost))
+        engines = [e for e in engines if e.name == best.graph.traced.engine] + [
+            e for e in engines if e.name != best.graph.traced.engine
+        ]
+
+
+def _as_traced(attempt: _Attempt, run: Runner, config: ExportConfig) -> str:
+    """What is wrong at the traced sizes, and where it begins."""
+    assert attempt.wrong_as_traced is not None
+    case, output, problem = attempt.wrong_as_traced
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / artifacts.MODEL
+        attempt.graph.write_traced(run.flat, path)
+        parted = divergence.find(
+            _traced_context(run.flat, attempt.graph, path), case, output, config.parity.compare_output
+        )
+    return f"{problem}; {parted}" if parted else problem
+
+
+def _branches(errors: Sequence[EngineError], attempt: _Attempt) -> list[str]:
+    """What an engine that follows one branch does to a module that branches on values; the other engine refuses it."""
+    if attempt.graph.traced.engine != "torchscript" or not any("data-dependent" in str(e) for e in errors):
+        return []
+    return [
+        "the method decides by values of its tensors, and the graph keeps the decisions of the traced call; it was "
+        "compared on the observed calls alone"
+    ]
+
+
+def _has_one(case: Case, attempt: _Attempt) -> bool:
+    sizes = attempt.graph.request.sizes(case.tensors)
+    return any(sizes[dim] == 1 for dim in attempt.wrong_at_one)
+
+
+def _lost_dims(attempt: _Attempt) -> dict[str, str]:
+    """Dims to make static, each with the sentence that says why."""
+    lost = {}
+    request = attempt.graph.request
+    for fixed in attempt.fixed:
+        where = f" at {fixed.where}" if fixed.where else ""
+        lost[fixed.dim] = (
+            f"{_place(request, fixed.dim)} is static: the module's code makes it constant ({fixed.size}){where}"
+        )
+    for dim, problem in attempt.wrong.items():
+        lost.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({problem})")
+    return lost
+
+
+def _place(request: Request, dim: str) -> str:
+    places = [
+        f"dim {d} of input '{name}'"
+        for name, axes in zip(request.input_names, request.axes, strict=True)
+        for d, n in axes.items()
+        if n == dim
+    ]
+    return f"{' and '.join(places)} ({dim})"
+
+
+def _attempt(
+    run: Runner, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
+) -> _Attempt:
+    flat = run.flat
+    traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
+    cases = cases_of(request, run)
+    sizes = [request.sizes(case.tensors) for case in cases]
+    signature, loose = graphs.achieved(
+        traced,
+        traced.first.model,
+        request,
+        [(size, case.expected or ()) for size, case in zip(sizes, cases, strict=True)],
+    )
+    signature = dataclasses.replace(signature, relations=(*signature.relations, *multiples(request, run)))
+    graph = Graph(
+        traced, request, signature, config.opset, loose or bool(traced.fixed), dict(config.export_options or {})
+    )
+    wrong: dict[str, str] = {}
+    wrong_at_one: dict[str, str] = {}
+    wrong_as_traced = None
+    for case, output, problem in _mismatches(flat, graph, cases, config):
+        now = request.sizes(case.tensors)
+        changed = [name for name in now if now[name] != sizes[0][name]]
+        if not changed:
+            wrong_as_traced = wrong_as_traced or (case, output, problem)
+        elif not any(name in wrong or (name in wrong_at_one and now[name] == 1) for name in changed):
+            (wrong_at_one if now[changed[-1]] == 1 else wrong)[changed[-1]] = problem
+    varied = {name for now in sizes for name in now if now[name] != sizes[0][name]}
+    fixed = tuple(f for f in (*traced.fixed, *known_fixed) if f.dim not in varied or f.dim in wrong)
+    return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced)
+
+
+def _mismatches(
+    flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
+) -> Iterable[tuple[Case, str, str]]:
+    """Yield the cases in which the graph is wrong, with an output and its problem."""
+    parity = config.parity
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / artifacts.MODEL
+        graph.write_traced(flat, path)
+        _check_file(path, graph, config)
+        if not config.has_weights:
+            return
+        context = dataclasses.replace(_traced_context(flat, graph, path), cases=tuple(cases))
+        random = random_outputs(context, cases[0])
+        try:
+            session = context.runtime.load(path)
+        except Exception as error:
+            raise EngineError(
+                f"engine '{graph.traced.engine}': onnxruntime does not load the file ({first_line(error)})"
+            ) from error
+        for case in cases:
+            compared = parity.judge(session, context, case)
+            problems = [c for c in compared if c.problem and not c.noise and c.output not in random]
+            if problems:
+                yield case, problems[0].output, _problem(problems[0], case)
+
+
+def _traced_context(flat: FlatModule, graph: Graph, path: Path) -> CheckContext:
+    inner = divergence.inner_values(graph.traced, flat)
+    runtime = runtimes.get("onnxruntime")
+    return CheckContext(path, graph.signature, runtime, flat.reference, (), flat.nudged, inner=inner)
+
+
+def _problem(comparison: Comparison, case: Case) -> str:
+    return f"output '{comparison.output}' at {case.label}: {comparison.problem}"
+
+
+def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
+    """Read back what was asked for: the opset, the names, and whether onnx finds the model valid."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise EngineError(
+            f"engine '{graph.traced.engine}': onnx finds the model invalid ({first_line(error)})"
+        ) from error
+    opset = opset_of(read_head(path))
+    if opset != config.opset:
+        raise EngineError(f"engine '{graph.traced.engine}' wrote opset {opset} where {config.opset} was asked for")

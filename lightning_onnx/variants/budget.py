@@ -1,0 +1,84 @@
+"""Does a metric of the user's validation get worse with a variant by more than it may?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.metrics import MetricParity, is_loss
+from lightning_onnx.variants.base import Variant
+
+NAME = "metrics"
+
+
+def check(variant: Variant, context: CheckContext, metrics: MetricParity) -> CheckResult:
+    """Run the validation loop on the module and on the variant.
+
+    Args:
+        variant: What it may lose, and by which metric.
+        context: Its file, and the validation loop.
+        metrics: How that is run.
+    """
+    found = metrics(context)  # its own verdict is of a model that must be the same
+    return judge(variant, found.figures.get("metrics", {}), found.reason)
+
+
+def judge(variant: Variant, metrics: Mapping[str, Mapping[str, Any]], reason: str | None = None) -> CheckResult:
+    """Hold metrics against a budget.
+
+    Args:
+        variant: What it may lose, and by which metric.
+        metrics: ``module`` and ``onnx`` of each metric, and ``status``: what was skipped is not judged.
+        reason: Why there are none.
+    """
+    known = {name: row for name, row in metrics.items() if row.get("status") != "skipped"}
+    if variant.metric is not None and variant.metric not in known:
+        logged = ", ".join(known) or reason or "nothing"
+        return CheckResult(NAME, "failed", f"metric={variant.metric!r} is not what the validation loop logs: {logged}")
+    if not known:
+        return CheckResult(NAME, "skipped", reason or "the validation loop logs no metric")
+    deciding = _deciding(variant, list(known))
+    rows = {name: _row(name, row, variant.max_metric_drop, name in deciding) for name, row in known.items()}
+    failed = [name for name, row in rows.items() if row["status"] == "failed"]
+    drops = [rows[name]["drop"] for name in deciding if rows[name]["drop"] is not None]
+    scalars = {"metric_drop": max(drops)} if drops else {}
+    if failed:
+        row = rows[failed[0]]
+        why = (
+            f"{failed[0]} is {_text(row['variant'])}, the module's {_text(row['module'])}: worse by "
+            f"{_text(row['drop'])}{' of it' if is_loss(failed[0]) else ''}, {variant.max_metric_drop:g} is allowed"
+        )
+        return CheckResult(NAME, "failed", why, {"metrics": rows}, scalars)
+    return CheckResult(NAME, "passed", None, {"metrics": rows}, scalars)
+
+
+def _deciding(variant: Variant, names: list[str]) -> list[str]:
+    if variant.metric is not None:
+        return [variant.metric]
+    return [name for name in names if not is_loss(name)] or names
+
+
+def _row(name: str, row: Mapping[str, Any], allowed: float, decides: bool) -> dict[str, Any]:
+    was, now = _number(row.get("module")), _number(row.get("onnx"))
+    drop = None
+    if was is not None and now is not None:
+        drop = (now - was) / (abs(was) or 1.0) if is_loss(name) else was - now
+    status = "passed" if drop is not None and drop <= allowed else "failed"
+    return {
+        "module": was,
+        "variant": now,
+        "drop": drop,
+        "allowed": allowed if decides else None,
+        "status": status if decides else "not judged",
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; JSON has no other."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _text(value: float | None) -> str:
+    return "no finite number" if value is None else f"{value:.4g}"

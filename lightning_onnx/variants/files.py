@@ -1,0 +1,122 @@
+"""A variant's file: it says of itself what ``model.onnx`` says. Runs in the variant's process, without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from lightning_onnx import privacy, template
+from lightning_onnx.errors import first_line
+
+MARK = "lightning_onnx.variant"
+"""Key of the metadata that names the variant."""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Work in an empty directory: converters leave files where they run."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        try:
+            yield Path(directory)
+        finally:
+            os.chdir(before)
+
+
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the model needs a second file for its weights; what is one message in memory must not be larger."""
+    return sum(_bytes(t) for t in model.graph.initializer) > template.SINGLE_FILE_BYTES
+
+
+def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
+    """Write a variant with what the original says of itself, and the variant's name.
+
+    Args:
+        model: What a converter made; changed.
+        original: ``model.onnx``.
+        destination: ``model.<name>.onnx``; above 2 GiB its weights go to ``<destination>.data``.
+    """
+    head = template.read_head(original)
+    for field in ("producer_name", "producer_version", "domain", "doc_string"):
+        setattr(model, field, getattr(head, field))
+    model.ir_version = head.ir_version
+    name = destination.name.removesuffix(".onnx").partition(".")[2]
+    onnx.helper.set_model_props(model, {**{e.key: e.value for e in head.metadata_props}, MARK: name})
+    _import_what_is_used(model)
+    if is_large(model):
+        location = f"{destination.name}.data"
+        onnx.save(model, str(destination), save_as_external_data=True, location=location)
+    else:
+        destination.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def problems(original: str, variant: str) -> list[str]:
+    """Read a variant back and say where it is not what ``model.onnx`` is: validity, inputs, outputs, opset, metadata.
+
+    Args:
+        original: Path of ``model.onnx``.
+        variant: Path of the variant.
+    """
+    found = []
+    try:
+        onnx.checker.check_model(variant, full_check=True)
+    except Exception as error:
+        found.append(f"onnx finds the model invalid ({first_line(error)})")
+    was = onnx.load(original, load_external_data=False)
+    now = onnx.load(variant, load_external_data=False)
+    facts = {
+        "inputs": (_specs(was.graph.input), _specs(now.graph.input)),
+        "outputs": (_specs(was.graph.output), _specs(now.graph.output)),
+        "opset": (template.opset_of(was), template.opset_of(now)),
+        "IR version": (was.ir_version, now.ir_version),
+    }
+    found += [f"its {what} are {got}, those of {Path(original).name} {asked}" for what, (asked, got) in facts.items()
+              if asked != got]  # fmt: skip
+    metadata = {e.key: e.value for e in now.metadata_props}
+    lost = [e.key for e in was.metadata_props if metadata.get(e.key) != e.value]
+    if lost:
+        found.append(f"metadata is lost or changed: {lost}")
+    known = [p["found"] for p in privacy.find(was)]
+    found += [f"it has a {p['kind']} in {p['where']}" for p in privacy.find(now) if p["found"] not in known]
+    return found
+
+
+def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes, those inside of nodes too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes(inner)
+
+
+def _import_what_is_used(model: onnx.ModelProto) -> None:
+    """Leave out opsets of other domains that optimizers list and no operator is of."""
+    used = {n.domain for n in nodes(model.graph)} | {n.domain for f in model.functions for n in f.node}
+    used |= {f.domain for f in model.functions} | {""}
+    kept = sorted((o.domain, o.version) for o in model.opset_import if o.domain in used)
+    model.ClearField("opset_import")
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in kept)
+
+
+def _specs(values: Any) -> list[tuple[str, str, list[str]]]:
+    """Name, dtype and dims."""
+    return [
+        (
+            v.name,
+            onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type).lower(),
+            [d.dim_param or str(d.dim_value) for d in v.type.tensor_type.shape.dim],
+        )
+        for v in values
+    ]
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    return len(tensor.raw_data) or tensor.ByteSize()

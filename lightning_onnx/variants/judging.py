@@ -1,0 +1,235 @@
+"""Variants are made, checked on the staged bytes, and kept only where they hold what they promise."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+from lightning_onnx import privacy
+from lightning_onnx.artifact import describe_file
+from lightning_onnx.checks.base import CheckContext, CheckResult, Status
+from lightning_onnx.checks.parity import Array, Comparison, Parity
+from lightning_onnx.checks.timing import in_turns
+from lightning_onnx.config import ExportConfig
+from lightning_onnx.errors import RuntimeUnavailable, first_line
+from lightning_onnx.flat import to_numpy
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.template import opset_of, read_head
+from lightning_onnx.variants import budget
+from lightning_onnx.variants.base import Making, Variant
+
+log = logging.getLogger(__name__)
+
+_FILES = "lightning_onnx.variants.files"
+_SECONDS = 0.3
+"""For each of two programs whose time is compared, about."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What became of a variant.
+
+    Attributes:
+        entry: What the manifest says of it; plain values.
+        scalars: What loggers get, by the name behind ``onnx/``.
+    """
+
+    entry: dict[str, Any]
+    scalars: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Near(Parity):
+    """Parity for a model that is meant to differ: of whole numbers (classes, say) a share may be others.
+
+    Args:
+        atol: What floats may differ by, as a share of their scale, and the share of whole numbers that may differ.
+    """
+
+    rtol: float | None = 0.0
+    atol: float | None = 0.01
+
+    @override
+    def compare_output(self, name: str, expected: Array, actual: Array) -> Comparison:
+        found = super().compare_output(name, expected, actual)
+        whole = not np.issubdtype(expected.dtype, np.inexact)
+        if whole and found.kind == "values" and found.outside <= (self.atol or 0.0):
+            return dataclasses.replace(found, problem=None)
+        return found
+
+
+def make(variants: Sequence[Variant], context: CheckContext, config: ExportConfig) -> list[Judged]:
+    """Make and check variants beside the staged model; files of those that did not pass are removed.
+
+    Args:
+        variants: Which.
+        context: What checks get.
+        config: How the model itself is compared, and the program that its opset was chosen for.
+    """
+    return [_Maker(variant, context, config).run() for variant in variants]
+
+
+def not_made(variants: Sequence[Variant], reason: str) -> list[Judged]:
+    """Return variants that are skipped, all for one reason."""
+    return [_judged(variant, "skipped", reason) for variant in variants]
+
+
+class _Maker:
+    """One variant: its file, its process, and what is known of it so far."""
+
+    def __init__(self, variant: Variant, context: CheckContext, config: ExportConfig) -> None:
+        self.variant = variant
+        self.config = config
+        self.original = context.model_path.resolve()  # the process works in another directory
+        self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
+        self.runtime = runtimes.get(runtimes.DEFAULT, alone=True, threads=1)
+        self.making = Making(self.original, context, self.runtime, config.target)
+        self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
+        allowed = variant.max_difference
+        self.parity = config.parity if allowed is None else Near(atol=allowed)
+        self.notes: list[str] = []
+        self.results: list[CheckResult] = []
+        self.figures: dict[str, Any] = {}
+
+    def run(self) -> Judged:
+        status, reason = self._status()
+        described = self._described()
+        if status != "passed":
+            for path in self._files():
+                path.unlink()
+            described |= {"file": None, "sha256": None}
+        return _judged(
+            self.variant, status, reason, described, results=self.results, figures=self.figures, notes=self.notes
+        )
+
+    def _status(self) -> tuple[Status, str | None]:
+        try:
+            self.notes += map(_told, self.variant.make(self.making, self.path))
+            if not self.path.is_file():
+                return "failed", f"{type(self.variant).__name__} wrote no {self.path.name}"
+            problems = self.making.call(f"{_FILES}:problems", str(self.original), str(self.path))
+            if problems:
+                return "failed", _told("; ".join(problems))
+            return self._checked()
+        except RuntimeUnavailable as error:
+            return "skipped", str(error)
+        except Exception as error:  # whatever a converter or a runtime raises is a finding
+            log.debug("variant %s", self.variant.name, exc_info=True)
+            return "failed", _told(f"it could not be made: {first_line(error)}")
+        finally:
+            self.runtime.close()
+
+    def _checked(self) -> tuple[Status, str | None]:
+        """Run the checks, all of them, so that there are figures of what failed."""
+        self.results.append(self._result("parity", lambda: self.parity(self.context)))
+        self.results.append(
+            self._result("metrics", lambda: budget.check(self.variant, self.context, self.config.metrics))
+        )
+        outputs = self.results[0].figures.get("outputs", {})
+        self.figures["worst_difference"] = max((o["max_rel_diff"] for o in outputs.values()), default=None)
+        self.figures["latency_ratio"] = self._latency_ratio()
+        parity = self.results[0]
+        failed = [r for r in self.results if r.status == "failed"]
+        if failed:
+            return "failed", "; ".join(f"{r.name}: {r.reason}" for r in failed)
+        if parity.status == "skipped":
+            return "skipped", f"it cannot be compared with the module: {parity.reason}"
+        return "passed", "; ".join(r.reason for r in self.results if r.reason and r.status == "passed") or None
+
+    def _result(self, name: str, run: Any) -> CheckResult:
+        try:
+            result: CheckResult = run()
+        except Exception as error:
+            log.debug("%s of variant %s", name, self.variant.name, exc_info=True)
+            return CheckResult(name, "failed", _told(first_line(error)))
+        return result
+
+    def _latency_ratio(self) -> float | None:
+        """Median time of a call as a share of that of ``model.onnx``, in turns; None where one does not run."""
+        if not self.context.cases:
+            return None
+        try:
+            inputs = {
+                spec.name: to_numpy(tensor)
+                for spec, tensor in zip(self.context.signature.inputs, self.context.cases[0].tensors, strict=True)
+            }
+            programs = {name: self.runtime.load(path) for name, path in (("a", self.original), ("b", self.path))}
+            took = in_turns(programs, inputs, _SECONDS)
+        except Exception:
+            log.debug("latency of variant %s", self.variant.name, exc_info=True)
+            return None
+        return float(f"{np.median(took['b']) / np.median(took['a']):.3g}")
+
+    def _described(self) -> dict[str, Any]:
+        """What is to say of the file; nothing where there is none, or what there is cannot be read."""
+        if not self.path.is_file():
+            return {}
+        size = sum(f.stat().st_size for f in self._files())
+        whole = sum(f.stat().st_size for f in self.original.parent.glob(f"{self.original.name}*"))
+        self.figures = {"size_ratio": float(f"{size / whole:.3g}"), **self.figures}
+        try:
+            opset = opset_of(read_head(self.path))
+        except Exception:
+            opset = None
+        return {"file": self.path.name, **describe_file(self.path), "size": size, "opset": opset}
+
+    def _files(self) -> list[Path]:
+        return [p for p in (self.path, self.path.with_name(f"{self.path.name}.data")) if p.exists()]
+
+
+def _told(text: str) -> str:
+    """A sentence that travels with the artifact: names of files, not where they lie on this machine."""
+    return privacy.without_paths(text.replace("WorkerError: ", ""))
+
+
+def _judged(
+    variant: Variant,
+    status: Status,
+    reason: str | None,
+    described: dict[str, Any] | None = None,
+    *,
+    results: Sequence[CheckResult] = (),
+    figures: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> Judged:
+    own = dict(described or {})
+    figures = figures or {}
+    entry = {
+        "name": variant.name,
+        "class": type(variant).__name__,
+        **{key: own.get(key) for key in ("file", "sha256", "bytes", "opset")},
+        "status": status,
+        "reason": reason,
+        "options": _options(variant),
+        "checks": [result.to_dict() for result in results],
+        "figures": figures,
+        "notes": list(notes),
+    }
+    scalars = {"passed": float(status == "passed")}
+    if "size" in own:
+        scalars["size_mib"] = own["size"] / 2**20
+    for key, scalar in (("latency_ratio", "latency_ratio"), ("worst_difference", "max_rel_diff")):
+        if figures.get(key) is not None:
+            scalars[scalar] = figures[key]
+    for result in results:
+        if result.name == budget.NAME:
+            scalars |= result.scalars
+    return Judged(entry, {f"{variant.name}_{key}": value for key, value in scalars.items()})
+
+
+def _options(variant: Any) -> dict[str, Any]:
+    """The options as JSON holds them; a variant of the user's own need not be a dataclass."""
+    if not dataclasses.is_dataclass(variant):
+        return {}
+    values = {f.name: getattr(variant, f.name) for f in dataclasses.fields(variant) if f.init and f.name != "name"}
+    return {k: v if v is None or isinstance(v, (bool, int, float, str)) else _plain(v) for k, v in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,154 @@
+"""Options and checks from configuration files: what LightningCLI makes of them, by jsonargparse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import pytest
+import yaml
+from lightning.pytorch import Callback
+
+import lightning_onnx
+from lightning_onnx import CheckContext, CheckResult, Latency, MetricParity, ONNXExport, Parity, RuntimeParity
+
+
+class Own:
+    """A check of a user's own."""
+
+    name = "own"
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        return CheckResult(self.name, "passed")
+
+
+def _parser() -> Any:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(Callback, "callback")
+    return parser
+
+
+def _parse(*options: str) -> tuple[Any, Any]:
+    parser = _parser()
+    return parser, parser.parse_args(["--callback=lightning_onnx.ONNXExport", *(f"--callback.{o}" for o in options)])
+
+
+def _made(*options: str) -> ONNXExport:
+    parser, parsed = _parse(*options)
+    made = parser.instantiate(parsed).callback
+    assert type(made) is ONNXExport
+    return made
+
+
+def _round_trip(parser: Any, parsed: Any, tmp_path: Path) -> ONNXExport:
+    saved = parser.dump(parsed)
+    assert "Unable" not in saved
+    (tmp_path / "saved.yaml").write_text(saved)
+    again = _parser()
+    loaded = again.parse_args([f"--config={tmp_path / 'saved.yaml'}"])
+    assert again.dump(loaded) == saved
+    made = again.instantiate(loaded).callback
+    assert type(made) is ONNXExport
+    return made
+
+
+def test_defaults_are_those_of_the_callback(tmp_path: Path) -> None:
+    parser, parsed = _parse()
+    made, usual = _round_trip(parser, parsed, tmp_path), ONNXExport()
+    assert made.options == usual.options
+    assert list(made.config.checks) == list(usual.config.checks) == [Parity()]
+    assert made.state_key == usual.state_key
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        ("preflight=false", "preflight", False),
+        ("preflight=warn", "preflight", "warn"),
+        ("log_artifacts=false", "log_artifacts", False),
+        ("log_artifacts=all", "log_artifacts", "all"),
+        ("test_data=null", "test_data", None),
+        ("dynamic_axes=null", "dynamic_axes", None),
+        ("dynamic_axes=auto", "dynamic_axes", "auto"),
+        ("dynamic_axes={images: {0: rows}}", "dynamic_axes", {"images": {0: "rows"}}),
+        ('dynamic_axes={"images": {"0": "rows"}}', "dynamic_axes", {"images": {0: "rows"}}),  # JSON has no other keys
+        ("dynamic_axes={images: [0]}", "dynamic_axes", {"images": [0]}),
+        ("opset_version=17", "opset_version", 17),
+        ("output_names=[logits]", "output_names", ["logits"]),
+        ("metadata={licence: MIT}", "metadata", {"licence": "MIT"}),
+        ("export_options={export_params: false}", "export_options", {"export_params": False}),
+        ("checks=[]", "checks", []),
+        ("checks=null", "checks", (Parity(),)),
+    ],
+)
+def test_options(option: str, name: str, value: Any) -> None:
+    made = _made(option)
+    config = made.config if hasattr(made.config, name) else made.options
+    assert getattr(config, name) == value
+
+
+def test_checks_by_class_path(tmp_path: Path) -> None:
+    checks = [
+        {"class_path": "lightning_onnx.Parity", "init_args": {"rtol": 1e-3}},
+        {"class_path": "lightning_onnx.Latency", "init_args": {"batch_sizes": [1, 32], "max_ratio": 2}},
+        {"class_path": "lightning_onnx.RuntimeParity", "init_args": {"parity": {"rtol": 1e-2}}},
+        {"class_path": "lightning_onnx.MetricParity", "init_args": {"limit_batches": 10, "tolerances": {"loss": 0.1}}},
+        {"class_path": f"{__name__}.Own", "init_args": {"limit": 1}},
+    ]
+    parser, parsed = _parse(f"checks={yaml.safe_dump(checks, default_flow_style=True)}")
+    parity, latency, runtimes, metrics, own = _round_trip(parser, parsed, tmp_path).config.checks
+    assert parity == Parity(rtol=1e-3)
+    assert latency == Latency([1, 32], ["onnxruntime"], max_ratio=2)  # YAML has lists alone
+    assert runtimes == RuntimeParity(parity=Parity(rtol=1e-2))
+    assert metrics == MetricParity(limit_batches=10, tolerances={"loss": 0.1})
+    assert type(metrics.limit_batches) is int  # a number of batches, where a float would be a share
+    assert own.limit == 1
+
+
+def _named(module: str) -> list[str]:
+    """The package's checks or variants: classes of its public face that have a name, by where they live."""
+    found = {name: getattr(lightning_onnx, name) for name in lightning_onnx.__all__}
+    return [n for n, c in found.items() if isinstance(getattr(c, "name", None), str) and module in c.__module__]
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [(option, name) for option in ("checks", "variants") for name in _named(f".{option}.")]
+)
+def test_every_check_and_variant_of_the_package(option: str, name: str, tmp_path: Path) -> None:
+    parser, parsed = _parse(f"{option}+=lightning_onnx.{name}")
+    (made,) = getattr(_round_trip(parser, parsed, tmp_path).config, option)
+    assert type(made).__name__ == name
+
+
+def test_checks_and_variants_are_found() -> None:
+    assert {"Parity", "Latency", "RuntimeParity", "MetricParity"} <= set(_named(".checks."))
+    assert {"Float16", "Int8"} <= set(_named(".variants."))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("checks=[{class_path: lightning_onnx.Pariti}]", "'lightning_onnx.Pariti'.*has no attribute 'Pariti'"),
+        ("checks=[{class_path: lightning_onnx.ONNXArtifact}]", "ONNXArtifact does not implement protocol Check"),
+        ("variants=[{class_path: lightning_onnx.Parity}]", "Parity does not implement protocol Variant"),
+        ("checks=[{class_path: lightning_onnx.Parity, init_args: {rtoll: 1}}]", "'rtoll' is not accepted"),
+        ("engine=fast", "'auto', 'dynamo', 'torchscript'.*fast"),
+        ("output_names=logits", "Got value: logits|Given value: logits"),
+    ],
+)
+def test_mistakes_are_named(option: str, message: str) -> None:
+    with pytest.raises(jsonargparse.ArgumentError) as raised:
+        _parse(option)
+    import re
+
+    assert re.search(message, str(raised.value), re.DOTALL)
+
+
+def test_what_the_callback_itself_finds() -> None:
+    with pytest.raises(ValueError, match="opset_version=99 is not possible"):
+        _made("opset_version=99")

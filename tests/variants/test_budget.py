@@ -1,0 +1,158 @@
+"""What a metric may lose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_onnx import Float16, Int8
+from lightning_onnx.checks.metrics import is_loss
+from lightning_onnx.config import ExportConfig
+from lightning_onnx.variants import budget, judging
+
+ROWS = {
+    "val_acc": {"module": 0.9, "onnx": 0.85, "status": "failed"},
+    "val_f1": {"module": 0.8, "onnx": 0.9, "status": "failed"},
+    "val_loss": {"module": 2.0, "onnx": 2.5, "status": "failed"},
+    "val_map": {"module": None, "onnx": None, "status": "skipped"},
+}
+
+
+@pytest.mark.parametrize(
+    ("drop", "metric", "status", "scalar"),
+    [
+        (0.01, None, "failed", 0.05),
+        (0.06, None, "passed", 0.05),
+        (0.01, "val_f1", "passed", -0.1),
+        (0.2, "val_loss", "failed", 0.25),
+        (0.3, "val_loss", "passed", 0.25),
+    ],
+)
+def test_the_budget(drop: float, metric: str | None, status: str, scalar: float) -> None:
+    found = budget.judge(Int8(max_metric_drop=drop, metric=metric), ROWS)
+    assert found.status == status
+    assert found.scalars["metric_drop"] == pytest.approx(scalar)
+    rows = found.figures["metrics"]
+    assert list(rows) == ["val_acc", "val_f1", "val_loss"]
+    assert rows["val_loss"]["drop"] == pytest.approx(0.25)  # a quarter of the module's
+    judged = {name for name, row in rows.items() if row["status"] != "not judged"}
+    assert judged == ({metric} if metric else {"val_acc", "val_f1"})
+
+
+def test_the_reason_has_the_figures() -> None:
+    reason = budget.judge(Int8(), ROWS).reason
+    assert reason == "val_acc is 0.85, the module's 0.9: worse by 0.05, 0.01 is allowed"
+    reason = budget.judge(Int8(metric="val_loss"), ROWS).reason
+    assert reason == "val_loss is 2.5, the module's 2: worse by 0.25 of it, 0.01 is allowed"
+
+
+def test_losses_decide_where_there_is_nothing_else() -> None:
+    assert budget.judge(Int8(), {"val_loss": ROWS["val_loss"]}).status == "failed"
+    none = budget.judge(Int8(), {"val_map": ROWS["val_map"]})
+    assert (none.status, none.reason) == ("skipped", "the validation loop logs no metric")
+
+
+def test_a_metric_that_is_not_logged_fails() -> None:
+    found = budget.judge(Int8(metric="top1"), ROWS)
+    assert found.status == "failed"
+    assert found.reason is not None
+    assert "val_acc, val_f1, val_loss" in found.reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), None, float("inf")])
+def test_no_number_is_no_pass(value: Any) -> None:
+    found = budget.judge(Int8(), {"val_acc": {"module": 0.9, "onnx": value, "status": "passed"}})
+    assert found.status == "failed"
+    assert found.reason == "val_acc is no finite number, the module's 0.9: worse by no finite number, 0.01 is allowed"
+
+
+@pytest.mark.parametrize(
+    "name", ["val_loss", "val/loss_epoch", "test_mse", "MeanSquaredError", "valLoss", "WER", "ppl"]
+)
+def test_names_of_losses(name: str) -> None:
+    assert is_loss(name)
+
+
+@pytest.mark.parametrize("name", ["val_acc", "Accuracy", "val/f1", "glossary_recall", "meritScore", "auroc", "bleu"])
+def test_names_of_others(name: str) -> None:
+    assert not is_loss(name)
+
+
+class Hurt(LightningModule):
+    """Small weights beside large ones in one channel, and a decision by the small ones: 8 bits lose it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 2, bias=False)
+        with torch.no_grad():
+            self.layer.weight[:] = torch.tensor([[100.0] + [0.1] * 7, [100.0] + [-0.1] * 7])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("accuracy", (self(batch[0]).argmax(-1) == batch[1]).float().mean())
+
+
+class Breaks(Hurt):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        raise ZeroDivisionError("of the user's")
+
+
+@pytest.fixture
+def hurt(staged: Any) -> Any:
+    """Every second row votes for the other class; a large value that decides nothing lies beside it."""
+    x = torch.full((32, 8), 0.1)
+    x[:, 0] = 1.0
+    x[1::2, 1:] = -0.1
+    loader = DataLoader(TensorDataset(x, torch.arange(32) % 2), batch_size=32)
+    return lambda module: staged(module.eval(), x, loader)
+
+
+@pytest.mark.slow
+def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
+    context = hurt(Hurt())
+    (found,) = judging.make([Int8(mode="dynamic", max_metric_drop=0.0)], context, ExportConfig())
+    assert found.entry["status"] == "failed"
+    assert [c["status"] for c in found.entry["checks"]] == ["passed", "failed"]  # near enough, and of no use
+    row = found.entry["checks"][1]["figures"]["metrics"]["accuracy"]
+    assert (row["module"], row["variant"]) == (1.0, 0.5)
+    assert found.entry["reason"] == "metrics: accuracy is 0.5, the module's 1: worse by 0.5, 0 is allowed"
+    assert found.scalars["int8_metric_drop"] == 0.5
+    assert not context.model_path.with_name("model.int8.onnx").exists()
+
+
+@pytest.mark.slow
+def test_float16_does_not_and_is_kept(hurt: Any) -> None:
+    (found,) = judging.make([Float16(max_metric_drop=0.0)], hurt(Hurt()), ExportConfig())
+    assert found.entry["status"] == "passed", found.entry["reason"]
+    assert found.entry["checks"][1]["status"] == "passed"
+
+
+@pytest.mark.slow
+def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
+    (found,) = judging.make([Float16()], hurt(Breaks()), ExportConfig())
+    metrics = found.entry["checks"][1]
+    assert (metrics["name"], metrics["status"]) == ("metrics", "skipped")
+    assert metrics["reason"].endswith("apart from the training: ZeroDivisionError: of the user's")
+    assert "metric_drop" not in " ".join(found.scalars)
+
+
+@pytest.mark.slow
+def test_other_batches_judge_nothing(staged: Any) -> None:
+    class Others(torch.utils.data.IterableDataset[Any]):
+        times = 0
+
+        def __iter__(self) -> Any:
+            Others.times += 1
+            return iter([(torch.full((8,), float(Others.times)), torch.tensor(0))])
+
+    context = staged(Hurt().eval(), torch.randn(2, 8), DataLoader(Others(), batch_size=1))
+    (found,) = judging.make([Float16()], context, ExportConfig())
+    assert found.entry["checks"][1]["status"] == "skipped"
+    assert "other batches" in found.entry["checks"][1]["reason"]

@@ -1,0 +1,85 @@
+"""What stays in float32, and what is told of values that float16 does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx import ConfigurationError, Float16, ONNXArtifact
+from tests.variants.conftest import exported, module_of, run
+
+pytestmark = pytest.mark.slow
+
+FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+def kinds(artifact: ONNXArtifact) -> dict[str, int]:
+    model = onnx.load(artifact.variant_path("fp16"))
+    return {t.name: t.data_type for t in model.graph.initializer if t.data_type in (FLOAT, FLOAT16)}
+
+
+def test_weights_are_float16_but_what_is_kept(tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 12, 12)
+    whole = exported(module_of("convolutions"), x, tmp_path / "a", variants=[Float16()])
+    assert set(kinds(whole).values()) == {FLOAT16}
+    kept = exported(module_of("convolutions"), x, tmp_path / "b", variants=[Float16(keep_float32=("Gemm",))])
+    assert {name for name, kind in kinds(kept).items() if kind == FLOAT} == {"head.weight", "head.bias"}
+    assert kept.manifest["variants"][0]["options"]["keep_float32"] == ["Gemm"]
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + torch.full_like(x[0], torch.finfo(torch.float32).min) * (x < 0)).softmax(-1)
+
+
+def test_masks_are_cut_and_told(tmp_path: Path) -> None:
+    made = exported(Masked(), torch.randn(2, 5), tmp_path / "a", variants=[Float16()])
+    entry = made.manifest["variants"][0]
+    assert entry["status"] == "passed", entry["reason"]
+    assert entry["notes"][0].startswith("values beyond ±10000 were cut to it in ")
+
+
+class Largest(nn.Module):
+    """Ends in operators that stay in float32, of which another takes what they give."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        values, places = x.exp().topk(2)
+        return {"values": values, "places": places, "twice": values * 2, "half": (x > 0).float() / 2}
+
+
+def test_outputs_of_operators_that_stay_in_float32(tmp_path: Path) -> None:
+    x = torch.tensor([[1.0, 3.0, 2.0], [-1.0, 0.0, 5.0]])
+    made = exported(Largest(), x, tmp_path / "a", variants=[Float16()])
+    assert made.manifest["variants"][0]["status"] == "passed", made.manifest["variants"][0]["reason"]
+    values, places, twice, half = run(made.variant_path("fp16"), {"x": x.numpy()})
+    np.testing.assert_allclose(values, x.exp().topk(2).values.numpy(), rtol=1e-3)
+    np.testing.assert_array_equal(places, [[1, 2], [2, 1]])
+    np.testing.assert_allclose(twice, 2 * values, rtol=1e-3)
+    np.testing.assert_array_equal(half, [[0.5, 0.5, 0.5], [0, 0, 0.5]])
+
+
+class Whole(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+def test_nothing_to_convert(tmp_path: Path) -> None:
+    made = exported(Whole(), torch.arange(6).reshape(2, 3), tmp_path / "a", variants=[Float16()])
+    entry = made.manifest["variants"][0]
+    assert entry["status"] == "failed"
+    assert "there is nothing in float32 that could be converted" in entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"keep_float32": "Gemm"}, "is one string"), ({"max_difference": -1}, "not below 0"), ({"name": ""}, "the name")],
+)
+def test_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Float16(**options)

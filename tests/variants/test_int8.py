@@ -1,0 +1,177 @@
+"""What onnxruntime's quantizers are asked for, read back from the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from onnx import numpy_helper
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_onnx import ConfigurationError, Int8
+from lightning_onnx.config import ExportConfig
+from lightning_onnx.variants import judging
+from lightning_onnx.variants.int8 import suited
+from tests.variants.conftest import MODULES, module_of
+
+pytestmark = pytest.mark.slow
+
+SHAPE = MODULES["convolutions"][1]
+
+
+def made(context: Any, variant: Int8, target: str | None = None) -> tuple[dict[str, Any], onnx.ModelProto]:
+    (found,) = judging.make([variant], context, ExportConfig(target=target))
+    assert found.entry["status"] == "passed", found.entry["reason"]
+    return found.entry, onnx.load(context.model_path.with_name(found.entry["file"]))
+
+
+@pytest.fixture
+def context(staged: Any) -> Any:
+    return staged(module_of("convolutions"), torch.randn(SHAPE))
+
+
+def quantizers(model: onnx.ModelProto) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Scale and zero point of each activation."""
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    return [(values[n.input[1]], values[n.input[2]]) for n in model.graph.node if n.op_type == "QuantizeLinear"]
+
+
+def weights(model: onnx.ModelProto) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Values, scales and zero points of what is stored quantized and has more than one dim."""
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in values]
+    found = [(values[n.input[0]], values[n.input[1]], values[n.input[2]]) for n in nodes]
+    return [w for w in found if w[0].ndim > 1]
+
+
+def test_x86_is_u8s8(context: Any) -> None:
+    entry, model = made(context, Int8())
+    assert entry["notes"][0] == "quantized statically for x86"
+    assert quantizers(model)
+    assert {zero.dtype.name for _, zero in quantizers(model)} == {"uint8"}
+    assert len(weights(model)) == 3
+    for values, scales, zeros in weights(model):
+        assert values.dtype == np.int8
+        assert not zeros.any()
+        assert scales.size in values.shape  # one a channel
+
+
+@pytest.mark.parametrize(("variant", "target"), [(Int8(preset="tensorrt"), None), (Int8(), "tensorrt-10")])
+def test_tensorrt_is_s8s8_symmetric_with_biases_in_float32(context: Any, variant: Int8, target: str | None) -> None:
+    entry, model = made(context, variant, target)
+    assert entry["notes"][0] == "quantized statically for tensorrt"
+    for _, zero in quantizers(model):
+        assert zero.dtype == np.int8
+        assert not zero.any()
+    assert all(values.dtype == np.int8 and not zeros.any() for values, _, zeros in weights(model))
+    biases = [n.input[2] for n in model.graph.node if n.op_type in ("Conv", "Gemm") and len(n.input) > 2]
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert biases
+    assert {kinds[name] for name in biases} == {onnx.TensorProto.FLOAT}
+
+
+def test_one_scale_a_tensor(context: Any) -> None:
+    _, model = made(context, Int8(per_channel=False))
+    assert all(scales.size == 1 for _, scales, _ in weights(model))
+
+
+class Validated(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = module_of("convolutions")
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image)
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self.log("size", self(batch).abs().mean())
+
+
+def test_ranges_come_from_the_validation_loop(staged: Any) -> None:
+    batches = torch.rand(5, *SHAPE[1:]) * torch.arange(1, 6).reshape(5, 1, 1, 1)  # of 5 only the first 3 are asked for
+    context = staged(Validated().eval(), torch.randn(SHAPE), DataLoader(batches, batch_size=1))
+    (found,) = judging.make([Int8(calibration_batches=3, max_difference=1.0, metric="size")], context, ExportConfig())
+    assert "calibrated on 3 calls of the validation loop" in found.entry["notes"]
+    model = onnx.load(context.model_path.with_name("model.int8.onnx"))
+    first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
+    (scale,) = (numpy_helper.to_array(t) for t in model.graph.initializer if t.name == first.input[1])
+    assert scale == pytest.approx(float(batches[:3].max()) / 255, rel=1e-3)
+
+
+def test_the_scale_of_the_input_is_that_of_the_data(context: Any) -> None:
+    _, model = made(context, Int8())
+    first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    x = context.cases[0].tensors[0]
+    assert values[first.input[1]] == pytest.approx(float(x.max() - x.min()) / 255, rel=1e-3)
+
+
+def test_without_a_loop_it_says_what_it_was_calibrated_on(context: Any) -> None:
+    entry, _ = made(context, Int8())
+    assert entry["notes"][1] == "calibrated on 1 call seen when the module was traced: there are no validation batches"
+
+
+def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
+    module = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
+    context = staged(module, torch.randn(2, 8))
+    assert suited(str(context.model_path)) == "dynamic"
+    entry, model = made(context, Int8())
+    assert entry["notes"] == ["quantized dynamically"]
+    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {n.op_type for n in model.graph.node}
+    entry, model = made(context, Int8(mode="static", name="int8-static"))
+    assert entry["file"] == "model.int8-static.onnx"
+    assert "DynamicQuantizeLinear" not in {n.op_type for n in model.graph.node}
+
+
+def test_static_where_convolutions_are_most_of_it(context: Any) -> None:
+    assert suited(str(context.model_path)) == "static"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calibrate", ["entropy", "percentile"])
+def test_other_ways_to_find_ranges(calibrate: str, context: Any) -> None:
+    made(context, Int8(calibrate=calibrate, max_difference=0.5))
+
+
+@pytest.mark.slow
+def test_weights_of_a_recurrent_layer_are_quantized(staged: Any) -> None:
+    context = staged(module_of("sequence"), torch.randn(MODULES["sequence"][1]))
+    _, model = made(context, Int8())
+    assert "DynamicQuantizeLSTM" in {n.op_type for n in model.graph.node}
+    assert {o.domain for o in model.opset_import} == {"", "com.microsoft"}
+
+
+class NothingToQuantize(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.abs()
+
+
+def test_nothing_to_quantize(staged: Any) -> None:
+    context = staged(NothingToQuantize(), torch.randn(2, 4))
+    (found,) = judging.make([Int8()], context, ExportConfig())
+    assert found.entry["status"] == "failed"
+    assert "it has no operator that onnxruntime's quantizer knows" in found.entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "weights"}, r"Int8\(mode='weights'\).*'auto', 'static', 'dynamic'"),
+        ({"preset": "arm"}, r"'x86', 'tensorrt'"),
+        ({"calibrate": "mse"}, "'minmax', 'entropy', 'percentile'"),
+        ({"calibration_batches": 0}, "give a number of 1 or more"),
+        ({"mode": "dynamic", "preset": "tensorrt"}, "statically quantized models alone"),
+        ({"max_difference": "small"}, "max_difference='small'"),
+        ({"max_metric_drop": True}, "max_metric_drop=True"),
+        ({"name": "a/b"}, "the name is part of a file's"),
+        ({"metric": 3}, "give a name that is logged"),
+    ],
+)
+def test_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Int8(**options)
