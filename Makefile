@@ -6,6 +6,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 
+# Tests run in two processes, each with one thread; the fast ones of a file stay together and share its fixtures.
+PARALLEL = -n 2 --dist loadfile
+
 # Errors of pip are shown, the rest is not.
 export PIP_QUIET = 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -14,13 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow readme lint bench check clean
+.PHONY: help demo test slow readme docs lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
-	@echo "make readme  run the code of the README and of the docstrings"
+	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
+	@echo "make docs    build the documentation into site/, warnings as errors"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   what exports cost a training, as ratios of one run"
 	@echo "make check   all of it, as CI does"
@@ -30,14 +34,17 @@ demo: $(VENV)/.examples
 	$(BIN)/python examples/finetune_resnet.py $(ARGS)
 
 test: $(VENV)/.dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 slow: $(VENV)/.dev
-	$(PYTEST) -m slow
+	$(PYTEST) -n 2 --dist worksteal -m slow --ignore tests/test_readme.py
 
 readme: $(VENV)/.dev
 	$(PYTEST) tests/test_readme.py
 	$(PYTEST) --doctest-modules lightning_onnx
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -48,10 +55,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/observer.py
 	$(BIN)/python benchmarks/checkpoints.py --check
 
-check: test lint readme slow
+check: test lint readme docs slow
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist site
 
 # A stamp is newer than pyproject.toml when what that asks for is installed.
 
