@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import lightning_onnx
 from lightning_onnx import ONNXArtifact, trackers
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
+
+os.environ["CLEARML_CONFIG_FILE"] = str(Path(__file__).with_name("clearml.conf"))  # read when clearml is imported
 
 
 class Block(nn.Module):

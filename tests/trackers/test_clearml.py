@@ -18,7 +18,7 @@ from lightning_onnx.trackers.summary import summary
 from .reading import clearml_properties
 from .training import assert_read_back, scalars_of, train
 
-pytestmark = pytest.mark.slow  # a task takes five seconds to close
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
