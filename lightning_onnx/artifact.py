@@ -63,13 +63,19 @@ class ONNXArtifact:
             raise ArtifactError(
                 f"{root} is no artifact: {MANIFEST} cannot be read ({error}). Give the directory that holds it."
             ) from error
-        if manifest.get("format_version") != FORMAT_VERSION:
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"{root} has format_version {manifest.get('format_version')!r}, this package reads {FORMAT_VERSION}. "
+                f"{root} has format_version {version!r}, this package reads {FORMAT_VERSION}. "
                 "Use the version of lightning-onnx that wrote it (manifest: versions)."
             )
         artifact = cls(root, manifest)
-        artifact.verify()
+        try:
+            artifact.verify()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"{root} is no artifact: {MANIFEST} is not of its form ({type(error).__name__}: {error}). Export again."
+            ) from error
         return artifact
 
     def verify(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,8 @@ def export_checkpoint(
         directory: The artifact's directory; must not exist.
         config: The options.
         data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``; its first
-            batch is the sample, and all are for checks that validate. Default: the module's ``example_input_array``.
+            batches are the sample and show which dims vary, and all are for checks that validate. Default: the
+            module's ``example_input_array``.
         init: Arguments for the module, before the checkpoint's hyperparameters.
 
     Raises:
@@ -141,9 +143,8 @@ def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | Non
             f"method={config.method!r}: {type(module).__name__} has no such method. Name one that it has."
         )
     if data is not None:
-        batch, size = _first_batch(loader, data)
         signature = method_signature(module, config.method)
-        return matching.match(signature, [(batch, size)], "the first batch of --data", config.method)
+        return matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
     example = getattr(module, "example_input_array", None)
     if example is None:
         raise SampleError(
@@ -153,6 +154,9 @@ def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | Non
     sample = matching.sample_of(module, config.method, matching.as_call(example))
     return [Observation.of(sample, "example_input_array")]
 
+
+_BATCHES = 6
+"""Of which the sizes are looked at, as many as the callback keeps."""
 
 _LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_dataloader")
 
@@ -176,12 +180,14 @@ def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any
     raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name one that has, or a loader.")
 
 
-def _first_batch(loader: Any, name: str) -> tuple[Any, int | None]:
+def _first_batches(loader: Any, name: str) -> list[tuple[Any, int | None]]:
     loaders = list(loader.values()) if isinstance(loader, Mapping) else loader
     if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
         loader = loaders[0]  # several validation loaders
     if not isinstance(loader, Iterable):
         raise SampleError(f"{name} gives a {type(loader).__name__}, which has no batches. Name a loader.")
-    for batch in loader:
-        return batch, getattr(loader, "batch_size", None)
-    raise SampleError(f"{name} has no batch. Name a loader with data.")
+    size = getattr(loader, "batch_size", None)
+    batches = [(batch, size) for batch in itertools.islice(loader, _BATCHES)]
+    if not batches:
+        raise SampleError(f"{name} has no batch. Name a loader with data.")
+    return batches

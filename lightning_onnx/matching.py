@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.observe import Observation, Sample, Shapes, make_sample, method_signature
+from lightning_onnx.observe import KEPT_CALLS, Observation, Sample, Shapes, make_sample, method_signature
 from lightning_onnx.structure import flatten
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -38,8 +38,10 @@ def match(
             sample = _sample(signature, way[number]) if number < len(way) else None
             if sample is None or (samples and sample.paths != samples[0].paths):
                 continue
-            samples.append(sample)
-            shapes[tuple(tuple(t.shape) for t in sample.tensors), batch_size] = None
+            found = tuple(tuple(t.shape) for t in sample.tensors), batch_size
+            if found not in shapes and len(samples) < KEPT_CALLS:
+                samples.append(sample)
+            shapes[found] = None
         if samples:
             observations.append(Observation(tuple(samples), tuple(shapes), source))
     return observations

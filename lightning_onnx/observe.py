@@ -21,7 +21,7 @@ from lightning_onnx.structure import Path, Slot, Structure, flatten, rebuild
 
 Shapes = tuple[tuple[int, ...], ...]
 
-_KEPT_CALLS = 3
+KEPT_CALLS = 3
 """Calls whose tensors are kept, per structure: enough to see that a module works at several real sizes."""
 
 _KEPT_STRUCTURES = 16
@@ -272,7 +272,7 @@ class _Calls:
     def add(self, structure: Structure, tensors: list[Tensor], batch_size: int | None) -> None:
         self.seen += 1
         shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
-        if shapes not in self.shapes and len(self.samples) < _KEPT_CALLS:
+        if shapes not in self.shapes and len(self.samples) < KEPT_CALLS:
             self.samples.append(Sample(self.signature, structure, tuple(keep(t) for t in tensors)))
         self.shapes[shapes] = None
         if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:

@@ -52,6 +52,16 @@ def test_what_is_no_artifact(tmp_path: Path) -> None:
         ONNXArtifact.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [[], "text", {"format_version": 1}, {"format_version": 1, "model": {"file": "model.onnx"}, "files": ["a"]}],
+)
+def test_manifests_of_another_form(manifest: object, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"Export again|Use the version"):
+        ONNXArtifact.load(tmp_path)
+
+
 def test_existing_directory_is_left_alone(artifact: ONNXArtifact) -> None:
     with pytest.raises(ArtifactError, match="exists"):
         lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=artifact.directory)

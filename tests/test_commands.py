@@ -71,6 +71,10 @@ class Data(LightningDataModule):
         return loader()
 
 
+def lengths():
+    return [torch.randn(2, length, 6) for length in (3, 5, 4)]
+
+
 def empty():
     return []
 """
@@ -215,6 +219,13 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
     (got,) = session.run({"x": x}).values()
     with torch.no_grad():
         np.testing.assert_allclose(got, module(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path) -> None:
+    assert cli.main(["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:lengths", "-o", "made"]) == 0
+    made = ONNXArtifact.load(tmp_path / "made")
+    assert str(made.signature) == "(x: float32[batch, x_dim_1, 6]) -> (output: float32[batch, x_dim_1, 3])"
+    assert made.proven
 
 
 def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
