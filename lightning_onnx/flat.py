@@ -52,9 +52,14 @@ class FlatModule(nn.Module):
             self.output_paths = structure.paths
             return [t.detach().clone() for t in outputs]
 
-    def nudged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed."""
-        generator = torch.Generator().manual_seed(0)
+    def nudged(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+        """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed.
+
+        Args:
+            tensors: The inputs.
+            seed: Chooses one of many ways to round.
+        """
+        generator = torch.Generator().manual_seed(seed)
         parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
         with torch.no_grad(), self.random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
             outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))

@@ -65,7 +65,7 @@ class CheckContext:
         runtime: What runs it.
         reference: The module with the exported weights: flat tensors in, flat tensors out.
         cases: Inputs to compare on; the first one at the traced sizes.
-        nudged: The reference with inputs and parameters changed by rounding.
+        nudged: The reference with inputs and parameters changed by rounding; the number chooses in which way.
         draws: Whether the module may draw random numbers in eval mode.
         module: The module itself, called with flat tensors; None where only its outputs are known.
         validation: The user's validation loop with the exported weights; None where there is none.
@@ -78,7 +78,7 @@ class CheckContext:
     runtime: Runtime
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
     cases: tuple[Case, ...]
-    nudged: Callable[[Sequence[Tensor]], list[Tensor]]
+    nudged: Callable[[Sequence[Tensor], int], list[Tensor]]
     draws: bool = True
     module: nn.Module | None = None
     validation: Validation | None = None

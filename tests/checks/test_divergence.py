@@ -249,7 +249,7 @@ def never(*_: Any) -> None:
 def test_what_passes_or_is_noise_costs_nothing(tmp_path: Path) -> None:
     context = dataclasses.replace(layers(tmp_path), inner=never)
     assert Parity()(context).status == "passed"
-    noisy = dataclasses.replace(context, nudged=lambda tensors: [-t for t in context.reference(tensors)])
+    noisy = dataclasses.replace(context, nudged=lambda tensors, seed: [-t for t in context.reference(tensors)])
     _, result = broken(noisy, LEAKY)
     assert result.status == "skipped"
     assert "first_difference" not in result.figures
@@ -291,7 +291,7 @@ class Dies:
 def test_a_program_that_is_not_the_module_proves_nothing(tmp_path: Path) -> None:
     context = layers(tmp_path)
     other = dataclasses.replace(context, reference=lambda tensors: [t.flip(-1) for t in context.reference(tensors)])
-    result = Parity()(dataclasses.replace(other, nudged=other.reference))
+    result = Parity()(dataclasses.replace(other, nudged=lambda tensors, seed: other.reference(tensors)))
     assert result.status == "failed"
     assert "first_difference" not in result.figures
 
