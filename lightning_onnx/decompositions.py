@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from lightning_onnx import linalg, special
 
 
 def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
@@ -126,6 +129,138 @@ def _search_sorted(
     return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
 
 
+def _cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+    difference = (a.unsqueeze(-2) - b.unsqueeze(-3)).abs()
+    if p == 2:
+        return difference.square().sum(-1).sqrt()
+    if p == float("inf"):
+        return difference.amax(-1)
+    return (difference != 0).to(a.dtype).sum(-1) if p == 0 else difference.pow(p).sum(-1).pow(1 / p)
+
+
+def _scatter_mean(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    if reduce != "mean" or not x.is_floating_point():
+        return NotImplemented  # type: ignore[no-any-return]
+    number = torch.zeros_like(x).scatter_add(dim, index, torch.ones_like(source)) + float(include_self)
+    total = (x if include_self else torch.zeros_like(x)).scatter_add(dim, index, source)
+    return torch.where(number == 0, x, total / number.clamp(min=1))
+
+
+def _index_reduce(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    shape = [-1 if d == dim % x.dim() else 1 for d in range(x.dim())]
+    return x.scatter_reduce(dim, index.view(shape).expand(source.shape), source, reduce, include_self=include_self)
+
+
+def _median_of_all(x: Tensor) -> Tensor:
+    return _median(x.flatten(), 0)[0]
+
+
+def _nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    values, order = torch.sort(torch.where(x.isnan(), float("inf"), x), dim)
+    middle = ((~x.isnan()).sum(dim, keepdim=True) - 1).clamp(min=0) // 2
+    found = values.gather(dim, middle), order.gather(dim, middle)
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
+def _cumulative(function: Any, lowest: float) -> Callable[..., Any]:
+    """Reduce over each beginning, which takes memory by the square of the size; the last of equal values counts."""
+
+    def rule(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        rows = x.transpose(dim, -1)
+        place = torch.arange(rows.shape[-1], device=x.device)
+        before = place <= place.unsqueeze(-1)
+        values = function(torch.where(before, rows.unsqueeze(-2), lowest), -1)
+        equal = before & (rows.unsqueeze(-2) == values.unsqueeze(-1))
+        indices = torch.where(equal, place, -1).amax(-1)
+        return values.transpose(dim, -1), indices.transpose(dim, -1)
+
+    return rule
+
+
+def _smoothed_cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """See the formula in the documentation of ``CrossEntropyLoss``, for targets that are numbers of classes."""
+    if not label_smoothing or weight is not None or target.is_floating_point():
+        return NotImplemented  # type: ignore[no-any-return]
+    logs = functional.log_softmax(x, 1)
+    kept = target != ignore_index
+    chosen = logs.gather(1, torch.where(kept, target, 0).unsqueeze(1)).squeeze(1)
+    loss = -((1 - label_smoothing) * chosen + label_smoothing * logs.mean(1)) * kept.to(x.dtype)
+    return loss if reduction == 0 else loss.sum() if reduction == 2 else loss.sum() / kept.sum()
+
+
+def _istft(
+    x: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: Any = None,
+    return_complex: bool = False,
+) -> Tensor:
+    """Add the frames where they overlap, as the documentation of ``torch.istft`` has it."""
+    if return_complex or onesided is False:
+        return NotImplemented  # type: ignore[no-any-return]
+    hop, width = hop_length or n_fft // 4, win_length or n_fft
+    weights = torch.ones(width, dtype=torch.float32) if window is None else window
+    left = (n_fft - width) // 2
+    weights = functional.pad(weights, (left, n_fft - width - left))
+    frames = torch.fft.irfft(x.transpose(-1, -2), n=n_fft, norm="ortho" if normalized else "backward") * weights
+    number = frames.shape[-2]
+    place = (torch.arange(number).unsqueeze(1) * hop + torch.arange(n_fft)).flatten()
+    size = n_fft + hop * (number - 1)
+
+    def added(parts: Tensor) -> Tensor:
+        return parts.new_zeros(*parts.shape[:-2], size).index_add(-1, place, parts.flatten(-2))
+
+    start = n_fft // 2 if center else 0
+    end = start + length if length is not None else size - start
+    whole = added(frames) / added(weights.square().expand(number, n_fft)).clamp(min=1e-11)
+    if length is not None:
+        whole = functional.pad(whole, (0, torch.sym_max(end - size, 0)))
+    return whole.narrow(-1, start, end - start)
+
+
+def _copy_sign(x: Tensor, sign: Any) -> Tensor:
+    return torch.where(torch.as_tensor(sign) < 0, -x.abs(), x.abs())
+
+
+def _hypot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * a + b * b).sqrt()
+
+
+def _of_numbers(function: Any) -> Callable[..., Any]:
+    """The other one where one is NaN."""
+    return lambda a, b: torch.where(a.isnan(), b, torch.where(b.isnan(), a, function(a, b)))
+
+
+def _solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
+    return linalg.solve(a, b, left=left)
+
+
+def _solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    return linalg.solve_triangular(a, b, upper=upper, left=left, unitriangular=unitriangular)
+
+
+def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
+    lower = factor.mT if upper else factor
+    half = linalg.solve_triangular(lower, b, upper=False)
+    return linalg.solve_triangular(lower.mT, half, upper=True)
+
+
 def _by_parts(function: Any) -> Callable[..., Any]:
     """Run an operator that treats real and imaginary part alike on each of them."""
 
@@ -146,11 +281,23 @@ def _varies(node: Any) -> bool:
 
 
 def _varies_without_indices(node: Any) -> bool:
-    return _varies(node) and not any(user.args[1] == 1 and user.users for user in node.users)
+    """Tell whether no kernel of one size does: the input has a symbolic size, or one that is no multiple."""
+    source, bins = node.args[0].meta["val"], node.args[1]
+    pooled = source.shape[-len(bins) :]
+    uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
+    return (_varies(node) or uneven) and not any(user.args[1] == 1 and user.users for user in node.users)
 
 
 def _is_unusual_attention(node: Any) -> bool:
     return node.args[0].meta["val"].dim() != 4 or bool(node.kwargs.get("enable_gqa"))
+
+
+def _is_mean(node: Any) -> bool:
+    return bool(node.args[4] == "mean")
+
+
+def _is_smoothed(node: Any) -> bool:
+    return len(node.args) > 5 and bool(node.args[5])
 
 
 def _is_complex(node: Any) -> bool:
@@ -187,6 +334,23 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.searchsorted.Tensor: (_always, _search_sorted),
     aten.median.dim: (_always, _median),
     aten.cumprod.default: (_always, _cumprod),
+    aten.cummax.default: (_always, _cumulative(torch.amax, float("-inf"))),
+    aten.cummin.default: (_always, _cumulative(torch.amin, float("inf"))),
+    aten.median.default: (_always, _median_of_all),
+    aten.nanmedian.dim: (_always, _nan_median),
+    aten.cdist.default: (_always, _cdist),
+    aten._cdist_forward.default: (_always, _cdist),
+    aten.scatter_reduce.two: (_is_mean, _scatter_mean),
+    aten.index_reduce.default: (_always, _index_reduce),
+    aten.cross_entropy_loss.default: (_is_smoothed, _smoothed_cross_entropy),
+    aten.istft.default: (_always, _istft),
+    aten.hypot.default: (_always, _hypot),
+    aten.copysign.Tensor: (_always, _copy_sign),
+    aten.fmax.default: (_always, _of_numbers(torch.maximum)),
+    aten.fmin.default: (_always, _of_numbers(torch.minimum)),
+    aten.lgamma.default: (_always, special.lgamma),
+    aten.digamma.default: (_always, special.digamma),
+    aten.erfinv.default: (_always, special.erfinv),
     aten.zeros_like.default: (_is_complex, _by_parts(aten.zeros_like.default)),
     aten.unsqueeze.default: (_is_complex, _by_parts(aten.unsqueeze.default)),
     aten.expand.default: (_is_complex, _by_parts(aten.expand.default)),
@@ -195,6 +359,18 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.constant_pad_nd.default: (_is_complex, _by_parts(aten.constant_pad_nd.default)),
 }
 """By operator: when it needs a rule, and the rule."""
+
+_OF_INPUTS: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
+    aten.inverse.default: (linalg.is_small, linalg.inverse),
+    aten.linalg_inv.default: (linalg.is_small, linalg.inverse),
+    aten.linalg_solve.default: (linalg.is_small, _solve),
+    aten.linalg_cholesky.default: (linalg.is_small, linalg.cholesky),
+    aten.linalg_solve_triangular.default: (linalg.is_small, _solve_triangular),
+    aten.cholesky_solve.default: (lambda node: linalg.is_small(node, 1), _cholesky_solve),
+    aten.linalg_slogdet.default: (linalg.is_small, linalg.slogdet),
+    aten.slogdet.default: (linalg.is_small, linalg.slogdet),
+}
+"""The same for what is better computed once for each file, where it depends on weights alone."""
 
 _ROUNDS = 3
 """A rule's result may hold operators that another rule is for."""
@@ -206,9 +382,21 @@ def for_every_size(program: torch.export.ExportedProgram) -> torch.export.Export
     The exporter unrolls adaptive pooling of a dynamic size into slices of the size that was traced, without an error.
     """
     for _ in range(_ROUNDS):
-        calls = [node for node in program.graph.nodes if node.op == "call_function" and node.target in _RULES]
-        wanted = {node.target: _RULES[node.target][1] for node in calls if _RULES[node.target][0](node)}
+        varying = _of_inputs(program)
+        rules = [(n, _RULES[n.target]) for n in program.graph.nodes if n.target in _RULES]
+        rules += [(n, _OF_INPUTS[n.target]) for n in varying if n.target in _OF_INPUTS]
+        wanted = {node.target: rule for node, (needed, rule) in rules if needed(node)}
         if not wanted:
             break
         program = program.run_decompositions(wanted)
     return program
+
+
+def _of_inputs(program: torch.export.ExportedProgram) -> set[Any]:
+    """Return the nodes that depend on the inputs."""
+    inputs = set(program.graph_signature.user_inputs)
+    found: set[Any] = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or any(n in found for n in node.all_input_nodes):
+            found.add(node)
+    return found

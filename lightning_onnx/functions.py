@@ -19,6 +19,9 @@ def replacements() -> Iterator[tuple[Any, str, Any]]:
     for name in ("log2", "log10", "exp"):
         yield math, name, _of_size(getattr(math, name), _as_tensor(getattr(torch, name)))
     yield torch, "linspace", linspace
+    for owner in (torch, Tensor):
+        yield owner, "cov", cov
+        yield owner, "corrcoef", corrcoef
     yield torch, "chunk", chunk
     yield Tensor, "chunk", chunk
     for name, whole in {"max": _largest, "avg": _mean}.items():
@@ -55,6 +58,28 @@ def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
     dtype = options.pop("dtype", None) or torch.get_default_dtype()
     numbers: Tensor = torch.arange(steps, dtype=dtype, **options)  # type: ignore[arg-type]
     return numbers * ((end - start) / intervals) + start  # type: ignore[no-any-return]
+
+
+_cov = torch.cov
+
+
+def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
+    """Return ``torch.cov``, which looks at values to say that there are too few of them."""
+    if fweights is not None or aweights is not None:
+        return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
+    rows = input if input.dim() == 2 else input.reshape(1, -1)
+    centred = rows - rows.mean(1, keepdim=True)
+    found = centred @ centred.mT / (rows.shape[1] - correction)
+    return found if input.dim() == 2 else found.reshape(())
+
+
+def corrcoef(input: Tensor) -> Tensor:
+    """Return ``torch.corrcoef``, for the same reason."""
+    if input.dim() < 2:
+        return cov(input) / cov(input)
+    found = cov(input)
+    scale = found.diagonal().sqrt()
+    return (found / scale.unsqueeze(1) / scale).clamp(-1, 1)
 
 
 _chunk = torch.chunk

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.modules import transformer
 
 from lightning_onnx import detection, functions
@@ -25,12 +26,15 @@ def traceable() -> Iterator[None]:
     """Trace ``nn.Transformer`` as its definition says, and ``len(tensor)`` as a size.
 
     The fast path of eval mode uses nested tensors, which ONNX lacks. A mask that looks causal is found by comparing its
-    values; the mask itself gives the same result. ``len`` makes a number of Python of a dynamic dim.
+    values; the mask itself gives the same result. ``len`` makes a number of Python of a dynamic dim. Distributions look
+    at the values of their parameters, to say which are wrong.
     """
     from torch._dynamo.trace_rules import is_builtin_callable
 
     is_builtin_callable(len)  # dynamo lists Python's own functions when first asked, and would take ours for one
     with contextlib.ExitStack() as stack:
+        stack.callback(Distribution.set_default_validate_args, Distribution._validate_args)
+        Distribution.set_default_validate_args(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(_replaced(transformer, "_detect_is_causal_mask", _is_causal))

@@ -1,0 +1,107 @@
+"""Operators that torch's exporters lack or get wrong: written out, and right at a size that was not traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, MultivariateNormal, Normal, StudentT
+from torch.nn import functional
+
+import lightning_onnx
+from lightning_onnx import special
+
+WINDOW = torch.hann_window(16)
+
+
+def spectral(x: Tensor, length: int | None = None) -> Tensor:
+    found = torch.stft(x, 16, 8, window=WINDOW, return_complex=True)
+    return torch.istft(found, 16, 8, window=WINDOW, length=length)
+
+
+def positive(x: Tensor) -> Tensor:
+    return x @ x.mT + torch.eye(x.shape[-1])
+
+
+def place(x: Tensor) -> Tensor:
+    return (x[:, :1].abs() * 7).long() % 4
+
+
+CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
+    "cdist": (lambda x: torch.cdist(x, x.flip(1)), (3, 4)),
+    "cdist_by_p": (lambda x: (torch.cdist(x, x.flip(1), p=1.0), torch.cdist(x, x.flip(1), p=float("inf"))), (3, 4)),
+    "cholesky": (lambda x: torch.linalg.cholesky(positive(x)), (4, 4)),
+    "cholesky_solve": (lambda x: torch.cholesky_solve(x, torch.linalg.cholesky(positive(x))), (4, 4)),
+    "inverse": (torch.linalg.inv, (4, 4)),
+    "solve": (lambda x: torch.linalg.solve(x, x[..., 0]), (4, 4)),
+    "solve_triangular": (lambda x: torch.linalg.solve_triangular(positive(x).tril(), x, upper=False), (4, 4)),
+    "slogdet": (torch.linalg.slogdet, (4, 4)),
+    "scatter_mean": (lambda x: torch.zeros(4, 5).scatter_reduce(0, place(x).expand(-1, 5), x, "mean"), (5,)),
+    "scatter_mean_of_others": (
+        lambda x: torch.ones(4, 5).scatter_reduce(0, place(x).expand(-1, 5), x, "mean", include_self=False),
+        (5,),
+    ),
+    "index_reduce": (lambda x: torch.zeros(4, 5).index_reduce(0, place(x)[:, 0], x, "amax"), (5,)),
+    "median_of_all": (lambda x: x.median() + x, (5,)),
+    "nanmedian": (lambda x: torch.where(x > 1, torch.nan, x).nanmedian(-1).values, (5,)),
+    "cummax": (lambda x: torch.cummax(x.round(), -1), (5,)),
+    "cummin": (lambda x: torch.cummin(x.round(), 1), (5, 3)),
+    "adaptive_max_pool": (lambda x: functional.adaptive_max_pool2d(x, 3), (2, 8, 8)),
+    "smoothed_cross_entropy": (
+        lambda x: functional.cross_entropy(x, place(x)[:, 0], label_smoothing=0.1, ignore_index=1),
+        (5,),
+    ),
+    "istft": (spectral, (64,)),
+    "istft_of_a_length": (lambda x: spectral(x, 60), (64,)),
+    "special": (lambda x: (torch.lgamma(x), torch.digamma(x), torch.erfinv(x.tanh())), (5,)),
+    "pairs": (lambda x: (torch.hypot(x, x + 1), torch.copysign(x, -x), torch.fmax(x, 1 - x), torch.fmin(x, -x)), (5,)),
+    "cov": (lambda x: (torch.cov(x), torch.corrcoef(x)), (5,)),
+    "categorical": (lambda x: Categorical(logits=x).entropy(), (5,)),
+    "student": (lambda x: StudentT(3.0, x).log_prob(x * 2), (5,)),
+    "normal": (lambda x: MultivariateNormal(x, scale_tril=torch.eye(5)).log_prob(x * 2), (5,)),
+}
+
+
+class Module(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Any:
+        return CASES[self.name][0](x + self.shift)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str, tmp_path: Path) -> None:
+    module, shape = Module(name), CASES[name][1]
+    made = lightning_onnx.export(module, torch.randn(3, *shape), directory=tmp_path / "made")
+    assert made.manifest["model"]["engine"] == "dynamo"
+    assert made.manifest["notes"] == []
+    session = onnxruntime.InferenceSession(made.model_path, providers=["CPUExecutionProvider"])
+    x = torch.randn(9, *shape)
+    with torch.no_grad():
+        expected = torch.utils._pytree.tree_leaves(module(x))
+    for got, want in zip(session.run(None, {"x": x.numpy()}), expected, strict=True):
+        np.testing.assert_allclose(got, want.numpy(), rtol=1e-3, atol=1e-4 * max(1.0, float(want.abs().max())))
+
+
+def test_special_functions_are_torchs() -> None:
+    x = torch.linspace(-4.97, 30, 2000, dtype=torch.float64)
+    torch.testing.assert_close(special.lgamma(x), torch.lgamma(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(special.digamma(x), torch.digamma(x), rtol=1e-12, atol=1e-12)
+    y = torch.linspace(-1, 1, 2001, dtype=torch.float64)
+    torch.testing.assert_close(special.erfinv(y), torch.erfinv(y), rtol=5e-7, atol=1e-9)
+
+
+def test_distributions_look_at_values_again_after_an_export(tmp_path: Path) -> None:
+    lightning_onnx.export(Module("categorical"), torch.randn(3, 5), directory=tmp_path / "made")
+    with pytest.raises(ValueError, match="to satisfy the constraint"):
+        Normal(torch.zeros(3), -torch.ones(3))
