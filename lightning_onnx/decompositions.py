@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_onnx import linalg, special
+from lightning_onnx import arithmetic, linalg, special
 
 
 def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
@@ -112,6 +112,31 @@ def _kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
+def _sort_stable(x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """Sort: ONNX puts the first of equal values first, which is stable."""
+    return torch.sort(x, dim, descending)
+
+
+def _argsort_stable(x: Tensor, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Tensor:
+    return torch.sort(x, dim, descending)[1]
+
+
+def _unfolded(
+    x: Tensor, kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    """See the formula in the documentation of ``torch.nn.Unfold``; the exporter's holds for the traced size."""
+    x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    number = [(n - r - 1) // s + 1 for n, r, s in zip(x.shape[-2:], reach, stride, strict=True)]
+    end = [(n - 1) * s + 1 for n, s in zip(number, stride, strict=True)]
+    parts = []
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            top, left = i * dilation[0], j * dilation[1]
+            parts.append(x[..., top : top + end[0] : stride[0], left : left + end[1] : stride[1]])
+    return torch.stack(parts, -3).flatten(-2).flatten(-3, -2)
+
+
 def _search_sorted(
     boundaries: Tensor,
     x: Tensor,
@@ -199,41 +224,6 @@ def _smoothed_cross_entropy(
     return loss if reduction == 0 else loss.sum() if reduction == 2 else loss.sum() / kept.sum()
 
 
-def _istft(
-    x: Tensor,
-    n_fft: int,
-    hop_length: int | None = None,
-    win_length: int | None = None,
-    window: Tensor | None = None,
-    center: bool = True,
-    normalized: bool = False,
-    onesided: bool | None = None,
-    length: Any = None,
-    return_complex: bool = False,
-) -> Tensor:
-    """Add the frames where they overlap, as the documentation of ``torch.istft`` has it."""
-    if return_complex or onesided is False:
-        return NotImplemented  # type: ignore[no-any-return]
-    hop, width = hop_length or n_fft // 4, win_length or n_fft
-    weights = torch.ones(width, dtype=torch.float32) if window is None else window
-    left = (n_fft - width) // 2
-    weights = functional.pad(weights, (left, n_fft - width - left))
-    frames = torch.fft.irfft(x.transpose(-1, -2), n=n_fft, norm="ortho" if normalized else "backward") * weights
-    number = frames.shape[-2]
-    place = (torch.arange(number).unsqueeze(1) * hop + torch.arange(n_fft)).flatten()
-    size = n_fft + hop * (number - 1)
-
-    def added(parts: Tensor) -> Tensor:
-        return parts.new_zeros(*parts.shape[:-2], size).index_add(-1, place, parts.flatten(-2))
-
-    start = n_fft // 2 if center else 0
-    end = start + length if length is not None else size - start
-    whole = added(frames) / added(weights.square().expand(number, n_fft)).clamp(min=1e-11)
-    if length is not None:
-        whole = functional.pad(whole, (0, torch.sym_max(end - size, 0)))
-    return whole.narrow(-1, start, end - start)
-
-
 def _copy_sign(x: Tensor, sign: Any) -> Tensor:
     return torch.where(torch.as_tensor(sign) < 0, -x.abs(), x.abs())
 
@@ -311,6 +301,10 @@ def _rolls(node: Any) -> bool:
     return _is_complex(node) or not all(isinstance(s, int) for s in shifts)
 
 
+def _has_symbols(node: Any) -> bool:
+    return any(isinstance(n, torch.SymInt) for n in node.args[0].meta["val"].shape[-2:])
+
+
 def _by_size(node: Any) -> bool:
     return not isinstance(node.args[1], (int, float))
 
@@ -330,7 +324,10 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.scaled_dot_product_attention.default: (_is_unusual_attention, _attention),
     aten.roll.default: (_rolls, _roll),
     aten.remainder.Scalar: (_by_size, _remainder),
+    aten.im2col.default: (_has_symbols, _unfolded),
     aten.kthvalue.default: (_always, _kth_value),
+    aten.sort.stable: (_always, _sort_stable),
+    aten.argsort.stable: (_always, _argsort_stable),
     aten.searchsorted.Tensor: (_always, _search_sorted),
     aten.median.dim: (_always, _median),
     aten.cumprod.default: (_always, _cumprod),
@@ -343,7 +340,6 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.scatter_reduce.two: (_is_mean, _scatter_mean),
     aten.index_reduce.default: (_always, _index_reduce),
     aten.cross_entropy_loss.default: (_is_smoothed, _smoothed_cross_entropy),
-    aten.istft.default: (_always, _istft),
     aten.hypot.default: (_always, _hypot),
     aten.copysign.Tensor: (_always, _copy_sign),
     aten.fmax.default: (_always, _of_numbers(torch.maximum)),
@@ -351,6 +347,21 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.lgamma.default: (_always, special.lgamma),
     aten.digamma.default: (_always, special.digamma),
     aten.erfinv.default: (_always, special.erfinv),
+    aten.add.Tensor: (arithmetic.are_boolean, arithmetic.add),
+    aten.mul.Tensor: (arithmetic.are_boolean, arithmetic.multiply),
+    aten.rsub.Scalar: (arithmetic.from_a_float, arithmetic.subtract_from),
+    aten.where.self: (arithmetic.chooses_booleans, arithmetic.choose),
+    aten.where.Scalar: (arithmetic.chooses_booleans, arithmetic.choose),
+    aten.where.ScalarSelf: (arithmetic.chooses_booleans, arithmetic.choose),
+    aten.where.ScalarOther: (arithmetic.chooses_booleans, arithmetic.choose),
+    aten.masked_fill.Scalar: (arithmetic.is_boolean, arithmetic.fill),
+    aten.masked_fill.Tensor: (arithmetic.is_boolean, arithmetic.fill),
+    aten.masked_fill_.Scalar: (arithmetic.is_boolean, arithmetic.fill),
+    aten.masked_fill_.Tensor: (arithmetic.is_boolean, arithmetic.fill),
+    aten.index.Tensor: (arithmetic.by_short_numbers, arithmetic.index),
+    aten.softmax.int: (arithmetic.of_whole_numbers, arithmetic.softmax),
+    aten.mean.default: (arithmetic.of_whole_numbers, arithmetic.mean),
+    aten.mean.dim: (arithmetic.of_whole_numbers, arithmetic.mean),
     aten.zeros_like.default: (_is_complex, _by_parts(aten.zeros_like.default)),
     aten.unsqueeze.default: (_is_complex, _by_parts(aten.unsqueeze.default)),
     aten.expand.default: (_is_complex, _by_parts(aten.expand.default)),

@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from lightning_onnx import decompositions, folding, sizes
+from lightning_onnx import decompositions, folding, numbers, sizes
 from lightning_onnx.derivatives import Differentiated
 from lightning_onnx.errors import EngineError, NeedlessError, chain, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
@@ -90,6 +90,8 @@ class Engine(Protocol):
     """A way from torch to ONNX."""
 
     name: str
+    decides: bool
+    """Whether the traced values decide where the method does so by values; only for methods that no other takes."""
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """Trace a module.
@@ -113,6 +115,9 @@ def _torchs(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in _OURS}
 
 
+Capture = Literal["export", "exporter", "strict", "values", "numbers", "lowered", "derivatives"]
+
+
 class DynamoEngine:
     """``torch.onnx.export(dynamo=True)``, traced once; new weights are put into a clone of the untouched graph.
 
@@ -120,14 +125,17 @@ class DynamoEngine:
         capture: ``"export"`` captures with ``torch.export.export`` first, which keeps LSTM and GRU as one operator.
             ``"exporter"`` leaves it to the exporter, which unrolls them into loops, but assumes less of sizes 0 and 1
             and tries harder. ``"strict"`` reads the module's bytecode, and so follows ``int`` and ``float`` of a size,
-            which else fix it. ``"lowered"`` runs the captured program anew, see ``lightning_onnx.lowered``,
-            ``"derivatives"`` a trace below autograd, see ``lightning_onnx.derivatives``.
+            which else fix it. ``"values"`` is strict and decides by the traced values where torch cannot know, and
+            ``"numbers"`` does that without reading bytecode, see ``lightning_onnx.numbers``. ``"lowered"`` runs the
+            captured program anew, see ``lightning_onnx.lowered``, ``"derivatives"`` a trace below autograd, see
+            ``lightning_onnx.derivatives``.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Literal["export", "exporter", "strict", "lowered", "derivatives"]) -> None:
+    def __init__(self, capture: Capture) -> None:
         self.capture = capture
+        self.decides = capture in ("values", "numbers")
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""
@@ -136,7 +144,11 @@ class DynamoEngine:
         with _tracing(self.name):
             if self.capture != "exporter":
                 source = Differentiated(module, request.tensors) if self.capture == "derivatives" else module
-                captured = _captured(source, request.tensors, dynamic, strict=self.capture == "strict")
+                with _by_values(self.capture) if self.decides else contextlib.nullcontext():
+                    strict = self.capture in ("strict", "values")
+                    captured = _captured(source, request.tensors, dynamic, strict)
+                if self.decides:
+                    _forget_values(captured)
                 if self.capture == "lowered":
                     runs = Lowered(module, captured.run_decompositions())
                     captured, values = _captured(runs, request.tensors, dynamic), runs.values
@@ -179,6 +191,31 @@ def _optimized(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: 
     return program.model, folding.recipes(program.model, values, fold)
 
 
+@contextlib.contextmanager
+def _by_values(capture: Capture) -> Iterator[None]:
+    """Let the traced values decide what torch cannot know of a size that depends on values.
+
+    Is a number of graphs 1, and is to be broadcast? What comes out is compared at other sizes like any other graph.
+    """
+    import torch._functorch.config
+
+    with (
+        torch._functorch.config.patch(fake_tensor_propagate_real_tensors=True),
+        numbers.symbolic() if capture == "numbers" else contextlib.nullcontext(),
+    ):
+        yield
+
+
+def _forget_values(program: torch.export.ExportedProgram) -> None:
+    """Rules that run later compute no real values, and would miss them."""
+    for node in program.graph.nodes:
+        for value in torch.utils._pytree.tree_leaves(node.meta.get("val")):
+            mode = getattr(value, "fake_mode", None)
+            if mode is not None:
+                mode.propagate_real_tensors = False
+                return
+
+
 def _captured(
     module: torch.nn.Module, tensors: tuple[torch.Tensor, ...], dynamic: Any, strict: bool = False
 ) -> torch.export.ExportedProgram:
@@ -198,6 +235,7 @@ class TorchScriptEngine:
     """
 
     name = "torchscript"
+    decides = False  # it does, and takes all methods
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""
@@ -235,6 +273,8 @@ ENGINES: dict[str, list[Engine]] = {
         DynamoEngine("export"),
         DynamoEngine("exporter"),
         DynamoEngine("strict"),
+        DynamoEngine("values"),
+        DynamoEngine("numbers"),
         DynamoEngine("lowered"),
         DynamoEngine("derivatives"),
     ],

@@ -20,10 +20,10 @@ def replacements() -> Iterator[tuple[Any, str, Any]]:
         yield math, name, _of_size(getattr(math, name), _as_tensor(getattr(torch, name)))
     yield torch, "linspace", linspace
     for owner in (torch, Tensor):
-        yield owner, "cov", cov
+        yield owner, "chunk", chunk
         yield owner, "corrcoef", corrcoef
-    yield torch, "chunk", chunk
-    yield Tensor, "chunk", chunk
+        yield owner, "cov", cov
+        yield owner, "istft", istft
     for name, whole in {"max": _largest, "avg": _mean}.items():
         for dims in (1, 2, 3):
             original = getattr(functional, f"{name}_pool{dims}d")
@@ -94,6 +94,45 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
     number = len(_chunk(input, chunks, dim))  # fewer where the dim is short
     ends = [torch.sym_min(each * i, size) for i in range(number + 1)]
     return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
+
+
+_istft = torch.istft
+
+
+def istft(
+    input: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: Any = None,
+    return_complex: bool = False,
+) -> Tensor:
+    """Return ``torch.istft`` as documented; its own code takes no symbolic length, and looks at values."""
+    if return_complex or onesided is False:
+        return _istft(
+            input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
+        )
+    hop, width = hop_length or n_fft // 4, win_length or n_fft
+    weights = torch.ones(width, dtype=input.dtype.to_real(), device=input.device) if window is None else window
+    left = (n_fft - width) // 2
+    weights = functional.pad(weights, (left, n_fft - width - left))
+    frames = torch.fft.irfft(input.transpose(-1, -2), n=n_fft, norm="ortho" if normalized else "backward") * weights
+    number = frames.shape[-2]
+    place = torch.arange(number, device=input.device).unsqueeze(1) * hop + torch.arange(n_fft, device=input.device)
+    size = n_fft + hop * (number - 1)
+
+    def added(parts: Tensor) -> Tensor:
+        return parts.new_zeros(*parts.shape[:-2], size).index_add(-1, place.flatten(), parts.flatten(-2))
+
+    whole, envelope = added(frames), added((weights * weights).expand(number, n_fft))
+    start = n_fft // 2 if center else 0
+    end = start + length if length is not None else size - start
+    found = whole[..., start:end] / envelope[start:end]
+    return found if length is None else functional.pad(found, (0, torch.sym_max(end - size, 0)))
 
 
 def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int) -> Callable[..., Any]:

@@ -41,6 +41,8 @@ class _Attempt:
     wrong: dict[str, str]
     wrong_at_one: dict[str, str]
     wrong_as_traced: tuple[Case, str, str] | None
+    engine: Engine
+    wrong_cases: tuple[Case, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -73,6 +75,8 @@ def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[st
         attempts: list[_Attempt] = []
         errors: list[EngineError] = []
         for engine in engines:
+            if engine.decides and not _by_values(errors):
+                continue
             try:
                 attempt = _attempt(run, request, engine, config, [f for a in attempts for f in a.fixed])
             except EngineError as error:
@@ -95,6 +99,10 @@ def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[st
                 "it is untrained weights that make all scores equal."
             )
         lost = _lost_dims(best)
+        elsewhere = _traced_elsewhere(run, request, best, config) if lost else None
+        if elsewhere is not None:
+            notes.extend(_branches(errors, elsewhere))
+            return elsewhere.graph, elsewhere.cases
         if not lost:
             for dim, problem in best.wrong_at_one.items():
                 notes.append(f"{dim} must be 2 or more: at 1 the graph does something else ({problem})")
@@ -111,6 +119,32 @@ def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[st
         ]
 
 
+def _traced_elsewhere(run: Runner, request: Request, attempt: _Attempt, config: ExportConfig) -> _Attempt | None:
+    """Trace once more at sizes at which the graph was wrong; None where that is not right at all sizes either.
+
+    What a module does at a size that needs no padding is less than what it does at one that does: it pads by nothing,
+    and crops nothing. Traced at the other size, the graph has both.
+    """
+    traced = request.sizes(request.tensors)
+    other = dict(traced)
+    for dim in attempt.wrong:
+        sizes = [request.sizes(case.tensors)[dim] for case in attempt.wrong_cases]
+        found = sorted({n for n in sizes if n not in (1, traced[dim])}, key=lambda n: (n % 2 == 0, n))
+        if not found:
+            return None
+        other[dim] = found[0]
+    tensors = request.resized(other)
+    if other == traced or run(tensors) is None:
+        return None
+    moved = dataclasses.replace(request, tensors=tensors)
+    try:
+        again = _attempt(run, moved, attempt.engine, config, attempt.fixed, attempt.cases)
+    except EngineError as error:
+        log.debug("engine %s, traced at %s: %s", attempt.engine.name, other, error)
+        return None
+    return again if again.right else None
+
+
 def _as_traced(attempt: _Attempt, run: Runner, config: ExportConfig) -> str:
     """What is wrong at the traced sizes, and where it begins."""
     assert attempt.wrong_as_traced is not None
@@ -124,9 +158,15 @@ def _as_traced(attempt: _Attempt, run: Runner, config: ExportConfig) -> str:
     return f"{problem}; {parted}" if parted else problem
 
 
+def _by_values(errors: Sequence[EngineError]) -> bool:
+    """Whether an engine has refused the method because values of its tensors decide."""
+    return any("data-dependent" in str(error) for error in errors)
+
+
 def _branches(errors: Sequence[EngineError], attempt: _Attempt) -> list[str]:
-    """What an engine that follows one branch does to a module that branches on values; the other engine refuses it."""
-    if attempt.graph.traced.engine != "torchscript" or not any("data-dependent" in str(e) for e in errors):
+    """What an engine that follows one branch does to a module that branches on values; the others refuse it."""
+    follows = attempt.engine.decides or attempt.graph.traced.engine == "torchscript"
+    if not (follows and _by_values(errors)):
         return []
     return [
         "the method decides by values of its tensors, and the graph keeps the decisions of the traced call; it was "
@@ -164,11 +204,18 @@ def _place(request: Request, dim: str) -> str:
 
 
 def _attempt(
-    run: Runner, request: Request, engine: Engine, config: ExportConfig, known_fixed: Sequence[Fixed]
+    run: Runner,
+    request: Request,
+    engine: Engine,
+    config: ExportConfig,
+    known_fixed: Sequence[Fixed],
+    further: Sequence[Case] = (),
 ) -> _Attempt:
     flat = run.flat
     traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
     cases = cases_of(request, run)
+    known = [request.sizes(case.tensors) for case in cases]
+    cases += tuple(case for case in further if request.sizes(case.tensors) not in known)
     sizes = [request.sizes(case.tensors) for case in cases]
     signature, loose = graphs.achieved(
         traced,
@@ -183,7 +230,9 @@ def _attempt(
     wrong: dict[str, str] = {}
     wrong_at_one: dict[str, str] = {}
     wrong_as_traced = None
+    wrong_cases = []
     for case, output, problem in _mismatches(flat, graph, cases, config):
+        wrong_cases.append(case)
         now = request.sizes(case.tensors)
         changed = [name for name in now if now[name] != sizes[0][name]]
         if not changed:
@@ -192,7 +241,7 @@ def _attempt(
             (wrong_at_one if now[changed[-1]] == 1 else wrong)[changed[-1]] = problem
     varied = {name for now in sizes for name in now if now[name] != sizes[0][name]}
     fixed = tuple(f for f in (*traced.fixed, *known_fixed) if f.dim not in varied or f.dim in wrong)
-    return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced)
+    return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced, engine, tuple(wrong_cases))
 
 
 def _mismatches(

@@ -18,6 +18,7 @@ from torch.nn.modules import transformer
 from lightning_onnx import detection, functions
 
 _encoder_forward = nn.TransformerEncoder.forward
+_module_to = nn.Module.to
 _len = len
 
 
@@ -39,6 +40,7 @@ def traceable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(_replaced(transformer, "_detect_is_causal_mask", _is_causal))
         stack.enter_context(_replaced(nn.TransformerEncoder, "forward", _encode))
+        stack.enter_context(_replaced(nn.Module, "to", _to))
         stack.enter_context(_replaced(builtins, "len", _length))
         for owner, name, value in (*functions.replacements(), *detection.replacements()):
             stack.enter_context(_replaced(owner, name, value))
@@ -60,6 +62,19 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def _length(value: Any, /) -> Any:
     return value.size(0) if isinstance(value, Tensor) and value.dim() else _len(value)
+
+
+def _to(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Move nothing where all is there already: a trace cannot put other tensors into a module."""
+    wanted: Any = torch._C._nn._parse_to(*args, **kwargs)
+    device, dtype, _, layout = wanted
+    if layout is None and all(
+        (device is None or t.device.type == device.type)
+        and (dtype is None or t.dtype == dtype or not (t.is_floating_point() or t.is_complex()))
+        for t in (*self.parameters(), *self.buffers())
+    ):
+        return self
+    return _module_to(self, *args, **kwargs)
 
 
 def _is_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:

@@ -177,8 +177,16 @@ def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
         name
         for name, size in sizes.items()
         for t, named in zip(tensors, axes, strict=True)
-        if name not in named.values() and _points(t, size)
+        if (_groups(t) if name in named.values() else _points(t, size))
     }
+
+
+def _groups(tensor: Tensor) -> bool:
+    """Tell whether numbers say which rows belong together (a graph's number for each node): few rows are one group."""
+    if tensor.dim() != 1 or not _rises(tensor, 0):
+        return False
+    steps = tensor.diff()
+    return bool(tensor[0] == 0 and steps.max() == 1 and (steps == 0).any())
 
 
 def _points(tensor: Tensor, size: int) -> bool:

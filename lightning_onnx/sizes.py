@@ -46,7 +46,21 @@ def translations() -> dict[Any, Callable[..., Any]]:
     def sqrt(self: Any) -> Any:
         return _single(op.Sqrt(_double(self)))
 
+    def bincount(self: Any, weights: Any = None, minlength: Any = 0) -> Any:
+        """Count in as many bins as the values ask for, at least ``minlength``, which may be of the graph."""
+        write: Any = op  # of any type, which onnxscript's stubs do not allow for
+        one = write.Constant(value_ints=[1])
+        zero = write.Constant(value_ints=[0])
+        values = write.Concat(write.Cast(self, to=_INT64), write.Constant(value_ints=[-1]), axis=0)
+        least = write.Constant(value_ints=[minlength]) if isinstance(minlength, int) else minlength
+        bins = write.Max(write.Add(write.ReduceMax(values, zero, keepdims=1), one), write.Reshape(least, one))
+        counted = write.Expand(one, write.Shape(self)) if weights is None else weights
+        return write.ScatterElements(
+            write.Expand(write.CastLike(zero, counted), bins), self, counted, axis=0, reduction="add"
+        )
+
     return {
+        torch.ops.aten.bincount.default: bincount,
         operator.add: of_two(op.Add),
         operator.sub: of_two(op.Sub),
         operator.mul: of_two(op.Mul),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError
@@ -214,3 +216,81 @@ print(made.manifest["model"]["engine"])
         [sys.executable, "-c", program, str(tmp_path / "a")], capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[-1] == "dynamo"
+
+
+class OnFours(nn.Module):
+    """Works on fours: pads where the length is no multiple, and cuts what it has padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        missing = -length % 4
+        if missing:
+            x = nn.functional.pad(x, (0, missing))
+        return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
+
+
+def test_a_size_that_needs_no_padding_is_traced_elsewhere(tmp_path: Path) -> None:
+    module = OnFours()
+    axes = {"x": {0: "batch", 1: "time"}}
+    made = lightning_onnx.export(module, torch.randn(2, 8), directory=tmp_path / "made", dynamic_axes=axes)
+    session = onnxruntime.InferenceSession(made.model_path)
+    for length in (4, 8, 11, 13, 30):
+        x = torch.randn(3, length)
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), module(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+class Pooled(nn.Module):
+    """The mean of each group, of as many groups as the numbers name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor, group: Tensor) -> Tensor:
+        number = int(group.max()) + 1
+        total = torch.zeros(number, 4).index_add(0, group, self.net(x))
+        if total.shape[0] == 1:  # a decision by a value
+            return total
+        return total / torch.bincount(group, minlength=number).clamp(min=1).unsqueeze(1)
+
+
+def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: Path) -> None:
+    module, group = Pooled(), torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    axes = {"x": {0: "nodes"}, "group": {0: "nodes"}}
+    made = lightning_onnx.export(
+        module, (torch.randn(7, 3), group), directory=tmp_path / "made", dynamic_axes=axes, engine="dynamo"
+    )
+    assert any("decides by values" in note for note in made.manifest["notes"])
+    session = onnxruntime.InferenceSession(made.model_path)
+    x, group = torch.randn(9, 3), torch.tensor([0, 1, 1, 2, 2, 3, 3, 4, 4])
+    (got,) = session.run(None, {"x": x.numpy(), "group": group.numpy()})
+    torch.testing.assert_close(torch.from_numpy(got), module(x, group).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_int_is_pythons_own_again_after_an_export(tmp_path: Path) -> None:
+    from lightning_onnx import numbers
+
+    with numbers.symbolic():
+        assert globals()["int"] is not builtins.int
+        assert isinstance(1, globals()["int"])
+        assert globals()["int"]("7") == 7
+    assert "int" not in globals()
+
+
+class Moves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.to(x.device)(x)
+
+
+def test_a_part_that_is_moved_where_it_is(tmp_path: Path) -> None:
+    made = lightning_onnx.export(Moves(), torch.randn(2, 3), directory=tmp_path / "made", engine="dynamo")
+    assert made.proven

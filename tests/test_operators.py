@@ -59,9 +59,33 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     ),
     "istft": (spectral, (64,)),
     "istft_of_a_length": (lambda x: spectral(x, 60), (64,)),
+    "booleans": (
+        lambda x: [
+            y.float()
+            for y in (
+                (x > 0) + (x > 1),
+                (x > 0) * (x < 1),
+                torch.where(x > 0, x > 1, x < -1),
+                torch.where(x > 0, True, False),
+                (x > 0).masked_fill(x > 1, False),
+            )
+        ],
+        (5,),
+    ),
+    "whole_numbers": (
+        lambda x: (
+            1.0 - place(x),
+            place(x).softmax(-1, dtype=torch.float32),
+            place(x).mean(1, dtype=torch.float32),
+            torch.arange(4.0)[place(x).int()],
+        ),
+        (5,),
+    ),
+    "stable_sort": (lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (5,)),
+    "bincount": (lambda x: torch.bincount(place(x)[:, 0], minlength=6).float(), (5,)),
     "special": (lambda x: (torch.lgamma(x), torch.digamma(x), torch.erfinv(x.tanh())), (5,)),
     "pairs": (lambda x: (torch.hypot(x, x + 1), torch.copysign(x, -x), torch.fmax(x, 1 - x), torch.fmin(x, -x)), (5,)),
-    "cov": (lambda x: (torch.cov(x), torch.corrcoef(x)), (5,)),
+    "cov": (lambda x: [f(torch.cat([x, 1 - x.square()]).mT) for f in (torch.cov, torch.corrcoef)], (5,)),
     "categorical": (lambda x: Categorical(logits=x).entropy(), (5,)),
     "student": (lambda x: StudentT(3.0, x).log_prob(x * 2), (5,)),
     "normal": (lambda x: MultivariateNormal(x, scale_tril=torch.eye(5)).log_prob(x * 2), (5,)),
@@ -91,6 +115,26 @@ def test_operator(name: str, tmp_path: Path) -> None:
         expected = torch.utils._pytree.tree_leaves(module(x))
     for got, want in zip(session.run(None, {"x": x.numpy()}), expected, strict=True):
         np.testing.assert_allclose(got, want.numpy(), rtol=1e-3, atol=1e-4 * max(1.0, float(want.abs().max())))
+
+
+FREE: dict[str, tuple[Callable[[Tensor], Any], list[int], list[int]]] = {
+    "unfold": (lambda x: functional.unfold(x, 3, dilation=2, padding=1, stride=2), [2, 9, 12], [2, 14, 7]),
+    "istft_of_any_length": (spectral, [64], [104]),
+    "istft_of_the_same_length": (lambda x: spectral(x, x.shape[-1]), [64], [101]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FREE)
+def test_operator_of_free_sizes(name: str, tmp_path: Path) -> None:
+    function, traced, other = FREE[name]
+    axes = {"x": {0: "batch"} | {d: f"size_{d}" for d, size in enumerate(traced, 1) if size != other[d - 1]}}
+    CASES[name] = function, tuple(traced)
+    made = lightning_onnx.export(Module(name), torch.randn(3, *traced), directory=tmp_path / "made", dynamic_axes=axes)
+    session = onnxruntime.InferenceSession(made.model_path, providers=["CPUExecutionProvider"])
+    x = torch.randn(4, *other)
+    (got,) = session.run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(got, function(x).numpy(), rtol=1e-3, atol=1e-5)
 
 
 def test_special_functions_are_torchs() -> None:

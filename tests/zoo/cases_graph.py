@@ -98,6 +98,43 @@ class LitDataNodes(LitData):
         return self.head(self.conv(data.x, data.edge_index).relu())
 
 
+class LitTopK(Lit):
+    """How many nodes are kept depends on how many each graph has."""
+
+    def __init__(self):
+        super().__init__()
+        from torch_geometric.nn import GraphConv, TopKPooling
+
+        self.a, self.pool, self.head = GraphConv(5, 8), TopKPooling(8, ratio=0.6), nn.Linear(16, 2)
+
+    def forward(self, x, edge_index, batch):
+        from torch_geometric.nn import global_max_pool, global_mean_pool
+
+        x, _, _, batch, _, _ = self.pool(self.a(x, edge_index).relu(), edge_index, batch=batch)
+        return self.head(torch.cat([global_mean_pool(x, batch), global_max_pool(x, batch)], 1))
+
+    def step(self, batch):
+        return any_loss(self(*batch))
+
+
+class LitDenseBatch(Lit):
+    """Nodes as a padded sequence for each graph, for attention among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), nn.Linear(8, 2)
+        self.embed = nn.Linear(5, 8)
+
+    def forward(self, x, batch):
+        from torch_geometric.utils import to_dense_batch
+
+        nodes, real = to_dense_batch(self.embed(x), batch)
+        return self.head(self.encoder(nodes, src_key_padding_mask=~real)[real])
+
+    def step(self, batch):
+        return any_loss(self(batch[0], batch[2]))
+
+
 class LitEdges(Lit):
     """Edges have features."""
 
@@ -183,13 +220,9 @@ CASES = [
         lambda batch: ((batch[0], batch[1], batch[3]), {}),
     ),
     geometric("data_object_nodes", LitDataNodes, data, lambda batch: ((batch,), {})),
-    geometric(
-        "data_object_pooled",
-        LitData,
-        data,
-        lambda batch: ((batch,), {}),
-        limit="int(batch.max()) needs strict capture, which does not see through the object",
-    ),
+    geometric("data_object_pooled", LitData, data, lambda batch: ((batch,), {})),
+    geometric("topk_pooled", LitTopK, graph, spread),
+    geometric("dense_batch", LitDenseBatch, graph, lambda batch: ((batch[0], batch[2]), {})),
     Case("graph/messages_by_hand", LitMessages, graph, spread, True),
     Case("graph/dense_adjacency", LitDense, dense, spread, True),
 ]
