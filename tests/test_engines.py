@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_onnx
-from lightning_onnx import ConfigurationError, EngineError
+from lightning_onnx import ConfigurationError, EngineError, Parity, ParityError
 from lightning_onnx.decompositions import adaptive_average
 from lightning_onnx.engines import order
 from tests import outside
@@ -294,3 +294,27 @@ class Moves(nn.Module):
 def test_a_part_that_is_moved_where_it_is(tmp_path: Path) -> None:
     made = lightning_onnx.export(Moves(), torch.randn(2, 3), directory=tmp_path / "made", engine="dynamo")
     assert made.proven
+
+
+class Bent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path: Path) -> None:
+    from onnxscript import opset20 as op
+
+    def bent(x: Any) -> Any:
+        return op.Mul(op.Tanh(x), op.CastLike(op.Constant(value_float=1.0005), x))
+
+    options: dict[str, Any] = {
+        "engine": "dynamo",
+        "export_options": {"custom_translation_table": {torch.ops.aten.tanh.default: bent}},
+    }
+    made = lightning_onnx.export(Bent(), torch.randn(2, 3), directory=tmp_path / "made", **options)
+    assert any("differ by little" in note for note in made.manifest["notes"])
+    assert not made.passed
+    with pytest.raises(ParityError):
+        lightning_onnx.export(
+            Bent(), torch.randn(2, 3), directory=tmp_path / "other", checks=[Parity(rtol=1e-4)], **options
+        )

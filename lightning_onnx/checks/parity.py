@@ -90,6 +90,11 @@ class Comparison:
     worst_ratio: float | None = None
     ratios: tuple[int, ...] = ()
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is far from changing a decision that is no tie, as what rounding does is."""
+        return self.kind == "values" and 0 < self.max_rel_diff <= _SENSITIVE
+
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
@@ -268,16 +273,11 @@ def _is_noise(found: Comparison, own: Comparison | None) -> bool:
     if found.problem is None or own is None:
         return False
     near = found.kind == "values" and found.max_abs_diff <= 10 * own.max_abs_diff
-    if near and _is_small(found):
+    if near and found.is_small:
         return True
     if own.problem is None or found.kind != own.kind:
         return False
     return found.kind == "shape" or (near and found.outside <= 10 * own.outside)
-
-
-def _is_small(found: Comparison) -> bool:
-    """Whether what rounding does is far from changing a decision; of deep networks the tolerance is a guess."""
-    return found.kind == "values" and 0 < found.max_rel_diff <= _SENSITIVE
 
 
 def _same_non_finite(expected: Array, actual: Array) -> bool:
@@ -320,8 +320,8 @@ def _result(
     """Sum up: the worst of each output over all cases."""
     outputs: dict[str, dict[str, Any]] = {}
     problems = [f"{c.output} at {case.label}: {c.problem}" for case, c in rows if _counts(c, random)]
-    unstable = sorted({c.output for _, c in rows if c.noise and not _is_small(c)})
-    sensitive = sorted({c.output for _, c in rows if c.noise and _is_small(c)})
+    unstable = sorted({c.output for _, c in rows if c.noise and not c.is_small})
+    sensitive = sorted({c.output for _, c in rows if c.noise and c.is_small})
     for _, c in rows:
         worst = outputs.setdefault(c.output, dict.fromkeys(_WORST, 0.0) | {"top1_agreement": None, "constant": None})
         for key in _WORST:
