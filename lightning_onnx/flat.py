@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -66,15 +69,20 @@ class FlatModule(nn.Module):
         return [t.detach() for t in outputs]
 
     def draws_on(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether a call draws from torch's random numbers."""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            before = torch.get_rng_state()
+        """Tell whether a call draws random numbers, of torch, of numpy or of Python."""
+        with isolate_rng(include_cuda=False), torch.no_grad():
+            before = _random_states()
             self(*(t.clone() for t in tensors))
-            return not torch.equal(before, torch.get_rng_state())
+            return before != _random_states()
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
         """Keep the random state where the method draws; where it does not, another thread's is left alone."""
-        return torch.random.fork_rng(devices=[]) if self.draws else contextlib.nullcontext()
+        return isolate_rng(include_cuda=False) if self.draws else contextlib.nullcontext()
+
+
+def _random_states() -> tuple[Any, ...]:
+    of_numpy: Any = np.random.get_state(legacy=False)["state"]
+    return torch.get_rng_state().tolist(), of_numpy["key"].tolist(), of_numpy["pos"], random.getstate()
 
 
 def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:

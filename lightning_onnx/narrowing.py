@@ -12,7 +12,7 @@ from lightning_onnx import artifact as artifacts
 from lightning_onnx import divergence
 from lightning_onnx import graph as graphs
 from lightning_onnx.checks.base import Case, CheckContext
-from lightning_onnx.checks.parity import Comparison, random_outputs
+from lightning_onnx.checks.parity import Comparison, counts, random_outputs
 from lightning_onnx.config import ExportConfig
 from lightning_onnx.engines import Engine, Fixed, failure, order
 from lightning_onnx.errors import EngineError, ParityError, first_line
@@ -275,7 +275,7 @@ def _mismatches(
             ) from error
         for case in cases:
             compared = parity.judge(session, context, case)
-            problems = [c for c in compared if c.problem and not c.noise and c.output not in random]
+            problems = [c for c in compared if counts(c, random)]
             if problems:
                 yield case, min(problems, key=lambda c: c.is_small)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lightning_onnx import artifact as artifacts
@@ -298,6 +299,7 @@ def _no_weights(check: Any) -> CheckResult:
 # Without a Trainer --------------------------------------------------------------------------------------------------
 
 
+@isolate_rng()
 def export(
     module: nn.Module,
     args: Sequence[Any] | Tensor = (),
@@ -310,7 +312,7 @@ def export(
     """Export a module to an artifact without a Trainer.
 
     Args:
-        module: Any module; it is copied and left as it is.
+        module: Any module; it is copied and left as it is, and so are the random states.
         args: Positional arguments of a call of the method; a single tensor is taken as one argument.
         kwargs: Keyword arguments of the call.
         directory: The artifact's directory; must not exist.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
 from lightning_onnx.checks.base import Case, CheckContext
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
@@ -240,3 +243,30 @@ def test_rounding_that_the_module_amplifies_passes_and_says_so(context: CheckCon
         lambda tensors, seed: context.reference(tensors),
     )
     assert Parity()(steady).status == "failed"
+
+
+def test_a_runtime_that_fails_is_not_excused_by_random_outputs(context: CheckContext) -> None:
+    def fails(outputs: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("no kernel")
+
+    noisy = dataclasses.replace(
+        altered(context, fails), reference=lambda tensors: [torch.randn(len(tensors[0]), 3)], draws=True
+    )
+    result = Parity()(noisy)
+    assert result.status == "failed"
+    assert "no kernel" in (result.reason or "")
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(1).item()])
+def test_numbers_of_numpy_and_python_are_random_too(draw: Any, tmp_path: Path) -> None:
+    class Draws(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + draw()
+
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    made = lightning_onnx.export(Draws(), torch.zeros(2, 3), directory=tmp_path / "made", engine="torchscript")
+    (check,) = made.manifest["checks"]
+    assert check["status"] == "skipped"
+    assert "draws random numbers" in check["reason"]
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]
+    assert torch.equal(torch.get_rng_state(), states[2])
