@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) -m "not slow"
 
 slow: $(VENV)/.dev
-	$(PYTEST) -n 2 --dist worksteal -m slow --ignore tests/test_readme.py
+	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=10 -m slow --ignore tests/test_readme.py
 
 readme: $(VENV)/.dev
 	$(PYTEST) tests/test_readme.py

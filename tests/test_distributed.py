@@ -95,7 +95,7 @@ def launch(tmp_path: Path, **settings: Any) -> tuple[subprocess.CompletedProcess
     defaults = {"root": str(tmp_path), "module": "Classifier", "when": "fit_end"}
     command = [sys.executable, str(script), json.dumps(defaults | settings)]
     environment = {**os.environ, "PYTHONPATH": str(root), "MASTER_ADDR": "127.0.0.1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=root, env=environment, check=False)
     return done, [json.loads(file.read_text()) for file in sorted(tmp_path.glob("result-*.json"))]
 
 

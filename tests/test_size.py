@@ -68,7 +68,7 @@ def run(root: Path, when: str, exports: bool) -> dict[str, object]:
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(root), when, "yes" if exports else "no"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, object] = json.loads(done.stdout.split("RESULT ")[1])
     return found
