@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, MultivariateNormal, Normal, StudentT
+from torch.distributions import Categorical, Distribution, MultivariateNormal, Normal, StudentT
 from torch.nn import functional
 
 import lightning_onnx
@@ -145,7 +146,13 @@ def test_special_functions_are_torchs() -> None:
     torch.testing.assert_close(special.erfinv(y), torch.erfinv(y), rtol=5e-7, atol=1e-9)
 
 
-def test_distributions_look_at_values_again_after_an_export(tmp_path: Path) -> None:
-    lightning_onnx.export(Module("categorical"), torch.randn(3, 5), directory=tmp_path / "made")
-    with pytest.raises(ValueError, match="to satisfy the constraint"):
-        Normal(torch.zeros(3), -torch.ones(3))
+@pytest.mark.parametrize("looks", [True, False])  # dynamo itself turns it off, once it has run
+def test_distributions_look_at_values_as_before_an_export(looks: bool, tmp_path: Path) -> None:
+    before = Distribution._validate_args
+    try:
+        Distribution.set_default_validate_args(looks)
+        lightning_onnx.export(Module("categorical"), torch.randn(3, 5), directory=tmp_path / "made")
+        with pytest.raises(ValueError, match="to satisfy the constraint") if looks else contextlib.nullcontext():
+            Normal(torch.zeros(3), -torch.ones(3))
+    finally:
+        Distribution.set_default_validate_args(before)
