@@ -11,12 +11,12 @@ from torch import Tensor
 
 def add(x: Any, other: Any, *, alpha: Any = 1) -> Any:
     """Add booleans, which torch does as ``or``."""
-    return torch.logical_or(x, other) if _boolean(x) and _boolean(other) and alpha else NotImplemented
+    return x | other if _boolean(x) and _boolean(other) and alpha else NotImplemented
 
 
 def multiply(x: Any, other: Any) -> Any:
     """Multiply booleans, which torch does as ``and``."""
-    return torch.logical_and(x, other) if _boolean(x) and _boolean(other) else NotImplemented
+    return x & other if _boolean(x) and _boolean(other) else NotImplemented
 
 
 def choose(condition: Tensor, x: Any, other: Any) -> Any:
@@ -28,11 +28,16 @@ def choose(condition: Tensor, x: Any, other: Any) -> Any:
 
 def fill(x: Tensor, mask: Tensor, value: Any) -> Any:
     """Fill a mask."""
-    return (x & ~mask) | (mask & value) if _boolean(x) else NotImplemented
+    if not _boolean(x):
+        return NotImplemented
+    if isinstance(value, Tensor):
+        return (x & ~mask) | (mask & value.to(torch.bool))
+    return x | mask if value else x & ~mask
 
 
 def subtract_from(x: Tensor, other: Any, alpha: Any = 1) -> Any:
     """Subtract whole numbers from a float."""
+    x = x.to(torch.result_type(x, other))
     return (-x if alpha == 1 else x * -alpha) + other
 
 
@@ -80,21 +85,25 @@ def by_short_numbers(node: Any) -> bool:
 
 def from_a_float(node: Any) -> bool:
     """Tell whether whole numbers are subtracted from a float."""
-    return isinstance(node.args[1], float) and not _value(node.args[0]).is_floating_point()
+    return isinstance(node.args[1], float) and _whole(_value(node.args[0]))
 
 
 def of_whole_numbers(node: Any) -> bool:
     """Tell whether whole numbers are to be made floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
-    return (node.kwargs.get("dtype") or by_place) is not None and not _value(node.args[0]).is_floating_point()
+    return (node.kwargs.get("dtype") or by_place) is not None and _whole(_value(node.args[0]))
 
 
 def _value(argument: Any) -> Any:
-    return argument.meta["val"] if hasattr(argument, "meta") else argument
+    return argument.meta.get("val") if hasattr(argument, "meta") else argument
 
 
 def _boolean(value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
 
 
 def _short(value: Any) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
 from lightning_onnx import store, weights
@@ -23,6 +22,7 @@ from lightning_onnx.exporter import Exporter
 from lightning_onnx.observe import ForwardObserver
 from lightning_onnx.outcome import Outcome
 from lightning_onnx.progress import stages
+from lightning_onnx.randomness import random_states_kept
 from lightning_onnx.structure import flatten
 from lightning_onnx.variants.base import Variant
 
@@ -342,7 +342,7 @@ class ONNXExport(Callback):
             return
         self._observer.detach()
         if self._exporter is not None:
-            with self._noted(), isolate_rng():  # the training's own error is the one to raise
+            with self._noted(), random_states_kept():  # the training's own error is the one to raise
                 self._exporter.break_off(trainer, pl_module, self._epoch)
         self._close()
 
@@ -399,7 +399,7 @@ class ONNXExport(Callback):
         error: Exception | None = None
         here = trainer.is_global_zero
         try:
-            with isolate_rng() if here else contextlib.nullcontext():
+            with random_states_kept() if here else contextlib.nullcontext():
                 yield here
         except Exception as raised:
             error = raised

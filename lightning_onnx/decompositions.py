@@ -155,6 +155,15 @@ def _search_sorted(
 
 
 def _cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+    """Compute as torch does: above 25 rows by a product of matrices, which needs no memory by the product of all sizes.
+
+    See ``cdist_impl`` in torch's ``Distance.cpp``; 1 and 2 as ``compute_mode`` are always and never.
+    """
+    many = any(isinstance(n, int) and n > 25 for n in (a.shape[-2], b.shape[-2]))
+    if p == 2 and (compute_mode == 1 or (not compute_mode and many)):
+        squares = [t.square().sum(-1, keepdim=True) for t in (a, b)]
+        left = torch.cat([a * -2, squares[0], torch.ones_like(squares[0])], -1)
+        return (left @ torch.cat([b, torch.ones_like(squares[1]), squares[1]], -1).mT).clamp(min=0).sqrt()
     difference = (a.unsqueeze(-2) - b.unsqueeze(-3)).abs()
     if p == 2:
         return difference.square().sum(-1).sqrt()
@@ -185,9 +194,12 @@ def _median_of_all(x: Tensor) -> Tensor:
 
 
 def _nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    if not x.is_floating_point():
+        return _median(x, dim, keepdim)
     values, order = torch.sort(torch.where(x.isnan(), float("inf"), x), dim)
-    middle = ((~x.isnan()).sum(dim, keepdim=True) - 1).clamp(min=0) // 2
-    found = values.gather(dim, middle), order.gather(dim, middle)
+    number = (~x.isnan()).sum(dim, keepdim=True)
+    middle = (number - 1).clamp(min=0) // 2
+    found = torch.where(number == 0, float("nan"), values.gather(dim, middle)), order.gather(dim, middle)
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
@@ -198,7 +210,8 @@ def _cumulative(function: Any, lowest: float) -> Callable[..., Any]:
         rows = x.transpose(dim, -1)
         place = torch.arange(rows.shape[-1], device=x.device)
         before = place <= place.unsqueeze(-1)
-        values = function(torch.where(before, rows.unsqueeze(-2), lowest), -1)
+        least = lowest if x.is_floating_point() else getattr(torch.iinfo(x.dtype), "min" if lowest < 0 else "max")
+        values = function(torch.where(before, rows.unsqueeze(-2), torch.full((), least, dtype=x.dtype)), -1)
         equal = before & (rows.unsqueeze(-2) == values.unsqueeze(-1))
         indices = torch.where(equal, place, -1).amax(-1)
         return values.transpose(dim, -1), indices.transpose(dim, -1)
@@ -217,32 +230,29 @@ def _smoothed_cross_entropy(
     """See the formula in the documentation of ``CrossEntropyLoss``, for targets that are numbers of classes."""
     if not label_smoothing or weight is not None or target.is_floating_point():
         return NotImplemented  # type: ignore[no-any-return]
-    logs = functional.log_softmax(x, 1)
+    dim = min(x.dim() - 1, 1)
+    logs = functional.log_softmax(x, dim)
     kept = target != ignore_index
-    chosen = logs.gather(1, torch.where(kept, target, 0).unsqueeze(1)).squeeze(1)
-    loss = -((1 - label_smoothing) * chosen + label_smoothing * logs.mean(1)) * kept.to(x.dtype)
+    chosen = logs.gather(dim, torch.where(kept, target, 0).unsqueeze(dim)).squeeze(dim)
+    loss = torch.where(kept, -((1 - label_smoothing) * chosen + label_smoothing * logs.mean(dim)), 0.0)
     return loss if reduction == 0 else loss.sum() if reduction == 2 else loss.sum() / kept.sum()
 
 
-def _copy_sign(x: Tensor, sign: Any) -> Tensor:
-    return torch.where(torch.as_tensor(sign) < 0, -x.abs(), x.abs())
+def _copy_sign(x: Tensor, sign: Tensor) -> Tensor:
+    size = x.abs() if x.is_floating_point() else x.abs().to(torch.get_default_dtype())
+    return torch.where(sign < 0, -size, size)
 
 
 def _hypot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * a + b * b).sqrt()
+    """Scale first, so that the squares of large numbers are numbers."""
+    larger = torch.maximum(a.abs(), b.abs())
+    by = torch.where((larger == 0) | larger.isinf(), 1.0, larger)
+    return torch.where(larger.isinf(), larger, by * ((a / by).square() + (b / by).square()).sqrt())
 
 
 def _of_numbers(function: Any) -> Callable[..., Any]:
     """The other one where one is NaN."""
     return lambda a, b: torch.where(a.isnan(), b, torch.where(b.isnan(), a, function(a, b)))
-
-
-def _solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
-    return linalg.solve(a, b, left=left)
-
-
-def _solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    return linalg.solve_triangular(a, b, upper=upper, left=left, unitriangular=unitriangular)
 
 
 def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
@@ -275,7 +285,9 @@ def _varies_without_indices(node: Any) -> bool:
     source, bins = node.args[0].meta["val"], node.args[1]
     pooled = source.shape[-len(bins) :]
     uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
-    return (_varies(node) or uneven) and not any(user.args[1] == 1 and user.users for user in node.users)
+    return (_varies(node) or uneven) and not any(  # of any, because a rule is for all calls of an operator
+        user.args[1] == 1 and user.users for n in node.graph.nodes if n.target is node.target for user in n.users
+    )
 
 
 def _is_unusual_attention(node: Any) -> bool:
@@ -356,8 +368,6 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.where.ScalarOther: (arithmetic.chooses_booleans, arithmetic.choose),
     aten.masked_fill.Scalar: (arithmetic.is_boolean, arithmetic.fill),
     aten.masked_fill.Tensor: (arithmetic.is_boolean, arithmetic.fill),
-    aten.masked_fill_.Scalar: (arithmetic.is_boolean, arithmetic.fill),
-    aten.masked_fill_.Tensor: (arithmetic.is_boolean, arithmetic.fill),
     aten.index.Tensor: (arithmetic.by_short_numbers, arithmetic.index),
     aten.softmax.int: (arithmetic.of_whole_numbers, arithmetic.softmax),
     aten.mean.default: (arithmetic.of_whole_numbers, arithmetic.mean),
@@ -374,9 +384,9 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
 _OF_INPUTS: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.inverse.default: (linalg.is_small, linalg.inverse),
     aten.linalg_inv.default: (linalg.is_small, linalg.inverse),
-    aten.linalg_solve.default: (linalg.is_small, _solve),
+    aten.linalg_solve.default: (linalg.is_small, linalg.solve),
     aten.linalg_cholesky.default: (linalg.is_small, linalg.cholesky),
-    aten.linalg_solve_triangular.default: (linalg.is_small, _solve_triangular),
+    aten.linalg_solve_triangular.default: (linalg.is_small, linalg.solve_triangular),
     aten.cholesky_solve.default: (lambda node: linalg.is_small(node, 1), _cholesky_solve),
     aten.linalg_slogdet.default: (linalg.is_small, linalg.slogdet),
     aten.slogdet.default: (linalg.is_small, linalg.slogdet),
@@ -392,6 +402,8 @@ def for_every_size(program: torch.export.ExportedProgram) -> torch.export.Export
 
     The exporter unrolls adaptive pooling of a dynamic size into slices of the size that was traced, without an error.
     """
+    if any(map(_writes, program.graph.nodes)):
+        program = program.run_decompositions({})  # rules are for operators that write nowhere
     for _ in range(_ROUNDS):
         varying = _of_inputs(program)
         rules = [(n, _RULES[n.target]) for n in program.graph.nodes if n.target in _RULES]
@@ -401,6 +413,17 @@ def for_every_size(program: torch.export.ExportedProgram) -> torch.export.Export
             break
         program = program.run_decompositions(wanted)
     return program
+
+
+def _writes(node: Any) -> bool:
+    """Tell whether a node writes into a tensor, where a rule is for its form that does not, or must know who writes."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return False
+    name = schema.name.removesuffix("_")
+    return any(op._schema.name == name and needed(node) for op, (needed, _) in _RULES.items()) or any(
+        n.target in _OF_INPUTS for n in node.graph.nodes
+    )
 
 
 def _of_inputs(program: torch.export.ExportedProgram) -> set[Any]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_onnx.observe import Sample
+from lightning_onnx.randomness import random_states, random_states_kept
 from lightning_onnx.structure import Path, flatten
 from lightning_onnx.ties import TiesReversed
 
@@ -70,19 +68,14 @@ class FlatModule(nn.Module):
 
     def draws_on(self, tensors: Sequence[Tensor]) -> bool:
         """Tell whether a call draws random numbers, of torch, of numpy or of Python."""
-        with isolate_rng(include_cuda=False), torch.no_grad():
-            before = _random_states()
+        with random_states_kept(include_cuda=False), torch.no_grad():
+            before = random_states()
             self(*(t.clone() for t in tensors))
-            return before != _random_states()
+            return before != random_states()
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
         """Keep the random state where the method draws; where it does not, another thread's is left alone."""
-        return isolate_rng(include_cuda=False) if self.draws else contextlib.nullcontext()
-
-
-def _random_states() -> tuple[Any, ...]:
-    of_numpy: Any = np.random.get_state(legacy=False)["state"]
-    return torch.get_rng_state().tolist(), of_numpy["key"].tolist(), of_numpy["pos"], random.getstate()
+        return random_states_kept(include_cuda=False) if self.draws else contextlib.nullcontext()
 
 
 def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:

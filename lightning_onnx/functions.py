@@ -65,19 +65,21 @@ _cov = torch.cov
 
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     """Return ``torch.cov``, which looks at values to say that there are too few of them."""
-    if fweights is not None or aweights is not None:
+    if fweights is not None or aweights is not None or input.is_complex():
         return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
-    rows = input if input.dim() == 2 else input.reshape(1, -1)
+    rows = input if input.is_floating_point() else input.to(torch.get_default_dtype())
+    rows = rows if rows.dim() == 2 else rows.reshape(1, -1)
     centred = rows - rows.mean(1, keepdim=True)
-    found = centred @ centred.mT / (rows.shape[1] - correction)
-    return found if input.dim() == 2 else found.reshape(())
+    number: Any = torch.sym_max(rows.shape[1] - correction, 0)
+    found: Tensor = centred @ centred.mT / number
+    return found.reshape(()) if rows.shape[0] == 1 else found
 
 
 def corrcoef(input: Tensor) -> Tensor:
     """Return ``torch.corrcoef``, for the same reason."""
-    if input.dim() < 2:
-        return cov(input) / cov(input)
     found = cov(input)
+    if found.dim() == 0:
+        return found / found
     scale = found.diagonal().sqrt()
     return (found / scale.unsqueeze(1) / scale).clamp(-1, 1)
 

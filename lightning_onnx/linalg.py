@@ -36,11 +36,7 @@ def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
     n = a.shape[-1]
     place = torch.arange(n, device=a.device)
     for k in range(n):
-        size = rows[..., k].abs().masked_fill(place < k, -1.0)
-        chosen = size.argmax(-1, keepdim=True)
-        pivot = rows.gather(-2, chosen.unsqueeze(-1).expand(*chosen.shape, rows.shape[-1]))
-        here = rows[..., k : k + 1, :]
-        rows = torch.where((place == chosen).unsqueeze(-1), here, rows)
+        rows, pivot, _ = _pivoted(rows, k, place)
         pivot = pivot / pivot[..., k : k + 1]
         rows = torch.where((place == k).unsqueeze(-1), pivot, rows - rows[..., k : k + 1] * pivot)
     found = rows[..., n:]
@@ -81,9 +77,26 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, un
 
 
 def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sign and logarithm of the determinant, for which ONNX has an operator."""
-    determinant = torch.linalg.det(a)
-    return determinant.sign(), determinant.abs().log()
+    """Return sign and logarithm of the determinant, which itself may be too small or too large for its dtype."""
+    rows = a
+    place = torch.arange(a.shape[-1], device=a.device)
+    sign, log = torch.ones_like(a[..., 0, 0]), torch.zeros_like(a[..., 0, 0])
+    for k in range(a.shape[-1]):
+        rows, pivot, chosen = _pivoted(rows, k, place)
+        value = pivot[..., 0, k]
+        sign = sign * torch.where(chosen.squeeze(-1) == k, value.sign(), -value.sign())
+        log = log + value.abs().log()
+        pivot = pivot / torch.where(value == 0, 1.0, value)[..., None, None]
+        rows = torch.where((place == k).unsqueeze(-1), rows, rows - rows[..., k : k + 1] * pivot)
+    return sign, log
+
+
+def _pivoted(rows: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring the row with the largest element of column ``k`` to its place; returns rows, that row, and where it was."""
+    chosen = rows[..., k].abs().masked_fill(place < k, -1.0).argmax(-1, keepdim=True)
+    pivot = rows.gather(-2, chosen.unsqueeze(-1).expand(*chosen.shape, rows.shape[-1]))
+    rows = torch.where((place == chosen).unsqueeze(-1), rows[..., k : k + 1, :], rows)
+    return torch.where((place == k).unsqueeze(-1), pivot, rows), pivot, chosen
 
 
 def _same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

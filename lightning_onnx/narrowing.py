@@ -175,7 +175,7 @@ def _branches(errors: Sequence[EngineError], attempt: _Attempt) -> list[str]:
         return []
     return [
         "the method decides by values of its tensors, and the graph keeps the decisions of the traced call; it was "
-        "compared on the observed calls alone"
+        "compared on the observed calls and at other sizes"
     ]
 
 

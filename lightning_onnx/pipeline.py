@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lightning_onnx import artifact as artifacts
@@ -25,6 +24,7 @@ from lightning_onnx.graph import Graph
 from lightning_onnx.narrowing import narrowed
 from lightning_onnx.observe import Observation
 from lightning_onnx.privacy import without_paths
+from lightning_onnx.randomness import random_states_kept
 from lightning_onnx.report import Report
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.signature import Request, check_axes_names, derive
@@ -299,7 +299,7 @@ def _no_weights(check: Any) -> CheckResult:
 # Without a Trainer --------------------------------------------------------------------------------------------------
 
 
-@isolate_rng()
+@random_states_kept()
 def export(
     module: nn.Module,
     args: Sequence[Any] | Tensor = (),

@@ -177,8 +177,20 @@ def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
         name
         for name, size in sizes.items()
         for t, named in zip(tensors, axes, strict=True)
-        if (_groups(t) if name in named.values() else _points(t, size))
+        if name not in named.values() and _points(t, size)
     }
+
+
+def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
+    """Return the dims of which the first few entries say too little: those that are pointed at, and grouped ones.
+
+    Example:
+        >>> nodes, graph = torch.zeros(5, 3), torch.tensor([0, 0, 1, 1, 2])
+        >>> kept_whole((nodes, graph), ({0: "nodes"}, {0: "nodes"}))
+        {'nodes'}
+    """
+    grouped = {name for t, named in zip(tensors, axes, strict=True) for name in named.values() if _groups(t)}
+    return pointed_at(tensors, axes) | grouped
 
 
 def _groups(tensor: Tensor) -> bool:
@@ -241,7 +253,7 @@ def derive(
 def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:
     """A small batch is traced, so that preparing is cheap and the file does not depend on the loader's batch size."""
     first = samples[0].tensors
-    names = {name for named in axes for name in named.values()} - pointed_at(first, axes)
+    names = {name for named in axes for name in named.values()} - kept_whole(first, axes)
     sizes = {BATCH: 2} if BATCH in names else {}
     singles = {n: 2 for i, named in enumerate(axes) for d, n in named.items() if first[i].shape[d] == 1}
     for wanted in (sizes | singles, sizes):
@@ -256,7 +268,7 @@ def few_rows(observation: Observation) -> tuple[Tensor, ...]:
     """Return the first sample cut to two rows where its tensors look like a batch: a guess, confirmed by a call."""
     tensors = observation.samples[0].tensors
     guess: Axes = tuple(dict.fromkeys(_candidates(observation, i)[:1], BATCH) for i in range(len(tensors)))
-    return tensors if pointed_at(tensors, guess) else resize(tensors, guess, {BATCH: 2})
+    return tensors if kept_whole(tensors, guess) else resize(tensors, guess, {BATCH: 2})
 
 
 # Names --------------------------------------------------------------------------------------------------------------

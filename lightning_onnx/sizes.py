@@ -51,7 +51,8 @@ def translations() -> dict[Any, Callable[..., Any]]:
         write: Any = op  # of any type, which onnxscript's stubs do not allow for
         one = write.Constant(value_ints=[1])
         zero = write.Constant(value_ints=[0])
-        values = write.Concat(write.Cast(self, to=_INT64), write.Constant(value_ints=[-1]), axis=0)
+        self = write.Cast(self, to=_INT64)
+        values = write.Concat(self, write.Constant(value_ints=[-1]), axis=0)
         least = write.Constant(value_ints=[minlength]) if isinstance(minlength, int) else minlength
         bins = write.Max(write.Add(write.ReduceMax(values, zero, keepdims=1), one), write.Reshape(least, one))
         counted = write.Expand(one, write.Shape(self)) if weights is None else weights

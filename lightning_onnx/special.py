@@ -51,12 +51,18 @@ def _lgamma_of_half_or_more(x: Tensor) -> Tensor:
     return 0.5 * math.log(2 * math.pi) + (x + 0.5) * t.log() - t + series.log()
 
 
+def _sine(x: Tensor) -> Tensor:
+    """The sine of ``pi * x`` but for its sign, zero where it should be."""
+    return (math.pi * (x - x.round())).sin()
+
+
 @_double
 def lgamma(x: Tensor) -> Tensor:
     """Return the logarithm of the gamma function's magnitude."""
     mirrored = x < 0.5
     found = _lgamma_of_half_or_more(torch.where(mirrored, 1 - x, x))
-    return torch.where(mirrored, math.log(math.pi) - (math.pi * x).sin().abs().log() - found, found)
+    found = torch.where(mirrored, math.log(math.pi) - _sine(x).abs().log() - found, found)
+    return torch.where(x.abs() == math.inf, math.inf, found)
 
 
 @_double
@@ -73,7 +79,9 @@ def digamma(x: Tensor) -> Tensor:
     for coefficient in reversed(_BERNOULLI):
         series = (series + coefficient) * square
     found = found + y.log() - 0.5 / y - series
-    return torch.where(mirrored, found - math.pi * (math.pi * x).cos() / (math.pi * x).sin(), found)
+    cotangent = (math.pi * (x - x.round())).cos() / (math.pi * (x - x.round())).sin()
+    found = torch.where(mirrored, found - math.pi * cotangent, found)
+    return torch.where((x < 0) & (x == x.round()), math.nan, found)
 
 
 @_double

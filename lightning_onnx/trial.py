@@ -16,7 +16,7 @@ from lightning_onnx.config import ExportConfig
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.flat import FlatModule, to_numpy
 from lightning_onnx.observe import Observation
-from lightning_onnx.signature import BATCH, Request, few_rows, pointed_at, resize
+from lightning_onnx.signature import BATCH, Request, few_rows, kept_whole, pointed_at, resize
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
@@ -139,7 +139,7 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
 
 def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
     sizes = request.sizes(tensors)
-    if sizes.get(BATCH, 0) <= _CHECKED_ROWS or BATCH in pointed_at(tensors, request.axes):
+    if sizes.get(BATCH, 0) <= _CHECKED_ROWS or BATCH in kept_whole(tensors, request.axes):
         return tuple(t.contiguous() for t in tensors)
     return resize(tensors, request.axes, {BATCH: _CHECKED_ROWS})
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lightning_onnx import weights
@@ -25,6 +24,7 @@ from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.flat import to_numpy
 from lightning_onnx.observe import make_sample, method_signature
 from lightning_onnx.privacy import without_paths
+from lightning_onnx.randomness import random_states_kept
 from lightning_onnx.runtimes.base import Arrays, Session
 from lightning_onnx.signature import Signature
 from lightning_onnx.structure import Path, flatten
@@ -335,7 +335,7 @@ def _user_code() -> Iterator[None]:
 def _alike(dataloaders: Any) -> Iterator[None]:
     """Give each run the same random numbers (a loader that shuffles draws them), and leave the state as it was."""
     states = [(generator, generator.get_state()) for generator in _generators(dataloaders)]
-    with isolate_rng():
+    with random_states_kept():
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)

@@ -34,6 +34,22 @@ def place(x: Tensor) -> Tensor:
     return (x[:, :1].abs() * 7).long() % 4
 
 
+def written(x: Tensor) -> Any:
+    """In place, as people write it."""
+    mask = x > 0
+    mask += x < -1
+    means = torch.zeros(4, 5).scatter_reduce_(0, place(x).expand(-1, 5), x, "mean", include_self=False)
+    matrix = torch.zeros(5, 5)
+    matrix[:4] = means * 0.1
+    matrix[4, 4] = 1.0
+    return mask.float(), means, torch.linalg.inv(matrix + 2 * torch.eye(5))
+
+
+def filled_forward(x: Tensor) -> Tensor:
+    last = torch.where(x > 0, torch.arange(5), 0)
+    return x.gather(1, torch.cummax(last, 1).values)
+
+
 CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "cdist": (lambda x: torch.cdist(x, x.flip(1)), (3, 4)),
     "cdist_by_p": (lambda x: (torch.cdist(x, x.flip(1), p=1.0), torch.cdist(x, x.flip(1), p=float("inf"))), (3, 4)),
@@ -43,6 +59,10 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "solve": (lambda x: torch.linalg.solve(x, x[..., 0]), (4, 4)),
     "solve_triangular": (lambda x: torch.linalg.solve_triangular(positive(x).tril(), x, upper=False), (4, 4)),
     "slogdet": (torch.linalg.slogdet, (4, 4)),
+    "slogdet_of_small_numbers": (lambda x: torch.linalg.slogdet(x * 1e-9), (6, 6)),
+    "cdist_of_many": (lambda x: torch.cdist(x, x.flip(1) + 3), (40, 4)),
+    "written_in_place": (written, (5,)),
+    "filled_forward": (filled_forward, (5,)),
     "scatter_mean": (lambda x: torch.zeros(4, 5).scatter_reduce(0, place(x).expand(-1, 5), x, "mean"), (5,)),
     "scatter_mean_of_others": (
         lambda x: torch.ones(4, 5).scatter_reduce(0, place(x).expand(-1, 5), x, "mean", include_self=False),
@@ -50,7 +70,7 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     ),
     "index_reduce": (lambda x: torch.zeros(4, 5).index_reduce(0, place(x)[:, 0], x, "amax"), (5,)),
     "median_of_all": (lambda x: x.median() + x, (5,)),
-    "nanmedian": (lambda x: torch.where(x > 1, torch.nan, x).nanmedian(-1).values, (5,)),
+    "nanmedian": (lambda x: torch.where(x > 0, torch.nan, x).nanmedian(-1).values, (2,)),
     "cummax": (lambda x: torch.cummax(x.round(), -1), (5,)),
     "cummin": (lambda x: torch.cummin(x.round(), 1), (5, 3)),
     "adaptive_max_pool": (lambda x: functional.adaptive_max_pool2d(x, 3), (2, 8, 8)),
@@ -69,6 +89,9 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
                 torch.where(x > 0, x > 1, x < -1),
                 torch.where(x > 0, True, False),
                 (x > 0).masked_fill(x > 1, False),
+                ~(x > 0).masked_fill(x > 1, 0),
+                (x > 0).masked_fill(x < 1, 2.0),
+                (x > 0) * True,
             )
         ],
         (5,),
@@ -76,6 +99,7 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "whole_numbers": (
         lambda x: (
             1.0 - place(x),
+            1.0 - (place(x) + 250).to(torch.uint8),
             place(x).softmax(-1, dtype=torch.float32),
             place(x).mean(1, dtype=torch.float32),
             torch.arange(4.0)[place(x).int()],
@@ -85,7 +109,10 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "stable_sort": (lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (5,)),
     "bincount": (lambda x: torch.bincount(place(x)[:, 0], minlength=6).float(), (5,)),
     "special": (lambda x: (torch.lgamma(x), torch.digamma(x), torch.erfinv(x.tanh())), (5,)),
-    "pairs": (lambda x: (torch.hypot(x, x + 1), torch.copysign(x, -x), torch.fmax(x, 1 - x), torch.fmin(x, -x)), (5,)),
+    "pairs": (
+        lambda x: (torch.hypot(x * 1e30, x + 1), torch.copysign(x, -x), torch.fmax(x, 1 - x), torch.fmin(x, -x)),
+        (5,),
+    ),
     "cov": (lambda x: [f(torch.cat([x, 1 - x.square()]).mT) for f in (torch.cov, torch.corrcoef)], (5,)),
     "categorical": (lambda x: Categorical(logits=x).entropy(), (5,)),
     "student": (lambda x: StudentT(3.0, x).log_prob(x * 2), (5,)),
@@ -142,6 +169,9 @@ def test_special_functions_are_torchs() -> None:
     x = torch.linspace(-4.97, 30, 2000, dtype=torch.float64)
     torch.testing.assert_close(special.lgamma(x), torch.lgamma(x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(special.digamma(x), torch.digamma(x), rtol=1e-12, atol=1e-12)
+    poles = torch.tensor([-1.0, -2.0, -1e10, torch.inf, -torch.inf])
+    torch.testing.assert_close(special.lgamma(poles), torch.lgamma(poles))
+    torch.testing.assert_close(special.digamma(poles[:3]), torch.digamma(poles[:3]), equal_nan=True)
     y = torch.linspace(-1, 1, 2001, dtype=torch.float64)
     torch.testing.assert_close(special.erfinv(y), torch.erfinv(y), rtol=5e-7, atol=1e-9)
 

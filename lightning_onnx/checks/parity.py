@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from lightning_onnx import divergence
 from lightning_onnx.checks.base import Case, CheckContext, CheckResult
 from lightning_onnx.errors import first_line
 from lightning_onnx.flat import to_numpy
+from lightning_onnx.randomness import random_states_kept
 from lightning_onnx.runtimes.base import Arrays, Session
 
 Array = NDArray[np.generic]
@@ -255,7 +255,7 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
     if not context.draws:
         return []
     names = [spec.name for spec in context.signature.outputs]
-    with isolate_rng(include_cuda=False):
+    with random_states_kept(include_cuda=False):
         # the reference keeps the random state, so that two calls draw the same numbers
         torch.rand(1), np.random.random(), draw()
         again = context.reference(case.tensors)

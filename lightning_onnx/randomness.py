@@ -1,0 +1,38 @@
+"""The random states of Python, numpy and torch, which all that runs shares."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+
+
+@contextlib.contextmanager
+def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
+    """Put the states back, also after an exception, where Lightning's ``isolate_rng`` leaves them changed.
+
+    Args:
+        include_cuda: Whether those of CUDA devices are put back as well.
+    """
+    error: BaseException | None = None
+    with isolate_rng(include_cuda):
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+    if error is not None:
+        raise error
+
+
+def random_states() -> tuple[bytes, bytes, bytes]:
+    """Return what changes when a number is drawn on the CPU."""
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        pickle.dumps(np.random.get_state(legacy=False)),
+        pickle.dumps(random.getstate()),
+    )
