@@ -107,6 +107,12 @@ def _remainder(x: Tensor, other: Any) -> Tensor:
     return torch.remainder(x, torch.scalar_tensor(other, dtype=x.dtype))
 
 
+def _squeeze(x: Tensor, dim: int) -> Any:
+    """Leave a dim that is not 1, which torch does and ONNX does not."""
+    size = x.shape[dim] if x.dim() else 1
+    return x.clone() if isinstance(size, int) and size != 1 else NotImplemented
+
+
 def _kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
     found = tuple(part.narrow(dim, k - 1, 1) for part in torch.sort(x, dim))
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
@@ -313,6 +319,11 @@ def _rolls(node: Any) -> bool:
     return _is_complex(node) or not all(isinstance(s, int) for s in shifts)
 
 
+def _is_not_one(node: Any) -> bool:
+    shape = node.args[0].meta["val"].shape
+    return len(shape) > 0 and isinstance(shape[node.args[1]], int) and shape[node.args[1]] != 1
+
+
 def _has_symbols(node: Any) -> bool:
     return any(isinstance(n, torch.SymInt) for n in node.args[0].meta["val"].shape[-2:])
 
@@ -336,6 +347,7 @@ _RULES: dict[Any, tuple[Callable[[Any], bool], Callable[..., Any]]] = {
     aten.scaled_dot_product_attention.default: (_is_unusual_attention, _attention),
     aten.roll.default: (_rolls, _roll),
     aten.remainder.Scalar: (_by_size, _remainder),
+    aten.squeeze.dim: (_is_not_one, _squeeze),
     aten.im2col.default: (_has_symbols, _unfolded),
     aten.kthvalue.default: (_always, _kth_value),
     aten.sort.stable: (_always, _sort_stable),

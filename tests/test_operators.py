@@ -106,6 +106,7 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
         ),
         (5,),
     ),
+    "squeeze_of_two": (lambda x: x.squeeze(-1) + 1, (2,)),
     "stable_sort": (lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (5,)),
     "bincount": (lambda x: torch.bincount(place(x)[:, 0], minlength=6).float(), (5,)),
     "special": (lambda x: (torch.lgamma(x), torch.digamma(x), torch.erfinv(x.tanh())), (5,)),
