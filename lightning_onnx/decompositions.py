@@ -432,10 +432,9 @@ def _writes(node: Any) -> bool:
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable:
         return False
-    name = schema.name.removesuffix("_")
-    return any(op._schema.name == name and needed(node) for op, (needed, _) in _RULES.items()) or any(
-        n.target in _OF_INPUTS for n in node.graph.nodes
-    )
+    form = schema.name.removesuffix("_"), schema.overload_name
+    rules = (needed for op, (needed, _) in _RULES.items() if (op._schema.name, op._schema.overload_name) == form)
+    return any(needed(node) for needed in rules) or any(n.target in _OF_INPUTS for n in node.graph.nodes)
 
 
 def _of_inputs(program: torch.export.ExportedProgram) -> set[Any]:

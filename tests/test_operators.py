@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Distribution, MultivariateNormal, N
 from torch.nn import functional
 
 import lightning_onnx
-from lightning_onnx import special
+from lightning_onnx import decompositions, special
 
 WINDOW = torch.hann_window(16)
 
@@ -42,7 +42,8 @@ def written(x: Tensor) -> Any:
     matrix = torch.zeros(5, 5)
     matrix[:4] = means * 0.1
     matrix[4, 4] = 1.0
-    return mask.float(), means, torch.linalg.inv(matrix + 2 * torch.eye(5))
+    same = x.clone().unsqueeze_(0).squeeze_((0,))
+    return mask.float(), means, torch.linalg.inv(matrix + 2 * torch.eye(5)), same * 2
 
 
 def filled_forward(x: Tensor) -> Tensor:
@@ -164,6 +165,16 @@ def test_operator_of_free_sizes(name: str, tmp_path: Path) -> None:
     x = torch.randn(4, *other)
     (got,) = session.run(None, {"x": x.numpy()})
     np.testing.assert_allclose(got, function(x).numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_an_overload_in_place_that_no_rule_is_for_is_left_alone() -> None:
+    class Dropped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x * 2).unsqueeze_(1).squeeze_((1,))
+
+    program = torch.export.export(Dropped(), (torch.randn(3, 5),))
+    x = torch.randn(3, 5)
+    torch.testing.assert_close(decompositions.for_every_size(program).module()(x), x * 2)
 
 
 def test_special_functions_are_torchs() -> None:
