@@ -34,9 +34,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_onnx import ONNXExport, matching, pipeline, weights
-from lightning_onnx.config import ExportConfig
-from lightning_onnx.observe import Observation
+from lightning_onnx import ONNXExport
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.weights import copying, loading, source
+from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.pipeline.config import ExportConfig
 
 BARS = {"hooks": 1.0, "steps": 1.3, "refresh": 4.0, "refresh / first": 0.35, "onnxruntime": 1.05, "memory": 1.05}
 
@@ -153,11 +156,11 @@ def training(net: nn.Module, batch: Tensor, root: Path, saves: int = 6, steps: i
 
 def refreshing(net: nn.Module, batch: Tensor, root: Path, number: int = 7) -> dict[str, float]:
     """Refresh an artifact without checks, and save the same weights, in turns."""
-    copied = weights.private_copy(net)
+    copied = copying.private_copy(net)
     started = time.perf_counter()
     sample = matching.sample_of(net, "forward", ((batch,), {}))
-    plan = pipeline.prepare(copied, [Observation.of(sample, "")], ExportConfig(checks=(), test_data=None))
-    made = pipeline.produce(plan, copied, root / "first", weights.Source())
+    plan = prepare.prepare(copied, [Observation.of(sample, "")], ExportConfig(checks=(), test_data=None))
+    made = produce.produce(plan, copied, root / "first", source.Source())
     first = time.perf_counter() - started
     state = net.state_dict()
     refreshed, saved = [], []
@@ -166,8 +169,8 @@ def refreshing(net: nn.Module, batch: Tensor, root: Path, number: int = 7) -> di
         torch.save(state, root / "state.pt")
         saved.append(time.perf_counter() - started)
         started = time.perf_counter()
-        weights.load(copied, state)
-        pipeline.produce(plan, copied, root / "again", weights.Source(), replace=True)
+        loading.load(copied, state)
+        produce.produce(plan, copied, root / "again", source.Source(), replace=True)
         refreshed.append(time.perf_counter() - started)
     refresh = statistics.median(refreshed)
     return {
@@ -208,12 +211,12 @@ def resident() -> int:
 def memory(root: Path, number: int = 200) -> float:
     """Refresh a small resnet again and again."""
     net = torchvision.models.resnet18(weights=None)
-    copied = weights.private_copy(net)
+    copied = copying.private_copy(net)
     sample = matching.sample_of(net, "forward", ((torch.randn(2, 3, 64, 64),), {}))
-    plan = pipeline.prepare(copied, [Observation.of(sample, "")], ExportConfig())
+    plan = prepare.prepare(copied, [Observation.of(sample, "")], ExportConfig())
     early = 0
     for turn in range(number):
-        pipeline.produce(plan, copied, root / "again", weights.Source(), replace=turn > 0, beside=True)
+        produce.produce(plan, copied, root / "again", source.Source(), replace=turn > 0, beside=True)
         if turn == 19:
             early = resident()
     return resident() / early

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_onnx.observe import ForwardObserver
+from lightning_onnx.module.calls.observer import ForwardObserver
 
 
 class Takes(nn.Module):

@@ -11,7 +11,7 @@ from unittest import mock
 
 import griffe
 
-from lightning_onnx import cli
+from lightning_onnx.cli import main
 
 _PLACE = re.compile(r"^<!-- help:(.*)-->$", re.MULTILINE)
 _COLUMNS = "92"
@@ -31,7 +31,7 @@ def help_of(command: list[str]) -> str:
     printed = io.StringIO()
     with mock.patch.dict(os.environ, COLUMNS=_COLUMNS, NO_COLOR="1"), contextlib.redirect_stdout(printed):
         try:
-            cli.main([*command, "--help"])
+            main.main([*command, "--help"])
         except SystemExit as end:
             if end.code:
                 raise ValueError(f"'lightning-onnx {' '.join(command)} --help' ended with {end.code}") from end

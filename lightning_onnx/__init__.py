@@ -1,95 +1,49 @@
 """Every Lightning training run leaves behind an ONNX artifact: complete, described, and proven equal to its module."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_onnx.opsets import Opsets, opsets  # a function of its module's name must come after the module
-
-if TYPE_CHECKING:
-    from lightning_onnx.artifact import ONNXArtifact
-    from lightning_onnx.callback import ONNXExport
-    from lightning_onnx.checks import (
-        Check,
-        CheckContext,
-        CheckResult,
-        Latency,
-        MetricParity,
-        Parity,
-        RuntimeParity,
-        evaluate,
-    )
-    from lightning_onnx.errors import (
-        ArtifactError,
-        ConfigurationError,
-        EngineError,
-        ONNXExportError,
-        ParityError,
-        RuntimeUnavailable,
-        SampleError,
-        WeightsError,
-    )
-    from lightning_onnx.pipeline import export
-    from lightning_onnx.report import Report
-    from lightning_onnx.signature import Signature, TensorSpec
-    from lightning_onnx.variants import Float16, Int8, Making, Simplified, Variant
-
-__all__ = [
-    "ArtifactError",
-    "Check",
-    "CheckContext",
-    "CheckResult",
-    "ConfigurationError",
-    "EngineError",
-    "Float16",
-    "Int8",
-    "Latency",
-    "Making",
-    "MetricParity",
-    "ONNXArtifact",
-    "ONNXExport",
-    "ONNXExportError",
-    "Opsets",
-    "Parity",
-    "ParityError",
-    "Report",
-    "RuntimeParity",
-    "RuntimeUnavailable",
-    "SampleError",
-    "Signature",
-    "Simplified",
-    "TensorSpec",
-    "Variant",
-    "WeightsError",
-    "evaluate",
-    "export",
-    "opsets",
-]
-
-_HOME = {
-    "artifact": ["ONNXArtifact"],
-    "callback": ["ONNXExport"],
-    "checks": [
-        "Check",
-        "CheckContext",
-        "CheckResult",
-        "Latency",
-        "MetricParity",
-        "Parity",
-        "RuntimeParity",
-        "evaluate",
+_NAMES_BY_FILE = {
+    "artifacts.artifact": ["ONNXArtifact"],
+    "checks.base": ["Check", "CheckContext", "CheckResult"],
+    "checks.latency": ["Latency"],
+    "checks.metrics": ["MetricParity", "evaluate"],
+    "checks.parity": ["Parity"],
+    "checks.runtimes": ["RuntimeParity"],
+    "errors": [
+        "ArtifactError",
+        "ConfigurationError",
+        "EngineError",
+        "ONNXExportError",
+        "ParityError",
+        "RuntimeUnavailable",
+        "SampleError",
+        "WeightsError",
     ],
-    "errors": ["RuntimeUnavailable", *(name for name in __all__ if name.endswith("Error"))],
-    "pipeline": ["export"],
-    "report": ["Report"],
-    "signature": ["Signature", "TensorSpec"],
-    "variants": ["Float16", "Int8", "Making", "Simplified", "Variant"],
+    "module.calls.signature": ["Signature", "TensorSpec"],
+    "onnxfile.compatibility": ["Opsets", "opsets"],
+    "pipeline.export": ["export"],
+    "report.report": ["Report"],
+    "training.callback": ["ONNXExport"],
+    "variants.base": ["Making", "Variant"],
+    "variants.float16": ["Float16"],
+    "variants.int8": ["Int8"],
+    "variants.simplified": ["Simplified"],
 }
+"""The public names, by the file that defines them; ``__init__.pyi`` tells type checkers the same."""
+
+_FILE_OF = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
+
+__all__ = sorted(_FILE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: the processes that run a file in a runtime need neither torch nor Lightning."""
-    for module, names in _HOME.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import on first use: reading an artifact, or running a file in a worker process, needs neither torch nor Lightning."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

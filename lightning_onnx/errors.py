@@ -53,3 +53,15 @@ def first_line(error: BaseException, limit: int = 300) -> str:
         if line.strip():
             return f"{type(error).__name__}: {line.strip()}"[:limit]
     return type(error).__name__
+
+
+class DataSetError(ONNXExportError):
+    """Test data cannot be read, or holds what is no tensor."""
+
+
+class WorkerError(ONNXExportError):
+    """A worker process raised, died, or gave no answer in time."""
+
+
+class InputError(ONNXExportError):
+    """Inputs are not what the file takes."""

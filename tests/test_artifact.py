@@ -12,7 +12,7 @@ import torch
 
 import lightning_onnx
 from lightning_onnx import ArtifactError, ONNXArtifact
-from lightning_onnx.artifact import check_writable, stage, sweep
+from lightning_onnx.artifacts.staging import check_writable, stage, sweep
 
 
 @pytest.fixture

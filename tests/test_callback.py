@@ -18,8 +18,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_onnx import ConfigurationError, EngineError, ONNXArtifact, ONNXExport, SampleError, progress
-from lightning_onnx.runtimes.process import HostedSession
+from lightning_onnx import ConfigurationError, EngineError, ONNXArtifact, ONNXExport, SampleError
+from lightning_onnx.runtimes.worker.client import HostedSession
+from lightning_onnx.training import progress
 from tests import models, outside
 
 

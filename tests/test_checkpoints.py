@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from lightning_onnx import ConfigurationError, ONNXArtifact, ONNXExport
-from lightning_onnx.follow import CheckpointFollower
+from lightning_onnx.training.checkpoint_follower import CheckpointFollower
 from tests import models, outside
 
 pytestmark = pytest.mark.slow

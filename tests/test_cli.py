@@ -18,9 +18,10 @@ import pytest
 import torch
 
 import lightning_onnx
-from lightning_onnx import ONNXArtifact, cli
+from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.cli import main
 
 
 class Ends:
@@ -48,7 +49,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def test_inspect(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert cli.main(["inspect", str(artifact.directory)]) == 0
+    assert main.main(["inspect", str(artifact.directory)]) == 0
     text = capsys.readouterr().out
     signature = r"input +input +float32 +\[batch, 4\]"
     for part in (signature, r"20 \(IR version 10\)", "parity +passed", "Operators\n  Gemm 1"):
@@ -56,7 +57,7 @@ def test_inspect(artifact: ONNXArtifact, capsys: Captured) -> None:
 
 
 def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert cli.main(["inspect", "--json", str(artifact.directory)]) == 0
+    assert main.main(["inspect", "--json", str(artifact.directory)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["batch", 4]}]
     assert found["opset"] == {"ai.onnx": 20}
@@ -66,11 +67,11 @@ def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
 
 
 def test_inspect_a_file(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert cli.main(["inspect", str(artifact.model_path)]) == 0
+    assert main.main(["inspect", str(artifact.model_path)]) == 0
     text = capsys.readouterr().out
     assert "input: float32[batch, 4]" in text
     assert "operators   Gemm 1" in text
-    assert cli.main(["inspect", "--json", str(artifact.model_path)]) == 0
+    assert main.main(["inspect", "--json", str(artifact.model_path)]) == 0
     assert json.loads(capsys.readouterr().out)["checks"] == []
 
 
@@ -82,45 +83,45 @@ def test_exit_codes_of_checks(ends: list[str], code: int, tmp_path: Path, capsys
     for i, check in enumerate(checks):
         check.name = f"ends{i}"
     made = make(tmp_path / "x", *checks)
-    assert cli.main(["inspect", str(made.directory)]) == code
+    assert main.main(["inspect", str(made.directory)]) == code
 
 
 def test_a_damaged_artifact_has_failed(artifact: ONNXArtifact, capsys: Captured) -> None:
     (artifact.directory / "report.md").write_text("else")
-    assert cli.main(["inspect", str(artifact.directory)]) == 1
+    assert main.main(["inspect", str(artifact.directory)]) == 1
     assert "report.md is {" in capsys.readouterr().err
 
 
 def test_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
-    assert cli.main(["inspect", str(tmp_path / "nothing")]) == 2
+    assert main.main(["inspect", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
-    assert cli.main(["inspect", str(tmp_path)]) == 2
+    assert main.main(["inspect", str(tmp_path)]) == 2
     assert str(artifact.directory) in capsys.readouterr().err  # what may have been meant
     (tmp_path / "text.onnx").write_text("no model")
-    assert cli.main(["inspect", str(tmp_path / "text.onnx")]) == 2
+    assert main.main(["inspect", str(tmp_path / "text.onnx")]) == 2
     assert "is no ONNX model" in capsys.readouterr().err
     for wrong in ([], ["fly"], ["inspect"], ["inspect", "--fast", "x"]):
         with pytest.raises(SystemExit) as caught:
-            cli.main(wrong)
+            main.main(wrong)
         assert caught.value.code == 2
 
 
 def test_help_has_examples(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        main.main(["--help"])
     text = capsys.readouterr().out
     assert "exit codes:" in text
     for command in ("inspect", "view"):
         assert command in text
         with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
+            main.main([command, "--help"])
         assert f"examples:\n  lightning-onnx {command}" in capsys.readouterr().out
 
 
 def test_view_without_netron(artifact: ONNXArtifact, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "netron" else find_spec(name))
-    assert cli.main(["view", str(artifact.directory)]) == 1
+    assert main.main(["view", str(artifact.directory)]) == 1
     assert "pip install netron" in capsys.readouterr().err
 
 

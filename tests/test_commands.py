@@ -18,7 +18,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from onnx import numpy_helper
 
 import lightning_onnx
-from lightning_onnx import ONNXArtifact, cli
+from lightning_onnx import ONNXArtifact
+from lightning_onnx.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -107,11 +108,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_check(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert cli.main(["check", str(artifact.directory), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
+    assert main.main(["check", str(artifact.directory), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"passed   onnxruntime [\d.]+: 1 data set, differences up to .* of the scale", lines[0])
     assert lines[1].startswith("passed   reference ")
-    assert cli.main(["check", str(artifact.model_path), "--json"]) == 0
+    assert main.main(["check", str(artifact.model_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["data_sets"], found["runtimes"]["onnxruntime"]["status"]) == (["test_data_set_0"], "passed")
 
@@ -123,22 +124,22 @@ def test_check_fails_on_other_outputs(artifact: ONNXArtifact, tmp_path: Path, ca
     values = numpy_helper.to_array(onnx.TensorProto.FromString(output.read_bytes()))
     output.write_bytes(numpy_helper.from_array(values + np.float32(0.1)).SerializeToString())
     arguments = ["check", str(artifact.directory), "--data", str(data)]
-    assert cli.main(arguments) == 1
+    assert main.main(arguments) == 1
     assert "100.00% of the elements are outside the tolerance" in capsys.readouterr().out
-    assert cli.main([*arguments, "--atol", "1"]) == 0
-    assert cli.main([*arguments, "--runtime", "onnxruntime:MadeUp", "--runtime", "onnxruntime"]) == 1
+    assert main.main([*arguments, "--atol", "1"]) == 0
+    assert main.main([*arguments, "--runtime", "onnxruntime:MadeUp", "--runtime", "onnxruntime"]) == 1
 
 
 def test_check_without_data_or_runtime_is_skipped(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     alone = tmp_path / "alone" / "model.onnx"
     alone.parent.mkdir()
     shutil.copy(artifact.model_path, alone)
-    assert cli.main(["check", str(alone)]) == 3
+    assert main.main(["check", str(alone)]) == 3
     assert "skipped  onnxruntime: there is no test data" in capsys.readouterr().out
-    assert cli.main(["check", str(alone.parent)]) == 3  # a directory as others make it
+    assert main.main(["check", str(alone.parent)]) == 3  # a directory as others make it
     there = str(artifact.directory)
-    assert cli.main(["check", there, "--runtime", "onnxruntime:MadeUp"]) == 3
-    assert cli.main(["check", there, "--require", "onnxruntime:MadeUp"]) == 1
+    assert main.main(["check", there, "--runtime", "onnxruntime:MadeUp"]) == 3
+    assert main.main(["check", there, "--require", "onnxruntime:MadeUp"]) == 1
     assert "it is required: the installed onnxruntime has no MadeUp" in capsys.readouterr().out
 
 
@@ -150,9 +151,9 @@ def test_check_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -
         [there, "--rtol", "-1"],
         [str(tmp_path / "none")],
     ):
-        assert cli.main(["check", *wrong]) == 2, wrong
+        assert main.main(["check", *wrong]) == 2, wrong
     (tmp_path / "text.onnx").write_text("no model at all")
-    assert cli.main(["check", str(tmp_path / "text.onnx")]) == 2
+    assert main.main(["check", str(tmp_path / "text.onnx")]) == 2
     assert "is no ONNX model" in capsys.readouterr().err
 
 
@@ -162,12 +163,12 @@ def test_check_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -
 def test_bench(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = ["bench", str(artifact.directory), "--seconds", "0.02", "--runtime", "onnxruntime"]
-    assert cli.main([*arguments, "--runtime", "reference", "--batch", "2"]) == 0
+    assert main.main([*arguments, "--runtime", "reference", "--batch", "2"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"batch 2 +ratio +p50 ms +p95 ms +items per second\nonnxruntime +1 ", text)
     assert re.search(r"loading +load seconds", text)
     assert "<svg" in (tmp_path / "linear.latency.svg").read_text()
-    assert cli.main([*arguments, "--json", "--plot", "b.png", "--runtime", "onnxruntime:MadeUp"]) == 0
+    assert main.main([*arguments, "--json", "--plot", "b.png", "--runtime", "onnxruntime:MadeUp"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["batch_8"]) == ["onnxruntime"]
     assert "MadeUp" in found["absent"]["onnxruntime:MadeUp"]
@@ -177,12 +178,12 @@ def test_bench(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured, monkeyp
 def test_bench_ends(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     there, quick = str(artifact.directory), ["--seconds", "0.02", "--batch", "1"]
-    assert cli.main(["bench", there, *quick, "--runtime", "onnxruntime:MadeUp"]) == 3
-    assert cli.main(["bench", there, *quick, "--require", "onnxruntime:MadeUp"]) == 1
+    assert main.main(["bench", there, *quick, "--runtime", "onnxruntime:MadeUp"]) == 3
+    assert main.main(["bench", there, *quick, "--require", "onnxruntime:MadeUp"]) == 1
     monkeypatch.setitem(lightning_onnx.runtimes.base.RUNTIMES, "crashing", "tests.runtimes.faulty:Crashing")
-    assert cli.main(["bench", there, *quick, "--runtime", "crashing"]) == 1
-    assert cli.main(["bench", there, *quick, "--plot", "x.docx"]) == 2
-    assert cli.main(["bench", there, "--batch", "0"]) == 2
+    assert main.main(["bench", there, *quick, "--runtime", "crashing"]) == 1
+    assert main.main(["bench", there, *quick, "--plot", "x.docx"]) == 2
+    assert main.main(["bench", there, "--batch", "0"]) == 2
 
 
 def test_bench_makes_up_inputs_where_sizes_are_known(
@@ -190,12 +191,12 @@ def test_bench_makes_up_inputs_where_sizes_are_known(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(artifact.model_path, tmp_path / "alone.onnx")
-    assert cli.main(["bench", "alone.onnx", "--seconds", "0.02"]) == 0
+    assert main.main(["bench", "alone.onnx", "--seconds", "0.02"]) == 0
     model = onnx.load(tmp_path / "alone.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
     onnx.save(model, tmp_path / "open.onnx")
     capsys.readouterr()
-    assert cli.main(["bench", "open.onnx"]) == 2
+    assert main.main(["bench", "open.onnx"]) == 2
     assert "whose sizes are not known" in capsys.readouterr().err
 
 
@@ -207,7 +208,7 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
     _, module = project
     model = "my_nets:Net" if data else "my_nets:WithExample"
     given = ["--data", data] if data else []
-    assert cli.main(["export", "last.ckpt", "--model", model, *given, "-o", "made", "--json"]) == 0
+    assert main.main(["export", "last.ckpt", "--model", model, *given, "-o", "made", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     made = ONNXArtifact.load(tmp_path / "made")
     assert made.proven
@@ -222,7 +223,7 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
 
 
 def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path) -> None:
-    assert cli.main(["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:lengths", "-o", "made"]) == 0
+    assert main.main(["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:lengths", "-o", "made"]) == 0
     made = ONNXArtifact.load(tmp_path / "made")
     assert str(made.signature) == "(x: float32[batch, x_dim_1, 6]) -> (output: float32[batch, x_dim_1, 3])"
     assert made.proven
@@ -231,18 +232,18 @@ def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path
 def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
     arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "--target", "onnxruntime>=1.17", "--static",
                  "--output-names", "logits", "--runtime", "reference", "--init", "scale=3.5"]  # fmt: skip
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     made = ONNXArtifact.load(tmp_path / "last.onnx-export")
     assert str(made.signature) == "(x: float32[4, 6]) -> (logits: float32[4, 3])"
     assert (made.manifest["model"]["ir_version"], list(made.manifest["runtimes"])) == (9, ["reference"])
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     assert "last.onnx-export exists" in capsys.readouterr().err
 
 
 def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) -> None:
     arguments = ["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:loader", "--metrics",
                  "--limit-batches", "1", "--latency", "1", "4", "--runtime", "onnxruntime", "--json"]  # fmt: skip
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert list(checks) == ["parity", "metrics", "latency"]
     assert {check["status"] for check in checks.values()} == {"passed"}
@@ -253,10 +254,10 @@ def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) ->
 
 def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) -> None:
     arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "-o", "made", "--variant"]
-    assert cli.main([*arguments, "fp16"]) == 0
+    assert main.main([*arguments, "fp16"]) == 0
     assert "latency ratio" in capsys.readouterr().out
     assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
-    assert cli.main([*arguments, "float8"]) == 2
+    assert main.main([*arguments, "float8"]) == 2
     assert "'float8' is no variant. Choose from fp16, int8, simplified." in capsys.readouterr().err
 
 
@@ -268,7 +269,7 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
     content = torch.load("last.ckpt", weights_only=False)
     content["hyper_parameters"]["extra"] = Harmful()
     torch.save(content, "harmful.ckpt")
-    assert cli.main(["export", "harmful.ckpt", "--model", "my_nets:WithExample"]) == 0
+    assert main.main(["export", "harmful.ckpt", "--model", "my_nets:WithExample"]) == 0
     assert not (tmp_path / "harm").exists()
     torch.load("harmful.ckpt", weights_only=False)
     assert (tmp_path / "harm").exists()  # which is how harmful it is
@@ -296,7 +297,7 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
 def test_export_says_what_is_wrong(
     arguments: list[str], code: int, message: str, project: Any, capsys: Captured
 ) -> None:
-    assert cli.main(["export", *arguments]) == code
+    assert main.main(["export", *arguments]) == code
     assert message in capsys.readouterr().err
 
 
@@ -304,7 +305,7 @@ def test_export_says_what_is_wrong(
 
 
 def test_inspect_names_the_oldest_runtime_and_private_data(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert cli.main(["inspect", str(artifact.directory)]) == 0
+    assert main.main(["inspect", str(artifact.directory)]) == 0
     text = capsys.readouterr().out
     assert "onnxruntime 1.18 and later" in text
     assert "Private data\n  none found" in text
@@ -312,9 +313,9 @@ def test_inspect_names_the_oldest_runtime_and_private_data(artifact: ONNXArtifac
     model.graph.node[0].doc_string = 'File "/home/someone/net.py", line 3'
     path = artifact.directory.parent / "private.onnx"
     onnx.save(model, path)
-    assert cli.main(["inspect", str(path)]) == 0
+    assert main.main(["inspect", str(path)]) == 0
     assert "stack trace in node" in capsys.readouterr().out
-    assert cli.main(["inspect", str(path), "--json"]) == 0
+    assert main.main(["inspect", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {p["kind"] for p in found["private"]} == {"stack trace", "absolute path"}
     assert found["oldest_onnxruntime"] == "1.18"
@@ -323,5 +324,5 @@ def test_inspect_names_the_oldest_runtime_and_private_data(artifact: ONNXArtifac
 @pytest.mark.parametrize("command", ["export", "check", "bench"])
 def test_help_has_examples(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert f"examples:\n  lightning-onnx {command}" in capsys.readouterr().out

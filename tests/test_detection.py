@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lightning_onnx import export
-from lightning_onnx.shortcuts import traceable
-from lightning_onnx.ties import TiesReversed
+from lightning_onnx.module.rounding import TiesReversed
+from lightning_onnx.tracing.patches.traceable import traceable
 
 pytestmark = pytest.mark.slow
 

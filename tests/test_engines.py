@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError, Parity, ParityError
-from lightning_onnx.decompositions import adaptive_average
-from lightning_onnx.engines import order
+from lightning_onnx.tracing.engines import order
+from lightning_onnx.tracing.rules.pooling import adaptive_average
 from tests import outside
 
 AXES = {"x": {0: "batch", 1: "length"}}
@@ -273,9 +273,9 @@ def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: 
 
 
 def test_int_is_pythons_own_again_after_an_export(tmp_path: Path) -> None:
-    from lightning_onnx import numbers
+    from lightning_onnx.tracing.patches import integers
 
-    with numbers.symbolic():
+    with integers.symbolic():
         assert globals()["int"] is not builtins.int
         assert isinstance(1, globals()["int"])
         assert globals()["int"]("7") == 7

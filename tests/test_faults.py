@@ -19,11 +19,18 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_onnx import ArtifactError, ONNXArtifact, ONNXExport, export, matching, pipeline, weights
-from lightning_onnx.artifact import describe_file, sweep
-from lightning_onnx.config import ExportConfig
-from lightning_onnx.observe import Observation
-from lightning_onnx.runtimes import base, process
+from lightning_onnx import ArtifactError, ONNXArtifact, ONNXExport, export
+from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts.staging import sweep
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.weights import copying, source
+from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.pipeline import produce as pipeline
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.runtimes import base
+from lightning_onnx.runtimes.worker import client
+from lightning_onnx.runtimes.worker import client as process
 from tests import models
 from tests.runtimes import faulty
 
@@ -68,7 +75,7 @@ def nothing_half(dirpath: Path) -> None:
 
 def test_disk_full(fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel itself refuses: files of models may not grow beyond 1000 bytes."""
-    original = pipeline.produce
+    original = produce.produce
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -147,11 +154,11 @@ def test_runtime_crashes_or_hangs(
     monkeypatch.setenv(faulty.VARIABLE, str(tmp_path / "fault"))
     monkeypatch.setitem(base.RUNTIMES, "onnxruntime", "tests.runtimes.faulty:Faulty")
     monkeypatch.setattr(process, "TIME_LIMIT", 20.0 if fault == "crash" else 3.0)
-    process._worker.stop()  # the next one gets the variable
+    client._worker.stop()  # the next one gets the variable
     try:
         run = Run(fit, tmp_path, when, lambda run: (tmp_path / "fault").write_text(fault))
     finally:
-        process._worker.stop()
+        client._worker.stop()
     run.assert_training_is_whole()
     expected = "died by SIGABRT" if fault == "crash" else "no answer within 3 s"
     assert any(expected in f for f in run.callback.failures)
@@ -181,17 +188,17 @@ def test_out_of_memory_in_the_reference(fit: Any, tmp_path: Path, when: str) -> 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 64))
-    copied = weights.private_copy(module)
+    copied = copying.private_copy(module)
     sample = matching.sample_of(module, "forward", ((torch.randn(4, 64),), {}))
-    plan = pipeline.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
-    process._worker.stop()
+    plan = prepare.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
+    client._worker.stop()
     chosen = random.Random(0)
     seen = 0
     for number in range(30):
         child = os.fork()
         if child == 0:
             for again in range(1000):
-                pipeline.produce(plan, copied, tmp_path / f"{number}-{again % 3}", weights.Source(), replace=again > 2)
+                produce.produce(plan, copied, tmp_path / f"{number}-{again % 3}", source.Source(), replace=again > 2)
             os._exit(0)
         time.sleep(chosen.uniform(0, 1.5))
         os.kill(child, signal.SIGKILL)

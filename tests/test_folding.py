@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_onnx import ONNXExportError, export, matching, pipeline, weights
-from lightning_onnx.config import ExportConfig
+from lightning_onnx import ONNXExportError, export
 from lightning_onnx.errors import WeightsError
-from lightning_onnx.flat import FlatModule
-from lightning_onnx.observe import Observation
-from lightning_onnx.template import read_head
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.weights import copying
+from lightning_onnx.onnxfile.head import read_head
+from lightning_onnx.pipeline import prepare
+from lightning_onnx.pipeline.config import ExportConfig
 
 
 def randomized(module: nn.Module) -> nn.Module:
@@ -54,9 +57,9 @@ LAYERS["shared"] = (Shared(), (2, 3, 4, 4))
 
 
 def planned(module, x):
-    copied = weights.private_copy(module)
+    copied = copying.private_copy(module)
     sample = matching.sample_of(module, "forward", ((x,), {}))
-    return copied, pipeline.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
+    return copied, prepare.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
 
 
 @pytest.mark.parametrize("name", LAYERS)

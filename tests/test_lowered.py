@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import lightning_onnx
-from lightning_onnx.complexes import Pair, join, run, split
-from lightning_onnx.config import ExportConfig
-from lightning_onnx.matching import sample_of
-from lightning_onnx.observe import Observation
-from lightning_onnx.pipeline import prepare, produce
-from lightning_onnx.weights import Source, private_copy
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import produce
+from lightning_onnx.tracing.captures.complex_pairs import Pair, join, run, split
 from tests import outside
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_onnx.matching import match
-from lightning_onnx.observe import ForwardObserver, method_signature
+from lightning_onnx.module.calls.matching import match
+from lightning_onnx.module.calls.observer import ForwardObserver, method_signature
 
 
 class Takes(nn.Module):

@@ -12,9 +12,12 @@ import onnx.backend.test
 import pytest
 from onnx import numpy_helper
 
-from lightning_onnx import cli, datasets
+from lightning_onnx.artifacts import data_set
+from lightning_onnx.checks import stored_data
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.cli import main
 from lightning_onnx.runtimes import base
+from lightning_onnx.runtimes.worker import client
 
 KNOWN = {
     r"adagrad|adam|momentum|nesterov_momentum": "operators of training, which onnxruntime for inference lacks",
@@ -66,12 +69,12 @@ def takes_floats(case: Any) -> bool:
 def test_every_node_with_floats(tmp_path: Path) -> None:
     from onnx.backend.test.case.node import collect_testcases
 
-    runtime = base.get(base.DEFAULT)
+    runtime = client.get(base.DEFAULT)
     passed, unexpected = 0, {}
     for case in filter(takes_floats, collect_testcases(None)):
         save(case, tmp_path / case.name)
-        model, sets = tmp_path / case.name / "model.onnx", datasets.find(tmp_path / case.name)
-        row = datasets.check(model, sets, base.DEFAULT, Parity(rtol=case.rtol), runtime=runtime)
+        model, sets = tmp_path / case.name / "model.onnx", data_set.find(tmp_path / case.name)
+        row = stored_data.check(model, sets, base.DEFAULT, Parity(rtol=case.rtol), runtime=runtime)
         passed += row["status"] == "passed"
         if row["status"] != "passed" and not known(case.name):
             unexpected[case.name] = row["reason"]
@@ -92,10 +95,10 @@ STORED = {
 
 @pytest.mark.slow
 def test_every_stored_model() -> None:
-    runtime = base.get(base.DEFAULT)
+    runtime = client.get(base.DEFAULT)
     passed, unexpected = 0, {}
     for model in stored():
-        row = datasets.check(model, datasets.find(model.parent), base.DEFAULT, Parity(rtol=1e-3), runtime=runtime)
+        row = stored_data.check(model, data_set.find(model.parent), base.DEFAULT, Parity(rtol=1e-3), runtime=runtime)
         passed += row["status"] == "passed"
         opset = max(o.version for o in onnx.load(model).opset_import)
         listed = opset < 7 or any(word in model.parent.name for word in STORED)
@@ -107,5 +110,5 @@ def test_every_stored_model() -> None:
 
 def test_the_command_takes_their_directories(capsys: pytest.CaptureFixture[str]) -> None:
     model = next(m for m in stored() if m.parent.name == "test_Conv2d")
-    assert cli.main(["check", str(model.parent), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
+    assert main.main(["check", str(model.parent), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
     assert capsys.readouterr().out.count("passed") == 2

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Distribution, MultivariateNormal, N
 from torch.nn import functional
 
 import lightning_onnx
-from lightning_onnx import decompositions, special
+from lightning_onnx.tracing.rules import special, table
 
 WINDOW = torch.hann_window(16)
 
@@ -174,7 +174,7 @@ def test_an_overload_in_place_that_no_rule_is_for_is_left_alone() -> None:
 
     program = torch.export.export(Dropped(), (torch.randn(3, 5),))
     x = torch.randn(3, 5)
-    torch.testing.assert_close(decompositions.for_every_size(program).module()(x), x * 2)
+    torch.testing.assert_close(table.for_every_size(program).module()(x), x * 2)
 
 
 def test_special_functions_are_torchs() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_onnx import ONNXArtifact, export, privacy
+from lightning_onnx import ONNXArtifact, export
+from lightning_onnx.onnxfile import privacy
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lightning_onnx import progress
-from lightning_onnx.progress import stages
+from lightning_onnx.training import progress
+from lightning_onnx.training.progress import stages
 
 pytestmark = pytest.mark.slow
 

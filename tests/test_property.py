@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ONNXExportError
-from lightning_onnx.structure import flatten
+from lightning_onnx.module.calls.nested import flatten
 from tests import outside
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_onnx.randomness import random_states, random_states_kept
+from lightning_onnx.module.random_state import random_states, random_states_kept
 
 
 def draw() -> None:

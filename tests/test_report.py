@@ -19,8 +19,9 @@ from torch import Tensor, nn
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.parity import RATIO_EDGES, Parity
-from lightning_onnx.report import Report
+from lightning_onnx.checks.comparison import RATIO_EDGES
+from lightning_onnx.checks.parity import Parity
+from lightning_onnx.report.report import Report
 
 EVIL = "<script>alert(1)</script>"
 
@@ -308,7 +309,7 @@ def test_a_plot_that_fails_costs_the_plot_alone(manifest: dict[str, Any], monkey
     def broken(*_: Any) -> str:
         raise OSError("/home/someone/.cache/matplotlib cannot be written")
 
-    monkeypatch.setattr("lightning_onnx.plots.ratios", broken)
+    monkeypatch.setattr("lightning_onnx.report.plots.ratios", broken)
     text = Elements(page(manifest)).text
     assert "The plot could not be drawn (OSError)" in text
     assert "someone" not in text
@@ -316,7 +317,8 @@ def test_a_plot_that_fails_costs_the_plot_alone(manifest: dict[str, Any], monkey
 
 
 def test_cases_of_the_same_name_keep_the_worst() -> None:
-    from lightning_onnx.checks.parity import Comparison, _ratios
+    from lightning_onnx.checks.comparison import Comparison
+    from lightning_onnx.checks.parity import _ratios
 
     rows = [("observed", Comparison("y", worst_ratio=0.5)), ("observed", Comparison("y", worst_ratio=0.1))]
     assert _ratios(rows)["worst_ratio"] == {"observed": 0.5}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lightning_onnx
-from lightning_onnx.functions import linspace
+from lightning_onnx.tracing.patches.functions import linspace
 from tests import outside
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightning_onnx.structure import flatten
+from lightning_onnx.module.calls.nested import flatten
 
 
 class Pair(NamedTuple):

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from lightning_onnx import ConfigurationError, export
-from lightning_onnx.opsets import opsets
-from lightning_onnx.targets import find, oldest_onnxruntime
+from lightning_onnx.onnxfile.compatibility import find, oldest_onnxruntime, opsets
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +52,7 @@ def test_the_file_is_what_the_target_takes(
 
 
 def test_openvino_takes_the_highest_that_can_be_written() -> None:
-    from lightning_onnx.config import ExportConfig
+    from lightning_onnx.pipeline.config import ExportConfig
 
     assert find("openvino").opset == 23
     assert ExportConfig(target="openvino").opset == min(23, opsets().highest)

@@ -14,8 +14,10 @@ from torch import nn
 
 import lightning_onnx
 from lightning_onnx import WeightsError
-from lightning_onnx.checkpoint import read_checkpoint
-from lightning_onnx.weights import load, private_copy, state
+from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.loading import load
+from lightning_onnx.module.weights.state import state
 from tests import models, outside
 
 

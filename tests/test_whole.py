@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_onnx import Int8, Latency, MetricParity, ONNXArtifact, ONNXExport, Parity, cli
+from lightning_onnx import Int8, Latency, MetricParity, ONNXArtifact, ONNXExport, Parity
+from lightning_onnx.cli import main
 from tests import whole
 
 pytestmark = pytest.mark.slow
@@ -50,14 +51,14 @@ def test_again_from_the_checkpoint_alone(
     asked = [x for runtime in RUNTIMES for x in ("--runtime", runtime)]
     arguments = ["export", checkpoint, "--model", f"tests.whole:{name}", "--data", "tests.whole:Digits", "--metrics",
                  "--latency", "1", "8", "--variant", "int8", "-o", str(tmp_path / "made"), "--json"]  # fmt: skip
-    assert cli.main([*arguments, *asked]) == 0
+    assert main.main([*arguments, *asked]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "made"
     again = ONNXArtifact.load(tmp_path / "made")
     holds(again)
     metrics = [figures(a, "metrics")["metrics"] for a in (first, again)]
     for metric in ("val_acc", "val_loss"):
         assert metrics[0][metric]["onnx"] == pytest.approx(metrics[1][metric]["onnx"], rel=1e-4)
-    assert cli.main(["check", str(again.directory), *asked]) == 0
+    assert main.main(["check", str(again.directory), *asked]) == 0
 
 
 def figures(artifact: ONNXArtifact, name: str) -> dict[str, Any]:

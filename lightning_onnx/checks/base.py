@@ -9,10 +9,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from lightning_onnx.replay import Inner
+from lightning_onnx.checks.validation import Validation
+from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.inner_values import Inner
 from lightning_onnx.runtimes.base import Runtime
-from lightning_onnx.signature import Signature
-from lightning_onnx.validation import Validation
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -38,21 +39,6 @@ class CheckResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as the manifest holds it."""
         return {"name": self.name, "status": self.status, "reason": self.reason, "figures": self.figures}
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Inputs to try a model with.
-
-    Attributes:
-        label: What they are, for people: sizes and where they come from.
-        tensors: One tensor an input, in the graph's order.
-        expected: The module's outputs where they are known already; computed where they are not.
-    """
-
-    label: str
-    tensors: tuple[Tensor, ...]
-    expected: tuple[Tensor, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,10 @@ from torch import Tensor
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.timing import Timed, TimedModule, in_turns, torch_threads
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
-from lightning_onnx.flat import to_numpy
+from lightning_onnx.module.flat import to_numpy
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Arrays
+from lightning_onnx.runtimes.worker import client
 
 EAGER, COMPILED = "torch", "torch.compile"
 
@@ -152,7 +153,7 @@ def measure(
         for name, module in modules.items():
             _tried(name, module, feeds, programs, broken)
         for name in names:
-            runtime = runtimes.get(name, alone=True, threads=threads, precision=precision)
+            runtime = client.get(name, alone=True, threads=threads, precision=precision)
             stack.callback(runtime.close)
             try:
                 session = runtime.load(model_path)

@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.validation import Call, Loaders, Measured, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
-from lightning_onnx.validation import Call, Loaders, Measured, Validation
+from lightning_onnx.runtimes.worker import client
 
 _LOWER_IS_BETTER = re.compile(
     r".*loss|err|errors?|error_rate|mse|rmse|mae|mape|smape|msle|nll|bce|ce|cross_?entropy|perplexity|ppl|bpc|wer|cer|mer"
@@ -77,7 +78,7 @@ class MetricParity:
         if context.validation is None:
             return self._skipped(context.no_validation)
         try:
-            with contextlib.closing(runtimes.get(self.runtime)) as runtime:
+            with contextlib.closing(client.get(self.runtime)) as runtime:
                 session = runtime.load(context.model_path)
                 return self.compare(*measure(context.validation, session, self.limit_batches))
         except (SampleError, RuntimeUnavailable) as error:
@@ -182,7 +183,7 @@ def evaluate(
     inputs, outputs = ([tuple(p) for p in source["paths"][kind].values()] for kind in ("inputs", "outputs"))
     call = Call(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
     validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
-    with contextlib.closing(runtimes.get(runtime)) as runs:
+    with contextlib.closing(client.get(runtime)) as runs:
         own, other = measure(validation, runs.load(artifact.model_path), None)
     if own.batches != other.batches:
         raise SampleError(

@@ -12,11 +12,12 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
-from lightning_onnx.flat import to_numpy
-from lightning_onnx.privacy import without_paths
+from lightning_onnx.module.flat import to_numpy
+from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Description
-from lightning_onnx.runtimes.process import HostedSession
+from lightning_onnx.runtimes.worker import client
+from lightning_onnx.runtimes.worker.client import HostedSession
 
 Row = dict[str, Any]
 
@@ -69,7 +70,7 @@ class RuntimeParity:
 
     def row(self, name: str, context: CheckContext) -> Row:
         """Return what there is to say of one runtime."""
-        runtime = runtimes.get(name, time_limit=self.time_limit, precision=self.precision, threads=1)
+        runtime = client.get(name, time_limit=self.time_limit, precision=self.precision, threads=1)
         try:
             row = {"version": runtime.version()}
             loaded = _Loaded(name, row["version"], runtime.load(context.model_path))
@@ -135,7 +136,7 @@ def latency_ratio(loaded: _Loaded, context: CheckContext, seconds: float = 0.3) 
     if loaded.name == runtimes.DEFAULT:
         return 1.0
     inputs = {s.name: to_numpy(t) for s, t in zip(context.signature.inputs, context.cases[0].tensors, strict=True)}
-    default = runtimes.get(runtimes.DEFAULT, threads=1).load(context.model_path)
+    default = client.get(runtimes.DEFAULT, threads=1).load(context.model_path)
     took = in_turns({runtimes.DEFAULT: default, loaded.name: loaded.session}, inputs, seconds)
     return float(f"{np.median(took[loaded.name]) / np.median(took[runtimes.DEFAULT]):.3g}")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable
 
 if TYPE_CHECKING:
-    from lightning_onnx.runtimes.process import HostedRuntime
+    pass
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -71,28 +71,6 @@ RUNTIMES: dict[str, str] = {
     "reference": "lightning_onnx.runtimes.reference:Reference",
 }
 """Runtimes by name, as ``module:attribute``, so that none is imported before it is used."""
-
-
-def get(name: str, *, alone: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
-    """Return the runtime of that name, in a worker process.
-
-    Args:
-        name: One of ``RUNTIMES``; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
-            provider.
-        alone: Whether the default runtime, too, has a process of its own.
-        time_limit: For one call, in seconds; default: ``lightning_onnx.runtimes.process.TIME_LIMIT``.
-        options: What its class takes, such as ``threads`` and ``precision``.
-
-    Raises:
-        ConfigurationError: If there is no such runtime.
-    """
-    from lightning_onnx.runtimes.process import HostedRuntime
-
-    check_name(name)
-    base, _, provider = name.partition(":")
-    if provider:
-        options["provider"] = provider
-    return HostedRuntime(name, RUNTIMES[base], own_process=alone or name != DEFAULT, time_limit=time_limit, **options)
 
 
 def check_name(name: Any) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import ONNXExportError
+from lightning_onnx.onnxfile.specs import ModelSpecs, ValueSpec
 from lightning_onnx.runtimes.base import Arrays, Description, require
 from lightning_onnx.runtimes.pnnx import Converted, convert
-from lightning_onnx.runtimes.specs import ModelSpecs, ValueSpec
 
 _HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import RuntimeUnavailable
+from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays, Description, require
-from lightning_onnx.runtimes.specs import ModelSpecs
 
 
 class OpenVINO:

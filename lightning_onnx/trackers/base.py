@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ConfigurationError
 
 
@@ -74,12 +74,12 @@ ENTRY_POINTS = "lightning_onnx.trackers"
 
 TRACKERS: dict[str, Tracker | str] = {
     # The classes in lightning.pytorch derive from these two.
-    "lightning.fabric.loggers.csv_logs.CSVLogger": "lightning_onnx.trackers.csv:CSVTracker",
-    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "lightning_onnx.trackers.tensorboard:TensorBoardTracker",
+    "lightning.fabric.loggers.csv_logs.CSVLogger": "lightning_onnx.trackers.files:CSVTracker",
+    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "lightning_onnx.trackers.tensorboard.tracker:TensorBoardTracker",
     "lightning.pytorch.loggers.comet.CometLogger": "lightning_onnx.trackers.comet:CometTracker",
     "lightning.pytorch.loggers.litlogger.LitLogger": "lightning_onnx.trackers.litlogger:LitLoggerTracker",
-    "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow:MLflowTracker",
-    "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.neptune:NeptuneTracker",
+    "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow.tracker:MLflowTracker",
+    "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.base:NeptuneTracker",
     "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
     "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
     "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
@@ -254,3 +254,18 @@ def _original(class_name: str) -> str:
         if class_name.startswith(mirror):
             return original + class_name.removeprefix(mirror)
     return class_name
+
+
+class NeptuneTracker:
+    """Says that there is no Neptune; Lightning's own NeptuneLogger says so when it is made."""
+
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+        """Refuse.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            f"Neptune was shut down and keeps no artifacts, got a {type(logger).__name__}. Use another logger, such as "
+            "MLFlowLogger, WandbLogger or LitLogger, or register a tracker for it: lightning_onnx.trackers.register."
+        )

@@ -6,10 +6,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError
-from lightning_onnx.trackers.names import clean, clean_all
-from lightning_onnx.trackers.summary import summary
+from lightning_onnx.trackers.describe import clean, clean_all, summary
 
 _NAME = r"\w.=+ -"
 

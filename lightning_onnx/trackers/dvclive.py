@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_onnx.artifact import ONNXArtifact
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.trackers.base import say_once
+from lightning_onnx.trackers.describe import clean_all, summary
 from lightning_onnx.trackers.files import copy_below
-from lightning_onnx.trackers.names import clean_all
-from lightning_onnx.trackers.summary import summary
 
 _NAME = r"\w-"
 

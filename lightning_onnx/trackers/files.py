@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_onnx.artifact import ONNXArtifact
-from lightning_onnx.store import upload
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.remote import upload
 from lightning_onnx.trackers.base import say_once
 
 
@@ -88,3 +88,13 @@ def _replace(destination: Path, new: Path, old: Path) -> None:
         if replaces:
             old.rename(destination)
         raise
+
+
+class CSVTracker:
+    """Keeps artifacts in ``<log_dir>/onnx``."""
+
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+        """Write the scalars out and copy the files."""
+        # The logger holds rows back, and what comes after its last save is lost.
+        logger.save()
+        return copy_below(artifact, logger.log_dir)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_onnx.artifact import ONNXArtifact
-from lightning_onnx.trackers.names import clean, clean_all
-from lightning_onnx.trackers.summary import summary
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.trackers.describe import clean, clean_all, summary
 
 _KEY = r"\w.=-"
 _MODEL = r"\w.-"

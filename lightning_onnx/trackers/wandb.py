@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_onnx.artifact import ONNXArtifact
-from lightning_onnx.trackers.names import clean, clean_all
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.trackers.describe import clean, clean_all
 
 _NAME = r"\w.-"
 _ALIAS = r"\w.=+@ -"

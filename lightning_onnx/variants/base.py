@@ -19,7 +19,7 @@ from lightning_onnx.runtimes.base import Arrays
 
 if TYPE_CHECKING:
     from lightning_onnx.checks.base import CheckContext
-    from lightning_onnx.runtimes.process import HostedRuntime
+    from lightning_onnx.runtimes.worker.client import HostedRuntime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -58,7 +58,7 @@ class Making:
                 reason = str(error)
             else:
                 return feeds, f"calibrated on {_count(len(feeds), 'call')} of the validation loop"
-        from lightning_onnx.flat import to_numpy
+        from lightning_onnx.module.flat import to_numpy
 
         names = [spec.name for spec in self.context.signature.inputs]
         traced = [c for c in self.context.cases if c.label.startswith(("traced", "observed"))]

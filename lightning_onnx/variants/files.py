@@ -11,8 +11,9 @@ from typing import Any
 
 import onnx
 
-from lightning_onnx import privacy, template
 from lightning_onnx.errors import first_line
+from lightning_onnx.onnxfile import privacy, writer
+from lightning_onnx.onnxfile.head import opset_of, read_head
 
 MARK = "lightning_onnx.variant"
 """Key of the metadata that names the variant."""
@@ -32,7 +33,7 @@ def scratch() -> Iterator[Path]:
 
 def is_large(model: onnx.ModelProto) -> bool:
     """Whether the model needs a second file for its weights; what is one message in memory must not be larger."""
-    return sum(_bytes(t) for t in model.graph.initializer) > template.SINGLE_FILE_BYTES
+    return sum(_bytes(t) for t in model.graph.initializer) > writer.SINGLE_FILE_BYTES
 
 
 def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
@@ -43,7 +44,7 @@ def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
         original: ``model.onnx``.
         destination: ``model.<name>.onnx``; above 2 GiB its weights go to ``<destination>.data``.
     """
-    head = template.read_head(original)
+    head = read_head(original)
     for field in ("producer_name", "producer_version", "domain", "doc_string"):
         setattr(model, field, getattr(head, field))
     model.ir_version = head.ir_version
@@ -74,7 +75,7 @@ def problems(original: str, variant: str) -> list[str]:
     facts = {
         "inputs": (_specs(was.graph.input), _specs(now.graph.input)),
         "outputs": (_specs(was.graph.output), _specs(now.graph.output)),
-        "opset": (template.opset_of(was), template.opset_of(now)),
+        "opset": (opset_of(was), opset_of(now)),
         "IR version": (was.ir_version, now.ir_version),
     }
     found += [f"its {what} are {got}, those of {Path(original).name} {asked}" for what, (asked, got) in facts.items()

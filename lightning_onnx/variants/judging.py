@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from lightning_onnx import privacy
-from lightning_onnx.artifact import describe_file
+from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.checks.base import CheckContext, CheckResult, Status
-from lightning_onnx.checks.parity import Array, Comparison, Parity
+from lightning_onnx.checks.comparison import Array, Comparison
+from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
-from lightning_onnx.config import ExportConfig
 from lightning_onnx.errors import RuntimeUnavailable, first_line
-from lightning_onnx.flat import to_numpy
+from lightning_onnx.module.flat import to_numpy
+from lightning_onnx.onnxfile import privacy
+from lightning_onnx.onnxfile.head import opset_of, read_head
+from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes import base as runtimes
-from lightning_onnx.template import opset_of, read_head
+from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import budget
 from lightning_onnx.variants.base import Making, Variant
 
@@ -88,7 +90,7 @@ class _Maker:
         self.config = config
         self.original = context.model_path.resolve()  # the process works in another directory
         self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
-        self.runtime = runtimes.get(runtimes.DEFAULT, alone=True, threads=1)
+        self.runtime = client.get(runtimes.DEFAULT, alone=True, threads=1)
         self.making = Making(self.original, context, self.runtime, config.target)
         self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
         allowed = variant.max_difference

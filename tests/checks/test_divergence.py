@@ -18,16 +18,20 @@ from onnx import ModelProto, NodeProto
 from torch import Tensor, nn
 
 import lightning_onnx
-from lightning_onnx import Parity, divergence, matching, pipeline, weights
-from lightning_onnx.artifact import MODEL
+from lightning_onnx import Parity
+from lightning_onnx.artifacts.artifact import MODEL
+from lightning_onnx.checks import divergence
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.config import ExportConfig
 from lightning_onnx.errors import ParityError
-from lightning_onnx.flat import FlatModule
-from lightning_onnx.graph import Graph
-from lightning_onnx.observe import Observation
-from lightning_onnx.report import Report
-from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.weights import copying
+from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.report.report import Report
+from lightning_onnx.runtimes.worker import client
+from lightning_onnx.tracing.graph import Graph
 from tests import models
 
 ENGINES = ("dynamo", "torchscript")
@@ -75,13 +79,13 @@ class Folded(nn.Module):
 
 def made(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckContext:
     """Write the module's file."""
-    copied = weights.private_copy(module)
+    copied = copying.private_copy(module)
     observation = Observation.of(matching.sample_of(copied, "forward", sample), "a test")
-    plan = pipeline.prepare(copied, [observation], ExportConfig(engine=engine))
+    plan = prepare.prepare(copied, [observation], ExportConfig(engine=engine))
     flat = FlatModule(copied, "forward", plan.graph.request.sample, draws=plan.draws)
     path = directory / MODEL
     plan.graph.refresh(flat, {}, path)
-    return pipeline._context(plan, flat, path, pipeline.NO_LOADERS, threads=1)
+    return produce._context(plan, flat, path, produce.NO_LOADERS, threads=1)
 
 
 def broken(context: CheckContext, change: Change) -> tuple[NodeProto, CheckResult]:
@@ -275,7 +279,7 @@ class Dies:
     name = "onnxruntime"
 
     def __init__(self) -> None:
-        self.runtime = runtimes.get("onnxruntime", alone=True)
+        self.runtime = client.get("onnxruntime", alone=True)
         self.loaded = 0
 
     def version(self) -> str:

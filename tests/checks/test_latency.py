@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from lightning_onnx import Latency, Parity, export
-from lightning_onnx.checks.base import Case, CheckContext
+from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.latency import resized
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes import base
-from lightning_onnx.signature import Signature, TensorSpec
+from lightning_onnx.runtimes.worker import client
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "batch_sizes": (1, 3)}
 
@@ -35,7 +37,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
             return [module(*tensors)]
 
     cases = (Case("traced", (torch.randn(2, 4),)),)
-    runtime = base.get("onnxruntime")
+    runtime = client.get("onnxruntime")
     return CheckContext(made.model_path, made.signature, runtime, reference, cases, reference, False, module)
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_onnx import ConfigurationError, MetricParity, ONNXArtifact, ONNXExport, SampleError, evaluate, export
-from lightning_onnx.validation import Measured
+from lightning_onnx.checks.validation import Measured
 
 
 class Classifier(LightningModule):
@@ -159,13 +159,13 @@ def changed(artifact: ONNXArtifact, change: Any) -> None:
 def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[str, Any]:
     """Run the check on a file that was changed."""
     from lightning_onnx.checks.base import CheckContext
-    from lightning_onnx.runtimes import base
-    from lightning_onnx.validation import Call, Loaders, Validation
+    from lightning_onnx.checks.validation import Call, Loaders, Validation
+    from lightning_onnx.runtimes.worker import client
 
     call = Call("forward", artifact.signature, (("x",),), ((),))
     validation = Validation(module, Loaders(loader(), missing=None), call)
     context = CheckContext(
-        artifact.model_path, artifact.signature, base.get("onnxruntime"), list, (), list, validation=validation
+        artifact.model_path, artifact.signature, client.get("onnxruntime"), list, (), list, validation=validation
     )
     return MetricParity(**options)(context).to_dict()
 
@@ -301,7 +301,7 @@ class Twice(Classifier):
 
 @pytest.mark.slow
 def test_feeds_are_what_the_graph_gets(tmp_path: Path) -> None:
-    from lightning_onnx.validation import Call, Loaders, Validation
+    from lightning_onnx.checks.validation import Call, Loaders, Validation
 
     call = Call("forward", exported(Classifier(), tmp_path / "a").signature, (("x",),), ((),))
     feeds = Validation(Twice(), Loaders(loader(), missing=None), call).feeds(2)

@@ -15,7 +15,8 @@ from torch import nn
 
 import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
-from lightning_onnx.checks.base import Case, CheckContext
+from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 
 NAN, INF = float("nan"), float("inf")

@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from lightning_onnx import RuntimeParity, Signature, TensorSpec, export
-from lightning_onnx.checks.base import Case, CheckContext
+from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.runtimes import dynamic_batch
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.base import Description
+from lightning_onnx.runtimes.worker import client
 
 TENSORRT = "onnxruntime:TensorrtExecutionProvider"
 TWO = ("onnxruntime", "reference")
@@ -39,7 +41,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         return reference(tensors)
 
     return CheckContext(
-        made.model_path, made.signature, base.get("onnxruntime"), reference, cases, nudged, False, module
+        made.model_path, made.signature, client.get("onnxruntime"), reference, cases, nudged, False, module
     )
 
 

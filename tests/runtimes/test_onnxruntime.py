@@ -13,14 +13,14 @@ import pytest
 
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.errors import RuntimeUnavailable
-from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+from lightning_onnx.runtimes.worker import client
 
 TENSORRT = "TensorrtExecutionProvider"
 
 
 def test_a_provider_by_name(exported: dict[str, ONNXArtifact]) -> None:
-    session = base.get("onnxruntime:CPUExecutionProvider").load(exported["linear"].model_path)
+    session = client.get("onnxruntime:CPUExecutionProvider").load(exported["linear"].model_path)
     description = session.describe()
     assert description is not None
     assert description.provider == "CPUExecutionProvider"
@@ -29,9 +29,9 @@ def test_a_provider_by_name(exported: dict[str, ONNXArtifact]) -> None:
 @pytest.mark.skipif(TENSORRT in onnxruntime.get_available_providers(), reason="the provider is here")
 def test_a_provider_that_the_package_lacks(exported: dict[str, ONNXArtifact]) -> None:
     with pytest.raises(RuntimeUnavailable, match=rf"has no {TENSORRT}\. .* pip install onnxruntime-gpu"):
-        base.get(f"onnxruntime:{TENSORRT}").load(exported["linear"].model_path)
+        client.get(f"onnxruntime:{TENSORRT}").load(exported["linear"].model_path)
     with pytest.raises(RuntimeUnavailable, match=r"has no MadeUp; it has .*CPUExecutionProvider"):
-        base.get("onnxruntime:MadeUp").load(exported["linear"].model_path)
+        client.get("onnxruntime:MadeUp").load(exported["linear"].model_path)
 
 
 WITHOUT_A_DEVICE = """

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from lightning_onnx import ONNXArtifact, export
-from lightning_onnx.runtimes import base, process
-from lightning_onnx.runtimes.process import Worker, WorkerError
+from lightning_onnx.errors import WorkerError
+from lightning_onnx.runtimes import base
+from lightning_onnx.runtimes.worker import client
+from lightning_onnx.runtimes.worker.client import Worker
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def linear(tmp_path_factory) -> ONNXArtifact:
 
 
 def test_runs_a_file_as_onnxruntime_does(linear):
-    runtime = base.get("onnxruntime")
+    runtime = client.get("onnxruntime")
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     (want,) = onnxruntime.InferenceSession(linear.model_path).run(None, {"input": x})
     np.testing.assert_array_equal(runtime.load(linear.model_path).run({"input": x})["output"], want)
@@ -61,23 +63,25 @@ def test_hang_ends_at_the_limit(worker):
 
 
 def test_process_has_neither_torch_nor_lightning(worker, linear):
-    worker.call("lightning_onnx.runtimes.host:load", 0, base.RUNTIMES["onnxruntime"], str(linear.model_path), {})
+    worker.call(
+        "lightning_onnx.runtimes.worker.server:load", 0, base.RUNTIMES["onnxruntime"], str(linear.model_path), {}
+    )
     for heavy in ("torch", "lightning"):
         assert worker.call("builtins:eval", f"'{heavy}' in __import__('sys').modules") is False
 
 
 def test_sessions_are_forgotten(linear):
-    runtime = base.get("onnxruntime")
+    runtime = client.get("onnxruntime")
     session = runtime.load(linear.model_path)
-    count = "len(__import__('lightning_onnx.runtimes.host').runtimes.host._sessions)"
-    before = process._worker.call("builtins:eval", count)
+    count = "len(__import__('lightning_onnx.runtimes.worker.server').runtimes.worker.server._sessions)"
+    before = client._worker.call("builtins:eval", count)
     del session
-    assert process._worker.call("builtins:eval", count) == before - 1
+    assert client._worker.call("builtins:eval", count) == before - 1
 
 
 def test_process_ends_with_its_parent():
     code = (
-        "import os; from lightning_onnx.runtimes.process import _worker; "
+        "import os; from lightning_onnx.runtimes.worker.client import _worker; "
         "print(_worker.call('os:getpid'), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -96,7 +100,7 @@ def test_process_ends_with_its_parent():
 
 def test_files_of_the_user_are_not_imported(tmp_path, linear):
     (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('not this one')")
-    code = "from lightning_onnx.runtimes import base; print(base.get('onnxruntime').version())"
+    code = "from lightning_onnx.runtimes.worker import client; print(client.get('onnxruntime').version())"
     env = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.runtimes.specs import InputError, ModelSpecs
+from lightning_onnx.errors import InputError
+from lightning_onnx.onnxfile.specs import ModelSpecs
 
 
 def written(path: Path, *, ir_version: int = 8) -> Path:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CometLogger
 
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.trackers import base, publish
-from lightning_onnx.trackers.summary import summary
+from lightning_onnx.trackers.describe import summary
 
 from .reading import comet_messages
 from .training import assert_read_back, scalars_of, train

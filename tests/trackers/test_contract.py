@@ -14,7 +14,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.artifact import describe_file
+from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.trackers import publish
 
 from .test_base import Filing, Recorder

@@ -27,7 +27,7 @@ from mlflow import MlflowClient
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
-from lightning_onnx.trackers.mlflow_model import input_example, model_signature
+from lightning_onnx.trackers.mlflow.model import input_example, model_signature
 
 from .training import assert_read_back, scalars_of, train
 

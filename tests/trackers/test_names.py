@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_onnx.trackers.names import clean, clean_all
+from lightning_onnx.trackers.describe import clean, clean_all
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from tensorboard.compat.proto import types_pb2
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.trackers.tensorboard_graph import graph_def
+from lightning_onnx.trackers.tensorboard.graph import graph_def
 
 
 def draw(model: Any) -> dict[str, Any]:

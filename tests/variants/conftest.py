@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx import CheckContext, ONNXArtifact, export
-from lightning_onnx.checks.base import Case
-from lightning_onnx.flat import FlatModule
-from lightning_onnx.matching import sample_of
-from lightning_onnx.runtimes import base
-from lightning_onnx.validation import Call, Loaders, Validation
+from lightning_onnx.checks.validation import Call, Loaders, Validation
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.runtimes.worker import client
 
 
 class Convolutions(nn.Module):
@@ -79,7 +79,7 @@ def staged(tmp_path: Path) -> Any:
         return CheckContext(
             made.model_path,
             made.signature,
-            base.get("onnxruntime"),
+            client.get("onnxruntime"),
             flat.reference,
             cases,
             flat.nudged,

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_onnx import Float16, Int8
 from lightning_onnx.checks.metrics import is_loss
-from lightning_onnx.config import ExportConfig
+from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import budget, judging
 
 ROWS = {

@@ -12,8 +12,9 @@ import onnx
 import pytest
 import torch
 
-from lightning_onnx import ArtifactError, ONNXArtifact, Variant, privacy
-from lightning_onnx.config import ExportConfig
+from lightning_onnx import ArtifactError, ONNXArtifact, Variant
+from lightning_onnx.onnxfile import privacy
+from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.base import VARIANTS, named
 from tests.variants.conftest import MODULES, exported, module_of, run

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 
-from lightning_onnx import template
+from lightning_onnx.onnxfile import writer as template
 from lightning_onnx.variants import files, float16, int8, simplified
 from tests.variants.conftest import exported, module_of, run
 

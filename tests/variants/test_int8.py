@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_onnx import ConfigurationError, Int8
-from lightning_onnx.config import ExportConfig
+from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.int8 import suited
 from tests.variants.conftest import MODULES, module_of

@@ -163,11 +163,12 @@ def test_options(options: dict[str, Any], message: str) -> None:
 def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: Path, monkeypatch: Any) -> None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    from lightning_onnx import pipeline
+    from lightning_onnx.pipeline import produce
+    from lightning_onnx.pipeline import produce as pipeline
     from tests.models import Classifier
 
     beside = []
-    produce = pipeline.produce
+    produce = produce.produce
 
     def recorded(*arguments: Any, **options: Any) -> Any:
         beside.append(options["beside"])

@@ -1,0 +1,190 @@
+"""The artifact: the directory of one export. Staged hidden, committed by one rename, verified on loading."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.errors import ArtifactError
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.report.report import Report
+
+FORMAT_VERSION = 1
+MODEL = "model.onnx"
+MANIFEST = "manifest.json"
+TEST_DATA = "test_data_set_0"
+_ENDS = {"failed": "failed", "skipped": "was skipped"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ONNXArtifact:
+    """One export on disk.
+
+    Attributes:
+        directory: The directory that holds everything.
+        manifest: What ``manifest.json`` says; plain values.
+
+    Example:
+        >>> artifact = ONNXArtifact.load("logs/onnx/epoch=2-step=90")  # doctest: +SKIP
+        >>> artifact.signature.inputs[0].name  # doctest: +SKIP
+        'x'
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> ONNXArtifact:
+        """Read an artifact and verify the size and digest of each of its files.
+
+        Args:
+            directory: The artifact's directory.
+
+        Raises:
+            ArtifactError: If it is no artifact, or a file is missing or altered.
+        """
+        root = Path(directory)
+        try:
+            manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{root} is no artifact: {MANIFEST} cannot be read ({error}). Give the directory that holds it."
+            ) from error
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{root} has format_version {version!r}, this package reads {FORMAT_VERSION}. "
+                "Use the version of lightning-onnx that wrote it (manifest: versions)."
+            )
+        artifact = cls(root, manifest)
+        try:
+            artifact.verify()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"{root} is no artifact: {MANIFEST} is not of its form ({type(error).__name__}: {error}). Export again."
+            ) from error
+        return artifact
+
+    def verify(self) -> None:
+        """Compare every file with the manifest.
+
+        Raises:
+            ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
+        """
+        models = [str(m["file"]) for m in listed_models(self.manifest)]
+        for name in (*models, *self.manifest["files"]):
+            _check_inside(self.directory, name)
+        for name, expected in self.manifest["files"].items():
+            path = self.directory / name
+            found = describe_file(path) if path.is_file() else None
+            if found != expected:
+                what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
+                raise ArtifactError(f"{path} {what}. Export again, or copy the directory as a whole.")
+        for model in models:
+            for location in external_data(self.directory / model):
+                _check_inside(self.directory, location)
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.directory / str(self.manifest["model"]["file"])
+
+    def variant_path(self, name: str) -> Path:
+        """Return the ONNX file of a variant.
+
+        Args:
+            name: Name of the variant, such as ``"int8"``.
+
+        Raises:
+            ArtifactError: If there is none of that name, or it did not pass.
+        """
+        known = {v["name"]: v for v in self.manifest.get("variants", ())}
+        if name not in known:
+            raise ArtifactError(
+                f"{self.directory} has no variant {name!r}; it has {', '.join(known) or 'none'}. Export with variants=…"
+            )
+        variant = known[name]
+        if variant["status"] != "passed":
+            raise ArtifactError(
+                f"the variant {name!r} of {self.directory} has no file, because it {_ENDS[variant['status']]}: "
+                f"{variant['reason']}. Use model_path, or export with another budget for the variant."
+            )
+        return self.directory / str(variant["file"])
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.directory.name
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the model."""
+        specs = {
+            key: tuple(TensorSpec(v["name"], v["dtype"], tuple(v["shape"])) for v in self.manifest[key])
+            for key in ("inputs", "outputs")
+        }
+        return Signature(**specs, relations=tuple(self.manifest["relations"]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(check["status"] != "failed" for check in self.manifest["checks"])
+
+    @property
+    def proven(self) -> bool:
+        """Whether parity ran and passed."""
+        return any(check["name"] == "parity" and check["status"] == "passed" for check in self.manifest["checks"])
+
+    @property
+    def report(self) -> Report:
+        """What there is to say about the artifact, as text, Markdown and HTML."""
+        return Report(self.manifest)
+
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers for loggers, under ``onnx/``."""
+        return {f"onnx/{name}": float(value) for name, value in self.manifest["scalars"].items()}
+
+
+def listed_models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the manifest says of the model, and of each variant that has a file."""
+    return [manifest["model"], *(v for v in manifest.get("variants", ()) if v["file"])]
+
+
+def external_data(model_path: Path) -> set[str]:
+    """Return the files in which a model says that its weights lie."""
+    import onnx
+
+    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                for inner in (attribute.g, *attribute.graphs):
+                    yield from tensors(inner)
+
+    model = onnx.load(str(model_path), load_external_data=False)
+    return {entry.value for t in tensors(model.graph) for entry in t.external_data if entry.key == "location"}
+
+
+def _check_inside(directory: Path, name: str) -> None:
+    """Raise where a name leads out of the directory: an artifact may come from anybody."""
+    path = directory / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
+        raise ArtifactError(
+            f"{directory} names the file {name!r}, which lies outside of it. Do not use this artifact; get it again "
+            "from where it was exported."
+        )
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return a file's digest and size in bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}

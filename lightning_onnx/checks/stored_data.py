@@ -1,0 +1,76 @@
+"""A file and its test data, in ONNX's own layout, whoever made them: read, and compared in a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_onnx.artifacts.data_set import read
+from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.runtimes import Row
+from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
+from lightning_onnx.onnxfile.specs import ModelSpecs
+from lightning_onnx.runtimes.worker import client
+
+
+def check(
+    model: Path,
+    directories: Sequence[Path],
+    name: str,
+    parity: Parity,
+    precision: str = "float32",
+    runtime: Any = None,
+) -> Row:
+    """Run a file on its data sets in a runtime.
+
+    Args:
+        model: The ONNX file.
+        directories: The data sets.
+        name: The runtime.
+        parity: How outputs are compared.
+        precision: ``"float32"``, or ``"deploy"``.
+        runtime: Taken instead of the one of that name.
+
+    Returns:
+        ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale.
+    """
+    own = runtime or client.get(name, precision=precision)
+    try:
+        if not directories:
+            return {"status": "skipped", "reason": "there is no test data"}
+        specs = ModelSpecs.read(model)
+        sets = [read(directory, specs) for directory in directories]
+        row: Row = {"version": own.version()}
+        session = own.load(model)
+        problems, worst = [], 0.0
+        for data in sets:
+            found = session.run(data.inputs)
+            for output, expected in data.outputs.items():
+                problem, difference = _compared(parity, output, expected, found[output])
+                worst = max(worst, difference)
+                problems += [f"{output} of {data.name}: {problem}"] if problem else []
+        ends = {"status": "failed" if problems else "passed", "reason": problems[0] if problems else None}
+        return ends | row | {"data_sets": len(sets), "worst_difference": worst}
+    except (RuntimeUnavailable, DataSetError) as error:
+        return {"status": "skipped", "reason": str(error)}
+    except Exception as error:  # whatever a runtime raises is a finding
+        return {"status": "failed", "reason": first_line(error)}
+    finally:
+        if runtime is None:
+            own.close()
+
+
+def _compared(parity: Parity, name: str, expected: NDArray[np.generic], found: Any) -> tuple[str | None, float]:
+    """Return what is wrong with an output, and the largest difference as a share of its scale."""
+    if not isinstance(found, np.ndarray):
+        return f"it is a {type(found).__name__}, the test data have {expected.dtype}", 0.0
+    if not expected.dtype.isbuiltin and found.dtype == expected.dtype:
+        expected, found = (a.astype(np.float32) for a in (expected, found))  # types that numpy cannot compare
+    if found.dtype == expected.dtype and np.array_equal(found, expected, equal_nan=expected.dtype.kind in "fc"):
+        return None, 0.0  # also where all is infinite, of which parity with a module would make nothing
+    compared = parity.compare_output(name, expected, found)
+    return (compared.problem or "").replace("the module gives", "the test data have") or None, compared.max_rel_diff

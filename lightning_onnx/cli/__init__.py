@@ -1,0 +1,1 @@
+"""The command line ``lightning-onnx``: ``main`` and one file a command."""

@@ -1,0 +1,160 @@
+"""What all commands share: exit codes, the place of a model, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
+from lightning_onnx.errors import first_line
+
+PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
+"""Exit codes: nothing failed; something did; the command line is wrong; all checks were skipped."""
+
+Subparsers = Any
+"""What ``ArgumentParser.add_subparsers`` returns; argparse gives that class no public name."""
+
+
+class Command(Protocol):
+    """A module of this package."""
+
+    def add(self, subparsers: Subparsers) -> None:
+        """Add the command's parser, with ``run`` as a default of it."""
+
+
+class UsageError(Exception):
+    """The command line cannot be meant: exit code 2."""
+
+
+def add_parser(subparsers: Subparsers, name: str, run: Any, help: str, examples: Iterable[str]) -> Any:
+    """Add a command's parser with examples below its help.
+
+    Args:
+        subparsers: Where to.
+        name: The command.
+        run: Takes the parsed arguments and returns the exit code.
+        help: One line, without a full stop.
+        examples: Command lines.
+    """
+    parser = subparsers.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model(parser: Any) -> None:
+    """Add what a model is given by, and ``--json``."""
+    parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
+
+
+def add_runtimes(parser: Any) -> None:
+    """Add the options that choose runtimes."""
+    parser.add_argument(
+        "--runtime",
+        dest="runtime_names",
+        action="append",
+        metavar="NAME",
+        help="onnxruntime, onnxruntime:PROVIDER, openvino, ncnn, reference; also several times; default: onnxruntime",
+    )
+    parser.add_argument(
+        "--require", action="append", default=[], metavar="NAME", help="a runtime whose absence is a failure"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "deploy"),
+        default="float32",
+        help="deploy: what each runtime does by itself, such as bfloat16; default: float32",
+    )
+
+
+def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the runtimes that were chosen, the required ones among them.
+
+    Raises:
+        ConfigurationError: If one is not known.
+    """
+    from lightning_onnx.runtimes import base as runtimes
+
+    names = dict.fromkeys([*(arguments.runtime_names or [runtimes.DEFAULT]), *arguments.require])
+    for name in names:
+        runtimes.check_name(name)
+    return tuple(names)
+
+
+def model_at(path: Path) -> Path:
+    """Return the model that a path means: an artifact's, a file, or ``model.onnx`` in a directory that others made.
+
+    Raises:
+        UsageError: If it is none of these, or the file is no ONNX model.
+    """
+    if path.is_dir() and not (path / MANIFEST).is_file() and (path / MODEL).is_file():
+        return path / MODEL
+    model = locate(path)[0]
+    from lightning_onnx.onnxfile.specs import ModelSpecs
+
+    try:
+        specs = ModelSpecs.read(model)
+    except Exception as error:
+        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+    if not specs.outputs:
+        raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
+    return model
+
+
+def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
+    """Return the model that a path means, and its artifact where it is one.
+
+    Args:
+        path: An artifact's directory, or an ONNX file.
+
+    Raises:
+        UsageError: If it is neither.
+        ArtifactError: If the artifact is not what its manifest says.
+    """
+    if path.is_file():
+        return path, None
+    if not path.is_dir():
+        raise UsageError(f"{path} does not exist. Give an artifact's directory, or an ONNX file.")
+    if not (path / MANIFEST).is_file():
+        raise UsageError(f"{path} holds no {MANIFEST}, so it is no artifact. {_suggest(path)}")
+    artifact = ONNXArtifact.load(path)
+    return artifact.model_path, artifact
+
+
+def _suggest(path: Path) -> str:
+    """Name what may have been meant: a run's directory has its artifacts below it."""
+    found = [p.parent for depth in ("*", "*/*", "*/*/*") for p in sorted(path.glob(f"{depth}/{MANIFEST}"))]
+    if found:
+        return f"Below it are {', '.join(map(str, found[:5]))}."
+    return "Give an artifact's directory, or an ONNX file."
+
+
+def code_of(statuses: Iterable[str]) -> int:
+    """Return the exit code for the ends of checks; none at all is no failure.
+
+    Example:
+        >>> code_of(["passed", "skipped"]), code_of(["passed", "failed"]), code_of(["skipped"]), code_of([])
+        (0, 1, 3, 0)
+    """
+    known = set(statuses)
+    return FAILED if "failed" in known else SKIPPED if known == {"skipped"} else PASSED
+
+
+def write(text: str) -> None:
+    """Write a line to the standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def write_json(value: Any) -> None:
+    """Write a value as JSON to the standard output."""
+    write(json.dumps(value, indent=2, ensure_ascii=False))

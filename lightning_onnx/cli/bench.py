@@ -1,0 +1,140 @@
+"""``lightning-onnx bench``: how fast a model is in each runtime, as a table and a plot."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_onnx.cli.base import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    Subparsers,
+    UsageError,
+    add_model,
+    add_parser,
+    add_runtimes,
+    model_at,
+    runtimes_of,
+    write,
+    write_json,
+)
+from lightning_onnx.onnxfile.specs import ModelSpecs
+from lightning_onnx.runtimes.base import Arrays
+
+_EXAMPLES = (
+    "lightning-onnx bench lightning_logs/version_0/onnx/epoch=2-step=90",
+    "lightning-onnx bench DIR --runtime onnxruntime --runtime openvino --batch 1 --batch 32 --threads 4",
+    "lightning-onnx bench model.onnx --plot latency.svg",
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = add_parser(
+        subparsers, "bench", run, "measure the latency of an artifact or an ONNX file, with a plot", _EXAMPLES
+    )
+    add_model(parser)
+    add_runtimes(parser)
+    parser.add_argument(
+        "--batch", type=int, action="append", metavar="N", help="a batch size, also several times; default: 1 and 8"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of each runtime; default: 1")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="for each runtime at each batch size, about; default: 1"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a test_data_set_* with the inputs")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="an .svg, .png or .pdf file; default: NAME.latency.svg, here"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure; 1 where a runtime fails or a required one is absent, 3 where none is there."""
+    from lightning_onnx.checks.latency import measure, resized
+
+    names = runtimes_of(arguments)
+    model = model_at(arguments.path)
+    sizes = arguments.batch or [1, 8]
+    if min(sizes) < 1 or arguments.threads < 1:
+        raise UsageError("--batch and --threads are numbers of 1 or more.")
+    specs = ModelSpecs.read(model)
+    inputs = _inputs(model, specs, arguments.data)
+    axes = {s.name: s.shape.index(specs.batch) if s.shape and specs.batch in s.shape else None for s in specs.inputs}
+    figures, absent, broken = measure(
+        model,
+        resized(inputs, axes, sizes),
+        names,
+        {},
+        threads=arguments.threads,
+        precision=arguments.precision,
+        seconds=arguments.seconds,
+    )
+    figures["failed"] = broken
+    plot = _plot(arguments, figures)
+    if arguments.json:
+        write_json({"file": model.name, **figures, "plot": str(plot) if plot else None})
+    else:
+        write(_text(figures, plot))
+    missing = set(absent) & set(arguments.require)
+    return FAILED if broken or missing else PASSED if figures["loading"] else SKIPPED
+
+
+def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
+    """The first data set's inputs, else numbers of the right shapes."""
+    from lightning_onnx.artifacts import data_set
+
+    sets = data_set.find(data or model.parent)
+    if sets:
+        return data_set.read(sets[0], specs).inputs
+    if data is not None:
+        raise UsageError(f"--data {data} holds no test data. Give a directory with input_0.pb.")
+    generator = np.random.default_rng(0)
+    found: Arrays = {}
+    for spec in specs.inputs:
+        if spec.optional:
+            continue
+        shape = [1 if dim == specs.batch else dim for dim in spec.shape or (None,)]
+        if spec.dtype is None or not all(isinstance(dim, int) for dim in shape):
+            raise UsageError(
+                f"input {spec.name!r} is {spec}, whose sizes are not known, and there is no test data beside the "
+                "model. Give inputs: --data DIR."
+            )
+        # Integers are 0: an index or a length that is too large would be an error.
+        drawn = generator.normal(size=shape) if "float" in spec.dtype else np.zeros(shape)  # type: ignore[arg-type]
+        found[spec.name] = drawn.astype(spec.dtype)
+    return found
+
+
+def _plot(arguments: argparse.Namespace, figures: dict[str, Any]) -> Path | None:
+    from lightning_onnx.report.latency_plot import draw
+
+    tables = {key: value for key, value in figures.items() if key.startswith("batch_")}
+    if not tables:
+        return None
+    name = arguments.path.resolve().name.removesuffix(".onnx")
+    path: Path = arguments.plot or Path(f"{name}.latency.svg")
+    try:
+        draw(tables, path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--plot {path} cannot be written: {error}. Give an .svg, .png or .pdf file.") from error
+    return path
+
+
+def _text(figures: dict[str, Any], plot: Path | None) -> str:
+    from lightning_onnx.report.tables import tables
+
+    parts = [f"{figures['threads']} thread(s), {figures['precision']}, ratio to the first"]
+    shown = {key: value for key, value in figures.items() if key.startswith("batch_") or key == "loading"}
+    for table in tables(shown):
+        rows = [[table.title, *table.columns[1:]], *table.rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        parts.append(
+            "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        )
+    parts += [f"skipped  {name}: {reason}" for name, reason in figures["absent"].items()]
+    parts += [f"failed   {name}: {reason}" for name, reason in figures["failed"].items()]
+    return "\n\n".join(parts + ([f"plot: {plot}"] if plot else []))

@@ -1,0 +1,146 @@
+"""``lightning-onnx export``: an artifact of a checkpoint of an earlier run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lightning_onnx.cli.base import (
+    Subparsers,
+    UsageError,
+    add_parser,
+    add_runtimes,
+    code_of,
+    runtimes_of,
+    write,
+    write_json,
+)
+
+_EXAMPLES = (
+    "lightning-onnx export epoch=2-step=90.ckpt --model my_package.models:Classifier --data my_package.data:Digits",
+    "lightning-onnx export last.ckpt --model train:Net -o exported --target 'onnxruntime>=1.17'",
+    "lightning-onnx export last.ckpt --model train:Net --data train:Digits --metrics --latency 1 8",
+    "lightning-onnx export last.ckpt --model train:Net --init hidden=64 --init 'sizes=[3, 4]' --runtime openvino",
+    "lightning-onnx export last.ckpt --model train:Net --data train:Digits --variant fp16 --variant int8",
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = add_parser(
+        subparsers, "export", run, "export a checkpoint of an earlier run, which is read without running it", _EXAMPLES
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of Lightning: a path or URL")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODULE:CLASS",
+        help="the LightningModule, called with the checkpoint's hyperparameters",
+    )
+    parser.add_argument(
+        "--init",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the module, in JSON or as text; before the checkpoint's",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="MODULE:NAME",
+        help="a LightningDataModule, a DataLoader, or a function that returns one; default: example_input_array",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the checkpoint's name, here")
+    parser.add_argument("--method", default="forward", help="what to export; default: forward")
+    parser.add_argument("--opset", type=int, metavar="N", help="default: 20, or the target's")
+    parser.add_argument("--target", help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10")
+    parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
+    parser.add_argument("--output-names", nargs="+", metavar="NAME", help="names of the outputs")
+    parser.add_argument("--static", action="store_true", help="no dynamic dims")
+    parser.add_argument(
+        "--variant",
+        dest="variant_names",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fp16, int8, simplified; also several times; one that is outside its budget is left out",
+    )
+    add_runtimes(parser)
+    parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help="run the module's validation loop on --data with the module and with the file, and compare what it logs",
+    )
+    parser.add_argument("--limit-batches", type=int, metavar="N", help="batches of that loop; default: all")
+    parser.add_argument(
+        "--latency", type=int, nargs="+", metavar="SIZE", help="measure module and runtimes at these batch sizes"
+    )
+    parser.add_argument("--json", action="store_true", help="write the manifest as JSON instead of the report")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export; 1 where a check failed or the export did, 3 where all checks were skipped."""
+    from lightning_onnx.pipeline.config import ExportConfig
+    from lightning_onnx.pipeline.from_checkpoint import export_checkpoint
+    from lightning_onnx.variants.base import named
+
+    names = runtimes_of(arguments)
+    config = ExportConfig(
+        checks=_checks(arguments, names),
+        method=arguments.method,
+        opset_version=arguments.opset,
+        target=arguments.target,
+        input_names=arguments.input_names,
+        output_names=arguments.output_names,
+        dynamic_axes=None if arguments.static else "auto",
+        variants=tuple(named(name) for name in dict.fromkeys(arguments.variant_names)),
+        runtimes=() if arguments.precision == "deploy" else names,
+        require=() if arguments.precision == "deploy" else arguments.require,
+    )
+    name = Path(arguments.checkpoint).name.removesuffix(".ckpt")
+    directory = arguments.output or Path(f"{name}.onnx-export")
+    if directory.exists():
+        raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
+    artifact = export_checkpoint(
+        arguments.checkpoint, arguments.model, directory, config, data=arguments.data, init=_given(arguments.init)
+    )
+    if arguments.json:
+        write_json({"directory": str(artifact.directory), **artifact.manifest})
+    else:
+        write(f"{artifact.report.text()}\n\n{artifact.directory}")
+    return code_of(check["status"] for check in artifact.manifest["checks"])
+
+
+def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Any]:
+    from lightning_onnx.checks.latency import Latency
+    from lightning_onnx.checks.metrics import MetricParity
+    from lightning_onnx.checks.parity import Parity
+    from lightning_onnx.checks.runtimes import RuntimeParity
+
+    checks: list[Any] = [Parity()]
+    if arguments.precision == "deploy":
+        checks.append(RuntimeParity(names, tuple(arguments.require), precision="deploy"))
+    if arguments.metrics:
+        if arguments.data is None:
+            raise UsageError("--metrics needs batches to validate on. Give them by --data MODULE:NAME.")
+        checks.append(MetricParity(arguments.limit_batches))
+    elif arguments.limit_batches is not None:
+        raise UsageError("--limit-batches is of --metrics. Ask for both.")
+    if arguments.latency:
+        checks.append(Latency(arguments.latency, names, precision=arguments.precision))
+    return checks
+
+
+def _given(pairs: list[str]) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--init {pair} is no NAME=VALUE. Give one such as --init hidden=64.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

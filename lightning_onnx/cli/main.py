@@ -1,0 +1,60 @@
+"""The command line ``lightning-onnx``: chooses the command and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lightning_onnx.cli import bench, check, export, inspect, view
+from lightning_onnx.cli.base import FAILED, USAGE, Command, UsageError
+from lightning_onnx.errors import ConfigurationError, ONNXExportError
+
+COMMANDS: tuple[Command, ...] = (export, check, bench, inspect, view)
+"""In the order of the help; a new command is a file in ``commands/`` and a name here."""
+
+_EPILOG = """\
+exit codes:
+  0  nothing failed
+  1  a check failed, or something else did
+  2  the command line is wrong
+  3  all checks were skipped
+
+'lightning-onnx COMMAND --help' shows the options of a command and examples.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (ConfigurationError, UsageError) as error:
+        return _complain(parsed.command, error, USAGE)
+    except ONNXExportError as error:
+        return _complain(parsed.command, error, FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-onnx",
+        description="Make ONNX artifacts of Lightning checkpoints, check them, and look at them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(subparsers)
+    return parser
+
+
+def _complain(command: str, error: Exception, code: int) -> int:
+    sys.stderr.write(f"lightning-onnx {command}: {error}\n")
+    return code

@@ -1,0 +1,81 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.nested import Path
+from lightning_onnx.module.calls.resizing import Axes
+
+
+def name_paths(paths: Sequence[Path], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name tensors by where they stand: keys joined by ``_``, indices behind ``default``, no name twice.
+
+    Example:
+        >>> name_paths([("logits",), ("hidden", "0"), ("hidden", "1")], "output")
+        ('logits', 'hidden_0', 'hidden_1')
+        >>> name_paths([()], "output"), name_paths([("0",), ("1",)], "output")
+        (('output',), ('output_0', 'output_1'))
+    """
+    names: list[str] = []
+    for path in paths:
+        parts = path if path and not path[0].isdigit() else (default, *path)
+        name = re.sub(r"[^0-9A-Za-z_.]", "_", "_".join(parts))
+        unique = name if name not in taken else f"{name}_{default}"
+        for number in itertools.count(1):
+            if unique not in names and unique not in taken:
+                break
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return tuple(names)
+
+
+def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
+    if asked is None:
+        return derived
+    if len(asked) != len(derived):
+        raise ConfigurationError(
+            f"{kind}_names has {len(asked)} names {list(asked)}, and the graph has {len(derived)} {kind}s "
+            f"{list(derived)}. Give one name for each {kind}, in this order."
+        )
+    return tuple(asked)
+
+
+def asked_axes(asked: Mapping[str, Any], names: tuple[str, ...], tensors: Sequence[Tensor]) -> Axes:
+    axes: list[dict[int, str]] = [{} for _ in names]
+    for name, dims in asked.items():
+        if name not in names:
+            continue  # an output, looked at when the outputs are known
+        index = names.index(name)
+        rank = tensors[index].dim()
+        named = dims if isinstance(dims, Mapping) else {d: f"{name}_dim_{d}" for d in dims}
+        for dim, dim_name in named.items():
+            if not -rank <= dim < rank:
+                raise ConfigurationError(
+                    f"dynamic_axes names axis {dim} of input '{name}', whose shape {tuple(tensors[index].shape)} has "
+                    f"{rank} axes. Name an axis from 0 to {rank - 1}."
+                )
+            axes[index][dim % rank] = dim_name
+    return tuple(axes)
+
+
+def check_axes_names(dynamic_axes: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise where ``dynamic_axes`` names a tensor that the graph does not have.
+
+    Raises:
+        ConfigurationError: If a name is neither an input nor an output.
+    """
+    if not isinstance(dynamic_axes, Mapping):
+        return
+    unknown = [name for name in dynamic_axes if name not in (*inputs, *outputs)]
+    if unknown:
+        raise ConfigurationError(
+            f"dynamic_axes names {unknown}, and the graph has the inputs {list(inputs)} and the outputs "
+            f"{list(outputs)}. Use these names, or set input_names."
+        )

@@ -1,0 +1,62 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import dataclasses
+
+BATCH = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    Attributes:
+        name: Its name in the graph.
+        dtype: Element type, as numpy names it (``"float32"``; ``"bfloat16"`` as torch does).
+        shape: One entry a dim: its size, or its name where it is dynamic.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a graph takes and gives.
+
+    Attributes:
+        inputs: The inputs in the graph's order.
+        outputs: The outputs in the graph's order.
+        relations: What sizes must keep ("tokens_dim_1 is a multiple of 8"), for people.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    relations: tuple[str, ...] = ()
+
+    @property
+    def dynamic(self) -> tuple[str, ...]:
+        """Names of the inputs' dynamic dims, in order of appearance."""
+        return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.shape if isinstance(dim, str)))
+
+    @property
+    def batch(self) -> str | None:
+        """Name of the dim that is the batch: the one called so, else one that was named and leads every input."""
+        if BATCH in self.dynamic:
+            return BATCH
+        leading = {spec.shape[0] for spec in self.inputs if spec.shape}
+        derived = {f"{spec.name}_dim_0" for spec in self.inputs}
+        name = leading.pop() if len(leading) == 1 else None
+        return name if isinstance(name, str) and name not in derived else None
+
+    def batch_axes(self) -> dict[str, int | None]:
+        """Return by input the dim that is the batch, None where it has none."""
+        return {s.name: s.shape.index(self.batch) if self.batch in s.shape else None for s in self.inputs}
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.inputs))}) -> ({', '.join(map(str, self.outputs))})"

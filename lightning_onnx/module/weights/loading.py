@@ -1,0 +1,132 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.errors import WeightsError, first_line
+from lightning_onnx.module.weights.state import is_sharded, persistent
+
+
+def empty(module: nn.Module) -> dict[str, Tensor] | None:
+    """Return parameters and buffers without memory, for a checkpoint to fill: the weights are then there once.
+
+    None where it is not sure that ``load_state_dict(assign=True)`` fills all of them.
+    """
+    held = persistent(module)
+    own = any(isinstance(p, torch.jit.ScriptModule) or _loads_its_own_way(p) for p in module.modules())
+    if (own or not getattr(module, "strict_loading", True)) and not is_sharded(module):
+        return None
+    half = (torch.bfloat16, torch.float16)
+    return {
+        n: torch.empty(t.shape, dtype=torch.float32 if t.dtype in half else t.dtype, device="meta")
+        for n, t in held.items()
+    }
+
+
+def _loads_its_own_way(part: nn.Module) -> bool:
+    """Whether loading is code that is not torch's; that of its norms assigns as well."""
+    names = ("load_state_dict", "_load_from_state_dict", "set_extra_state")
+    return any(not getattr(type(part), name).__module__.startswith("torch.nn.") for name in names)
+
+
+def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
+    """Put a checkpoint's ``state_dict`` into a private copy.
+
+    Raises:
+        WeightsError: If names or shapes do not fit.
+    """
+    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items()}
+    try:
+        if any(t.is_meta for t in module.parameters()):  # they wait for tensors, instead of values
+            half = (torch.bfloat16, torch.float16)
+            plain = {n: t.float() if isinstance(t, Tensor) and t.dtype in half else t for n, t in plain.items()}
+            module.load_state_dict(plain, strict=strict, assign=True)
+            module.requires_grad_(False)
+        else:
+            module.load_state_dict(plain, strict=strict)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the checkpoint's weights do not fit {type(module).__name__}: {' '.join(str(error).split())[:1000]}. "
+            'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
+        ) from error
+
+
+def load_checkpoint(
+    module: nn.Module, content: dict[str, Any], averages: Mapping[str, Tensor] | None = None, averaged: bool = False
+) -> list[str]:
+    """Load a checkpoint's content into a private copy as ``load_from_checkpoint`` does, the module's own hook included.
+
+    Args:
+        module: The private copy.
+        content: What ``OpenCheckpoint.read`` gave.
+        averages: What ``averages`` gave when the checkpoint was saved, where it was asked then.
+        averaged: Whether the run averages weights.
+
+    Returns:
+        What a user should know, in sentences.
+
+    Raises:
+        WeightsError: If the hook fails, or names or shapes do not fit.
+    """
+    notes = []
+    if averaged and averages is None and "averaging_state" not in content:
+        notes.append(
+            "it holds the raw weights alone, not the averages, and these are exported; save whole checkpoints "
+            '(save_weights_only=False), or export when they are saved (when="checkpoint")'
+        )
+    if averages is not None and "averaging_state" not in content:
+        content = {**content, "state_dict": {**content["state_dict"], **averages}}
+        notes.append("it holds the raw weights alone; the averages were taken from the averaging callback")
+    if overrides(type(module), "on_load_checkpoint"):
+        try:
+            module.on_load_checkpoint(content)  # type: ignore[operator]
+        except Exception as error:
+            raise WeightsError(
+                f"{type(module).__name__}.on_load_checkpoint fails on the checkpoint to export: {first_line(error)}. "
+                'Make it work on a copy of the module on the CPU, or export the live weights (weights="live").'
+            ) from error
+    load(module, content["state_dict"], strict=getattr(module, "strict_loading", True))
+    return notes
+
+
+def overrides(kind: type, hook: str) -> bool:
+    """Tell whether a class has a hook of its own, and not that of either package of Lightning."""
+    own = getattr(kind, hook, None)
+    return own is not None and not own.__module__.startswith(("lightning.", "pytorch_lightning."))
+
+
+def averaging(trainer: Any) -> Any:
+    """Return the Trainer's callback that averages weights (``WeightAveraging`` and its kin, of either package)."""
+    return next((c for c in trainer.callbacks if any(k.__name__ == "WeightAveraging" for k in type(c).__mro__)), None)
+
+
+def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
+    """Return a copy of the averaged weights as a whole checkpoint would hold them now; None where nothing averages.
+
+    A checkpoint of weights alone is saved without asking the averaging callback, and holds the raw ones.
+    """
+    callback = averaging(trainer)
+    if callback is None:
+        return None
+    content: dict[str, Any] = {"state_dict": module.state_dict()}
+    callback.on_save_checkpoint(trainer, module, content)
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in content["state_dict"].items()}
+
+
+def merge_adapters(module: nn.Module) -> None:
+    """Merge the adapters of peft (LoRA and its kin) into the weights of a private copy, so that no graph has them.
+
+    Names stay: the weights are those of ``base_layer``. A layer that cannot merge stays as it is and is exported with
+    its adapter.
+    """
+    part: Any
+    for part in module.modules():
+        if isinstance(getattr(part, "merged", None), bool) and hasattr(part, "active_adapters"):
+            with contextlib.suppress(NotImplementedError, ValueError), torch.no_grad():
+                part.merge()

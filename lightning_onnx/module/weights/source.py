@@ -1,0 +1,30 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the exported weights come from; goes into the manifest.
+
+    Attributes:
+        weights: ``"best"`` (the followed ModelCheckpoint's best so far), ``"checkpoint"`` (another) or ``"live"``.
+        epoch: Epoch of the weights, counted from 0.
+        global_step: Number of optimizer steps that made them.
+        checkpoint: File name (without directory) of the checkpoint, None for live weights.
+        monitor: Name of the metric that chose the checkpoint.
+        score: Its value.
+        precision: Precision of the training, as Lightning names it.
+        device: Type of the device of the training.
+    """
+
+    weights: str = "live"
+    epoch: int | None = None
+    global_step: int | None = None
+    checkpoint: str | None = None
+    monitor: str | None = None
+    score: float | None = None
+    precision: str | None = None
+    device: str | None = None

@@ -1,0 +1,46 @@
+"""Whose weights are exported, and the private copy of the module that carries them.
+
+Nothing here runs or changes the live module: it is copied to the CPU, in float32 (or its own float64) and eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Tell whether a module's parameters are spread over ranks."""
+    return any(hasattr(parameter, "full_tensor") for parameter in module.parameters())
+
+
+def gathered(module: nn.Module) -> dict[str, Tensor]:
+    """Gather the parameters of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return {n: t for n, t in get_model_state_dict(module, options=options).items() if isinstance(t, Tensor)}
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by name, those that are not saved in checkpoints included."""
+    return {name: tensor.detach() for name, tensor in named_tensors(module)}
+
+
+def persistent(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers that a checkpoint holds, by name."""
+    kept = module.state_dict(keep_vars=True).keys()
+    return {name: tensor for name, tensor in state(module).items() if name in kept}
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def structure_of(module: nn.Module) -> tuple[Any, ...]:
+    """Return what a traced graph relies on: modules, their classes, and the shapes of their tensors."""
+    modules = tuple((name, type(part).__qualname__) for name, part in module.named_modules())
+    return modules, tuple((name, tuple(t.shape), t.dtype) for name, t in state(module).items())

@@ -1,0 +1,1 @@
+"""The bytes of an ``.onnx`` file: reading, writing and describing them, without torch."""

@@ -1,0 +1,1 @@
+"""The order of the stages: prepare once, produce for every set of weights."""

@@ -1,0 +1,261 @@
+"""Every option once, validated; shared by the callback and ``lightning_onnx.export``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_onnx.checks.base import Check
+from lightning_onnx.checks.metrics import MetricParity
+from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.runtimes import RuntimeParity
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.onnxfile import compatibility
+from lightning_onnx.onnxfile.compatibility import DEFAULT_OPSET, opsets
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.tracing.engines import TAKES, order
+from lightning_onnx.variants.base import Variant, check_options
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "engine": ("auto", "dynamo", "torchscript"),
+    "test_data": ("synthetic", "observed", None),
+}
+_NAME = re.compile(r"[^\s/]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What to export and how; the callback's docstring says what each option does.
+
+    Raises:
+        ConfigurationError: If a value cannot be meant.
+    """
+
+    method: str = "forward"
+    sample: Any = None
+    input_names: Sequence[str] | None = None
+    output_names: Sequence[str] | None = None
+    opset_version: int | None = None
+    target: str | None = None
+    dynamic_axes: Mapping[str, Any] | str | None = "auto"
+    exclude_inputs: Sequence[str] = ("labels",)
+    engine: str = "auto"
+    checks: Sequence[Check] = (Parity(),)
+    variants: Sequence[Variant] = ()
+    runtimes: Sequence[str] = (runtimes.DEFAULT,)
+    require: Sequence[str] = ()
+    test_data: str | None = "synthetic"
+    metadata: Mapping[str, str] | None = None
+    export_options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check all that can be checked before a module is known."""
+        for option, choices in _CHOICES.items():
+            choose(option, getattr(self, option), choices)
+        _check_names("input_names", self.input_names)
+        _check_names("output_names", self.output_names)
+        both = sorted(set(self.input_names or ()) & set(self.output_names or ()))
+        if both:
+            raise ConfigurationError(
+                f"input_names and output_names share {both}; names in a graph are unique. Rename one of each."
+            )
+        _check_opset(self.opset_version, self.engine)
+        _check_target(self.target, self.opset_version)
+        _check_axes(self.dynamic_axes)
+        _check_strings("exclude_inputs", self.exclude_inputs)
+        _check_checks(self.checks)
+        _check_variants(self.variants)
+        _check_runtimes(self.runtimes, self.require)
+        _check_metadata(self.metadata)
+        _check_export_options(self.export_options)
+        _check_engine_options(self.export_options or {}, self.engine, self.opset)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the file is to hold the weights."""
+        return (self.export_options or {}).get("export_params", True) is not False
+
+    @property
+    def every_check(self) -> tuple[Check, ...]:
+        """The checks, and that of the further runtimes where some are asked for."""
+        if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
+            return tuple(self.checks)
+        return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=self.parity))
+
+    @property
+    def parity(self) -> Parity:
+        """How outputs are compared."""
+        return next((c for c in self.checks if isinstance(c, Parity)), Parity())
+
+    @property
+    def metrics(self) -> MetricParity:
+        """How the validation loop is run."""
+        return next((c for c in self.checks if isinstance(c, MetricParity)), MetricParity())
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a check or a variant wants the validation loop, which runs in the thread that trains."""
+        return any(getattr(x, "needs_validation", False) for x in (*self.every_check, *self.variants))
+
+    @property
+    def opset(self) -> int:
+        """The opset to write."""
+        if self.opset_version is not None:
+            return self.opset_version
+        if self.target is None:
+            return DEFAULT_OPSET
+        possible = opsets()
+        highest = possible.highest if self.engine == "auto" else possible.engines[self.engine][1]
+        return min(compatibility.find(self.target).opset, highest)
+
+
+def choose(option: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise where ``value`` is none of ``choices``.
+
+    Raises:
+        ConfigurationError: If it is not.
+    """
+    if not any(value is c or (value == c and type(value) is type(c)) for c in choices):
+        raise ConfigurationError(f"{option}={value!r} is not known. Choose one of {', '.join(map(repr, choices))}.")
+
+
+def _check_names(option: str, names: Sequence[str] | None) -> None:
+    if names is None:
+        return
+    if isinstance(names, str):
+        raise ConfigurationError(f"{option}={names!r} is one string. Give a list of names: {option}=[{names!r}].")
+    _check_strings(option, names)
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"{option}={list(names)} names {twice} more than once. Give each tensor its own name.")
+    bad = [name for name in names if not _NAME.fullmatch(name)]
+    if bad:
+        raise ConfigurationError(f"{option} has {bad}, which are no names of tensors. Leave out white space and '/'.")
+
+
+def _check_strings(option: str, values: Any) -> None:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
+        raise ConfigurationError(f"{option}={values!r} is not a list of strings. Give a list such as ['input'].")
+
+
+def _check_opset(opset_version: Any, engine: str) -> None:
+    if opset_version is None:
+        return
+    possible = opsets()
+    if isinstance(opset_version, bool) or not isinstance(opset_version, int):
+        raise ConfigurationError(f"opset_version={opset_version!r} is not a whole number. Give one such as 20.")
+    lowest, highest = (possible.lowest, possible.highest) if engine == "auto" else possible.engines[engine]
+    if not lowest <= opset_version <= highest:
+        raise ConfigurationError(
+            f"opset_version={opset_version} is not possible with engine={engine!r} here; the installed torch, onnx and "
+            f"onnxruntime go from {lowest} to {highest}. Choose one of these (lightning_onnx.opsets() has the table)."
+        )
+
+
+def _check_target(target: Any, opset_version: int | None) -> None:
+    if target is None:
+        return
+    found = compatibility.find(target)
+    if opset_version is not None and opset_version > found.opset:
+        raise ConfigurationError(
+            f"opset_version={opset_version} is more than target={target!r} takes, which is {found.opset}. "
+            "Leave one of them out."
+        )
+
+
+def _check_axes(axes: Any) -> None:
+    if axes is None or axes == "auto":
+        return
+    if not isinstance(axes, Mapping):
+        raise ConfigurationError(
+            f"dynamic_axes={axes!r} is neither 'auto', None nor a dict. Give one such as {{'input': {{0: 'batch'}}}}."
+        )
+    for name, dims in axes.items():
+        numbers = list(dims)
+        if not isinstance(dims, (Mapping, list, tuple)) or not all(type(d) is int for d in numbers):
+            raise ConfigurationError(
+                f"dynamic_axes[{name!r}]={dims!r} is neither a dict of axis to name nor a list of axes. "
+                f"Give one such as {{{name!r}: {{0: 'batch'}}}}."
+            )
+        wrong = [n for n in (dims.values() if isinstance(dims, Mapping) else ()) if not str(n).isidentifier()]
+        if wrong:
+            raise ConfigurationError(
+                f"dynamic_axes[{name!r}] has the dim names {wrong}. Use letters, digits and '_', such as 'batch'."
+            )
+
+
+def _check_checks(checks: Any) -> None:
+    if not isinstance(checks, (list, tuple)) or not all(isinstance(c, Check) and callable(c) for c in checks):
+        raise ConfigurationError(f"checks={checks!r} is not a list of checks. Give one such as [Parity()].")
+    names = [c.name for c in checks]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"checks has two of the same name: {names}. Give each once.")
+
+
+def _check_variants(variants: Any) -> None:
+    if not isinstance(variants, (list, tuple)) or not all(
+        isinstance(v, Variant) and not isinstance(v, type) for v in variants
+    ):
+        raise ConfigurationError(f"variants={variants!r} is not a list of variants. Give one such as [Float16()].")
+    for variant in variants:
+        check_options(variant)
+    names = [v.name for v in variants]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"variants has two of the same name: {names}. Give each its own: Int8(name='int8-b').")
+
+
+def _check_runtimes(names: Any, required: Any) -> None:
+    _check_strings("runtimes", names)
+    _check_strings("require", required)
+    for name in names:
+        runtimes.check_name(name)
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise ConfigurationError(
+            f"require has {missing}, which runtimes={list(names)} does not have. Add them to runtimes."
+        )
+
+
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping) or not all(isinstance(x, str) for kv in metadata.items() for x in kv):
+        raise ConfigurationError(f"metadata={metadata!r} is not a dict of str to str. Turn its values into text.")
+    own = [key for key in metadata if key.startswith("lightning_onnx.")]
+    if own:
+        raise ConfigurationError(
+            f"metadata has the keys {own}; 'lightning_onnx.' is kept for this package. Rename them."
+        )
+
+
+def _check_engine_options(options: Mapping[str, Any], engine: str, opset: int) -> None:
+    if not order(engine, opset, options):
+        raise ConfigurationError(
+            f"export_options has {sorted(options)}, and no engine that engine={engine!r} and opset {opset} leave takes "
+            f"all of them; {', '.join(f'{e} alone takes {sorted(o)}' for e, o in TAKES.items())}. Leave out one."
+        )
+
+
+_RESERVED = {
+    "args", "kwargs", "f", "model", "verbose", "input_names", "output_names", "opset_version", "dynamic_axes",
+    "dynamic_shapes", "dynamo", "external_data", "optimize", "verify", "report", "profile", "dump_exported_program",
+    "artifacts_dir", "fallback", "training", "export_modules_as_functions",
+}  # fmt: skip
+
+
+def _check_export_options(options: Any) -> None:
+    if options is None:
+        return
+    import inspect
+
+    import torch
+
+    known = set(inspect.signature(torch.onnx.export).parameters) - _RESERVED
+    if not isinstance(options, Mapping) or not set(options) <= known:
+        unknown = sorted(set(options) - known) if isinstance(options, Mapping) else options
+        raise ConfigurationError(
+            f"export_options has {unknown!r}, which torch.onnx.export does not take or this package sets itself. "
+            f"Choose from {', '.join(sorted(known))}."
+        )

@@ -1,0 +1,88 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.checks.validation import NO_LOADERS, Loaders
+from lightning_onnx.errors import ArtifactError, ConfigurationError
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.random_state import random_states_kept
+from lightning_onnx.module.weights import copying, loading, source
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import produce
+
+
+@random_states_kept()
+def export(
+    module: nn.Module,
+    args: Sequence[Any] | Tensor = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    directory: str | os.PathLike[str],
+    dataloaders: Any = None,
+    **options: Any,
+) -> ONNXArtifact:
+    """Export a module to an artifact without a Trainer.
+
+    Args:
+        module: Any module; it is copied and left as it is, and so are the random states.
+        args: Positional arguments of a call of the method; a single tensor is taken as one argument.
+        kwargs: Keyword arguments of the call.
+        directory: The artifact's directory; must not exist.
+        dataloaders: For checks that run the module's validation loop, what ``Trainer.validate`` takes.
+        options: As for ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
+
+    Returns:
+        The artifact.
+
+    Raises:
+        ConfigurationError: If an option cannot be meant, or does not fit the module.
+        SampleError: If the module does not take the arguments.
+        EngineError: If no engine can translate the module.
+        ParityError: If the graph's outputs are not the module's.
+        ArtifactError: If the directory exists or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as d:
+        ...     made = export(torch.nn.Linear(4, 2), torch.zeros(3, 4), directory=f"{d}/linear")
+        ...     str(made.signature), made.passed
+        ('(input: float32[batch, 4]) -> (output: float32[batch, 2])', True)
+    """
+    started = time.perf_counter()
+    known = {f.name for f in dataclasses.fields(ExportConfig)} - {"sample"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ConfigurationError(f"export() has no option {unknown}. Choose from {', '.join(sorted(known))}.")
+    if options.get("checks", ()) is None:
+        del options["checks"]
+    config = ExportConfig(**options)
+    target = Path(directory)
+    if target.exists():
+        raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
+    positional = (args,) if isinstance(args, Tensor) else tuple(args)
+    sample = matching.sample_of(module, config.method, (positional, dict(kwargs or {})))
+    copied = copying.private_copy(module)
+    loading.merge_adapters(copied)
+    plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
+    first = next((p for p in module.parameters()), torch.empty(0))
+    return produce(
+        plan,
+        copied,
+        target,
+        source.Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type),
+        started=started,
+        loaders=NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None),
+    )

@@ -1,0 +1,196 @@
+"""Artifacts of checkpoints of earlier runs: the module is made anew, and the weights are read without running anything.
+
+The module's own code runs, as it must; what stands in the checkpoint does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.checks.validation import NO_LOADERS, Loaders
+from lightning_onnx.errors import ConfigurationError, SampleError, first_line
+from lightning_onnx.module.calls import matching
+from lightning_onnx.module.calls.observer import Observation, method_signature
+from lightning_onnx.module.weights import copying, loading
+from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
+from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.pipeline.config import ExportConfig
+
+
+def export_checkpoint(
+    checkpoint: str,
+    model: str,
+    directory: Path,
+    config: ExportConfig,
+    *,
+    data: str | None = None,
+    init: Mapping[str, Any] | None = None,
+) -> ONNXArtifact:
+    """Export a checkpoint.
+
+    Args:
+        checkpoint: Path or URL.
+        model: The module's class, or a function that makes it, as ``"module:name"``.
+        directory: The artifact's directory; must not exist.
+        config: The options.
+        data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``; its first
+            batches are the sample and show which dims vary, and all are for checks that validate. Default: the
+            module's ``example_input_array``.
+        init: Arguments for the module, before the checkpoint's hyperparameters.
+
+    Raises:
+        ConfigurationError: If a name cannot be found, or the module not be made.
+        WeightsError: If the checkpoint cannot be read, or does not fit.
+        SampleError: If there is no call to trace with.
+    """
+    make = named(model)
+    content = read_checkpoint(checkpoint)
+    module = _made(make, model, content, dict(init or {}))
+    copied = copying.private_copy(module)
+    loading.load_checkpoint(copied, content)
+    loading.merge_adapters(copied)
+    loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
+    observations = _calls(module, config, loader, data)
+    plan = prepare.prepare(copied, observations, config)
+    source = Source(
+        weights="checkpoint",
+        epoch=content.get("epoch"),
+        global_step=content.get("global_step"),
+        checkpoint=os.path.basename(checkpoint.rstrip("/")),
+    )
+    loaders = NO_LOADERS if loader is None else Loaders(loader, datamodule=datamodule, missing=None)
+    return produce.produce(plan, copied, directory, source, loaders=loaders)
+
+
+def named(name: str) -> Any:
+    """Import what ``"module:name"`` means, from the current directory as well.
+
+    Raises:
+        ConfigurationError: If there is no such thing.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise ConfigurationError(f"{name!r} is no MODULE:NAME. Give one such as my_package.models:Classifier.")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{name!r} cannot be imported: {first_line(error)}. Name a module that Python finds from here, and what is "
+            "in it."
+        ) from error
+    return found
+
+
+def plain(value: Any) -> bool:
+    """Tell whether a hyperparameter is a plain value; others were not read from the checkpoint.
+
+    Example:
+        >>> plain({"sizes": [1, 2]}), plain(object())
+        (True, False)
+    """
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and plain(v) for k, v in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(plain, value))
+    return value is None or type(value) in (bool, int, float, str, bytes)
+
+
+def _made(make: Any, name: str, content: Mapping[str, Any], init: dict[str, Any]) -> nn.Module:
+    arguments = _arguments(make, content, "hyper_parameters", "hparams_name") | init
+    try:
+        module = make(**arguments)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())}) fails: {first_line(error)}. Give what is "
+            "missing by --init NAME=VALUE, or name a function that makes the module."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ConfigurationError(f"{name} gives a {type(module).__name__}, which is no module. Name its class.")
+    return module
+
+
+def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
+    """The plain ones of the saved hyperparameters that the function takes, as ``load_from_checkpoint`` gives them."""
+    saved = content.get(key)
+    if not isinstance(saved, Mapping):
+        return {}
+    try:
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):
+        return {}
+    whole = content.get(name_key)
+    if isinstance(whole, str) and whole in parameters and whole != "kwargs":
+        return {whole: dict(saved)} if plain(saved) else {}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {k: v for k, v in saved.items() if plain(v) and (open_ended or k in parameters)}
+
+
+def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | None) -> list[Observation]:
+    if not callable(getattr(module, config.method, None)):
+        raise ConfigurationError(
+            f"method={config.method!r}: {type(module).__name__} has no such method. Name one that it has."
+        )
+    if data is not None:
+        signature = method_signature(module, config.method)
+        return matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
+    example = getattr(module, "example_input_array", None)
+    if example is None:
+        raise SampleError(
+            f"{type(module).__name__} has no example_input_array, so there is nothing to trace with. Give a loader or "
+            "a LightningDataModule: --data MODULE:NAME."
+        )
+    sample = matching.sample_of(module, config.method, matching.as_call(example))
+    return [Observation.of(sample, "example_input_array")]
+
+
+_BATCHES = 6
+"""Of which the sizes are looked at, as many as the callback keeps."""
+
+_LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_dataloader")
+
+
+def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What gives batches, of a data module the first loader that it has; and the data module."""
+    try:
+        if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")):
+            found = found(**_arguments(found, content, "datamodule_hyper_parameters", "datamodule_hparams_name"))
+        if not hasattr(found, "prepare_data"):
+            return found, None
+        found.prepare_data()
+        found.setup("fit")
+        for loader in _LOADERS:
+            if loading.overrides(type(found), loader):
+                return getattr(found, loader)(), found
+    except Exception as error:
+        raise SampleError(
+            f"{name} gives no loader: {first_line(error)}. Name a function without arguments that returns one."
+        ) from error
+    raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name one that has, or a loader.")
+
+
+def _first_batches(loader: Any, name: str) -> list[tuple[Any, int | None]]:
+    loaders = list(loader.values()) if isinstance(loader, Mapping) else loader
+    if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
+        loader = loaders[0]  # several validation loaders
+    if not isinstance(loader, Iterable):
+        raise SampleError(f"{name} gives a {type(loader).__name__}, which has no batches. Name a loader.")
+    size = getattr(loader, "batch_size", None)
+    batches = [(batch, size) for batch in itertools.islice(loader, _BATCHES)]
+    if not batches:
+        raise SampleError(f"{name} has no batch. Name a loader with data.")
+    return batches

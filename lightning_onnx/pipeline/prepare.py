@@ -1,0 +1,151 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.names import check_axes_names
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.request import Request, derive
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.probing import Runner, cases_of, first_that_runs
+from lightning_onnx.module.weights import state
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.search import narrowed
+from lightning_onnx.tracing.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is prepared once and serves every set of weights.
+
+    Attributes:
+        config: The options.
+        request: What was asked of the engines; ``graph.request`` is what they achieved.
+        graph: The traced graph.
+        engine_reason: Why this engine.
+        cases: Inputs on which the module runs: traced sizes, observed batches, sizes not traced.
+        notes: What a user should know, in sentences.
+        structure: The module's structure; a graph is stale when it changes.
+        source: Where the sample comes from.
+        draws: Whether the method draws random numbers in eval mode.
+    """
+
+    config: ExportConfig
+    request: Request
+    graph: Graph
+    engine_reason: str
+    cases: tuple[Case, ...]
+    notes: tuple[str, ...]
+    structure: tuple[Any, ...]
+    source: str
+    draws: bool
+
+    def covers(self, request: Request) -> bool:
+        """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
+        return (request.input_names, request.axes) == (self.request.input_names, self.request.axes)
+
+    def fits(self, observations: Sequence[Observation]) -> bool:
+        """Tell, without running the module, whether all calls so far have this plan's sizes where it is static."""
+        request = self.graph.request
+        wanted = request.sample.paths
+        for observation in observations[:1]:
+            paths = observation.samples[0].paths
+            if not set(wanted) <= set(paths):
+                return False
+            places = [paths.index(path) for path in wanted]
+            if not all(request.fits_shapes([shapes[i] for i in places]) for shapes, _ in observation.shapes):
+                return False
+        return True
+
+
+def prepare(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Plan:
+    """Derive the signature, trace the graph and try it at sizes that were not traced.
+
+    Args:
+        module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
+        observations: Ways in which the method is called, best first.
+        config: The options.
+
+    Raises:
+        SampleError: If the module takes none of the observed calls.
+        ConfigurationError: If names or axes do not fit the module.
+        EngineError: If no engine can translate the module.
+        ParityError: If a graph's outputs are not the module's.
+    """
+    observation, run, request = _derived(module, observations, config)
+    notes = list(observation.notes)
+    graph, cases = narrowed(run, request, config, notes)
+    unused = _unused(graph, observation)
+    if unused and config.input_names is None:
+        reduced = observation.with_constants(unused)
+        observation, run, request = _derived(module, [reduced], config)
+        notes = [*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}"]
+        graph, cases = narrowed(run, request, config, notes)
+    for place in graph.traced.unused:
+        notes.append(f"input '{graph.request.input_names[place]}' has no effect on the outputs")
+    reason = _engine_reason(graph, config)
+    cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
+    structure = state.structure_of(module)
+    draws = run.flat.draws_on(request.tensors)
+    return Plan(config, request, graph, reason, cases, tuple(notes), structure, observation.source, draws)
+
+
+def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
+    """Return the same plan compared on the calls that were observed since, too."""
+    now = dataclasses.replace(plan.graph.request, samples=request.samples)
+    cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
+    known = {case.label for case in plan.cases}
+    new = [
+        dataclasses.replace(c, expected=None) for c in cases if c.label.startswith("observed") and c.label not in known
+    ]
+    return dataclasses.replace(plan, cases=(*plan.cases, *new))
+
+
+def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
+    """Inputs below a batch that the graph does not use (its labels, say), by place; those of the signature stay."""
+    paths = observation.samples[0].structure.paths
+    found = {i: ".".join(paths[i]) for i in graph.traced.unused if len(observation.samples[0].paths[i]) > 1}
+    return found if len(found) < len(paths) else {}
+
+
+def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:
+    """Return what the engines would be asked for now, without tracing; arguments and errors as for ``prepare``."""
+    return _derived(module, observations, config)[2]
+
+
+def _derived(
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig
+) -> tuple[Observation, Runner, Request]:
+    observation, run = first_that_runs(module, observations, config)
+    request = derive(
+        observation,
+        run,
+        lambda: run.flat.output_paths,
+        input_names=config.input_names,
+        output_names=config.output_names,
+        dynamic_axes=config.dynamic_axes,
+    )
+    if not request.output_names:
+        raise ConfigurationError(
+            f"{type(module).__name__}.{config.method} returns no tensor, so there is nothing to export. "
+            "Choose a method that returns tensors (method=...)."
+        )
+    check_axes_names(config.dynamic_axes, request.input_names, request.output_names)
+    return observation, run, request
+
+
+def _engine_reason(graph: Graph, config: ExportConfig) -> str:
+    if config.engine != "auto":
+        return "as asked for"
+    if graph.traced.engine == "dynamo":
+        return "the torch.export based engine comes first"
+    if config.opset < 17:
+        return f"opset {config.opset} is written by the TorchScript based engine alone"
+    return "the torch.export based engine does not translate the module rightly at all its sizes"

@@ -1,0 +1,1 @@
+"""What people read: the report as Markdown and as a page, tables, plots."""

@@ -1,0 +1,114 @@
+"""The program of a worker process: ``python -m lightning_onnx.runtimes.worker.server``; imports neither torch nor Lightning."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_onnx.errors import RuntimeUnavailable
+from lightning_onnx.onnxfile.specs import ModelSpecs
+from lightning_onnx.runtimes.base import Arrays, Description, Runtime, Session
+from lightning_onnx.runtimes.worker import memory
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A session, what its file takes, and the process's memory before it was loaded, in bytes."""
+
+    session: Session
+    specs: ModelSpecs
+    memory: int | None
+
+
+_sessions: dict[int, _Loaded] = {}
+
+
+def version(runtime: str, options: Mapping[str, Any]) -> str:
+    """Return the version of a runtime."""
+    return _runtime(runtime, **options).version()
+
+
+def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any]) -> float:
+    """Load a file and keep the session under a number; returns how long the runtime took, in seconds."""
+    path = Path(model_path)
+    specs = ModelSpecs.read(path)
+    program = _runtime(runtime, **options)
+    program.version()  # its package is imported before the clock starts
+    memory.mark()
+    before, started = memory.now(), time.perf_counter()
+    session = program.load(path)
+    seconds = time.perf_counter() - started
+    _sessions[number] = _Loaded(session, specs, before)
+    return seconds
+
+
+def describe(number: int) -> Description | None:
+    """Return how the session of that number runs, None where it does not say."""
+    said = getattr(_sessions[number].session, "describe", None)
+    return said() if said is not None else None
+
+
+def run(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Run the session of that number on inputs that fit the file."""
+    loaded = _sessions[number]
+    return loaded.session.run(loaded.specs.checked(inputs))
+
+
+def timed(number: int, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
+    """Run a number of times; returns how long each call took, in seconds."""
+    loaded = _sessions[number]
+    feeds = loaded.specs.checked(inputs)
+    return [_seconds(loaded.session, feeds) for _ in range(calls)]
+
+
+def added_memory(number: int) -> int | None:
+    """Return how much the process grew by loading and running, at its largest, in bytes; None where nobody knows."""
+    before, most = _sessions[number].memory, memory.peak()
+    return None if before is None or most is None else max(most - before, 0)
+
+
+def close(number: int) -> None:
+    """Forget a session."""
+    _sessions.pop(number, None)
+
+
+def _seconds(session: Session, feeds: Mapping[str, NDArray[np.generic]]) -> float:
+    started = time.perf_counter()
+    session.run(feeds)
+    return time.perf_counter() - started
+
+
+def _runtime(name: str, **options: Any) -> Runtime:
+    module, _, attribute = name.partition(":")
+    runtime: Runtime = getattr(importlib.import_module(module), attribute)(**options)
+    return runtime
+
+
+def serve(connection: Connection) -> None:
+    """Answer calls until the other side is gone."""
+    while True:
+        try:
+            target, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            module, _, function = target.partition(":")
+            answer = (True, getattr(importlib.import_module(module), function)(*arguments))
+        except RuntimeUnavailable as error:
+            answer = (False, error)
+        except Exception as error:  # whatever a runtime raises goes back to who asked
+            answer = (False, f"{type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

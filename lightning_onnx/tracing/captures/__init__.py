@@ -1,0 +1,1 @@
+"""Ways to capture a module for the torch.export based engine: one class a file, one protocol."""

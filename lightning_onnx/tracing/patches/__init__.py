@@ -1,0 +1,1 @@
+"""What is replaced in torch or Python while a trace runs."""

@@ -1,0 +1,104 @@
+"""Linear algebra that ONNX has no operators for, on small matrices of a fixed size: elimination, step by step.
+
+Only what depends on the inputs is written like this; what is computed of weights alone is computed for each file, see
+``lightning_onnx.tracing.captures.precomputed``. The formulas are those of Golub and Van Loan, *Matrix Computations*, chapters 3 and 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LARGEST = 32
+"""Rows of a matrix that is written out: each is about ten operators of the file."""
+
+
+def is_small(node: Any, place: int = 0) -> bool:
+    """Tell whether the matrices that a node gets at a place are square, of a fixed size, and small."""
+    rows, columns = node.args[place].meta["val"].shape[-2:]
+    return isinstance(columns, int) and columns <= LARGEST and rows == columns
+
+
+def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
+    """Return ``x`` with ``a @ x = b`` by Gauss-Jordan elimination with partial pivoting.
+
+    Args:
+        a: Matrices of shape ``(..., n, n)``.
+        b: Of shape ``(..., n, k)``; ``(..., n)`` where that is what ``torch.linalg.solve`` takes for vectors.
+        left: False solves ``x @ a = b``.
+    """
+    if not left:
+        return solve(a.mT, b.mT).mT
+    vectors = b.dim() == 1 or (b.dim() == a.dim() - 1 and b.shape == a.shape[:-1])
+    rows = torch.cat(_same_batch(a, b.unsqueeze(-1) if vectors else b), -1)
+    n = a.shape[-1]
+    place = torch.arange(n, device=a.device)
+    for k in range(n):
+        rows, pivot, _ = _pivoted(rows, k, place)
+        pivot = pivot / pivot[..., k : k + 1]
+        rows = torch.where((place == k).unsqueeze(-1), pivot, rows - rows[..., k : k + 1] * pivot)
+    found = rows[..., n:]
+    return found.squeeze(-1) if vectors else found
+
+
+def inverse(a: Tensor) -> Tensor:
+    """Return the inverse of matrices of shape ``(..., n, n)``."""
+    return solve(a, torch.eye(a.shape[-1], dtype=a.dtype, device=a.device))
+
+
+def cholesky(a: Tensor, *, upper: bool = False) -> Tensor:
+    """Return the Cholesky factor of matrices of shape ``(..., n, n)``, column by column."""
+    columns: list[Tensor] = []
+    place = torch.arange(a.shape[-1], device=a.device)
+    for k in range(a.shape[-1]):
+        rest = a[..., k]
+        for column in columns:
+            rest = rest - column * column[..., k : k + 1]
+        columns.append((rest / rest[..., k : k + 1].sqrt()).masked_fill(place < k, 0.0))
+    lower = torch.stack(columns, -1)
+    return lower.mT if upper else lower
+
+
+def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """Return ``x`` with ``a @ x = b``, of which the other triangle of ``a`` is not looked at, row by row."""
+    if not left:
+        return solve_triangular(a.mT, b.mT, upper=not upper, unitriangular=unitriangular).mT
+    a, b = _same_batch(a, b)
+    n = a.shape[-1]
+    found: dict[int, Tensor] = {}
+    for k in reversed(range(n)) if upper else range(n):
+        row = b[..., k, :]
+        for j, known in found.items():
+            row = row - a[..., k, j].unsqueeze(-1) * known
+        found[k] = row if unitriangular else row / a[..., k, k].unsqueeze(-1)
+    return torch.stack([found[k] for k in range(n)], -2)
+
+
+def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sign and logarithm of the determinant, which itself may be too small or too large for its dtype."""
+    rows = a
+    place = torch.arange(a.shape[-1], device=a.device)
+    sign, log = torch.ones_like(a[..., 0, 0]), torch.zeros_like(a[..., 0, 0])
+    for k in range(a.shape[-1]):
+        rows, pivot, chosen = _pivoted(rows, k, place)
+        value = pivot[..., 0, k]
+        sign = sign * torch.where(chosen.squeeze(-1) == k, value.sign(), -value.sign())
+        log = log + value.abs().log()
+        pivot = pivot / torch.where(value == 0, 1.0, value)[..., None, None]
+        rows = torch.where((place == k).unsqueeze(-1), rows, rows - rows[..., k : k + 1] * pivot)
+    return sign, log
+
+
+def _pivoted(rows: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring the row with the largest element of column ``k`` to its place; returns rows, that row, and where it was."""
+    chosen = rows[..., k].abs().masked_fill(place < k, -1.0).argmax(-1, keepdim=True)
+    pivot = rows.gather(-2, chosen.unsqueeze(-1).expand(*chosen.shape, rows.shape[-1]))
+    rows = torch.where((place == chosen).unsqueeze(-1), rows[..., k : k + 1, :], rows)
+    return torch.where((place == k).unsqueeze(-1), pivot, rows), pivot, chosen
+
+
+def _same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])

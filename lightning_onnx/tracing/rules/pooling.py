@@ -1,0 +1,72 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
+    """Return the matrix that averages ``size`` entries into ``bins``, as adaptive average pooling does.
+
+    Bin ``i`` covers the entries from ``floor(i * size / bins)`` up to ``ceil((i + 1) * size / bins)``, see
+    ``at::native::start_index`` and ``end_index`` in torch's ``AdaptivePooling.h``.
+
+    Args:
+        size: Number of entries; may be symbolic.
+        bins: Number of bins.
+        like: A tensor whose dtype and device the matrix gets.
+
+    Returns:
+        A matrix of shape ``(bins, size)`` whose rows sum to 1.
+
+    Example:
+        >>> adaptive_average(4, 2, torch.zeros(1))
+        tensor([[0.5000, 0.5000, 0.0000, 0.0000],
+                [0.0000, 0.0000, 0.5000, 0.5000]])
+    """
+    place = torch.arange(size, device=like.device)
+    bin_ = torch.arange(bins, device=like.device).unsqueeze(1)
+    start = torch.div(bin_ * size, bins, rounding_mode="floor")
+    end = torch.div((bin_ + 1) * size + bins - 1, bins, rounding_mode="floor")
+    inside = ((place >= start) & (place < end)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+def adaptive_avg_pool(x: Tensor, output_size: Sequence[int]) -> Tensor:
+    dims = len(output_size)
+    for d, bins in enumerate(output_size):
+        dim = x.dim() - dims + d
+        weights = adaptive_average(x.shape[dim], bins, x)
+        x = (x.transpose(dim, -1) @ weights.transpose(0, 1)).transpose(dim, -1)
+    return x
+
+
+def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    values = x
+    for d, bins in enumerate(output_size):
+        dim = x.dim() - len(output_size) + d
+        inside = adaptive_average(values.shape[dim], bins, x) > 0
+        spread = values.transpose(dim, -1).unsqueeze(-2)
+        values = spread.masked_fill(~inside, float("-inf")).amax(-1).transpose(dim, -1)
+    return values, torch.zeros_like(values, dtype=torch.int64)  # only where nothing reads the indices
+
+
+def varies(node: Any) -> bool:
+    """Tell whether a pool's input has a symbolic size and its output more than one bin."""
+    source, bins = node.args[0].meta["val"], node.args[1]
+    pooled = source.shape[-len(bins) :]
+    return any(isinstance(s, torch.SymInt) and b != 1 for s, b in zip(pooled, bins, strict=True))
+
+
+def varies_without_indices(node: Any) -> bool:
+    """Tell whether no kernel of one size does: the input has a symbolic size, or one that is no multiple."""
+    source, bins = node.args[0].meta["val"], node.args[1]
+    pooled = source.shape[-len(bins) :]
+    uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
+    return (varies(node) or uneven) and not any(  # of any, because a rule is for all calls of an operator
+        user.args[1] == 1 and user.users for n in node.graph.nodes if n.target is node.target for user in n.users
+    )

@@ -1,0 +1,84 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    values, order = torch.sort(x, dim)
+    middle = (x.shape[dim] - 1) // 2
+    found = values.narrow(dim, middle, 1), order.narrow(dim, middle, 1)
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    x = x if dtype is None else x.to(dtype)
+    size = x.abs().log().cumsum(dim).exp()
+    negative = (x < 0).to(torch.int64).cumsum(dim) % 2
+    return torch.where(negative == 1, -size, size)
+
+
+def kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    found = tuple(part.narrow(dim, k - 1, 1) for part in torch.sort(x, dim))
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
+def sort_stable(x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """Sort: ONNX puts the first of equal values first, which is stable."""
+    return torch.sort(x, dim, descending)
+
+
+def argsort_stable(x: Tensor, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Tensor:
+    return torch.sort(x, dim, descending)[1]
+
+
+def search_sorted(
+    boundaries: Tensor,
+    x: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    """Count the boundaries below, which takes memory by the product of the sizes."""
+    rows = boundaries if sorter is None else boundaries.gather(-1, sorter)
+    rows = rows.view(*(1,) * (x.dim() - rows.dim()), *rows.shape) if rows.dim() == 1 else rows
+    rows, values = rows.unsqueeze(-2), x.unsqueeze(-1)
+    below = rows <= values if right or side == "right" else rows < values
+    return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
+def median_of_all(x: Tensor) -> Tensor:
+    return median(x.flatten(), 0)[0]
+
+
+def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    if not x.is_floating_point():
+        return median(x, dim, keepdim)
+    values, order = torch.sort(torch.where(x.isnan(), float("inf"), x), dim)
+    number = (~x.isnan()).sum(dim, keepdim=True)
+    middle = (number - 1).clamp(min=0) // 2
+    found = torch.where(number == 0, float("nan"), values.gather(dim, middle)), order.gather(dim, middle)
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
+def cumulative(function: Any, lowest: float) -> Callable[..., Any]:
+    """Reduce over each beginning, which takes memory by the square of the size; the last of equal values counts."""
+
+    def rule(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        rows = x.transpose(dim, -1)
+        place = torch.arange(rows.shape[-1], device=x.device)
+        before = place <= place.unsqueeze(-1)
+        least = lowest if x.is_floating_point() else getattr(torch.iinfo(x.dtype), "min" if lowest < 0 else "max")
+        values = function(torch.where(before, rows.unsqueeze(-2), torch.full((), least, dtype=x.dtype)), -1)
+        equal = before & (rows.unsqueeze(-2) == values.unsqueeze(-1))
+        indices = torch.where(equal, place, -1).amax(-1)
+        return values.transpose(dim, -1), indices.transpose(dim, -1)
+
+    return rule

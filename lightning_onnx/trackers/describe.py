@@ -1,0 +1,51 @@
+"""Names that a tracker takes, made from names that it may not take; each tracker has a rule of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+
+
+def clean(text: str, allowed: str, limit: int = 128) -> str:
+    r"""Return a valid name that still reads like the one given.
+
+    Args:
+        text: Any text.
+        allowed: The characters that are valid, as inside a regular expression's ``[...]``; ``\w`` is ASCII.
+        limit: The most characters that are valid.
+
+    Returns:
+        The text with ``-`` for each run of other characters; ``"onnx"`` where nothing is left.
+
+    Example:
+        >>> clean("epoch=3/val:0.1", r"\w.-")
+        'epoch-3-val-0.1'
+    """
+    return re.sub(rf"[^{allowed}]+", "-", text, flags=re.ASCII)[:limit].strip("-. ") or "onnx"
+
+
+def clean_all(texts: Iterable[str], allowed: str, limit: int = 128) -> list[str]:
+    """Return valid names in the order given, each once."""
+    return list(dict.fromkeys(clean(text, allowed, limit) for text in texts))
+
+
+def summary(artifact: ONNXArtifact) -> dict[str, str | int | float]:
+    """Return the manifest's figures that people compare models by; what is unknown is left out.
+
+    Args:
+        artifact: The artifact.
+
+    Returns:
+        ``opset``, ``engine``, ``sha256``, ``signature``; ``epoch``, ``monitor``, ``score`` and the like; each check's
+        status by its name; the scalars of the loggers without ``onnx/``.
+    """
+    manifest = artifact.manifest
+    return {
+        **{key: manifest["model"][key] for key in ("opset", "ir_version", "engine", "sha256")},
+        "signature": str(artifact.signature),
+        **{key: value for key, value in manifest["source"].items() if value is not None},
+        **{check["name"]: check["status"] for check in manifest["checks"]},
+        **manifest["scalars"],
+    }

@@ -1,0 +1,1 @@
+"""MLflow: artifacts of a run, and models in its registry."""

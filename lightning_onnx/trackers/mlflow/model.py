@@ -1,0 +1,90 @@
+"""What makes an artifact's directory an MLflow model: ``MLmodel``, signature, input example, requirements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
+from lightning_onnx.module.calls.signature import TensorSpec
+
+_LARGEST_EXAMPLE = 2**20
+"""Most numbers in an input example: it is JSON, and is loaded with the model's page."""
+
+
+def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str, run_id: str) -> None:
+    """Write what MLflow wants beside the artifact's own files; those stay byte for byte what was checked.
+
+    `mlflow.onnx.save_model` would serialise the model again: other bytes, and its external data renamed.
+
+    Args:
+        artifact: The model.
+        directory: Where to write.
+        model_id: The LoggedModel.
+        run_id: The run that made it.
+    """
+    import mlflow
+    from mlflow.models import Model
+
+    model = Model(metadata={"onnx_sha256": artifact.manifest["model"]["sha256"]}, model_id=model_id, run_id=run_id)
+    model.signature = model_signature(artifact)
+    if example := input_example(artifact):
+        _save_example(model, example, directory)
+    versions = {**artifact.manifest["versions"], "mlflow": mlflow.__version__}
+    _write_environment(directory, versions)
+    file = artifact.model_path.name
+    mlflow.pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=file, python_env="python_env.yaml")
+    model.add_flavor("onnx", onnx_version=versions["onnx"], data=file)
+    model.model_size_bytes = sum(file["bytes"] for file in artifact.manifest["files"].values())
+    model.save(str(directory / "MLmodel"))
+
+
+def model_signature(artifact: ONNXArtifact) -> Any:
+    """Return an ``mlflow.models.ModelSignature``; None where a dtype is none of numpy's, or there is no input."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    inputs, outputs = artifact.signature.inputs, artifact.signature.outputs
+    # numpy knows bfloat16 only where ml_dtypes is imported, which who loads the model need not have.
+    if not inputs or any(spec.dtype == "bfloat16" for spec in (*inputs, *outputs)):
+        return None
+    return ModelSignature(inputs=Schema([_spec(s) for s in inputs]), outputs=Schema([_spec(s) for s in outputs]))
+
+
+def input_example(artifact: ONNXArtifact) -> dict[str, Any]:
+    """Return the inputs of the artifact's test data by name; nothing where there are none, or too many numbers."""
+    import onnx
+    from onnx import numpy_helper
+
+    paths = [artifact.directory / TEST_DATA / f"input_{i}.pb" for i in range(len(artifact.signature.inputs))]
+    # Zeros of the signature's shapes would do without test data, but not every module takes them.
+    if not all(path.is_file() for path in paths):
+        return {}
+    tensors = [onnx.load_tensor(str(path)) for path in paths]
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+    plain = all(array.dtype.kind in "biuf" for array in arrays.values())
+    return arrays if plain and sum(array.size for array in arrays.values()) <= _LARGEST_EXAMPLE else {}
+
+
+def _spec(spec: TensorSpec) -> Any:
+    from mlflow.types import TensorSpec as MLflowSpec
+
+    return MLflowSpec(np.dtype(spec.dtype), tuple(-1 if isinstance(d, str) else d for d in spec.shape), spec.name)
+
+
+def _save_example(model: Any, example: dict[str, Any], directory: Path) -> None:
+    from mlflow.models.utils import _save_example as save  # mlflow has no other way without an active run
+
+    save(model, example, str(directory))
+
+
+def _write_environment(directory: Path, versions: dict[str, str]) -> None:
+    """Write what `mlflow models serve` installs: all that running the file takes, which is not torch."""
+    import platform
+
+    pins = (f"{name}=={versions[name]}" for name in ("mlflow", "onnx", "onnxruntime") if versions[name] != "unknown")
+    (directory / "requirements.txt").write_text("\n".join(pins) + "\n", encoding="utf-8")
+    python = f'python: "{platform.python_version()}"\ndependencies:\n- -r requirements.txt\n'
+    (directory / "python_env.yaml").write_text(python, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""TensorBoard: scalars, the graph, and files beside the event files."""

@@ -1,0 +1,67 @@
+"""Lightning's TensorBoardLogger: files in the log directory, the report as text, the model in the Graphs tab."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+from lightning_utilities.core.imports import RequirementCache
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.trackers.files import copy_below
+
+_TENSORBOARD = RequirementCache("tensorboard")
+
+
+class TensorBoardTracker:
+    """Keeps artifacts in ``<log_dir>/onnx``, the report as text ``onnx/report``, the graph in the run ``onnx_graph``.
+
+    The graph has a run of its own, ``<log_dir>/onnx_graph``: TensorBoard shows one graph a run, and the logger's
+    ``log_graph=True`` writes one as well. It shows the model that was published last.
+    """
+
+    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+        """Copy the files, write the report and the graph."""
+        place = copy_below(artifact, logger.log_dir)
+        logger.experiment.add_text("onnx/report", artifact.report.markdown(), global_step=step)
+        logger.experiment.flush()
+        if _TENSORBOARD:
+            write_graph(artifact.model_path, os.path.join(logger.log_dir, "onnx_graph"))
+        else:  # The logger is content with tensorboardX; the graph is not worth a second set of messages.
+            rank_zero_info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
+        return place
+
+
+def write_graph(model_path: Path, run_dir: str) -> None:
+    """Write a model's graph as a TensorBoard run, unless the run shows that graph already.
+
+    Args:
+        model_path: The ONNX file; external weights are not read.
+        run_dir: Directory of the run; a path, or a URL that TensorBoard knows.
+    """
+    import onnx
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
+
+    from lightning_onnx.trackers.tensorboard.graph import graph_def
+
+    graph = graph_def(onnx.load(model_path, load_external_data=False)).SerializeToString(deterministic=True)
+    # Checkpoints of one run differ in weights, which are not in the graph: one event file serves them all.
+    suffix = f".{hashlib.sha256(graph).hexdigest()[:16]}"
+    if _newest(run_dir).endswith(suffix):
+        return
+    writer = EventFileWriter(run_dir, filename_suffix=suffix)
+    writer.add_event(Event(wall_time=time.time(), graph_def=graph))
+    writer.close()
+
+
+def _newest(run_dir: str) -> str:
+    """Return the name of the newest event file in a directory, which sorts last; empty without one."""
+    from tensorboard.compat import tf  # type: ignore[import-untyped]
+
+    return max(tf.io.gfile.glob(os.path.join(run_dir, "events.out.tfevents.*")), default="")

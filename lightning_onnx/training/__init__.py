@@ -1,0 +1,1 @@
+"""The Lightning side: hooks, ranks, which artifacts are due, and loggers."""

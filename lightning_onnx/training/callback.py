@@ -1,0 +1,435 @@
+"""Which hook does what, on which rank, in which order; no numerics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from typing_extensions import override
+
+from lightning_onnx.artifacts import naming, store
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.checks.base import Check
+from lightning_onnx.checks.parity import Parity
+from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
+from lightning_onnx.module.calls.nested import flatten
+from lightning_onnx.module.calls.observer import ForwardObserver
+from lightning_onnx.module.random_state import random_states_kept
+from lightning_onnx.module.weights import state
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.training.exporter import Exporter
+from lightning_onnx.training.fit_result import Outcome
+from lightning_onnx.training.options import CallbackConfig
+from lightning_onnx.training.progress import stages
+from lightning_onnx.variants.base import Variant
+
+
+class ONNXExport(Callback):
+    """Leaves an ONNX artifact behind a training run: complete, described, and proven equal to the module.
+
+    Before the first epoch the module is exported once with its untrained weights and checked, so that what cannot be
+    exported stops training there. At the end of ``fit`` the best weights are exported, compared with the module in
+    onnxruntime, and filed with every logger of the run.
+
+    Args:
+        dirpath: Where artifacts go. Default: ``<save_dir>/<name>/<version>/onnx`` of the first logger, without a
+            logger ``default_root_dir/onnx``.
+        filename: Name of the artifact's directory, a template as in ``ModelCheckpoint``
+            (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without its ending, or
+            ``"epoch=…-step=…"`` for live weights.
+        when: ``"fit_end"``, or ``"checkpoint"``: each checkpoint that the followed ``ModelCheckpoint`` keeps has its
+            artifact, named after it, which goes when the checkpoint goes.
+        weights: At the end of fit: ``"best"`` takes the best checkpoint of the followed ``ModelCheckpoint``, and the
+            live weights where there is none; ``"live"`` takes the live ones.
+        checkpoint: The ``ModelCheckpoint`` to follow. Default: the Trainer's first one that monitors a metric.
+        method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``.
+        sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
+            Default: what the method really got during training, else the module's ``example_input_array``, else the
+            batch matched to the method's signature.
+        input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters.
+        output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, else
+            ``output`` or ``output_0`` …
+        opset_version: The opset of the file. Default: 20.
+        dynamic_axes: As in ``torch.onnx.export``: ``{"input": {0: "batch"}}``; None or ``{}`` makes all dims static.
+            ``"auto"``: the batch dim and each dim that differed between calls.
+        exclude_inputs: Keyword arguments that are left out of the graph where the method works without them.
+        engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that is right.
+        target: Where the model is to run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``
+            choose the highest opset and IR version that it takes.
+        runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
+            ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
+        require: Those of ``runtimes`` whose absence is a failure.
+        checks: What is checked on the file. Default: ``lightning_onnx.Parity`` alone.
+        variants: Other models made from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
+            ``lightning_onnx.Simplified``. One that is outside its budget is not kept; the artifact is.
+        test_data: What ``test_data_set_0`` holds: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
+        preflight: What a failed export before the first epoch does: ``"raise"``, ``"warn"``; False exports nothing
+            before the end.
+        on_failure: What a failed export after training does: ``"warn"`` or ``"raise"``.
+        on_exception: Whether to export the best weights so far when training is interrupted or fails.
+        background: With ``when="checkpoint"``, whether weights are written and checked beside training, in one other
+            thread and one other process, with one thread each. What has to be traced anew is done in place.
+        log_artifacts: What trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is never
+            the best.
+        register_as: Name in the tracker's model registry, of those that have one.
+        metadata: Text that is embedded in the model (labels, thresholds, licence …).
+        export_options: Further keywords of ``torch.onnx.export``, such as ``custom_translation_table``.
+
+    Attributes:
+        artifact: The best, else the newest artifact of the last fit; None where there is none.
+        artifacts: All artifacts that are kept, oldest first.
+        failures: What went wrong, in sentences.
+
+    After ``ddp_spawn`` too, when they are read from disk.
+
+    Loggers get, at the step of the exported weights:
+
+    - ``onnx/parity_passed``: 1 where parity passed, else 0.
+    - ``onnx/max_abs_diff``: largest absolute difference over all outputs and inputs tried.
+    - ``onnx/max_rel_diff``: the same as a share of the output's largest magnitude.
+    - ``onnx/runtimes_passed``: with further ``runtimes``, 1 where none of them failed, else 0.
+    - ``onnx/latency_ratio_batch_<n>``, ``onnx/latency_p50_ms_batch_<n>``: with the check ``Latency``.
+    - ``onnx/metrics_passed``: with the check ``MetricParity``, 1 where it passed, else 0.
+    - ``onnx/metrics/<metric>``: with the same, each metric of the validation loop as the file gives it.
+    - ``onnx/<variant>_passed``: with ``variants``, 1 where it was made and is within its budget, else 0.
+    - ``onnx/<variant>_size_mib``, ``onnx/<variant>_max_rel_diff``: of the variant, as for the model.
+    - ``onnx/<variant>_latency_ratio``: its time as a share of that of the model, in onnxruntime with one thread.
+    - ``onnx/<variant>_metric_drop``: by how much the metric that lost most got worse.
+    - ``onnx/size_mib``: size of the model with its weights, in MiB.
+    - ``onnx/export_seconds``: time from taking the weights to the checked file, in seconds.
+
+    Raises:
+        ConfigurationError: If an option cannot be meant.
+
+    Example:
+        >>> callback = ONNXExport(opset_version=17, output_names=["logits"])
+        >>> callback.artifact is None
+        True
+    """
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        *,
+        when: Literal["fit_end", "checkpoint"] = "fit_end",
+        weights: Literal["best", "live"] = "best",
+        checkpoint: Any = None,
+        method: str = "forward",
+        sample: Any = None,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        opset_version: int | None = None,
+        dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | Literal["auto"] | None = "auto",
+        exclude_inputs: Sequence[str] = ("labels",),
+        engine: Literal["auto", "dynamo", "torchscript"] = "auto",
+        target: str | None = None,
+        checks: Sequence[Check] | None = None,
+        variants: Sequence[Variant] = (),
+        runtimes: Sequence[str] = ("onnxruntime",),
+        require: Sequence[str] = (),
+        test_data: Literal["synthetic", "observed"] | None = "synthetic",
+        preflight: Literal["raise", "warn", False] = "raise",
+        on_failure: Literal["warn", "raise"] = "warn",
+        on_exception: bool = False,
+        background: bool = True,
+        log_artifacts: Literal["best", "all", False] = "best",
+        register_as: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        export_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        naming.check_filename(filename)
+        self.options = CallbackConfig(
+            when=when,
+            weights=weights,
+            filename=filename,
+            checkpoint=checkpoint,
+            preflight=preflight,
+            on_failure=on_failure,
+            on_exception=on_exception,
+            background=background,
+            log_artifacts=log_artifacts,
+            register_as=register_as,
+        )
+        self.config = ExportConfig(
+            method=method,
+            sample=sample,
+            input_names=input_names,
+            output_names=output_names,
+            opset_version=opset_version,
+            dynamic_axes=dynamic_axes,
+            exclude_inputs=exclude_inputs,
+            engine=engine,
+            target=target,
+            checks=(Parity(),) if checks is None else checks,
+            variants=variants,
+            runtimes=runtimes,
+            require=require,
+            test_data=test_data,
+            metadata=metadata,
+            export_options=export_options,
+        )
+        self.dirpath = None if dirpath is None else os.fspath(dirpath)
+        self._outcome = Outcome()
+        self._observer: ForwardObserver | None = None
+        self._exporter: Exporter | None = None
+        self._resumed: dict[str, str] = {}
+        self._gathered: dict[str, torch.Tensor] | None = None
+        self._epoch = 0
+        self._preflight_due = False
+
+    @property
+    def artifact(self) -> ONNXArtifact | None:
+        """The best, else the newest artifact of the last fit."""
+        return self._outcome.artifact
+
+    @property
+    def artifacts(self) -> list[ONNXArtifact]:
+        """All artifacts that are kept, oldest first."""
+        return self._outcome.artifacts
+
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong, in sentences."""
+        return self._outcome.failures
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return self._generate_state_key(
+            dirpath=self.dirpath,
+            filename=self.options.filename,
+            when=self.options.when,
+            method=self.config.method,
+            weights=self.options.weights,
+            opset_version=self.config.opset_version,
+            monitor=getattr(self.options.checkpoint, "monitor", None),
+        )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        made = self._exporter.store.artifacts if self._exporter is not None else {}
+        return {"artifacts": {os.path.basename(key): artifact.name for key, artifact in made.items() if key}}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = dict(state_dict.get("artifacts", {}))
+
+    # Before training ------------------------------------------------------------------------------------------------
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        self._outcome.clear()
+        self._exporter = self._observer = self._gathered = None
+        self._preflight_due = self.options.preflight is not False
+        if not callable(getattr(pl_module, self.config.method, None)):
+            raise ConfigurationError(
+                f"method={self.config.method!r}: {type(pl_module).__name__} has no such method. Name one that it has."
+            )
+        followed = self._followed(trainer)
+        if self.options.when == "checkpoint" and followed is None and not _is_quick_try(trainer):
+            raise ConfigurationError(
+                'when="checkpoint" follows a ModelCheckpoint, and the Trainer has none. Add one to its callbacks, or '
+                'export at the end of fit (when="fit_end").'
+            )
+        target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
+        self._observer = ForwardObserver(pl_module, self.config.method)
+        with self._on_rank_zero(trainer, "raise") as here:
+            if here:
+                quick = _is_quick_try(trainer)
+                artifacts = store.Store(target, self.state_key)
+                artifacts.open()
+                self._exporter = Exporter(self.config, self.options, artifacts, self._observer, followed, quick)
+                self._outcome.follow(self._exporter)
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._observer is not None:
+            self._observer.attach()
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch = trainer.current_epoch
+        if self._exporter is not None:
+            with self._noted():
+                self._exporter.resume(trainer, self._resumed)
+        seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
+        if self._preflight_due and trainer.strategy.broadcast(seen):
+            self._run_preflight(trainer, pl_module)
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._observer is not None:
+            self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0, batch))
+        self._follow(trainer, pl_module)
+
+    @override
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if self._observer is not None:
+            self._observer.see_batch(batch, _batch_size(trainer.val_dataloaders, dataloader_idx, batch))
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._epoch = trainer.current_epoch
+        if self._preflight_due:
+            self._run_preflight(trainer, pl_module)
+
+    def _run_preflight(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._preflight_due = False
+        gathered = self._gather(pl_module)
+        with self._on_rank_zero(trainer, str(self.options.preflight)):
+            if self._exporter is not None:
+                with self._shown(trainer, self._exporter):
+                    self._exporter.preflight(pl_module, gathered)
+
+    # During training ------------------------------------------------------------------------------------------------
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+
+    def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Rank zero's own business: no step waits for another rank."""
+        if self.options.when == "checkpoint" and self._exporter is not None and not trainer.sanity_checking:
+            with self._noted():
+                self._exporter.follow(trainer, pl_module)
+
+    # After training -------------------------------------------------------------------------------------------------
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module)
+        self._gathered = self._gather(pl_module)
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._observer is None:
+            return
+        self._observer.detach()
+        try:
+            with self._on_rank_zero(trainer, self.options.on_failure):
+                if self._exporter is not None:
+                    before = len(self._exporter.errors)
+                    self._exporter.resume(trainer, self._resumed)  # of a run that was finished, this is the only hook
+                    with self._shown(trainer, self._exporter):
+                        self._exporter.finish(trainer, pl_module, self._epoch, self._gathered)
+                    if self.options.on_failure == "raise" and self._exporter.errors[before:]:
+                        raise self._exporter.errors[before]
+        finally:
+            self._close()
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._observer is None:
+            return
+        self._observer.detach()
+        if self._exporter is not None:
+            with self._noted(), random_states_kept():  # the training's own error is the one to raise
+                self._exporter.break_off(trainer, pl_module, self._epoch)
+        self._close()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._observer is not None:
+            self._observer.detach()
+            self._close()
+
+    def _close(self) -> None:
+        if self._exporter is not None:
+            self._exporter.close()
+            self._outcome.hand_over()
+        self._observer = self._gathered = None
+
+    def _followed(self, trainer: Trainer) -> Any:
+        """The ModelCheckpoint to follow, known by what it has: it may come from either package of Lightning."""
+        if self.options.checkpoint is not None:
+            return self.options.checkpoint
+        found = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+        monitoring = [c for c in found if getattr(c, "monitor", None)]
+        return next(iter(monitoring or (found if self.options.when == "checkpoint" else [])), None)
+
+    # Ranks and failures ---------------------------------------------------------------------------------------------
+
+    def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
+        """Parameters that are spread over ranks; every rank takes part."""
+        if not state.is_sharded(pl_module):
+            return None
+        return state.gathered(pl_module)
+
+    @contextlib.contextmanager
+    def _shown(self, trainer: Trainer, exporter: Exporter) -> Iterator[None]:
+        """Show a bar of the stages to those who wait, where the Trainer shows one."""
+        with stages(trainer) as progress:
+            silent, exporter.step = exporter.step, progress.step
+            try:
+                yield
+            finally:
+                exporter.step = silent
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Whatever the export raises is noted and warned of; the training goes on."""
+        try:
+            yield
+        except Exception as error:
+            assert self._exporter is not None
+            self._exporter.record(error)
+
+    @contextlib.contextmanager
+    def _on_rank_zero(self, trainer: Trainer, on_error: str) -> Iterator[bool]:
+        """Run the block's work on rank zero; every rank learns of its failure, none waits for ever."""
+        error: Exception | None = None
+        here = trainer.is_global_zero
+        try:
+            with random_states_kept() if here else contextlib.nullcontext():
+                yield here
+        except Exception as raised:
+            error = raised
+        failed = trainer.strategy.broadcast(None if error is None else first_line(error))
+        if failed is None:
+            return
+        if on_error == "raise":
+            raise error if error is not None else ONNXExportError(f"the ONNX export failed on rank zero: {failed}")
+        if error is not None and self._exporter is not None:
+            self._exporter.record(error)
+
+    def _resolve_dirpath(self, trainer: Trainer) -> str:
+        if _is_quick_try(trainer):  # lives as long as the process, so that a quick try can be looked at
+            return tempfile.mkdtemp(prefix="lightning-onnx-")
+        if self.dirpath is not None:
+            return naming.resolve(self.dirpath)
+        return naming.resolve(naming.default_dirpath(trainer.loggers, trainer.default_root_dir))
+
+
+def _is_quick_try(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _batch_size(loaders: Any, index: int, batch: Any) -> int | None:
+    """The loader's batch size; of a loader that has none, the size of the batch's first dim."""
+    loader = loaders[index] if isinstance(loaders, (list, tuple)) and index < len(loaders) else loaders
+    size = getattr(loader, "batch_size", None)
+    if isinstance(size, int):
+        return size
+    tensors = flatten(batch)[1]
+    return next((t.shape[0] for t in tensors if t.dim()), None)

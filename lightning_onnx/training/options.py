@@ -1,0 +1,51 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.pipeline.config import choose
+
+
+@dataclasses.dataclass(frozen=True)
+class CallbackConfig:
+    """What the callback does when, and with what it makes; its docstring says what each option does.
+
+    Raises:
+        ConfigurationError: If a value cannot be meant.
+    """
+
+    when: str = "fit_end"
+    weights: str = "best"
+    filename: str | None = None
+    checkpoint: Any = None
+    preflight: str | bool = "raise"
+    on_failure: str = "warn"
+    on_exception: bool = False
+    background: bool = True
+    log_artifacts: str | bool = "best"
+    register_as: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check all that can be checked before a Trainer is known."""
+        choose("when", self.when, ("fit_end", "checkpoint"))
+        choose("weights", self.weights, ("best", "live"))
+        choose("preflight", self.preflight, ("raise", "warn", False))
+        choose("on_failure", self.on_failure, ("warn", "raise"))
+        choose("on_exception", self.on_exception, (True, False))
+        choose("background", self.background, (True, False))
+        choose("log_artifacts", self.log_artifacts, ("best", "all", False))
+        if self.when == "checkpoint" and self.weights == "live":
+            raise ConfigurationError(
+                'when="checkpoint" exports the weights of checkpoints, and weights="live" those of the module. '
+                "Leave one of them out."
+            )
+        if self.register_as is not None and (not isinstance(self.register_as, str) or not self.register_as.strip()):
+            raise ConfigurationError(f"register_as={self.register_as!r} is not a name. Give one such as 'classifier'.")
+        if self.checkpoint is not None and not hasattr(self.checkpoint, "best_model_path"):
+            raise ConfigurationError(
+                f"checkpoint={self.checkpoint!r} is no ModelCheckpoint. Give the one of the Trainer's callbacks to "
+                "follow."
+            )
