@@ -19,7 +19,6 @@ from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule, to_numpy
-from lightning_onnx.pipeline.config import ExportConfig
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
@@ -49,7 +48,7 @@ class Runner:
 
 
 def first_that_runs(
-    module: nn.Module, observations: Sequence[Observation], config: ExportConfig
+    module: nn.Module, method: str, observations: Sequence[Observation], exclude_inputs: Sequence[str] = ()
 ) -> tuple[Observation, Runner]:
     """Return the first observation whose call the module takes, labels left out where it works without them.
 
@@ -62,19 +61,19 @@ def first_that_runs(
             refused.append((observation.source, TypeError("no tensor among the arguments")))
             continue
         observation = _as_reference(observation)
-        for candidate in (_without_excluded(observation, config.exclude_inputs), observation):
+        for candidate in (_without_excluded(observation, exclude_inputs), observation):
             if candidate is None:
                 continue
-            flat = FlatModule(module, config.method, candidate.samples[0])
+            flat = FlatModule(module, method, candidate.samples[0])
             run = Runner(flat)
             if run(few_rows(candidate)) is not None or run(candidate.samples[0].tensors) is not None:
                 return candidate, run
             assert run.error is not None
             refused.append((candidate.source, run.error))
-    method = f"{type(module).__name__}.{config.method}"
+    name = f"{type(module).__name__}.{method}"
     tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
     raise SampleError(
-        f"no call of {method} is known that runs on tensors. Tried: {tried}. "
+        f"no call of {name} is known that runs on tensors. Tried: {tried}. "
         "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
         "kwargs to export()."
     ) from (refused[0][1] if refused else None)

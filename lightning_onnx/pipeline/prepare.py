@@ -123,7 +123,7 @@ def derive_request(module: nn.Module, observations: Sequence[Observation], confi
 def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
 ) -> tuple[Observation, Runner, Request]:
-    observation, run = first_that_runs(module, observations, config)
+    observation, run = first_that_runs(module, config.method, observations, config.exclude_inputs)
     request = derive(
         observation,
         run,

@@ -82,7 +82,7 @@ def produce(
         if config.variants:
             step("making the variants")
         made = (
-            judging.make(config.variants, context, config)
+            judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
             if config.has_weights
             else judging.not_made(config.variants, _NO_WEIGHTS)
         )

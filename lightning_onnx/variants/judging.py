@@ -14,13 +14,13 @@ from typing_extensions import override
 from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.checks.base import CheckContext, CheckResult, Status
 from lightning_onnx.checks.comparison import Array, Comparison
+from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import RuntimeUnavailable, first_line
 from lightning_onnx.module.flat import to_numpy
 from lightning_onnx.onnxfile import privacy
 from lightning_onnx.onnxfile.head import opset_of, read_head
-from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import budget
@@ -66,15 +66,26 @@ class Near(Parity):
         return found
 
 
-def make(variants: Sequence[Variant], context: CheckContext, config: ExportConfig) -> list[Judged]:
+def make(
+    variants: Sequence[Variant],
+    context: CheckContext,
+    *,
+    parity: Parity | None = None,
+    metrics: MetricParity | None = None,
+    target: str | None = None,
+) -> list[Judged]:
     """Make and check variants beside the staged model; files of those that did not pass are removed.
 
     Args:
         variants: Which.
         context: What checks get.
-        config: How the model itself is compared, and the program that its opset was chosen for.
+        parity: How the model's own outputs are compared; default: as ``Parity`` does.
+        metrics: How the validation loop is run; default: as ``MetricParity`` does.
+        target: The program that the model's opset was chosen for.
     """
-    return [_Maker(variant, context, config).run() for variant in variants]
+    return [
+        _Maker(variant, context, parity or Parity(), metrics or MetricParity(), target).run() for variant in variants
+    ]
 
 
 def not_made(variants: Sequence[Variant], reason: str) -> list[Judged]:
@@ -85,16 +96,18 @@ def not_made(variants: Sequence[Variant], reason: str) -> list[Judged]:
 class _Maker:
     """One variant: its file, its process, and what is known of it so far."""
 
-    def __init__(self, variant: Variant, context: CheckContext, config: ExportConfig) -> None:
+    def __init__(
+        self, variant: Variant, context: CheckContext, parity: Parity, metrics: MetricParity, target: str | None
+    ) -> None:
         self.variant = variant
-        self.config = config
+        self.metrics = metrics
         self.original = context.model_path.resolve()  # the process works in another directory
         self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
         self.runtime = client.get(runtimes.DEFAULT, alone=True, threads=1)
-        self.making = Making(self.original, context, self.runtime, config.target)
+        self.making = Making(self.original, context, self.runtime, target)
         self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
         allowed = variant.max_difference
-        self.parity = config.parity if allowed is None else Near(atol=allowed)
+        self.parity = parity if allowed is None else Near(atol=allowed)
         self.notes: list[str] = []
         self.results: list[CheckResult] = []
         self.figures: dict[str, Any] = {}
@@ -130,9 +143,7 @@ class _Maker:
     def _checked(self) -> tuple[Status, str | None]:
         """Run the checks, all of them, so that there are figures of what failed."""
         self.results.append(self._result("parity", lambda: self.parity(self.context)))
-        self.results.append(
-            self._result("metrics", lambda: budget.check(self.variant, self.context, self.config.metrics))
-        )
+        self.results.append(self._result("metrics", lambda: budget.check(self.variant, self.context, self.metrics)))
         outputs = self.results[0].figures.get("outputs", {})
         self.figures["worst_difference"] = max((o["max_rel_diff"] for o in outputs.values()), default=None)
         self.figures["latency_ratio"] = self._latency_ratio()

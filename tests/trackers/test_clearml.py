@@ -14,9 +14,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.trackers import publish, targets
 from lightning_onnx.trackers.describe import summary
-
-from .reading import clearml_properties
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.reading import clearml_properties
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 pytestmark = pytest.mark.slow
 

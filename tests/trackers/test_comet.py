@@ -10,9 +10,8 @@ from lightning.pytorch.loggers import CometLogger
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.describe import summary
-
-from .reading import comet_messages
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.reading import comet_messages
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 
 @pytest.fixture

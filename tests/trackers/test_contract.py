@@ -16,16 +16,15 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.trackers import publish
-
-from .test_base import Filing, Recorder
-from .test_clearml import task
-from .test_comet import logger as comet
-from .test_dvclive import repository
-from .test_litlogger import cloud
-from .test_litlogger import logger as litlogger
-from .test_mlflow import _nothing_left, empty_store, sqlite
-from .test_mlflow import logger as mlflow
-from .test_wandb import logger as wandb
+from tests.trackers.mlflow.test_tracker import _nothing_left, empty_store, sqlite
+from tests.trackers.mlflow.test_tracker import logger as mlflow
+from tests.trackers.test_base import Filing, Recorder
+from tests.trackers.test_clearml import task
+from tests.trackers.test_comet import logger as comet
+from tests.trackers.test_dvclive import repository
+from tests.trackers.test_litlogger import cloud
+from tests.trackers.test_litlogger import logger as litlogger
+from tests.trackers.test_wandb import logger as wandb
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
-
-from .conftest import Fit, same_files
+from tests.trackers.conftest import Fit, same_files
 
 
 def test_files_lie_below_the_log_dir(fit: Fit, artifact: ONNXArtifact) -> None:

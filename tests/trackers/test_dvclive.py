@@ -13,9 +13,8 @@ from dvclive.lightning import DVCLiveLogger
 
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.trackers import base, publish
-
-from .conftest import same_files
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.conftest import same_files
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .reading import wandb
-from .training import REPOSITORY
+from tests.trackers.reading import wandb
+from tests.trackers.training import REPOSITORY
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.files import copy_below
-
-from .conftest import same_files
-from .training import assert_read_back, train
+from tests.trackers.conftest import same_files
+from tests.trackers.training import assert_read_back, train
 
 
 class Plain(Logger):

@@ -16,9 +16,8 @@ from lightning.pytorch.loggers import LitLogger
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
 from lightning_onnx.trackers.describe import summary
-
-from .conftest import same_files
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.conftest import same_files
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 
 class Cloud:

@@ -14,9 +14,8 @@ from wandb.sdk.artifacts._validators import ArtifactPath, validate_aliases, vali
 
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
-
-from .reading import wandb_records
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.reading import wandb_records
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 HOSTILE = ["latest", "epoch=3", "a/b:c", "v3", "Ω\n", "x" * 300]
 

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_onnx import Float16, Int8
 from lightning_onnx.checks.metrics import is_loss
-from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import budget, judging
 
 ROWS = {
@@ -117,7 +116,7 @@ def hurt(staged: Any) -> Any:
 @pytest.mark.slow
 def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
     context = hurt(Hurt())
-    (found,) = judging.make([Int8(mode="dynamic", max_metric_drop=0.0)], context, ExportConfig())
+    (found,) = judging.make([Int8(mode="dynamic", max_metric_drop=0.0)], context)
     assert found.entry["status"] == "failed"
     assert [c["status"] for c in found.entry["checks"]] == ["passed", "failed"]  # near enough, and of no use
     row = found.entry["checks"][1]["figures"]["metrics"]["accuracy"]
@@ -129,14 +128,14 @@ def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
 
 @pytest.mark.slow
 def test_float16_does_not_and_is_kept(hurt: Any) -> None:
-    (found,) = judging.make([Float16(max_metric_drop=0.0)], hurt(Hurt()), ExportConfig())
+    (found,) = judging.make([Float16(max_metric_drop=0.0)], hurt(Hurt()))
     assert found.entry["status"] == "passed", found.entry["reason"]
     assert found.entry["checks"][1]["status"] == "passed"
 
 
 @pytest.mark.slow
 def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
-    (found,) = judging.make([Float16()], hurt(Breaks()), ExportConfig())
+    (found,) = judging.make([Float16()], hurt(Breaks()))
     metrics = found.entry["checks"][1]
     assert (metrics["name"], metrics["status"]) == ("metrics", "skipped")
     assert metrics["reason"].endswith("apart from the training: ZeroDivisionError: of the user's")
@@ -153,6 +152,6 @@ def test_other_batches_judge_nothing(staged: Any) -> None:
             return iter([(torch.full((8,), float(Others.times)), torch.tensor(0))])
 
     context = staged(Hurt().eval(), torch.randn(2, 8), DataLoader(Others(), batch_size=1))
-    (found,) = judging.make([Float16()], context, ExportConfig())
+    (found,) = judging.make([Float16()], context)
     assert found.entry["checks"][1]["status"] == "skipped"
     assert "other batches" in found.entry["checks"][1]["reason"]

@@ -14,7 +14,6 @@ import torch
 
 from lightning_onnx import ArtifactError, ONNXArtifact, Variant
 from lightning_onnx.onnxfile import privacy
-from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.base import VARIANTS, named
 from tests.variants.conftest import MODULES, exported, module_of, run
@@ -109,7 +108,7 @@ def test_the_same_model_gives_the_same_bytes(kind: str, staged: Any) -> None:
     context = staged(module_of(kind), torch.randn(MODULES[kind][1]))
     written = []
     for _ in range(2):
-        judging.make([named(name) for name in VARIANTS], context, ExportConfig())
+        judging.make([named(name) for name in VARIANTS], context)
         written.append([context.model_path.with_name(f"model.{name}.onnx").read_bytes() for name in VARIANTS])
     assert written[0] == written[1]
 

@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_onnx import ConfigurationError, Int8
-from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.int8 import suited
 from tests.variants.conftest import MODULES, module_of
@@ -25,7 +24,7 @@ SHAPE = MODULES["convolutions"][1]
 
 
 def made(context: Any, variant: Int8, target: str | None = None) -> tuple[dict[str, Any], onnx.ModelProto]:
-    (found,) = judging.make([variant], context, ExportConfig(target=target))
+    (found,) = judging.make([variant], context, target=target)
     assert found.entry["status"] == "passed", found.entry["reason"]
     return found.entry, onnx.load(context.model_path.with_name(found.entry["file"]))
 
@@ -95,7 +94,7 @@ class Validated(LightningModule):
 def test_ranges_come_from_the_validation_loop(staged: Any) -> None:
     batches = torch.rand(5, *SHAPE[1:]) * torch.arange(1, 6).reshape(5, 1, 1, 1)  # of 5 only the first 3 are asked for
     context = staged(Validated().eval(), torch.randn(SHAPE), DataLoader(batches, batch_size=1))
-    (found,) = judging.make([Int8(calibration_batches=3, max_difference=1.0, metric="size")], context, ExportConfig())
+    (found,) = judging.make([Int8(calibration_batches=3, max_difference=1.0, metric="size")], context)
     assert "calibrated on 3 calls of the validation loop" in found.entry["notes"]
     model = onnx.load(context.model_path.with_name("model.int8.onnx"))
     first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
@@ -153,7 +152,7 @@ class NothingToQuantize(nn.Module):
 
 def test_nothing_to_quantize(staged: Any) -> None:
     context = staged(NothingToQuantize(), torch.randn(2, 4))
-    (found,) = judging.make([Int8()], context, ExportConfig())
+    (found,) = judging.make([Int8()], context)
     assert found.entry["status"] == "failed"
     assert "it has no operator that onnxruntime's quantizer knows" in found.entry["reason"]
 

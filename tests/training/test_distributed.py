@@ -91,7 +91,7 @@ if __name__ == "__main__":
 def launch(tmp_path: Path, **settings: Any) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     defaults = {"root": str(tmp_path), "module": "Classifier", "when": "fit_end"}
     command = [sys.executable, str(script), json.dumps(defaults | settings)]
     environment = {**os.environ, "PYTHONPATH": str(root), "MASTER_ADDR": "127.0.0.1"}

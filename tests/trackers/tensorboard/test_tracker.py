@@ -11,8 +11,7 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
 from lightning_onnx.trackers.tensorboard.tracker import write_graph
-
-from .conftest import Fit, same_files
+from tests.trackers.conftest import Fit, same_files
 
 
 def read(run: Path) -> EventAccumulator:

@@ -28,8 +28,7 @@ import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import publish
 from lightning_onnx.trackers.mlflow.model import input_example, model_signature
-
-from .training import assert_read_back, scalars_of, train
+from tests.trackers.training import assert_read_back, scalars_of, train
 
 pytestmark = pytest.mark.slow
 

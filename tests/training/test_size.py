@@ -67,7 +67,7 @@ def run(root: Path, when: str, exports: bool) -> dict[str, object]:
     script = root / "large.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(root), when, "yes" if exports else "no"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, object] = json.loads(done.stdout.split("RESULT ")[1])
