@@ -25,7 +25,7 @@ help:
 	@echo "make slow    run the slow tests"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy and the order of imports"
 	@echo "make bench   what exports cost a training, as ratios of one run"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the environment and caches"
@@ -50,6 +50,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/observer.py

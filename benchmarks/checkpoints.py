@@ -216,7 +216,7 @@ def memory(root: Path, number: int = 200) -> float:
     plan = prepare.prepare(copied, [Observation.of(sample, "")], ExportConfig())
     early = 0
     for turn in range(number):
-        produce.produce(plan, copied, root / "again", source.Source(), replace=turn > 0, beside=True)
+        produce.produce(plan, copied, root / "again", source.Source(), replace=turn > 0, concurrent=True)
         if turn == 19:
             early = resident()
     return resident() / early

@@ -17,7 +17,7 @@ class EngineError(ONNXExportError):
     """No engine could translate the module to ONNX as asked."""
 
 
-class NeedlessError(Exception):
+class CaptureNotApplicable(Exception):
     """A way of tracing is for other modules than this one; never leaves the engines."""
 
 

@@ -26,14 +26,14 @@ class DataSet:
     outputs: Arrays
 
 
-def find(directory: Path) -> list[Path]:
+def find_data_sets(directory: Path) -> list[Path]:
     """Return the data sets of a directory: itself where it holds ``output_0.pb`` or an input, else those in it."""
     if any((directory / name).is_file() for name in ("input_0.pb", "output_0.pb")):
         return [directory]
     return sorted(p for p in directory.glob("test_data_set_*") if p.is_dir())
 
 
-def read(directory: Path, specs: ModelSpecs) -> DataSet:
+def read_data_set(directory: Path, specs: ModelSpecs) -> DataSet:
     """Read a data set.
 
     Args:

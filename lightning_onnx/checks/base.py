@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.inner_values import Inner
+from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.runtimes.base import Runtime
 
 Status = Literal["passed", "failed", "skipped"]
@@ -65,11 +65,11 @@ class CheckContext:
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
     cases: tuple[Case, ...]
     nudged: Callable[[Sequence[Tensor], int], list[Tensor]]
-    draws: bool = True
+    is_stochastic: bool = True
     module: nn.Module | None = None
     validation: Validation | None = None
     no_validation: str = "there are no validation batches"
-    inner: Inner | None = None
+    inner: InnerValues | None = None
 
 
 @runtime_checkable

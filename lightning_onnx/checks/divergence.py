@@ -25,7 +25,7 @@ from torch import Tensor
 from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import to_numpy
-from lightning_onnx.module.inner_values import Inner
+from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.scopes import path_of, source_of
 from lightning_onnx.runtimes.base import Arrays
 
@@ -102,7 +102,7 @@ class Divergence:
         return found | ({"or_before": list(before)} if before else {})
 
 
-def find(context: CheckContext, case: Case, output: str, compare: Compare) -> Divergence | None:
+def find_divergence(context: CheckContext, case: Case, output: str, compare: Compare) -> Divergence | None:
     """Return where an output comes to be wrong; None where that cannot be told, whatever the cause.
 
     Args:
@@ -120,7 +120,7 @@ def find(context: CheckContext, case: Case, output: str, compare: Compare) -> Di
         return None
 
 
-def _found(context: CheckContext, inner: Inner, case: Case, output: str, compare: Compare) -> Divergence | None:
+def _found(context: CheckContext, inner: InnerValues, case: Case, output: str, compare: Compare) -> Divergence | None:
     graph = _without_weights(context.model_path)
     expected = context.reference(case.tensors) if case.expected is None else case.expected
     outputs = {s.name: t for s, t in zip(context.signature.outputs, expected, strict=True)}
@@ -162,7 +162,7 @@ class _Search:
     """Runs file and module, as many values at once as memory is meant for."""
 
     context: CheckContext
-    inner: Inner
+    inner: InnerValues
     case: Case
     compare: Compare
     graph: GraphProto

@@ -83,8 +83,8 @@ class Parity:
         """Say where the file parts from the module, where that can be told."""
         if result.status != "failed":
             return result
-        case, wrong = next((case, c) for case, c in rows if counts(c, random))
-        parted = divergence.find(context, case, wrong.output, self.compare_output)
+        case, wrong = next((case, c) for case, c in rows if is_failure(c, random))
+        parted = divergence.find_divergence(context, case, wrong.output, self.compare_output)
         if parted is None:
             return result
         figures = result.figures | {"first_difference": parted.figures()}
@@ -195,7 +195,7 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
         context: The module and the names of its outputs.
         case: Inputs with the outputs of the first call.
     """
-    if not context.draws:
+    if not context.is_stochastic:
         return []
     names = [spec.name for spec in context.signature.outputs]
     with random_states_kept(include_cuda=False):
@@ -209,7 +209,7 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
     ]
 
 
-def counts(comparison: Comparison, random: Sequence[str]) -> bool:
+def is_failure(comparison: Comparison, random: Sequence[str]) -> bool:
     """Tell whether a problem is a failure; ``random`` are outputs of which the values cannot be compared."""
     excused = comparison.noise or (comparison.output in random and comparison.kind in ("values", "shape"))
     return bool(comparison.problem) and not excused
@@ -229,14 +229,14 @@ def _is_noise(found: Comparison, own: Comparison | None) -> bool:
 
 def _ratios(rows: list[tuple[str, Comparison]]) -> dict[str, Any]:
     """What a plot needs: the worst ratio of each case, and the elements of all of them counted."""
-    counts = [c.ratios for _, c in rows if c.ratios]
+    is_failure = [c.ratios for _, c in rows if c.ratios]
     worst: dict[str, float] = {}
     for label, c in rows:
         if c.worst_ratio is not None:
             worst[label] = max(worst.get(label, 0.0), float(f"{c.worst_ratio:.3g}"))
     return {
         "worst_ratio": worst,
-        "ratios": [sum(column) for column in zip(*counts, strict=True)],
+        "ratios": [sum(column) for column in zip(*is_failure, strict=True)],
     }
 
 
@@ -248,7 +248,7 @@ def _result(
 ) -> CheckResult:
     """Sum up: the worst of each output over all cases."""
     outputs: dict[str, dict[str, Any]] = {}
-    problems = [f"{c.output} at {case.label}: {c.problem}" for case, c in rows if counts(c, random)]
+    problems = [f"{c.output} at {case.label}: {c.problem}" for case, c in rows if is_failure(c, random)]
     unstable = sorted({c.output for _, c in rows if c.noise and not c.is_small})
     sensitive = sorted({c.output for _, c in rows if c.noise and c.is_small})
     for _, c in rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.artifacts.data_set import read
+from lightning_onnx.artifacts.data_set import read_data_set
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import Row
 from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
@@ -43,7 +43,7 @@ def check(
         if not directories:
             return {"status": "skipped", "reason": "there is no test data"}
         specs = ModelSpecs.read(model)
-        sets = [read(directory, specs) for directory in directories]
+        sets = [read_data_set(directory, specs) for directory in directories]
         row: Row = {"version": own.version()}
         session = own.load(model)
         problems, worst = [], 0.0

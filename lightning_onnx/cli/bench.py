@@ -87,9 +87,9 @@ def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
     """The first data set's inputs, else numbers of the right shapes."""
     from lightning_onnx.artifacts import data_set
 
-    sets = data_set.find(data or model.parent)
+    sets = data_set.find_data_sets(data or model.parent)
     if sets:
-        return data_set.read(sets[0], specs).inputs
+        return data_set.read_data_set(sets[0], specs).inputs
     if data is not None:
         raise UsageError(f"--data {data} holds no test data. Give a directory with input_0.pb.")
     generator = np.random.default_rng(0)

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         parity = Parity(arguments.rtol, arguments.atol)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    sets = data_set.find(directory)
+    sets = data_set.find_data_sets(directory)
     rows = {name: stored_data.check(model, sets, name, parity, arguments.precision) for name in names}
     for name, row in rows.items():
         if row["status"] == "skipped" and name in arguments.require:

@@ -73,7 +73,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
         "inputs": [_spec(v) for v in proto.graph.input if v.name not in weights],
         "outputs": [_spec(v) for v in proto.graph.output],
         "operators": outline(proto)["operators"],
-        "private": privacy.find(proto),
+        "private": privacy.find_private_data(proto),
         "metadata": {entry.key: entry.value for entry in proto.metadata_props},
         "relations": manifest.get("relations", []),
         "notes": manifest.get("notes", []),

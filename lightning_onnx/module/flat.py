@@ -29,12 +29,12 @@ class FlatModule(nn.Module):
         draws: Whether it draws random numbers; if so, the random state, which all threads share, is kept.
     """
 
-    def __init__(self, module: nn.Module, method: str, sample: Sample, draws: bool = True) -> None:
+    def __init__(self, module: nn.Module, method: str, sample: Sample, is_stochastic: bool = True) -> None:
         super().__init__()
         self.module = module
         self.method = method
         self.sample = sample
-        self.draws = draws
+        self.is_stochastic = is_stochastic
         self.output_paths: tuple[Path, ...] = ()  # of the last reference call
         self.training = False  # an exporter restores the wrapper's mode, on the module as well
 
@@ -75,7 +75,7 @@ class FlatModule(nn.Module):
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
         """Keep the random state where the method draws; where it does not, another thread's is left alone."""
-        return random_states_kept(include_cuda=False) if self.draws else contextlib.nullcontext()
+        return random_states_kept(include_cuda=False) if self.is_stochastic else contextlib.nullcontext()
 
 
 def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:

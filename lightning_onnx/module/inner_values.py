@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from onnx import GraphProto
 from torch import Tensor
 
-Take = Callable[[str, Tensor], None]
+OnValue = Callable[[str, Tensor], None]
 """Is told the name of a value and what torch computes for it; several times where any of several will do."""
 
-Inner = Callable[[GraphProto, Sequence[Tensor], Take], None]
+InnerValues = Callable[[GraphProto, Sequence[Tensor], OnValue], None]
 """Runs the module on inputs and tells its inner values by the names that they have in the graph of a file."""

@@ -61,7 +61,7 @@ _OTHERS: Mapping[str, tuple[int, int]] = {
 }
 
 
-def find(name: str) -> Target:
+def find_target(name: str) -> Target:
     """Return a target.
 
     Args:

@@ -27,7 +27,7 @@ _COMMON = {"root", "user", "admin", "ubuntu", "localhost", "runner", "docker"}
 """Names that are nobody's, and words in other texts."""
 
 
-def find(model: Any) -> list[dict[str, str]]:
+def find_private_data(model: Any) -> list[dict[str, str]]:
     """Return what is private in a model.
 
     Args:

@@ -108,7 +108,7 @@ class ExportConfig:
             return DEFAULT_OPSET
         possible = opsets()
         highest = possible.highest if self.engine == "auto" else possible.engines[self.engine][1]
-        return min(compatibility.find(self.target).opset, highest)
+        return min(compatibility.find_target(self.target).opset, highest)
 
 
 def choose(option: str, value: Any, choices: Sequence[Any]) -> None:
@@ -157,7 +157,7 @@ def _check_opset(opset_version: Any, engine: str) -> None:
 def _check_target(target: Any, opset_version: int | None) -> None:
     if target is None:
         return
-    found = compatibility.find(target)
+    found = compatibility.find_target(target)
     if opset_version is not None and opset_version > found.opset:
         raise ConfigurationError(
             f"opset_version={opset_version} is more than target={target!r} takes, which is {found.opset}. "

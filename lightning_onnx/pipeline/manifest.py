@@ -19,7 +19,7 @@ from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.onnxfile.outline import outline
-from lightning_onnx.variants.judging import Judged
+from lightning_onnx.variants.judging import VariantResult
 
 
 def embedded(source: Source, metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -41,7 +41,7 @@ def build(
     results: Sequence[CheckResult],
     notes: Sequence[str],
     *,
-    variants: Sequence[Judged] = (),
+    variants: Sequence[VariantResult] = (),
     engine: str,
     engine_reason: str,
     method: str,

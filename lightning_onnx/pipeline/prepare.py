@@ -17,7 +17,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import Runner, cases_of, first_that_runs
 from lightning_onnx.module.weights import state
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.search import narrowed
+from lightning_onnx.pipeline.search import find_graph
 from lightning_onnx.tracing.graph import Graph
 
 
@@ -45,7 +45,7 @@ class Plan:
     notes: tuple[str, ...]
     structure: tuple[Any, ...]
     source: str
-    draws: bool
+    is_stochastic: bool
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
@@ -81,20 +81,20 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
     """
     observation, run, request = _derived(module, observations, config)
     notes = list(observation.notes)
-    graph, cases = narrowed(run, request, config, notes)
+    graph, cases = find_graph(run, request, config, notes)
     unused = _unused(graph, observation)
     if unused and config.input_names is None:
         reduced = observation.with_constants(unused)
         observation, run, request = _derived(module, [reduced], config)
         notes = [*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}"]
-        graph, cases = narrowed(run, request, config, notes)
+        graph, cases = find_graph(run, request, config, notes)
     for place in graph.traced.unused:
         notes.append(f"input '{graph.request.input_names[place]}' has no effect on the outputs")
     reason = _engine_reason(graph, config)
     cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
     structure = state.structure_of(module)
-    draws = run.flat.draws_on(request.tensors)
-    return Plan(config, request, graph, reason, cases, tuple(notes), structure, observation.source, draws)
+    is_stochastic = run.flat.draws_on(request.tensors)
+    return Plan(config, request, graph, reason, cases, tuple(notes), structure, observation.source, is_stochastic)
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:

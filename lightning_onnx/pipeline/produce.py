@@ -41,7 +41,7 @@ def produce(
     source: source.Source,
     *,
     started: float | None = None,
-    beside: bool = False,
+    concurrent: bool = False,
     replace: bool = False,
     step: Callable[[str], None] = lambda name: None,
     loaders: Loaders = NO_LOADERS,
@@ -67,15 +67,15 @@ def produce(
     """
     started = time.perf_counter() if started is None else started
     config = plan.config
-    flat = FlatModule(module, config.method, plan.graph.request.sample, draws=plan.draws)
+    flat = FlatModule(module, config.method, plan.graph.request.sample, is_stochastic=plan.is_stochastic)
     with staging.stage(directory.parent) as staged:
         path = staged / artifacts.MODEL
         step("writing the weights")
         skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
         if config.target is not None:
-            lower_ir_version(path, skeleton, compatibility.find(config.target).ir_version)
+            lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
         step("checking")
-        context = _context(plan, flat, path, loaders, threads=1 if beside else 0)
+        context = _context(plan, flat, path, loaders, threads=1 if concurrent else 0)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
         ]
@@ -131,7 +131,7 @@ def _context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads
         flat.reference,
         plan.cases,
         flat.nudged,
-        plan.draws,
+        plan.is_stochastic,
         flat,
         inner=inner_values(plan.graph.traced, flat),
     )

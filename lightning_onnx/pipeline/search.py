@@ -12,7 +12,7 @@ from lightning_onnx.artifacts import artifact as artifacts
 from lightning_onnx.checks import divergence
 from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.comparison import Comparison
-from lightning_onnx.checks.parity import counts, random_outputs
+from lightning_onnx.checks.parity import is_failure, random_outputs
 from lightning_onnx.errors import EngineError, ParityError, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
@@ -22,7 +22,7 @@ from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing import dims
-from lightning_onnx.tracing.base import Engine, Fixed
+from lightning_onnx.tracing.base import ConstantDim, Engine
 from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.graph import Graph, inner_values
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
-class _Attempt:
+class Candidate:
     """One engine's graph and where it fails.
 
     ``fixed`` are the dims that torch calls constant and that were not seen to work at another size: with the loops of
@@ -41,7 +41,7 @@ class _Attempt:
 
     graph: Graph
     cases: tuple[Case, ...]
-    fixed: tuple[Fixed, ...]
+    fixed: tuple[ConstantDim, ...]
     wrong: dict[str, str]
     wrong_at_one: dict[str, str]
     wrong_as_traced: tuple[Case, str, str] | None
@@ -59,7 +59,7 @@ class _Attempt:
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), self.inexact is not None
 
 
-def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
+def find_graph(run: Runner, request: Request, config: ExportConfig, notes: list[str]) -> tuple[Graph, tuple[Case, ...]]:
     """Try the engines; what none does at every size becomes static, with a note.
 
     Args:
@@ -77,13 +77,13 @@ def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[st
     """
     engines = order(config.engine, config.opset, config.export_options or ())
     while True:
-        attempts: list[_Attempt] = []
+        attempts: list[Candidate] = []
         errors: list[EngineError] = []
         for engine in engines:
             if engine.decides and not _by_values(errors):
                 continue
             try:
-                attempt = _attempt(run, request, engine, config, [f for a in attempts for f in a.fixed])
+                attempt = _candidate(run, request, engine, config, [f for a in attempts for f in a.fixed])
             except EngineError as error:
                 log.debug("engine %s: %s", engine.name, error)
                 errors.append(error)
@@ -127,7 +127,7 @@ def narrowed(run: Runner, request: Request, config: ExportConfig, notes: list[st
         ]
 
 
-def _traced_elsewhere(run: Runner, request: Request, attempt: _Attempt, config: ExportConfig) -> _Attempt | None:
+def _traced_elsewhere(run: Runner, request: Request, attempt: Candidate, config: ExportConfig) -> Candidate | None:
     """Trace once more at sizes at which the graph was wrong; None where that is not right at all sizes either.
 
     What a module does at a size that needs no padding is less than what it does at one that does: it pads by nothing,
@@ -146,21 +146,21 @@ def _traced_elsewhere(run: Runner, request: Request, attempt: _Attempt, config: 
         return None
     moved = dataclasses.replace(request, tensors=tensors)
     try:
-        again = _attempt(run, moved, attempt.engine, config, attempt.fixed, attempt.cases)
+        again = _candidate(run, moved, attempt.engine, config, attempt.fixed, attempt.cases)
     except EngineError as error:
         log.debug("engine %s, traced at %s: %s", attempt.engine.name, other, error)
         return None
     return again if again.right else None
 
 
-def _as_traced(attempt: _Attempt, run: Runner, config: ExportConfig) -> str:
+def _as_traced(attempt: Candidate, run: Runner, config: ExportConfig) -> str:
     """What is wrong at the traced sizes, and where it begins."""
     assert attempt.wrong_as_traced is not None
     case, output, problem = attempt.wrong_as_traced
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / artifacts.MODEL
         attempt.graph.write_traced(run.flat, path)
-        parted = divergence.find(
+        parted = divergence.find_divergence(
             _traced_context(run.flat, attempt.graph, path), case, output, config.parity.compare_output
         )
     return f"{problem}; {parted}" if parted else problem
@@ -171,7 +171,7 @@ def _by_values(errors: Sequence[EngineError]) -> bool:
     return any("data-dependent" in str(error) for error in errors)
 
 
-def _branches(errors: Sequence[EngineError], attempt: _Attempt) -> list[str]:
+def _branches(errors: Sequence[EngineError], attempt: Candidate) -> list[str]:
     """What an engine that follows one branch does to a module that branches on values; the others refuse it."""
     follows = attempt.engine.decides or attempt.graph.traced.engine == "torchscript"
     if not (follows and _by_values(errors)):
@@ -182,12 +182,12 @@ def _branches(errors: Sequence[EngineError], attempt: _Attempt) -> list[str]:
     ]
 
 
-def _has_one(case: Case, attempt: _Attempt) -> bool:
+def _has_one(case: Case, attempt: Candidate) -> bool:
     sizes = attempt.graph.request.sizes(case.tensors)
     return any(sizes[dim] == 1 for dim in attempt.wrong_at_one)
 
 
-def _lost_dims(attempt: _Attempt) -> dict[str, str]:
+def _lost_dims(attempt: Candidate) -> dict[str, str]:
     """Dims to make static, each with the sentence that says why."""
     lost = {}
     request = attempt.graph.request
@@ -211,21 +211,21 @@ def _place(request: Request, dim: str) -> str:
     return f"{' and '.join(places)} ({dim})"
 
 
-def _attempt(
+def _candidate(
     run: Runner,
     request: Request,
     engine: Engine,
     config: ExportConfig,
-    known_fixed: Sequence[Fixed],
+    known_fixed: Sequence[ConstantDim],
     further: Sequence[Case] = (),
-) -> _Attempt:
+) -> Candidate:
     flat = run.flat
     traced = engine.trace(flat, request, config.opset, dict(config.export_options or {}))
     cases = cases_of(request, run)
     known = [request.sizes(case.tensors) for case in cases]
     cases += tuple(case for case in further if request.sizes(case.tensors) not in known)
     sizes = [request.sizes(case.tensors) for case in cases]
-    signature, loose = dims.achieved(
+    signature, drop_inner_shapes = dims.achieved(
         traced,
         traced.first.model,
         request,
@@ -233,7 +233,12 @@ def _attempt(
     )
     signature = dataclasses.replace(signature, relations=(*signature.relations, *multiples(request, run)))
     graph = Graph(
-        traced, request, signature, config.opset, loose or bool(traced.fixed), dict(config.export_options or {})
+        traced,
+        request,
+        signature,
+        config.opset,
+        drop_inner_shapes or bool(traced.fixed),
+        dict(config.export_options or {}),
     )
     wrong: dict[str, str] = {}
     wrong_at_one: dict[str, str] = {}
@@ -254,7 +259,7 @@ def _attempt(
             (wrong_at_one if now[changed[-1]] == 1 else wrong)[changed[-1]] = problem
     varied = {name for now in sizes for name in now if now[name] != sizes[0][name]}
     fixed = tuple(f for f in (*traced.fixed, *known_fixed) if f.dim not in varied or f.dim in wrong)
-    return _Attempt(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced, inexact, engine, tuple(wrong_cases))
+    return Candidate(graph, cases, fixed, wrong, wrong_at_one, wrong_as_traced, inexact, engine, tuple(wrong_cases))
 
 
 def _mismatches(
@@ -278,7 +283,7 @@ def _mismatches(
             ) from error
         for case in cases:
             compared = parity.judge(session, context, case)
-            problems = [c for c in compared if counts(c, random)]
+            problems = [c for c in compared if is_failure(c, random)]
             if problems:
                 yield case, min(problems, key=lambda c: c.is_small)
 

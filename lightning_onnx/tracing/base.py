@@ -20,7 +20,7 @@ from lightning_onnx.tracing.patches.traceable import traceable
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
+class ConstantDim:
     """A dim that was asked to be dynamic and that the module's code makes constant.
 
     Attributes:
@@ -35,7 +35,7 @@ class Fixed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class EngineModel:
     """A model of an engine, before names are given.
 
     Attributes:
@@ -65,11 +65,11 @@ class Traced:
     """
 
     engine: str
-    first: Made
-    model: Callable[[FlatModule], Made] | None = None
+    first: EngineModel
+    model: Callable[[FlatModule], EngineModel] | None = None
     values: Callable[[FlatModule], Mapping[str, torch.Tensor]] = state
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    fixed: tuple[Fixed, ...] = ()
+    fixed: tuple[ConstantDim, ...] = ()
     relations: tuple[str, ...] = ()
     unused: tuple[int, ...] = ()
     program: Program | None = None

@@ -17,18 +17,18 @@ from torch import Tensor
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.tracing.base import Fixed, Traced, tracing
+from lightning_onnx.tracing.base import ConstantDim, Traced, tracing
 
 
 def dims_of(
     program: torch.export.ExportedProgram, request: Request
-) -> tuple[dict[str, str], list[Fixed], list[str], list[int]]:
+) -> tuple[dict[str, str], list[ConstantDim], list[str], list[int]]:
     """Read from an ExportedProgram: symbols by dim, dims that are constant, relations, unused inputs."""
     user_inputs = set(program.graph_signature.user_inputs)
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in user_inputs]
     ranges = {str(symbol): r for symbol, r in program.range_constraints.items()}
     symbols: dict[str, str] = {}
-    fixed: dict[str, Fixed] = {}
+    fixed: dict[str, ConstantDim] = {}
     relations: list[str] = []
     expressions: list[tuple[str, str]] = []
     for node, axes in zip(placeholders, request.axes, strict=True):
@@ -36,9 +36,9 @@ def dims_of(
             size: Any = node.meta["val"].shape[d]  # an int or a SymInt
             limits = ranges.get(str(size))
             if isinstance(size, int):
-                fixed[name] = Fixed(name, size)
+                fixed[name] = ConstantDim(name, size)
             elif limits is not None and limits.lower == limits.upper:
-                fixed[name] = Fixed(name, int(limits.lower))
+                fixed[name] = ConstantDim(name, int(limits.lower))
             elif str(size).isidentifier():
                 if symbols.setdefault(str(size), name) != name:
                     relations.append(f"{name} equals {symbols[str(size)]}")
@@ -137,7 +137,7 @@ def achieved(
         for name, t, axes in zip(request.input_names, request.tensors, request.axes, strict=True)
     )
     outputs = []
-    loose = False
+    drop_inner_shapes = False
     for i, name in enumerate(request.output_names):
         declared = list(model.graph.outputs[i].shape or [None] * results[0][1][i].dim())
         shape: list[int | str] = []
@@ -147,10 +147,10 @@ def achieved(
             dim, wrong = _output_dim(
                 engine_says, size, sizes, [s for s, _ in results], traced.symbols, f"{name}_dim_{d}"
             )
-            loose |= wrong
+            drop_inner_shapes |= wrong
             shape.append(dim)
         outputs.append(TensorSpec(name, dtype_name(results[0][1][i]), tuple(shape)))
-    return Signature(inputs, tuple(outputs), traced.relations), loose
+    return Signature(inputs, tuple(outputs), traced.relations), drop_inner_shapes
 
 
 def _output_dim(

@@ -15,7 +15,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.state import state
 from lightning_onnx.onnxfile import recipes
 from lightning_onnx.onnxfile.recipes import Recipe
-from lightning_onnx.tracing.base import Made, Traced, torch_options, tracing
+from lightning_onnx.tracing.base import EngineModel, Traced, torch_options, tracing
 from lightning_onnx.tracing.captures.autograd import Differentiated
 from lightning_onnx.tracing.captures.base import capture
 from lightning_onnx.tracing.captures.by_values import forget_values
@@ -84,7 +84,7 @@ class DynamoEngine:
 
         with tracing(self.name):
             weights = values(module)
-            made = Made(*_optimized(program, weights, fold=options.get("export_params", True)))
+            made = EngineModel(*_optimized(program, weights, fold=options.get("export_params", True)))
             replayed = Program.of(program.exported_program, weights)
         return Traced(self.name, made, None, values, symbols, tuple(fixed), tuple(relations), tuple(unused), replayed)
 

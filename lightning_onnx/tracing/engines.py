@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from lightning_onnx.errors import EngineError, NeedlessError
+from lightning_onnx.errors import CaptureNotApplicable, EngineError
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.dynamo import DynamoEngine
 from lightning_onnx.tracing.torchscript import TorchScriptEngine
@@ -45,7 +45,7 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
 
 def failure(errors: Sequence[EngineError]) -> EngineError:
     """Merge what the engines said into one error, shortest cause first."""
-    told = [e for e in errors if not isinstance(e.__cause__, NeedlessError)] or errors
+    told = [e for e in errors if not isinstance(e.__cause__, CaptureNotApplicable)] or errors
     causes = sorted({str(e) for e in told}, key=len)
     operator = next(
         (m.group(0) for c in causes for m in [re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", c)] if m), None

@@ -17,10 +17,10 @@ from torch import Tensor
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.flat import PREFIX, FlatModule, to_numpy
-from lightning_onnx.module.inner_values import Inner, Take
+from lightning_onnx.module.inner_values import InnerValues, OnValue
 from lightning_onnx.onnxfile.recipes import Array
 from lightning_onnx.onnxfile.writer import Template
-from lightning_onnx.tracing.base import Made, Traced
+from lightning_onnx.tracing.base import EngineModel, Traced
 from lightning_onnx.tracing.dims import rename_expression
 from lightning_onnx.tracing.inner.boundaries import Boundaries
 from lightning_onnx.tracing.inner.replay import Program
@@ -48,7 +48,7 @@ class Graph:
     request: Request
     signature: Signature
     opset_version: int
-    loose: bool = False
+    drop_inner_shapes: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> onnx.ModelProto:
@@ -77,7 +77,7 @@ class Graph:
         return finish(self.traced.first, self)
 
 
-def finish(made: Made, graph: Graph) -> Template:
+def finish(made: EngineModel, graph: Graph) -> Template:
     """Give the engines' models the same face: names, dims, no private metadata."""
     import onnx_ir as ir
 
@@ -86,7 +86,7 @@ def finish(made: Made, graph: Graph) -> Template:
     model.graph.name = "main_graph"
     model.graph.doc_string = None
     model.doc_string = None
-    _strip(model, graph.loose)
+    _strip(model, graph.drop_inner_shapes)
     _separate_outputs(model)
     _rename_values(model.graph, graph.request)
     for name in list(model.graph.initializers):
@@ -106,7 +106,7 @@ def finish(made: Made, graph: Graph) -> Template:
     return Template.of(model, recipes)
 
 
-def _strip(model: Any, loose: bool) -> None:
+def _strip(model: Any, drop_inner_shapes: bool) -> None:
     """Remove what is private or changes from run to run; rename scopes as if the wrapper were not there."""
     import onnx_ir as ir
 
@@ -122,7 +122,7 @@ def _strip(model: Any, loose: bool) -> None:
             value.doc_string = None
             if value.name:
                 value.name = _unprefixed(value.name)
-            if loose and not value.is_graph_output():
+            if drop_inner_shapes and not value.is_graph_output():
                 value.shape = None
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
@@ -185,7 +185,7 @@ def _rename_dims(model: Any, symbols: Mapping[str, str]) -> None:
                 value.shape = ir.Shape([renamed(dim) for dim in value.shape])
 
 
-def inner_values(traced: Traced, flat: FlatModule) -> Inner | None:
+def inner_values(traced: Traced, flat: FlatModule) -> InnerValues | None:
     """Return what tells a module's inner values; None where nothing does.
 
     Args:
@@ -203,7 +203,7 @@ def _replayed(
     flat: FlatModule,
     graph: GraphProto,
     tensors: Sequence[Tensor],
-    take: Take,
+    take: OnValue,
 ) -> None:
     names = {v: v.removesuffix("__inner") for node in graph.node for v in node.output}
     by_step = {step: value for value, step in names.items()}

@@ -13,7 +13,7 @@ from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule, to_numpy
 from lightning_onnx.onnxfile import recipes
-from lightning_onnx.tracing.base import Made, Traced, torch_options, tracing
+from lightning_onnx.tracing.base import EngineModel, Traced, torch_options, tracing
 
 
 class TorchScriptEngine:
@@ -29,7 +29,7 @@ class TorchScriptEngine:
         """See ``Engine.trace``."""
         import onnx_ir as ir
 
-        def model(weights: FlatModule) -> Made:
+        def model(weights: FlatModule) -> EngineModel:
             with tempfile.TemporaryDirectory() as directory, tracing(self.name):
                 path = Path(directory) / "model.onnx"
                 torch.onnx.export(
@@ -45,7 +45,7 @@ class TorchScriptEngine:
                 )
                 made = _all_inputs(ir.external_data.load_to_model(ir.load(path)), request)
             constants = {name: recipes.Constant(v.const_value) for name, v in made.graph.initializers.items()}
-            return Made(made, constants)
+            return EngineModel(made, constants)
 
         first = model(module)
         written = first.model.graph.opset_imports.get("")

@@ -51,7 +51,7 @@ class _Job:
     started: float
     source: source.Source | None = None
     result: ONNXArtifact | BaseException | None = None
-    made_beside: bool = False
+    made_concurrently: bool = False
 
     @property
     def name(self) -> str:
@@ -218,7 +218,7 @@ class Exporter:
         return False
 
     def _start(self, trainer: Trainer, pl_module: LightningModule, jobs: list[_Job]) -> None:
-        if all(self._may_run_beside(job.copied, pl_module) for job in jobs):
+        if all(self._may_run_concurrently(job.copied, pl_module) for job in jobs):
             plan = self.plan
             assert plan is not None
             self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(1, "lightning-onnx")
@@ -226,7 +226,7 @@ class Exporter:
         else:
             self._keep(trainer, pl_module, [self._make_now(job, pl_module) for job in jobs])
 
-    def _may_run_beside(self, copied: torch.nn.Module, pl_module: LightningModule) -> bool:
+    def _may_run_concurrently(self, copied: torch.nn.Module, pl_module: LightningModule) -> bool:
         """Whether another thread may do it: tracing and random numbers would be seen by the training."""
         plan = self.plan
         return (
@@ -234,7 +234,7 @@ class Exporter:
             and not self.config.needs_validation
             and plan is not None
             and plan.graph.traced.model is None
-            and not plan.draws
+            and not plan.is_stochastic
             and plan.structure == state.structure_of(copied)
             and not has_scripts(copied)
             and (self.observer.count() == self._planned_calls or plan.fits(self._observations(pl_module)))
@@ -245,8 +245,8 @@ class Exporter:
         for job in jobs:
             try:
                 self._load(job)
-                job.result = self._produce(plan, job, beside=True)
-                job.made_beside = True
+                job.result = self._produce(plan, job, concurrent=True)
+                job.made_concurrently = True
             except Exception as error:
                 job.result = error
         return jobs
@@ -332,7 +332,7 @@ class Exporter:
         with contextlib.suppress(ONNXExportError):  # then the first one stays, marked as it is
             job.result = self._produce(self._prepare(pl_module, job.copied), job)
 
-    def _produce(self, plan: Plan, job: _Job, beside: bool = False) -> ONNXArtifact:
+    def _produce(self, plan: Plan, job: _Job, concurrent: bool = False) -> ONNXArtifact:
         source = job.source
         assert source is not None
         name = artifact_name(self.options.filename, source, job.metrics)
@@ -343,9 +343,9 @@ class Exporter:
                 directory,
                 source,
                 started=job.started,
-                beside=beside,
+                concurrent=concurrent,
                 replace=replace,
-                step=(lambda name: None) if beside else self.step,
+                step=(lambda name: None) if concurrent else self.step,
                 loaders=job.loaders,
             )
 
@@ -361,7 +361,7 @@ class Exporter:
 
     def _keep_one(self, trainer: Trainer, pl_module: LightningModule, job: _Job) -> None:
         failed = isinstance(job.result, ONNXArtifact) and not job.result.passed
-        if job.made_beside and failed and not self._retraced:
+        if job.made_concurrently and failed and not self._retraced:
             # Once in a run, until it helps: weights that are not finite fail however the module is traced.
             self._trace_again(job, pl_module)
             self._retraced = isinstance(job.result, ONNXArtifact) and not job.result.passed

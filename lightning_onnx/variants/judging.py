@@ -34,7 +34,7 @@ _SECONDS = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class VariantResult:
     """What became of a variant.
 
     Attributes:
@@ -47,7 +47,7 @@ class Judged:
 
 
 @dataclasses.dataclass(frozen=True)
-class Near(Parity):
+class LooseParity(Parity):
     """Parity for a model that is meant to differ: of whole numbers (classes, say) a share may be others.
 
     Args:
@@ -73,7 +73,7 @@ def make(
     parity: Parity | None = None,
     metrics: MetricParity | None = None,
     target: str | None = None,
-) -> list[Judged]:
+) -> list[VariantResult]:
     """Make and check variants beside the staged model; files of those that did not pass are removed.
 
     Args:
@@ -88,7 +88,7 @@ def make(
     ]
 
 
-def not_made(variants: Sequence[Variant], reason: str) -> list[Judged]:
+def not_made(variants: Sequence[Variant], reason: str) -> list[VariantResult]:
     """Return variants that are skipped, all for one reason."""
     return [_judged(variant, "skipped", reason) for variant in variants]
 
@@ -107,12 +107,12 @@ class _Maker:
         self.making = Making(self.original, context, self.runtime, target)
         self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
         allowed = variant.max_difference
-        self.parity = parity if allowed is None else Near(atol=allowed)
+        self.parity = parity if allowed is None else LooseParity(atol=allowed)
         self.notes: list[str] = []
         self.results: list[CheckResult] = []
         self.figures: dict[str, Any] = {}
 
-    def run(self) -> Judged:
+    def run(self) -> VariantResult:
         status, reason = self._status()
         described = self._described()
         if status != "passed":
@@ -210,7 +210,7 @@ def _judged(
     results: Sequence[CheckResult] = (),
     figures: dict[str, Any] | None = None,
     notes: Sequence[str] = (),
-) -> Judged:
+) -> VariantResult:
     own = dict(described or {})
     figures = figures or {}
     entry = {
@@ -233,7 +233,7 @@ def _judged(
     for result in results:
         if result.name == budget.NAME:
             scalars |= result.scalars
-    return Judged(entry, {f"{variant.name}_{key}": value for key, value in scalars.items()})
+    return VariantResult(entry, {f"{variant.name}_{key}": value for key, value in scalars.items()})
 
 
 def _options(variant: Any) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def made(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckC
     copied = copying.private_copy(module)
     observation = Observation.of(matching.sample_of(copied, "forward", sample), "a test")
     plan = prepare.prepare(copied, [observation], ExportConfig(engine=engine))
-    flat = FlatModule(copied, "forward", plan.graph.request.sample, draws=plan.draws)
+    flat = FlatModule(copied, "forward", plan.graph.request.sample, is_stochastic=plan.is_stochastic)
     path = directory / MODEL
     plan.graph.refresh(flat, {}, path)
     return produce._context(plan, flat, path, produce.NO_LOADERS, threads=1)

@@ -251,7 +251,7 @@ def test_a_runtime_that_fails_is_not_excused_by_random_outputs(context: CheckCon
         raise RuntimeError("no kernel")
 
     noisy = dataclasses.replace(
-        altered(context, fails), reference=lambda tensors: [torch.randn(len(tensors[0]), 3)], draws=True
+        altered(context, fails), reference=lambda tensors: [torch.randn(len(tensors[0]), 3)], is_stochastic=True
     )
     result = Parity()(noisy)
     assert result.status == "failed"

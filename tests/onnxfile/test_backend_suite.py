@@ -73,7 +73,7 @@ def test_every_node_with_floats(tmp_path: Path) -> None:
     passed, unexpected = 0, {}
     for case in filter(takes_floats, collect_testcases(None)):
         save(case, tmp_path / case.name)
-        model, sets = tmp_path / case.name / "model.onnx", data_set.find(tmp_path / case.name)
+        model, sets = tmp_path / case.name / "model.onnx", data_set.find_data_sets(tmp_path / case.name)
         row = stored_data.check(model, sets, base.DEFAULT, Parity(rtol=case.rtol), runtime=runtime)
         passed += row["status"] == "passed"
         if row["status"] != "passed" and not known(case.name):
@@ -98,7 +98,9 @@ def test_every_stored_model() -> None:
     runtime = client.get(base.DEFAULT)
     passed, unexpected = 0, {}
     for model in stored():
-        row = stored_data.check(model, data_set.find(model.parent), base.DEFAULT, Parity(rtol=1e-3), runtime=runtime)
+        row = stored_data.check(
+            model, data_set.find_data_sets(model.parent), base.DEFAULT, Parity(rtol=1e-3), runtime=runtime
+        )
         passed += row["status"] == "passed"
         opset = max(o.version for o in onnx.load(model).opset_import)
         listed = opset < 7 or any(word in model.parent.name for word in STORED)

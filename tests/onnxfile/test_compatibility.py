@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lightning_onnx import ConfigurationError, export
-from lightning_onnx.onnxfile.compatibility import find, oldest_onnxruntime, opsets
+from lightning_onnx.onnxfile.compatibility import find_target, oldest_onnxruntime, opsets
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_the_file_is_what_the_target_takes(
 def test_openvino_takes_the_highest_that_can_be_written() -> None:
     from lightning_onnx.pipeline.config import ExportConfig
 
-    assert find("openvino").opset == 23
+    assert find_target("openvino").opset == 23
     assert ExportConfig(target="openvino").opset == min(23, opsets().highest)
     assert ExportConfig(target="openvino", engine="torchscript").opset == 20
     assert ExportConfig(target="openvino", opset_version=18).opset == 18
@@ -80,7 +80,7 @@ def test_the_table_holds_for_the_installed_onnxruntime() -> None:
     value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
     installed = ".".join(onnxruntime.__version__.split(".")[:2])
-    target = find(f"onnxruntime>={installed}")
+    target = find_target(f"onnxruntime>={installed}")
     for opset, ir_version in ((target.opset, 10), (18, target.ir_version)):
         made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=ir_version)
         session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -27,13 +27,13 @@ def model(exported: ONNXArtifact) -> onnx.ModelProto:
 
 
 def test_an_artifact_has_nothing(model: onnx.ModelProto) -> None:
-    assert privacy.find(model) == []
+    assert privacy.find_private_data(model) == []
 
 
 def test_a_plain_export_of_torch_has_traces(tmp_path: Path) -> None:
     program = torch.onnx.export(nn.Linear(4, 3), (torch.randn(2, 4),), dynamo=True, verbose=False)
     assert program is not None
-    found = privacy.find(program.model_proto)
+    found = privacy.find_private_data(program.model_proto)
     assert {"stack trace"} <= {f["kind"] for f in found}
 
 
@@ -59,11 +59,11 @@ def test_finds(text: str, kind: str, place: str, model: onnx.ModelProto, monkeyp
         model.graph.node[0].metadata_props.add(key="trace", value=text)
     else:
         model.graph.node[0].attribute.append(onnx.helper.make_attribute("text", text))
-    assert kind in {f["kind"] for f in privacy.find(model)}
+    assert kind in {f["kind"] for f in privacy.find_private_data(model)}
 
 
 @pytest.mark.parametrize("text", ["encoder/layer/0", "https://pytorch.org/docs", "a/b", "accuracy 3/4", "root"])
 def test_leaves_alone(text: str, model: onnx.ModelProto) -> None:
     model.metadata_props.add(key="note", value=text)
     model.graph.node[0].name = "/tmp_module/Gemm" if text == "a/b" else text
-    assert privacy.find(model) == []
+    assert privacy.find_private_data(model) == []

@@ -28,7 +28,7 @@ class MultipleOfTwo(nn.Module):
         return x.reshape(x.shape[0], x.shape[1] // 2, 2, 4).sum(2)
 
 
-class Fixed(nn.Module):
+class ConstantDim(nn.Module):
     def forward(self, x: Any) -> Any:
         return x * [0, 1, 2, 3, 4, 5, 6, 7][int(x.shape[1])]  # the line that fixes it
 
@@ -42,10 +42,10 @@ def test_relation_is_kept_and_told(tmp_path: Path) -> None:
 
 
 def test_dim_that_the_code_fixes_names_the_line(tmp_path: Path) -> None:
-    line = Fixed.forward.__code__.co_firstlineno + 1
+    line = ConstantDim.forward.__code__.co_firstlineno + 1
     told = rf"dim 1 of input 'x' \(length\) is static.*constant \(6\) at test_engines\.py:{line}\."
     with pytest.raises(EngineError, match=told):
-        lightning_onnx.export(Fixed(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
+        lightning_onnx.export(ConstantDim(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def staged(tmp_path: Path) -> Any:
 
     def make(module: nn.Module, sample: Tensor, loader: Any = None) -> CheckContext:
         made = exported(module, sample, tmp_path / "staged")
-        flat = FlatModule(module, "forward", sample_of(module, "forward", ((sample,), {})), draws=False)
+        flat = FlatModule(module, "forward", sample_of(module, "forward", ((sample,), {})), is_stochastic=False)
         cases = (Case("traced", (sample,)), Case("resized", (torch.cat([sample, sample]),)))
         paths = made.manifest["source"]["paths"]
         ways = [tuple(tuple(path) for path in paths[kind].values()) for kind in ("inputs", "outputs")]

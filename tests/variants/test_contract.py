@@ -77,7 +77,7 @@ def test_it_says_what_the_model_says(name: str, artifact: ONNXArtifact) -> None:
     opsets = [{o.domain: o.version for o in m.opset_import} for m in (was, now)]
     assert opsets[0][""] == opsets[1][""]
     assert set(opsets[1]) <= {"", "com.microsoft"}
-    assert privacy.find(now) == []
+    assert privacy.find_private_data(now) == []
 
 
 @EACH

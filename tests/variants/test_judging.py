@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx import ArtifactError, ConfigurationError, Float16, Int8, ONNXArtifact, ONNXExport, Simplified
-from lightning_onnx.variants.judging import Near
+from lightning_onnx.variants.judging import LooseParity
 from tests.variants.conftest import exported
 from tests.variants.faulty import Faulty
 
@@ -137,7 +137,7 @@ def test_a_file_without_weights(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_may_differ_by_a_share() -> None:
-    near = Near(atol=0.3)
+    near = LooseParity(atol=0.3)
     expected = np.arange(4)
     assert near.compare_output("y", expected, np.array([0, 1, 2, 9])).problem is None
     assert near.compare_output("y", expected, np.array([0, 1, 9, 9])).problem == "50.00% of the elements differ"
@@ -167,11 +167,11 @@ def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: P
     from lightning_onnx.pipeline import produce as pipeline
     from tests.models import Classifier
 
-    beside = []
+    concurrent = []
     produce = produce.produce
 
     def recorded(*arguments: Any, **options: Any) -> Any:
-        beside.append(options["beside"])
+        concurrent.append(options["concurrent"])
         return produce(*arguments, **options)
 
     monkeypatch.setattr(pipeline, "produce", recorded)
@@ -181,9 +181,9 @@ def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: P
         saving = ModelCheckpoint(tmp_path / f"saved-{needs}", monitor="val_loss", save_top_k=-1)
         fit(Classifier(), saving, callback, max_epochs=2)
         assert [a.manifest["variants"][0]["status"] for a in callback.artifacts] == ["passed", "passed"]
-        assert not any(beside) if needs else any(beside)
+        assert not any(concurrent) if needs else any(concurrent)
         assert callback.failures == []
-        beside.clear()
+        concurrent.clear()
 
 
 def test_a_variant_that_failed_is_told(fit: Any, tmp_path: Path) -> None:

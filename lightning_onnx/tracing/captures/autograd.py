@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lightning_onnx.errors import NeedlessError
+from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.module.flat import FlatModule
 
 
@@ -27,7 +27,7 @@ class Differentiated(nn.Module):
     def __init__(self, flat: FlatModule, tensors: tuple[Tensor, ...]) -> None:
         super().__init__()
         if not _differentiates(flat, tensors):
-            raise NeedlessError("the method takes no derivative")
+            raise CaptureNotApplicable("the method takes no derivative")
         self.module = flat.module
         self.training = False
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import OutputKind
 
-from lightning_onnx.errors import NeedlessError
+from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.state import state
 from lightning_onnx.tracing.captures import complex_pairs
@@ -45,7 +45,7 @@ class Lowered(nn.Module):
         self.__dict__["_program"] = program  # no part of its own
         computed = self.computed(flat)
         if not computed and not any(_is_complex(node) for node in program.graph.nodes):
-            raise NeedlessError("nothing in the method is complex or computed of weights alone")
+            raise CaptureNotApplicable("nothing in the method is complex or computed of weights alone")
         for name, value in computed.items():
             self.register_buffer(name, value, persistent=False)
         self.training = False

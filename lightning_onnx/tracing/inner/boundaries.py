@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.flat import PREFIX, FlatModule, to_numpy
-from lightning_onnx.module.inner_values import Take
+from lightning_onnx.module.inner_values import OnValue
 from lightning_onnx.onnxfile.scopes import path_of
 
 Call = tuple[str, int]
@@ -38,7 +38,7 @@ class Boundaries:
 
     flat: FlatModule
 
-    def __call__(self, graph: GraphProto, tensors: Sequence[Tensor], take: Take) -> None:
+    def __call__(self, graph: GraphProto, tensors: Sequence[Tensor], take: OnValue) -> None:
         """Run the module."""
         modules = {n.removeprefix(PREFIX): m for n, m in self.flat.named_modules() if n.startswith(PREFIX)}
         watched = _Watched(_sides(graph, set(modules)), take)
@@ -57,7 +57,7 @@ Sides = Mapping[Call, tuple[dict[int, str], dict[int, str]]]
 class _Watched:
     """Hooks that tell the tensors which a call takes and gives under the names of the file's values."""
 
-    def __init__(self, sides: Sides, take: Take) -> None:
+    def __init__(self, sides: Sides, take: OnValue) -> None:
         self.sides = sides
         self.take = take
         self.started: Counter[str] = Counter()

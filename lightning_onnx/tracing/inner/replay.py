@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.export.graph_signature import InputKind, OutputKind
 
-from lightning_onnx.module.inner_values import Take
+from lightning_onnx.module.inner_values import OnValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Program:
         weights: Mapping[str, Tensor],
         tensors: Sequence[Tensor],
         names: Mapping[str, str],
-        take: Take,
+        take: OnValue,
     ) -> None:
         """Compute all values; nothing is traced.
 
