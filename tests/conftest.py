@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread, quiet Trainers, and a guard that no test leaves threads or hooks behind."""
+"""Shared fixtures: one thread, seeds, quiet Trainers, and a guard that no test leaves threads or hooks behind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+pytest_plugins = ["tests.seeding"]
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
-    torch.manual_seed(0)
     before = set(threading.enumerate())
     yield
     left = [t.name for t in threading.enumerate() if t not in before and t.name != "tqdm_monitor"]

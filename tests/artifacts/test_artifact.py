@@ -1,8 +1,8 @@
+"""An artifact is read as it was written; what is damaged is refused."""
+
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +12,6 @@ import torch
 
 import lightning_onnx
 from lightning_onnx import ArtifactError, ONNXArtifact
-from lightning_onnx.artifacts.staging import check_writable, stage, sweep
 
 
 @pytest.fixture
@@ -66,37 +65,6 @@ def test_existing_directory_is_left_alone(artifact: ONNXArtifact) -> None:
     with pytest.raises(ArtifactError, match="exists"):
         lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=artifact.directory)
     ONNXArtifact.load(artifact.directory)
-
-
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    def half() -> None:
-        with stage(tmp_path) as staged:
-            (staged / "model.onnx").write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        half()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_stale_stages_are_swept_and_nothing_else(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    host = platform.node()
-    stale, running = tmp_path / f".onnx-staging-{host}-{gone.pid}_a", tmp_path / f".onnx-staging-{host}-{os.getpid()}_b"
-    elsewhere = tmp_path / f".onnx-staging-{host}-other-{gone.pid}_c"
-    for directory in (stale, running, elsewhere, tmp_path / "mine"):
-        directory.mkdir()
-        (directory / "model.onnx").write_text("half")
-    sweep(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([running.name, elsewhere.name, "mine"])
-
-
-def test_unwritable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match="cannot be written") as caught:
-        check_writable(tmp_path / "file" / "below")
-    assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_report_escapes_what_users_wrote(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from torch import nn
 from lightning_onnx import Latency, Parity, export
 from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.latency import resized
-from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case
@@ -95,22 +94,6 @@ def test_batches_are_made_of_rows() -> None:
     np.testing.assert_array_equal(made[5]["x"][:, 0], [0, 2, 0, 2, 0])
     np.testing.assert_array_equal(made[5]["n"], [0, 1, 2])
     assert list(resized(inputs, {"x": None}, (1, 5))) == [2]
-
-
-def test_turns_are_interleaved() -> None:
-    order: list[str] = []
-
-    class Program:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def timed(self, inputs: Any, calls: int) -> list[float]:
-            order.append(self.name)
-            return [0.01] * calls
-
-    took = in_turns({"a": Program("a"), "b": Program("b")}, {}, seconds=1.0)
-    assert order == ["a", "b"] * 11  # one to warm up
-    assert [len(seconds) for seconds in took.values()] == [100, 100]
 
 
 def test_options() -> None:

@@ -1,16 +1,7 @@
-"""The command line, as a person types it."""
+"""The program itself: exit codes, usage and help."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +11,13 @@ import torch
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.parity import Parity
 from lightning_onnx.cli import main
+
+Captured = pytest.CaptureFixture[str]
 
 
 class Ends:
-    """A check that ends as it is told."""
+    """A check with the given status."""
 
     name = "ends"
 
@@ -38,41 +30,6 @@ class Ends:
 
 def make(directory: Path, *checks: Any) -> ONNXArtifact:
     return lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=directory, checks=checks)
-
-
-@pytest.fixture
-def artifact(tmp_path: Path) -> ONNXArtifact:
-    return make(tmp_path / "linear", Parity())
-
-
-Captured = pytest.CaptureFixture[str]
-
-
-def test_inspect(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert main.main(["inspect", str(artifact.directory)]) == 0
-    text = capsys.readouterr().out
-    signature = r"input +input +float32 +\[batch, 4\]"
-    for part in (signature, r"20 \(IR version 10\)", "parity +passed", "Operators\n  Gemm 1"):
-        assert re.search(part, text), part
-
-
-def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert main.main(["inspect", "--json", str(artifact.directory)]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["batch", 4]}]
-    assert found["opset"] == {"ai.onnx": 20}
-    assert found["ir_version"] == 10
-    assert found["operators"] == {"Gemm": 1}
-    assert [(c["name"], c["status"]) for c in found["checks"]] == [("parity", "passed")]
-
-
-def test_inspect_a_file(artifact: ONNXArtifact, capsys: Captured) -> None:
-    assert main.main(["inspect", str(artifact.model_path)]) == 0
-    text = capsys.readouterr().out
-    assert "input: float32[batch, 4]" in text
-    assert "operators   Gemm 1" in text
-    assert main.main(["inspect", "--json", str(artifact.model_path)]) == 0
-    assert json.loads(capsys.readouterr().out)["checks"] == []
 
 
 @pytest.mark.parametrize(
@@ -111,50 +68,8 @@ def test_help_has_examples(capsys: Captured) -> None:
         main.main(["--help"])
     text = capsys.readouterr().out
     assert "exit codes:" in text
-    for command in ("inspect", "view"):
+    for command in ("export", "check", "bench", "inspect", "view"):
         assert command in text
         with pytest.raises(SystemExit):
             main.main([command, "--help"])
         assert f"examples:\n  lightning-onnx {command}" in capsys.readouterr().out
-
-
-def test_view_without_netron(artifact: ONNXArtifact, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "netron" else find_spec(name))
-    assert main.main(["view", str(artifact.directory)]) == 1
-    assert "pip install netron" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_view_serves_the_model(artifact: ONNXArtifact, unused_port: int) -> None:
-    pytest.importorskip("netron")
-    code = "import sys; from lightning_onnx.cli import main; sys.exit(main())"
-    arguments = ["view", str(artifact.directory), "--no-browser", "--port", str(unused_port)]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env={**os.environ, "BROWSER": "false"})
-    try:
-        assert b"Netron" in fetch(f"http://localhost:{unused_port}/")
-        model = fetch(f"http://localhost:{unused_port}/data/model.onnx")
-        assert model == artifact.model_path.read_bytes()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
-
-
-def fetch(address: str) -> bytes:
-    for _ in range(120):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return bytes(answer.read())
-        except OSError as error:
-            last = error
-            time.sleep(0.5)
-    raise last

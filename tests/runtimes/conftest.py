@@ -59,7 +59,6 @@ MODULES = {
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ONNXArtifact]:
     root = tmp_path_factory.mktemp("exported")
-    torch.manual_seed(0)
     return {name: export(made().eval(), args, directory=root / name) for name, (made, args) in MODULES.items()}
 
 

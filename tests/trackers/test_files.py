@@ -1,5 +1,8 @@
+"""Directories of logs: CSVLogger, and loggers without a tracker of their own."""
+
 from __future__ import annotations
 
+import csv
 import logging
 import shutil
 from pathlib import Path
@@ -13,7 +16,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.files import copy_below
-from tests.trackers.conftest import same_files
+from tests.trackers.conftest import Fit, same_files
 from tests.trackers.training import assert_read_back, train
 
 
@@ -144,3 +147,28 @@ def test_best_is_found_after_training(tmp_path: Path) -> None:
     for run_dir in (loggers[0].log_dir, loggers[1].log_dir, "plain/plain/version_0"):
         assert_read_back(trained, tmp_path, "plain", tmp_path / run_dir / "onnx" / trained.name)
     assert [step for metrics, step in loggers[2].logged if "onnx/parity_passed" in metrics] == [3, trained.step]
+
+
+def test_files_lie_below_the_log_dir(fit: Fit, artifact: ONNXArtifact) -> None:
+    place = fit.csv / "onnx" / artifact.name
+    assert fit.places[1] == str(place)
+    assert same_files(place, artifact)
+
+
+def test_scalars_are_in_metrics_csv(fit: Fit, artifact: ONNXArtifact) -> None:
+    with (fit.csv / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [row for row in rows if row["onnx/parity_passed"]]
+    assert {key: float(row[key]) for key in artifact.scalars()} == pytest.approx(artifact.scalars())
+    assert int(row["step"]) == fit.step == 1
+    assert any(row["loss"] for row in rows)
+
+
+def test_scalars_reach_the_file_at_once(artifact: ONNXArtifact, tmp_path: Path) -> None:
+    """Whoever publishes after fit is behind the logger's last save."""
+    logger = CSVLogger(tmp_path, flush_logs_every_n_steps=100)
+    logger.log_metrics({"loss": 1.0}, step=4)
+    logger.finalize("success")
+    publish(logger, artifact, [], 4)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        assert [row["onnx/parity_passed"] for row in csv.DictReader(file)] == ["", "1.0"]

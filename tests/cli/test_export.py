@@ -1,0 +1,117 @@
+"""``lightning-onnx export``, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lightning_onnx
+from lightning_onnx import ONNXArtifact
+from lightning_onnx.cli import main
+
+pytestmark = pytest.mark.slow
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("data", ["my_nets:loader", "my_nets:Data", None])
+def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured) -> None:
+    _, module = project
+    model = "my_nets:Net" if data else "my_nets:WithExample"
+    given = ["--data", data] if data else []
+    assert main.main(["export", "last.ckpt", "--model", model, *given, "-o", "made", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    made = ONNXArtifact.load(tmp_path / "made")
+    assert made.proven
+    assert made.manifest["source"]["checkpoint"] == "last.ckpt"
+    assert (made.manifest["source"]["epoch"], made.manifest["source"]["global_step"]) == (0, 2)
+    assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    session = lightning_onnx.runtimes.base.get("onnxruntime").load(made.model_path)
+    (got,) = session.run({"x": x}).values()
+    with torch.no_grad():
+        np.testing.assert_allclose(got, module(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path) -> None:
+    assert main.main(["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:lengths", "-o", "made"]) == 0
+    made = ONNXArtifact.load(tmp_path / "made")
+    assert str(made.signature) == "(x: float32[batch, x_dim_1, 6]) -> (output: float32[batch, x_dim_1, 3])"
+    assert made.proven
+
+
+def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "--target", "onnxruntime>=1.17", "--static",
+                 "--output-names", "logits", "--runtime", "reference", "--init", "scale=3.5"]  # fmt: skip
+    assert main.main(arguments) == 0
+    made = ONNXArtifact.load(tmp_path / "last.onnx-export")
+    assert str(made.signature) == "(x: float32[4, 6]) -> (logits: float32[4, 3])"
+    assert (made.manifest["model"]["ir_version"], list(made.manifest["runtimes"])) == (9, ["reference"])
+    assert main.main(arguments) == 2
+    assert "last.onnx-export exists" in capsys.readouterr().err
+
+
+def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:loader", "--metrics",
+                 "--limit-batches", "1", "--latency", "1", "4", "--runtime", "onnxruntime", "--json"]  # fmt: skip
+    assert main.main(arguments) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert list(checks) == ["parity", "metrics", "latency"]
+    assert {check["status"] for check in checks.values()} == {"passed"}
+    assert checks["metrics"]["figures"]["metrics"]["val_size"]["difference"] < 1e-5
+    assert checks["metrics"]["figures"]["batches"] == 1
+    assert {"batch_1", "batch_4"} <= set(checks["latency"]["figures"])
+
+
+def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "-o", "made", "--variant"]
+    assert main.main([*arguments, "fp16"]) == 0
+    assert "latency ratio" in capsys.readouterr().out
+    assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
+    assert main.main([*arguments, "float8"]) == 2
+    assert "'float8' is no variant. Choose from fp16, int8, simplified." in capsys.readouterr().err
+
+
+def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> Any:
+            return (Path(tmp_path / "harm").touch, ())
+
+    content = torch.load("last.ckpt", weights_only=False)
+    content["hyper_parameters"]["extra"] = Harmful()
+    torch.save(content, "harmful.ckpt")
+    assert main.main(["export", "harmful.ckpt", "--model", "my_nets:WithExample"]) == 0
+    assert not (tmp_path / "harm").exists()
+    torch.load("harmful.ckpt", weights_only=False)
+    assert (tmp_path / "harm").exists()  # which is how harmful it is
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.ckpt", "--model", "my_nets:Net"], 1, "none.ckpt' cannot be read"),
+        (["last.ckpt", "--model", "my_nets"], 2, "is no MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
+        (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
+        (["last.ckpt", "--model", "my_nets:Net"], 1, "--data MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--limit-batches", "1"], 2, "--limit-batches is of --metrics"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--metrics"], 2, "--metrics needs batches"),
+        (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:empty"], 1, "my_nets:empty has no batch"),
+        (["last.ckpt", "--model", "my_nets:Data"], 2, "which is no module"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, "weights do not fit"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden='x'"], 2, "fails: TypeError"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden"], 2, "is no NAME=VALUE"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--method", "fly"], 2, "has no such method"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--target", "abacus"], 2, "target='abacus' is not known"),
+    ],
+)
+def test_export_says_what_is_wrong(
+    arguments: list[str], code: int, message: str, project: Any, capsys: Captured
+) -> None:
+    assert main.main(["export", *arguments]) == code
+    assert message in capsys.readouterr().err

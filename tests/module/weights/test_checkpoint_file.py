@@ -1,0 +1,52 @@
+"""A checkpoint is read without running anything in it."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx import WeightsError
+from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
+
+
+class Custom:
+    def __init__(self) -> None:
+        self.ran = False
+
+    def __reduce__(self) -> Any:
+        return pathlib.Path.touch, (pathlib.Path("ran-what-stood-in-the-checkpoint"),)
+
+
+def test_checkpoint_with_any_hyperparameters_is_read_and_nothing_of_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = {"w": torch.arange(3.0), "half": torch.ones(2, dtype=torch.bfloat16), "p": nn.Parameter(torch.zeros(1))}
+    odd = {
+        "path": Path("x"),
+        "space": argparse.Namespace(a=1),
+        "score": np.float64(1),
+        "evil": Custom(),
+        "type": Custom,
+    }
+    torch.save({"state_dict": weights, "hyper_parameters": odd, "epoch": 3}, tmp_path / "a.ckpt")
+    content = read_checkpoint(str(tmp_path / "a.ckpt"))
+    assert content["epoch"] == 3
+    assert all(torch.equal(content["state_dict"][k], v) for k, v in weights.items())
+    assert not (tmp_path / "ran-what-stood-in-the-checkpoint").exists()
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_text("text")
+    with pytest.raises(WeightsError, match=r"'a.ckpt' cannot be read"):
+        read_checkpoint(str(tmp_path / "a.ckpt"))
+    torch.save({"epoch": 1}, tmp_path / "b.ckpt")
+    with pytest.raises(WeightsError, match="holds no state_dict"):
+        read_checkpoint(str(tmp_path / "b.ckpt"))

@@ -1,0 +1,40 @@
+"""Weights that are loaded into the copy: they fit or the error says why; adapters are merged."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lightning_onnx
+from lightning_onnx import WeightsError
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.loading import load
+from tests import models, outside
+
+
+def test_weights_that_do_not_fit() -> None:
+    with pytest.raises(WeightsError, match="do not fit Linear"):
+        load(private_copy(nn.Linear(2, 2)), nn.Linear(3, 3).state_dict())
+
+
+def test_adapters_are_merged(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    module = models.Classifier()
+    config = peft.LoraConfig(target_modules=["net.0", "net.4"], r=2, init_lora_weights=False)
+    module.net = peft.get_peft_model(module, config).base_model.model.net
+    module.eval()
+    before = copy.deepcopy(module.state_dict())
+    made = lightning_onnx.export(module, torch.randn(2, 6), directory=tmp_path / "x")
+    import onnx
+
+    names = [t.name for t in onnx.load(str(made.model_path)).graph.initializer]
+    assert not [n for n in names if "lora" in n]
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], module(x), atol=1e-5)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
