@@ -37,9 +37,11 @@ from torch.utils.data import DataLoader
 from lightning_onnx import ONNXExport
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observer import Observation
-from lightning_onnx.module.weights import copying, loading, source
-from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.module.weights import copying, loading
+from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import LoadedModule, produce
 
 BARS = {"hooks": 1.0, "steps": 1.3, "refresh": 4.0, "refresh / first": 0.35, "onnxruntime": 1.05, "memory": 1.05}
 
@@ -159,8 +161,8 @@ def refreshing(net: nn.Module, batch: Tensor, root: Path, number: int = 7) -> di
     copied = copying.private_copy(net)
     started = time.perf_counter()
     sample = matching.sample_of(net, "forward", ((batch,), {}))
-    plan = prepare.prepare(copied, [Observation.of(sample, "")], ExportConfig(checks=(), test_data=None))
-    made = produce.produce(plan, copied, root / "first", source.Source())
+    plan = prepare(copied, [Observation.of(sample, "")], ExportConfig(checks=(), test_data=None))
+    made = produce(plan, LoadedModule(copied, Source()), root / "first")
     first = time.perf_counter() - started
     state = net.state_dict()
     refreshed, saved = [], []
@@ -170,7 +172,7 @@ def refreshing(net: nn.Module, batch: Tensor, root: Path, number: int = 7) -> di
         saved.append(time.perf_counter() - started)
         started = time.perf_counter()
         loading.load(copied, state)
-        produce.produce(plan, copied, root / "again", source.Source(), replace=True)
+        produce(plan, LoadedModule(copied, Source()), root / "again", replace=True)
         refreshed.append(time.perf_counter() - started)
     refresh = statistics.median(refreshed)
     return {
@@ -213,10 +215,10 @@ def memory(root: Path, number: int = 200) -> float:
     net = torchvision.models.resnet18(weights=None)
     copied = copying.private_copy(net)
     sample = matching.sample_of(net, "forward", ((torch.randn(2, 3, 64, 64),), {}))
-    plan = prepare.prepare(copied, [Observation.of(sample, "")], ExportConfig())
+    plan = prepare(copied, [Observation.of(sample, "")], ExportConfig())
     early = 0
     for turn in range(number):
-        produce.produce(plan, copied, root / "again", source.Source(), replace=turn > 0, concurrent=True)
+        produce(plan, LoadedModule(copied, Source()), root / "again", replace=turn > 0, concurrent=True)
         if turn == 19:
             early = resident()
     return resident() / early

@@ -1,4 +1,4 @@
-"""Every option once, validated; shared by the callback and ``lightning_onnx.export``."""
+"""The options of an export, validated: those that the callback and ``lightning_onnx.export`` share."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "test_data": ("synthetic", "observed", None),
 }
 _NAME = re.compile(r"[^\s/]+")
+_RESERVED = {
+    "args", "kwargs", "f", "model", "verbose", "input_names", "output_names", "opset_version", "dynamic_axes",
+    "dynamic_shapes", "dynamo", "external_data", "optimize", "verify", "report", "profile", "dump_exported_program",
+    "artifacts_dir", "fallback", "training", "export_modules_as_functions",
+}  # fmt: skip
+"""Parameters of ``torch.onnx.export`` that this package sets itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +36,7 @@ class ExportConfig:
     """What to export and how; the callback's docstring says what each option does.
 
     Raises:
-        ConfigurationError: If a value cannot be meant.
+        ConfigurationError: If a value is invalid.
     """
 
     method: str = "forward"
@@ -51,7 +57,7 @@ class ExportConfig:
     export_options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check all that can be checked before a module is known."""
+        """Check everything that can be checked before a module is known."""
         for option, choices in _CHOICES.items():
             choose(option, getattr(self, option), choices)
         _check_names("input_names", self.input_names)
@@ -74,29 +80,29 @@ class ExportConfig:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the file is to hold the weights."""
+        """Whether the file will hold the weights."""
         return (self.export_options or {}).get("export_params", True) is not False
 
     @property
     def every_check(self) -> tuple[Check, ...]:
-        """The checks, and that of the further runtimes where some are asked for."""
+        """The checks, plus a comparison in the further runtimes where ``runtimes`` names any."""
         if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
             return tuple(self.checks)
         return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=self.parity))
 
     @property
     def parity(self) -> Parity:
-        """How outputs are compared."""
+        """How outputs are compared: the given ``Parity``, else the default one."""
         return next((c for c in self.checks if isinstance(c, Parity)), Parity())
 
     @property
     def metrics(self) -> MetricParity:
-        """How the validation loop is run."""
+        """How the validation loop is run: the given ``MetricParity``, else the default one."""
         return next((c for c in self.checks if isinstance(c, MetricParity)), MetricParity())
 
     @property
     def needs_validation(self) -> bool:
-        """Whether a check or a variant wants the validation loop, which runs in the thread that trains."""
+        """Whether a check or a variant runs the validation loop, which has to happen in the training thread."""
         return any(getattr(x, "needs_validation", False) for x in (*self.every_check, *self.variants))
 
     @property
@@ -112,13 +118,18 @@ class ExportConfig:
 
 
 def choose(option: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raise where ``value`` is none of ``choices``.
+    """Raise unless ``value`` is one of ``choices``.
+
+    Args:
+        option: Name of the option, for the message.
+        value: What was given.
+        choices: The valid values; ``True`` and ``1`` are two different ones.
 
     Raises:
-        ConfigurationError: If it is not.
+        ConfigurationError: If it is none of them.
     """
     if not any(value is c or (value == c and type(value) is type(c)) for c in choices):
-        raise ConfigurationError(f"{option}={value!r} is not known. Choose one of {', '.join(map(repr, choices))}.")
+        raise ConfigurationError(f"{option}={value!r} is invalid. Choose one of {', '.join(map(repr, choices))}.")
 
 
 def _check_names(option: str, names: Sequence[str] | None) -> None:
@@ -132,7 +143,7 @@ def _check_names(option: str, names: Sequence[str] | None) -> None:
         raise ConfigurationError(f"{option}={list(names)} names {twice} more than once. Give each tensor its own name.")
     bad = [name for name in names if not _NAME.fullmatch(name)]
     if bad:
-        raise ConfigurationError(f"{option} has {bad}, which are no names of tensors. Leave out white space and '/'.")
+        raise ConfigurationError(f"{option} has {bad}, which are not names of tensors. Leave out white space and '/'.")
 
 
 def _check_strings(option: str, values: Any) -> None:
@@ -145,12 +156,12 @@ def _check_opset(opset_version: Any, engine: str) -> None:
         return
     possible = opsets()
     if isinstance(opset_version, bool) or not isinstance(opset_version, int):
-        raise ConfigurationError(f"opset_version={opset_version!r} is not a whole number. Give one such as 20.")
+        raise ConfigurationError(f"opset_version={opset_version!r} is not an integer. Give one such as 20.")
     lowest, highest = (possible.lowest, possible.highest) if engine == "auto" else possible.engines[engine]
     if not lowest <= opset_version <= highest:
         raise ConfigurationError(
-            f"opset_version={opset_version} is not possible with engine={engine!r} here; the installed torch, onnx and "
-            f"onnxruntime go from {lowest} to {highest}. Choose one of these (lightning_onnx.opsets() has the table)."
+            f"opset_version={opset_version} is not supported with engine={engine!r} here; the installed torch, onnx "
+            f"and onnxruntime support {lowest} to {highest}. Choose one of these (see lightning_onnx.opsets())."
         )
 
 
@@ -160,7 +171,7 @@ def _check_target(target: Any, opset_version: int | None) -> None:
     found = compatibility.find_target(target)
     if opset_version is not None and opset_version > found.opset:
         raise ConfigurationError(
-            f"opset_version={opset_version} is more than target={target!r} takes, which is {found.opset}. "
+            f"opset_version={opset_version} is higher than target={target!r} supports, which is {found.opset}. "
             "Leave one of them out."
         )
 
@@ -191,7 +202,7 @@ def _check_checks(checks: Any) -> None:
         raise ConfigurationError(f"checks={checks!r} is not a list of checks. Give one such as [Parity()].")
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
-        raise ConfigurationError(f"checks has two of the same name: {names}. Give each once.")
+        raise ConfigurationError(f"checks has two of the same name: {names}. Give each check once.")
 
 
 def _check_variants(variants: Any) -> None:
@@ -203,7 +214,9 @@ def _check_variants(variants: Any) -> None:
         check_options(variant)
     names = [v.name for v in variants]
     if len(set(names)) < len(names):
-        raise ConfigurationError(f"variants has two of the same name: {names}. Give each its own: Int8(name='int8-b').")
+        raise ConfigurationError(
+            f"variants has two of the same name: {names}. Give each its own name: Int8(name='int8-b')."
+        )
 
 
 def _check_runtimes(names: Any, required: Any) -> None:
@@ -213,36 +226,29 @@ def _check_runtimes(names: Any, required: Any) -> None:
         runtimes.check_name(name)
     missing = [name for name in required if name not in names]
     if missing:
-        raise ConfigurationError(
-            f"require has {missing}, which runtimes={list(names)} does not have. Add them to runtimes."
-        )
+        raise ConfigurationError(f"require has {missing}, which runtimes={list(names)} lacks. Add them to runtimes.")
 
 
 def _check_metadata(metadata: Any) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, Mapping) or not all(isinstance(x, str) for kv in metadata.items() for x in kv):
-        raise ConfigurationError(f"metadata={metadata!r} is not a dict of str to str. Turn its values into text.")
+        raise ConfigurationError(
+            f"metadata={metadata!r} is not a dict of str to str. Convert its keys and values to strings."
+        )
     own = [key for key in metadata if key.startswith("lightning_onnx.")]
     if own:
         raise ConfigurationError(
-            f"metadata has the keys {own}; 'lightning_onnx.' is kept for this package. Rename them."
+            f"metadata has the keys {own}; 'lightning_onnx.' is reserved for this package. Rename them."
         )
 
 
 def _check_engine_options(options: Mapping[str, Any], engine: str, opset: int) -> None:
     if not order(engine, opset, options):
         raise ConfigurationError(
-            f"export_options has {sorted(options)}, and no engine that engine={engine!r} and opset {opset} leave takes "
-            f"all of them; {', '.join(f'{e} alone takes {sorted(o)}' for e, o in TAKES.items())}. Leave out one."
+            f"export_options has {sorted(options)}, and no engine allowed by engine={engine!r} and opset {opset} takes "
+            f"all of them; {', '.join(f'only {e} takes {sorted(o)}' for e, o in TAKES.items())}. Leave some out."
         )
-
-
-_RESERVED = {
-    "args", "kwargs", "f", "model", "verbose", "input_names", "output_names", "opset_version", "dynamic_axes",
-    "dynamic_shapes", "dynamo", "external_data", "optimize", "verify", "report", "profile", "dump_exported_program",
-    "artifacts_dir", "fallback", "training", "export_modules_as_functions",
-}  # fmt: skip
 
 
 def _check_export_options(options: Any) -> None:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""``lightning_onnx.export``: prepare and produce in one call, without a Trainer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observer import Observation
 from lightning_onnx.module.random_state import random_states_kept
-from lightning_onnx.module.weights import copying, loading, source
+from lightning_onnx.module.weights import copying, loading
+from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import produce
+from lightning_onnx.pipeline.produce import LoadedModule, produce
 
 
 @random_states_kept()
@@ -37,21 +38,21 @@ def export(
     """Export a module to an artifact without a Trainer.
 
     Args:
-        module: Any module; it is copied and left as it is, and so are the random states.
-        args: Positional arguments of a call of the method; a single tensor is taken as one argument.
-        kwargs: Keyword arguments of the call.
+        module: Any module. It is copied; the module itself and the random states stay as they are.
+        args: Positional arguments of one call of the method; a single tensor counts as one argument.
+        kwargs: Keyword arguments of the same call.
         directory: The artifact's directory; must not exist.
-        dataloaders: For checks that run the module's validation loop, what ``Trainer.validate`` takes.
+        dataloaders: As for ``Trainer.validate``, for checks that run the module's validation loop.
         options: As for ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
 
     Returns:
         The artifact.
 
     Raises:
-        ConfigurationError: If an option cannot be meant, or does not fit the module.
+        ConfigurationError: If an option is invalid or does not fit the module.
         SampleError: If the module does not take the arguments.
         EngineError: If no engine can translate the module.
-        ParityError: If the graph's outputs are not the module's.
+        ParityError: If the graph's outputs differ from the module's.
         ArtifactError: If the directory exists or cannot be written.
 
     Example:
@@ -78,11 +79,6 @@ def export(
     loading.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
     first = next((p for p in module.parameters()), torch.empty(0))
-    return produce(
-        plan,
-        copied,
-        target,
-        source.Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type),
-        started=started,
-        loaders=NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None),
-    )
+    source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
+    loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)
+    return produce(plan, LoadedModule(copied, source, loaders, started), target)

@@ -1,6 +1,6 @@
-"""Artifacts of checkpoints of earlier runs: the module is made anew, and the weights are read without running anything.
+"""Exports a checkpoint of an earlier run: builds the module again and loads the checkpoint's weights into it.
 
-The module's own code runs, as it must; what stands in the checkpoint does not.
+The module's own code runs; code inside the checkpoint never does.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from lightning_onnx.module.calls.observer import Observation, method_signature
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source
-from lightning_onnx.pipeline import prepare, produce
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import LoadedModule, produce
 
 
 def export_checkpoint(
@@ -41,28 +42,28 @@ def export_checkpoint(
 
     Args:
         checkpoint: Path or URL.
-        model: The module's class, or a function that makes it, as ``"module:name"``.
+        model: The module's class, or a function that returns a module, as ``"module:name"``.
         directory: The artifact's directory; must not exist.
         config: The options.
         data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``; its first
-            batches are the sample and show which dims vary, and all are for checks that validate. Default: the
-            module's ``example_input_array``.
-        init: Arguments for the module, before the checkpoint's hyperparameters.
+            batches are the sample and show which dims vary; checks that run the validation loop use all of them.
+            Default: the module's ``example_input_array``.
+        init: Arguments for the module; they take precedence over the checkpoint's hyperparameters.
 
     Raises:
-        ConfigurationError: If a name cannot be found, or the module not be made.
-        WeightsError: If the checkpoint cannot be read, or does not fit.
+        ConfigurationError: If a name cannot be imported, or the module cannot be built.
+        WeightsError: If the checkpoint cannot be read or does not fit the module.
         SampleError: If there is no call to trace with.
     """
     make = named(model)
     content = read_checkpoint(checkpoint)
-    module = _made(make, model, content, dict(init or {}))
+    module = _build(make, model, content, dict(init or {}))
     copied = copying.private_copy(module)
     loading.load_checkpoint(copied, content)
     loading.merge_adapters(copied)
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
     observations = _calls(module, config, loader, data)
-    plan = prepare.prepare(copied, observations, config)
+    plan = prepare(copied, observations, config)
     source = Source(
         weights="checkpoint",
         epoch=content.get("epoch"),
@@ -70,18 +71,20 @@ def export_checkpoint(
         checkpoint=os.path.basename(checkpoint.rstrip("/")),
     )
     loaders = NO_LOADERS if loader is None else Loaders(loader, datamodule=datamodule, missing=None)
-    return produce.produce(plan, copied, directory, source, loaders=loaders)
+    return produce(plan, LoadedModule(copied, source, loaders), directory)
 
 
 def named(name: str) -> Any:
-    """Import what ``"module:name"`` means, from the current directory as well.
+    """Import the object that ``"module:name"`` names; the current directory is searched too.
 
     Raises:
-        ConfigurationError: If there is no such thing.
+        ConfigurationError: If it is not of that form or cannot be imported.
     """
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
-        raise ConfigurationError(f"{name!r} is no MODULE:NAME. Give one such as my_package.models:Classifier.")
+        raise ConfigurationError(
+            f"{name!r} is not of the form MODULE:NAME. Give one such as my_package.models:Classifier."
+        )
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -90,14 +93,14 @@ def named(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"{name!r} cannot be imported: {first_line(error)}. Name a module that Python finds from here, and what is "
-            "in it."
+            f"{name!r} cannot be imported: {first_line(error)}. Name a module that can be imported from the current "
+            "directory, and an attribute of it."
         ) from error
     return found
 
 
 def plain(value: Any) -> bool:
-    """Tell whether a hyperparameter is a plain value; others were not read from the checkpoint.
+    """Return whether a hyperparameter is a plain value; other values are not read from the checkpoint.
 
     Example:
         >>> plain({"sizes": [1, 2]}), plain(object())
@@ -110,22 +113,24 @@ def plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str, bytes)
 
 
-def _made(make: Any, name: str, content: Mapping[str, Any], init: dict[str, Any]) -> nn.Module:
+def _build(make: Any, name: str, content: Mapping[str, Any], init: dict[str, Any]) -> nn.Module:
     arguments = _arguments(make, content, "hyper_parameters", "hparams_name") | init
     try:
         module = make(**arguments)
     except Exception as error:
         raise ConfigurationError(
             f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())}) fails: {first_line(error)}. Give what is "
-            "missing by --init NAME=VALUE, or name a function that makes the module."
+            "missing with --init NAME=VALUE, or name a function that returns the module."
         ) from error
     if not isinstance(module, nn.Module):
-        raise ConfigurationError(f"{name} gives a {type(module).__name__}, which is no module. Name its class.")
+        raise ConfigurationError(
+            f"{name} returns a {type(module).__name__}, which is not a torch.nn.Module. Name a module's class."
+        )
     return module
 
 
 def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
-    """The plain ones of the saved hyperparameters that the function takes, as ``load_from_checkpoint`` gives them."""
+    """The plain saved hyperparameters that the function accepts, chosen as in ``load_from_checkpoint``."""
     saved = content.get(key)
     if not isinstance(saved, Mapping):
         return {}
@@ -159,13 +164,13 @@ def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | Non
 
 
 _BATCHES = 6
-"""Of which the sizes are looked at, as many as the callback keeps."""
+"""Number of batches whose sizes are compared; the callback keeps as many."""
 
 _LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_dataloader")
 
 
 def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What gives batches, of a data module the first loader that it has; and the data module."""
+    """The loader, or the first one that a data module has; and the data module, or None."""
     try:
         if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")):
             found = found(**_arguments(found, content, "datamodule_hyper_parameters", "datamodule_hparams_name"))
@@ -178,9 +183,9 @@ def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any
                 return getattr(found, loader)(), found
     except Exception as error:
         raise SampleError(
-            f"{name} gives no loader: {first_line(error)}. Name a function without arguments that returns one."
+            f"{name} returns no loader: {first_line(error)}. Name a function without arguments that returns one."
         ) from error
-    raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name one that has, or a loader.")
+    raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name a data module that has one, or a loader.")
 
 
 def _first_batches(loader: Any, name: str) -> list[tuple[Any, int | None]]:
@@ -188,9 +193,9 @@ def _first_batches(loader: Any, name: str) -> list[tuple[Any, int | None]]:
     if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
         loader = loaders[0]  # several validation loaders
     if not isinstance(loader, Iterable):
-        raise SampleError(f"{name} gives a {type(loader).__name__}, which has no batches. Name a loader.")
+        raise SampleError(f"{name} gives a {type(loader).__name__}, which cannot be iterated. Name a loader.")
     size = getattr(loader, "batch_size", None)
     batches = [(batch, size) for batch in itertools.islice(loader, _BATCHES)]
     if not batches:
-        raise SampleError(f"{name} has no batch. Name a loader with data.")
+        raise SampleError(f"{name} is empty. Name a loader with at least one batch.")
     return batches

@@ -1,107 +1,112 @@
-"""``prepare`` once, ``produce`` for every set of weights; ``export`` is both, without a Trainer."""
+"""One artifact from a plan and one set of weights: written, checked and put in its place."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from lightning_onnx.artifacts import artifact as artifacts
-from lightning_onnx.artifacts import staging, test_data
-from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.artifacts import staging
+from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
+from lightning_onnx.artifacts.test_data import write_test_data
+from lightning_onnx.checks.base import Check, CheckContext, CheckResult
 from lightning_onnx.checks.validation import NO_LOADERS, Call, Loaders, Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.weights import source
+from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.head import lower_ir_version
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
+from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import Plan
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing.graph import inner_values
 from lightning_onnx.variants import judging
+from lightning_onnx.variants.judging import VariantResult
 
 log = logging.getLogger(__name__)
 
 _NO_WEIGHTS = "the file holds no weights (export_params=False)"
 
+OnStage = Callable[[str], None]
+"""Called with the name of each stage when it begins, such as ``"checking"``."""
+
+
+def no_progress(stage: str) -> None:
+    """Show nothing: for exports that nobody waits for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModule:
+    """A module that holds the weights to export.
+
+    Attributes:
+        module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
+        source: Where its weights come from.
+        loaders: Validation batches, for the checks that ask for them.
+        started: ``time.perf_counter()`` when its export began, in seconds.
+    """
+
+    module: nn.Module
+    source: Source
+    loaders: Loaders = NO_LOADERS
+    started: float = dataclasses.field(default_factory=time.perf_counter)
+
 
 def produce(
     plan: Plan,
-    module: nn.Module,
+    loaded: LoadedModule,
     directory: Path,
-    source: source.Source,
     *,
-    started: float | None = None,
-    concurrent: bool = False,
     replace: bool = False,
-    step: Callable[[str], None] = lambda name: None,
-    loaders: Loaders = NO_LOADERS,
+    concurrent: bool = False,
+    on_stage: OnStage = no_progress,
 ) -> ONNXArtifact:
     """Write, check and commit one artifact.
 
     Args:
         plan: The result of ``prepare`` for a module of the same structure.
-        module: A private copy with the weights to export.
+        loaded: The module with the weights to export.
         directory: The artifact's directory.
-        source: Where the weights come from.
-        started: ``time.perf_counter()`` at which the export began; default: now.
-        beside: Whether a training goes on meanwhile, which is to keep its cores and its random state.
-        replace: Whether an artifact that is there goes.
-        step: Is told the name of each stage, for people who wait.
-        loaders: Validation batches, for the checks that ask for them.
+        replace: Whether to replace an artifact that is already there.
+        concurrent: Whether training is running meanwhile: then use one thread and leave its random state alone.
+        on_stage: Called with the name of each stage.
 
     Returns:
-        The artifact; it is kept and marked where a check failed.
+        The artifact. If a check failed, it is kept and marked.
 
     Raises:
         ArtifactError: If it cannot be written.
     """
-    started = time.perf_counter() if started is None else started
     config = plan.config
-    flat = FlatModule(module, config.method, plan.graph.request.sample, is_stochastic=plan.is_stochastic)
+    flat = FlatModule(loaded.module, config.method, plan.graph.request.sample, is_stochastic=plan.is_stochastic)
     with staging.stage(directory.parent) as staged:
-        path = staged / artifacts.MODEL
-        step("writing the weights")
-        skeleton = plan.graph.refresh(flat, manifest.embedded(source, config.metadata), path)
+        path = staged / MODEL
+        on_stage("writing the weights")
+        skeleton = plan.graph.refresh(flat, manifest.embedded(loaded.source, config.metadata), path)
         if config.target is not None:
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
-        step("checking")
-        context = _context(plan, flat, path, loaders, threads=1 if concurrent else 0)
+        on_stage("checking")
+        context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
         ]
         if config.variants:
-            step("making the variants")
-        made = (
-            judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
-            if config.has_weights
-            else judging.not_made(config.variants, _NO_WEIGHTS)
-        )
-        notes = list(plan.notes)
-        if config.test_data is not None:
-            missing = test_data.write_test_data(
-                staged / artifacts.TEST_DATA,
-                plan.graph.signature,
-                plan.graph.request.tensors,
-                flat.reference,
-                config.test_data,
-            )
-            notes += [missing] if missing else []
-        step("writing the report")
+            on_stage("making the variants")
+        made = _make_variants(config, context)
+        notes = [*plan.notes, *_write_test_data(plan, flat, staged)]
+        on_stage("writing the report")
         described = manifest.build(
             path,
             skeleton,
             plan.graph.signature,
-            source,
+            loaded.source,
             results,
             notes,
             variants=made,
@@ -110,17 +115,26 @@ def produce(
             method=config.method,
             sample=plan.source,
             name=directory.name,
-            module=type(module).__name__,
+            module=type(loaded.module).__name__,
             metadata=config.metadata,
             request=plan.graph.request,
             target=config.target,
         )
-        described["scalars"]["export_seconds"] = round(time.perf_counter() - started, 3)
+        described["scalars"]["export_seconds"] = round(time.perf_counter() - loaded.started, 3)
         Report(described).write(staged)
         return staging.commit(staged, described, directory, replace)
 
 
-def _context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:
+def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:
+    """Return what the checks need to know of a written model.
+
+    Args:
+        plan: The plan that it was written from.
+        flat: The module with the same weights.
+        path: The model.
+        loaders: Validation batches.
+        threads: Threads of the runtime; 0 leaves the number to it.
+    """
     runtime = client.get("onnxruntime", threads=threads)
     request = plan.graph.request
     call = Call(plan.config.method, plan.graph.signature, request.sample.paths, request.output_paths)
@@ -141,7 +155,7 @@ def _context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads
         return dataclasses.replace(context, no_validation=str(error))
 
 
-def _run_check(check: Any, context: CheckContext) -> CheckResult:
+def _run_check(check: Check, context: CheckContext) -> CheckResult:
     try:
         result = check(context)
     except Exception as error:  # a check that breaks has not passed
@@ -152,8 +166,22 @@ def _run_check(check: Any, context: CheckContext) -> CheckResult:
     return result
 
 
-def _no_weights(check: Any) -> CheckResult:
+def _make_variants(config: ExportConfig, context: CheckContext) -> Sequence[VariantResult]:
+    if not config.has_weights:
+        return judging.not_made(config.variants, _NO_WEIGHTS)
+    return judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
+
+
+def _write_test_data(plan: Plan, flat: FlatModule, staged: Path) -> list[str]:
+    """Write the test data where it is asked for; the note that says what is missing."""
+    if plan.config.test_data is None:
+        return []
+    request = plan.graph.request
+    missing = write_test_data(
+        staged / TEST_DATA, plan.graph.signature, request.tensors, flat.reference, plan.config.test_data
+    )
+    return [missing] if missing else []
+
+
+def _no_weights(check: Check) -> CheckResult:
     return CheckResult(check.name, "skipped", _NO_WEIGHTS, scalars={f"{check.name}_passed": 0.0})
-
-
-# Without a Trainer --------------------------------------------------------------------------------------------------

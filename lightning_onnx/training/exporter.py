@@ -26,9 +26,10 @@ from lightning_onnx.module.calls.observer import ForwardObserver, Observation
 from lightning_onnx.module.weights import copying, loading, source, state
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.scripted import has_scripts
-from lightning_onnx.pipeline import prepare, produce
+from lightning_onnx.pipeline import prepare
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import Plan
+from lightning_onnx.pipeline.produce import LoadedModule, no_progress, produce
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.options import CallbackConfig
 
@@ -337,17 +338,9 @@ class Exporter:
         assert source is not None
         name = artifact_name(self.options.filename, source, job.metrics)
         with self.store.place(job.key, name, job.result) as (directory, replace):
-            return produce.produce(
-                plan,
-                job.copied,
-                directory,
-                source,
-                started=job.started,
-                concurrent=concurrent,
-                replace=replace,
-                step=(lambda name: None) if concurrent else self.step,
-                loaders=job.loaders,
-            )
+            loaded = LoadedModule(job.copied, source, job.loaders, job.started)
+            on_stage = no_progress if concurrent else self.step
+            return produce(plan, loaded, directory, replace=replace, concurrent=concurrent, on_stage=on_stage)
 
     # Keeping --------------------------------------------------------------------------------------------------------
 

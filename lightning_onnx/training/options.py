@@ -1,4 +1,4 @@
-"""TODO."""
+"""The callback's own options: when it exports, which weights, and what becomes of the artifacts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lightning_onnx.pipeline.config import choose
 
 @dataclasses.dataclass(frozen=True)
 class CallbackConfig:
-    """What the callback does when, and with what it makes; its docstring says what each option does.
+    """The options of ``ONNXExport`` that do not describe the file; its docstring says what each does.
 
     Raises:
-        ConfigurationError: If a value cannot be meant.
+        ConfigurationError: If a value is invalid.
     """
 
     when: str = "fit_end"
@@ -29,7 +29,7 @@ class CallbackConfig:
     register_as: str | None = None
 
     def __post_init__(self) -> None:
-        """Check all that can be checked before a Trainer is known."""
+        """Check everything that can be checked before a Trainer is known."""
         choose("when", self.when, ("fit_end", "checkpoint"))
         choose("weights", self.weights, ("best", "live"))
         choose("preflight", self.preflight, ("raise", "warn", False))
@@ -39,13 +39,13 @@ class CallbackConfig:
         choose("log_artifacts", self.log_artifacts, ("best", "all", False))
         if self.when == "checkpoint" and self.weights == "live":
             raise ConfigurationError(
-                'when="checkpoint" exports the weights of checkpoints, and weights="live" those of the module. '
+                'when="checkpoint" exports the weights of checkpoints, weights="live" those of the module. '
                 "Leave one of them out."
             )
         if self.register_as is not None and (not isinstance(self.register_as, str) or not self.register_as.strip()):
             raise ConfigurationError(f"register_as={self.register_as!r} is not a name. Give one such as 'classifier'.")
         if self.checkpoint is not None and not hasattr(self.checkpoint, "best_model_path"):
             raise ConfigurationError(
-                f"checkpoint={self.checkpoint!r} is no ModelCheckpoint. Give the one of the Trainer's callbacks to "
-                "follow."
+                f"checkpoint={self.checkpoint!r} is not a ModelCheckpoint. Give the one among the Trainer's "
+                "callbacks that is to be followed."
             )

@@ -22,13 +22,15 @@ from lightning_onnx import Parity
 from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.checks import divergence
 from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.checks.validation import NO_LOADERS
 from lightning_onnx.errors import ParityError
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observer import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
-from lightning_onnx.pipeline import prepare, produce
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import check_context
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing.graph import Graph
@@ -81,11 +83,11 @@ def made(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckC
     """Write the module's file."""
     copied = copying.private_copy(module)
     observation = Observation.of(matching.sample_of(copied, "forward", sample), "a test")
-    plan = prepare.prepare(copied, [observation], ExportConfig(engine=engine))
+    plan = prepare(copied, [observation], ExportConfig(engine=engine))
     flat = FlatModule(copied, "forward", plan.graph.request.sample, is_stochastic=plan.is_stochastic)
     path = directory / MODEL
     plan.graph.refresh(flat, {}, path)
-    return produce._context(plan, flat, path, produce.NO_LOADERS, threads=1)
+    return check_context(plan, flat, path, NO_LOADERS, threads=1)
 
 
 def broken(context: CheckContext, change: Change) -> tuple[NodeProto, CheckResult]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.cli import main
+from lightning_onnx.runtimes.worker import client
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
     assert (made.manifest["source"]["epoch"], made.manifest["source"]["global_step"]) == (0, 2)
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
     x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
-    session = lightning_onnx.runtimes.base.get("onnxruntime").load(made.model_path)
+    session = client.get("onnxruntime").load(made.model_path)
     (got,) = session.run({"x": x}).values()
     with torch.no_grad():
         np.testing.assert_allclose(got, module(torch.from_numpy(x)).numpy(), atol=1e-5)
@@ -95,14 +95,14 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
     ("arguments", "code", "message"),
     [
         (["none.ckpt", "--model", "my_nets:Net"], 1, "none.ckpt' cannot be read"),
-        (["last.ckpt", "--model", "my_nets"], 2, "is no MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets"], 2, "is not of the form MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "my_nets:Net"], 1, "--data MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--limit-batches", "1"], 2, "--limit-batches is of --metrics"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--metrics"], 2, "--metrics needs batches"),
-        (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:empty"], 1, "my_nets:empty has no batch"),
-        (["last.ckpt", "--model", "my_nets:Data"], 2, "which is no module"),
+        (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:empty"], 1, "my_nets:empty is empty"),
+        (["last.ckpt", "--model", "my_nets:Data"], 2, "which is not a torch.nn.Module"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, "weights do not fit"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden='x'"], 2, "fails: TypeError"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden"], 2, "is no NAME=VALUE"),

@@ -14,8 +14,8 @@ from lightning_onnx.module.calls.observer import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
 from lightning_onnx.onnxfile.head import read_head
-from lightning_onnx.pipeline import prepare
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
 
 
 def randomized(module: nn.Module) -> nn.Module:
@@ -59,7 +59,7 @@ LAYERS["shared"] = (Shared(), (2, 3, 4, 4))
 def planned(module, x):
     copied = copying.private_copy(module)
     sample = matching.sample_of(module, "forward", ((x,), {}))
-    return copied, prepare.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
+    return copied, prepare(copied, [Observation.of(sample, "x")], ExportConfig())
 
 
 @pytest.mark.parametrize("name", LAYERS)

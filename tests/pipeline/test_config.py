@@ -20,28 +20,28 @@ from lightning_onnx import ConfigurationError, ONNXExport, opsets
         ({"test_data": "real"}, "test_data='real'"),
         ({"input_names": "x"}, "one string"),
         ({"input_names": ["x", "x"]}, r"\['x'\] more than once"),
-        ({"input_names": ["a b"]}, "no names of tensors"),
+        ({"input_names": ["a b"]}, "not names of tensors"),
         ({"input_names": [1]}, "not a list of strings"),
         ({"input_names": ["x"], "output_names": ["x"]}, r"share \['x'\]"),
-        ({"opset_version": 5}, "opset_version=5 is not possible.*from 9 to"),
-        ({"opset_version": 99}, "opset_version=99 is not possible"),
-        ({"opset_version": "17"}, "not a whole number"),
-        ({"opset_version": True}, "not a whole number"),
-        ({"opset_version": 13, "engine": "dynamo"}, "opset_version=13 is not possible with engine='dynamo'"),
-        ({"opset_version": 21, "engine": "torchscript"}, "opset_version=21 is not possible with engine='torchscript'"),
+        ({"opset_version": 5}, "opset_version=5 is not supported.*support 9 to"),
+        ({"opset_version": 99}, "opset_version=99 is not supported"),
+        ({"opset_version": "17"}, "not an integer"),
+        ({"opset_version": True}, "not an integer"),
+        ({"opset_version": 13, "engine": "dynamo"}, "opset_version=13 is not supported with engine='dynamo'"),
+        ({"opset_version": 21, "engine": "torchscript"}, "opset_version=21 is not supported with engine='torchscript'"),
         ({"dynamic_axes": "all"}, "neither 'auto', None nor a dict"),
         ({"dynamic_axes": {"x": {"0": "batch"}}}, "neither a dict of axis to name nor a list"),
         ({"dynamic_axes": {"x": {0: "a batch"}}}, "dim names"),
         ({"exclude_inputs": "labels"}, "not a list of strings"),
         ({"checks": ["parity"]}, "not a list of checks"),
         ({"metadata": {"epochs": 3}}, "not a dict of str to str"),
-        ({"metadata": {"lightning_onnx.epoch": "3"}}, "kept for this package"),
+        ({"metadata": {"lightning_onnx.epoch": "3"}}, "reserved for this package"),
         ({"export_options": {"dynamo": True}}, "export_options has"),
         ({"filename": "a/b"}, "not the name of a directory"),
-        ({"checkpoint": "best.ckpt"}, "no ModelCheckpoint"),
+        ({"checkpoint": "best.ckpt"}, "is not a ModelCheckpoint"),
     ],
 )
-def test_what_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+def test_invalid_option(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         ONNXExport(**options)
 

@@ -24,13 +24,13 @@ from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.staging import sweep
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observer import Observation
-from lightning_onnx.module.weights import copying, source
-from lightning_onnx.pipeline import prepare, produce
-from lightning_onnx.pipeline import produce as pipeline
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.worker import client
-from lightning_onnx.runtimes.worker import client as process
 from tests import models
 from tests.runtimes import faulty
 
@@ -75,19 +75,18 @@ def nothing_half(dirpath: Path) -> None:
 
 def test_disk_full(fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel itself refuses: files of models may not grow beyond 1000 bytes."""
-    original = produce.produce
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def limited(*args: Any, **kwargs: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         try:
-            return original(*args, **kwargs)
+            return produce(*args, **kwargs)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
-        change = lambda run: monkeypatch.setattr(pipeline, "produce", limited)  # noqa: E731
+        change = lambda run: monkeypatch.setattr("lightning_onnx.training.exporter.produce", limited)  # noqa: E731
         run = Run(fit, tmp_path, when, change, background=False)  # the limit is one of the whole process
     finally:
         signal.signal(signal.SIGXFSZ, ignored)
@@ -153,7 +152,7 @@ def test_runtime_crashes_or_hangs(
 ) -> None:
     monkeypatch.setenv(faulty.VARIABLE, str(tmp_path / "fault"))
     monkeypatch.setitem(base.RUNTIMES, "onnxruntime", "tests.runtimes.faulty:Faulty")
-    monkeypatch.setattr(process, "TIME_LIMIT", 20.0 if fault == "crash" else 3.0)
+    monkeypatch.setattr(client, "TIME_LIMIT", 20.0 if fault == "crash" else 3.0)
     client._worker.stop()  # the next one gets the variable
     try:
         run = Run(fit, tmp_path, when, lambda run: (tmp_path / "fault").write_text(fault))
@@ -188,9 +187,9 @@ def test_out_of_memory_in_the_reference(fit: Any, tmp_path: Path, when: str) -> 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 64))
-    copied = copying.private_copy(module)
+    copied = private_copy(module)
     sample = matching.sample_of(module, "forward", ((torch.randn(4, 64),), {}))
-    plan = prepare.prepare(copied, [Observation.of(sample, "x")], ExportConfig())
+    plan = prepare(copied, [Observation.of(sample, "x")], ExportConfig())
     client._worker.stop()
     chosen = random.Random(0)
     seen = 0
@@ -198,7 +197,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         child = os.fork()
         if child == 0:
             for again in range(1000):
-                produce.produce(plan, copied, tmp_path / f"{number}-{again % 3}", source.Source(), replace=again > 2)
+                loaded = LoadedModule(copied, Source())
+                produce(plan, loaded, tmp_path / f"{number}-{again % 3}", replace=again > 2)
             os._exit(0)
         time.sleep(chosen.uniform(0, 1.5))
         os.kill(child, signal.SIGKILL)

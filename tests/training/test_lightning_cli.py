@@ -150,5 +150,5 @@ def test_mistakes_are_named(option: str, message: str) -> None:
 
 
 def test_what_the_callback_itself_finds() -> None:
-    with pytest.raises(ValueError, match="opset_version=99 is not possible"):
+    with pytest.raises(ValueError, match="opset_version=99 is not supported"):
         _made("opset_version=99")

@@ -163,18 +163,16 @@ def test_options(options: dict[str, Any], message: str) -> None:
 def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: Path, monkeypatch: Any) -> None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    from lightning_onnx.pipeline import produce
-    from lightning_onnx.pipeline import produce as pipeline
+    from lightning_onnx.pipeline.produce import produce
     from tests.models import Classifier
 
     concurrent = []
-    produce = produce.produce
 
     def recorded(*arguments: Any, **options: Any) -> Any:
         concurrent.append(options["concurrent"])
         return produce(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "produce", recorded)
+    monkeypatch.setattr("lightning_onnx.training.exporter.produce", recorded)
     for needs in (True, False):
         variant = Faulty("copy", needs_validation=needs)
         callback = ONNXExport(tmp_path / str(needs), when="checkpoint", variants=[variant], test_data=None)

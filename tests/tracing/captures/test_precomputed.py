@@ -17,7 +17,7 @@ from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import produce
+from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.tracing.captures.complex_pairs import Pair, join, run, split
 from tests import outside
 
@@ -79,7 +79,7 @@ def test_other_weights_in_one_graph(module: Any, shape: tuple[int, ...], tmp_pat
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    made = produce(plan, private_copy(net), tmp_path / "x", Source())
+    made = produce(plan, LoadedModule(private_copy(net), Source()), tmp_path / "x")
     assert made.passed, made.manifest["checks"]
     x = torch.randn(5, *shape[1:])
     with torch.no_grad():

@@ -26,6 +26,7 @@ from mlflow import MlflowClient
 
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
+from lightning_onnx.runtimes.worker import client
 from lightning_onnx.trackers import publish
 from lightning_onnx.trackers.mlflow.model import input_example, model_signature
 from tests.trackers.training import assert_read_back, scalars_of, train
@@ -197,7 +198,7 @@ def test_external_data_is_kept_byte_for_byte(logger: MLFlowLogger, artifact: ONN
     found = Path(mlflow.artifacts.download_artifacts("models:/split@best"))
     assert digests == {path.name: hashlib.sha256(path.read_bytes()).digest() for path in found.glob("model.onnx*")}
     example = {name: np.asarray(value, np.float32) for name, value in input_example(artifact).items()}
-    whole = lightning_onnx.runtimes.base.get("onnxruntime").load(artifact.model_path).run(example)
+    whole = client.get("onnxruntime").load(artifact.model_path).run(example)
     (output,) = mlflow.pyfunc.load_model("models:/split@best").predict(example).values()
     np.testing.assert_allclose(output, whole["logits"], rtol=1e-5, atol=1e-6)
 
