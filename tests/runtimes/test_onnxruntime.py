@@ -39,12 +39,12 @@ import sys
 from pathlib import Path
 import onnxruntime
 from lightning_onnx import RuntimeUnavailable
-from lightning_onnx.runtimes import base
+from lightning_onnx.runtimes.worker import client
 
 for provider in ("TensorrtExecutionProvider", "CUDAExecutionProvider"):
     assert provider in onnxruntime.get_available_providers()
     try:
-        base.get(f"onnxruntime:{provider}").load(Path(sys.argv[1]))
+        client.get(f"onnxruntime:{provider}").load(Path(sys.argv[1]))
     except RuntimeUnavailable as error:
         print(error)
 """

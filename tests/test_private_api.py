@@ -1,0 +1,119 @@
+"""docs/limits.md lists what the package uses of other packages' private API, by file: compared with the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lightning_onnx"
+
+NO_API = {"_dim_", "_dim_0", "_float16", "_imag", "_passed", "_transposed", "_output_shapes"}
+"""Strings that are no names of Python: ends of names that the package makes, an attribute of TensorBoard's graphs."""
+
+
+def private(name: str) -> bool:
+    return any(part != "_" and re.fullmatch(r"_(?!_)\w*", part) for part in name.split("."))
+
+
+def own_names(trees: list[ast.Module]) -> set[str]:
+    """Names that the package itself gives to functions, classes, attributes and variables."""
+    found = set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+    return found
+
+
+def imports(tree: ast.Module) -> dict[str, str]:
+    """What each imported name stands for, names of this package left out."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname: a.name for a in node.names if a.asname}
+            found |= {a.name.split(".")[0]: a.name.split(".")[0] for a in node.names if not a.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("lightning_onnx"):
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
+    """Each private name, in full where it is reached from an import, else as the name of an attribute."""
+    imported = imports(tree)
+    modules = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    yield from filter(private, {*imported.values(), *modules})
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            if first in imported and private(full := f"{imported[first]}.{rest}"):
+                yield full
+            elif private(node.attr) and node.attr not in own and first not in imported:
+                yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(name := node.value, str):
+            yield from [name] if private(name) and name.isidentifier() and name not in own | NO_API else []
+
+
+def in_the_code() -> dict[str, set[str]]:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    own = own_names(list(trees.values()))
+    found = {path.relative_to(PACKAGE).as_posix(): set(uses(tree, own)) for path, tree in trees.items()}
+    return {file: without_prefixes(names) for file, names in found.items() if names}
+
+
+def without_prefixes(names: set[str]) -> set[str]:
+    """``torch._C`` stands in ``torch._C._nn`` already."""
+    return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
+
+
+def in_the_document() -> dict[str, set[str]]:
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    section = text[text.index("## Private API") :]
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+?) \|", section, re.MULTILINE)
+    return {file: set(re.findall(r"`([^`]+)`", names)) for file, names in rows}
+
+
+def test_the_document_lists_what_the_code_uses() -> None:
+    assert in_the_document() == in_the_code()
+
+
+FULL_NAMES = sorted({name for names in in_the_document().values() for name in names if "." in name})
+
+
+@pytest.mark.parametrize("name", FULL_NAMES)
+def test_full_names_are_where_they_were(name: str) -> None:
+    parts = name.split(".")
+    pytest.importorskip(parts[0])
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import torch._C", {"torch._C"}),
+        ("from torch.utils import _pytree as tree\ntree.map", {"torch.utils._pytree.map"}),
+        ("import torch\ntorch._C._nn._parse_to()", {"torch._C._nn._parse_to"}),
+        ("x._buffers", {"_buffers"}),
+        ("getattr(x, '_trainer', None)", {"_trainer"}),
+        ("class A:\n    def f(self): self._mine = self._theirs", {"_theirs"}),
+        ("x.__dict__; '__name__'; '_a b'; '_dim_'", set()),
+    ],
+)
+def test_uses_are_found(code: str, found: set[str]) -> None:
+    tree = ast.parse(code)
+    assert without_prefixes(set(uses(tree, own_names([tree])))) == found
