@@ -9,29 +9,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_onnx"
 
-NO_API = {"_dim_", "_dim_0", "_float16", "_imag", "_passed", "_transposed", "_output_shapes"}
-"""Strings that are no names of Python: ends of names that the package makes, an attribute of TensorBoard's graphs."""
+NO_API = {"_dim_", "_dim_0", "_fields", "_float16", "_imag", "_real", "_passed", "_transposed", "_output_shapes"}
+"""Parts of names that the package makes, an attribute of TensorBoard's graphs, and what named tuples document."""
+
+OVERRIDABLE = {name for kind in (nn.Module(), LightningModule(), ModelCheckpoint()) for name in dir(kind)}
+"""A method or attribute of such a name is theirs, wherever it is defined."""
 
 
 def private(name: str) -> bool:
     return any(part != "_" and re.fullmatch(r"_(?!_)\w*", part) for part in name.split("."))
 
 
-def own_names(trees: list[ast.Module]) -> set[str]:
-    """Names that the package itself gives to functions, classes, attributes and variables."""
+def own_names(tree: ast.Module) -> set[str]:
+    """What a file itself names: functions, parameters, variables, attributes; not what it overrides."""
     found = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             found.add(node.name)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
             found.add(node.attr)
-    return found
+    return found - OVERRIDABLE
 
 
 def imports(tree: ast.Module) -> dict[str, str]:
@@ -46,9 +54,9 @@ def imports(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
+def uses(tree: ast.Module) -> Iterator[str]:
     """Each private name, in full where it is reached from an import, else as the name of an attribute."""
-    imported = imports(tree)
+    imported, own = imports(tree), own_names(tree)
     modules = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
     yield from filter(private, {*imported.values(), *modules})
     for node in ast.walk(tree):
@@ -56,16 +64,20 @@ def uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
             first, _, rest = ast.unparse(node).partition(".")
             if first in imported and private(full := f"{imported[first]}.{rest}"):
                 yield full
-            elif private(node.attr) and node.attr not in own and first not in imported:
+            elif private(node.attr) and node.attr not in own | NO_API and first not in imported:
                 yield node.attr
+        elif isinstance(node, ast.ClassDef):
+            methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+            yield from filter(private, methods & OVERRIDABLE)
+        elif isinstance(node, ast.keyword) and node.arg and private(node.arg) and node.arg not in own:
+            yield node.arg
         elif isinstance(node, ast.Constant) and isinstance(name := node.value, str):
             yield from [name] if private(name) and name.isidentifier() and name not in own | NO_API else []
 
 
 def in_the_code() -> dict[str, set[str]]:
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
-    own = own_names(list(trees.values()))
-    found = {path.relative_to(PACKAGE).as_posix(): set(uses(tree, own)) for path, tree in trees.items()}
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    found = {file: set(uses(ast.parse(path.read_text(encoding="utf-8")))) for file, path in files.items()}
     return {file: without_prefixes(names) for file, names in found.items() if names}
 
 
@@ -110,10 +122,10 @@ def test_full_names_are_where_they_were(name: str) -> None:
         ("import torch\ntorch._C._nn._parse_to()", {"torch._C._nn._parse_to"}),
         ("x._buffers", {"_buffers"}),
         ("getattr(x, '_trainer', None)", {"_trainer"}),
+        ("class A(nn.Module):\n    def _apply(self): update(_trainer=None)", {"_apply", "_trainer"}),
         ("class A:\n    def f(self): self._mine = self._theirs", {"_theirs"}),
         ("x.__dict__; '__name__'; '_a b'; '_dim_'", set()),
     ],
 )
 def test_uses_are_found(code: str, found: set[str]) -> None:
-    tree = ast.parse(code)
-    assert without_prefixes(set(uses(tree, own_names([tree])))) == found
+    assert without_prefixes(set(uses(ast.parse(code)))) == found
