@@ -1,4 +1,8 @@
-"""Which hook does what, on which rank, in which order; no numerics."""
+"""The callback: which hook does what, and on which rank.
+
+Longer than other files because the docstring and the signature of ``ONNXExport`` list every option and every number
+that loggers get; that list is the reference for users.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_onnx.artifacts import naming, store
+from lightning_onnx.artifacts import naming
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
@@ -22,8 +27,10 @@ from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import state
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter
-from lightning_onnx.training.fit_result import Outcome
+from lightning_onnx.training.fit_result import FitResult
+from lightning_onnx.training.jobs import Fit
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.progress import stages
 from lightning_onnx.variants.base import Variant
@@ -32,52 +39,52 @@ from lightning_onnx.variants.base import Variant
 class ONNXExport(Callback):
     """Leaves an ONNX artifact behind a training run: complete, described, and proven equal to the module.
 
-    Before the first epoch the module is exported once with its untrained weights and checked, so that what cannot be
-    exported stops training there. At the end of ``fit`` the best weights are exported, compared with the module in
-    onnxruntime, and filed with every logger of the run.
+    Before the first epoch the module is exported once with its untrained weights and checked, so that a module that
+    cannot be exported is found before it is trained. At the end of ``fit`` the best weights are exported, the file is
+    compared with the module in onnxruntime, and every logger of the run gets the artifact.
 
     Args:
         dirpath: Where artifacts go. Default: ``<save_dir>/<name>/<version>/onnx`` of the first logger, without a
             logger ``default_root_dir/onnx``.
         filename: Name of the artifact's directory, a template as in ``ModelCheckpoint``
-            (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without its ending, or
+            (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without ``.ckpt``, or
             ``"epoch=…-step=…"`` for live weights.
-        when: ``"fit_end"``, or ``"checkpoint"``: each checkpoint that the followed ``ModelCheckpoint`` keeps has its
-            artifact, named after it, which goes when the checkpoint goes.
-        weights: At the end of fit: ``"best"`` takes the best checkpoint of the followed ``ModelCheckpoint``, and the
-            live weights where there is none; ``"live"`` takes the live ones.
+        when: ``"fit_end"`` exports once; ``"checkpoint"`` gives each checkpoint that the followed
+            ``ModelCheckpoint`` keeps an artifact named after it, which is removed with the checkpoint.
+        weights: At the end of fit, ``"best"`` exports the best checkpoint of the followed ``ModelCheckpoint``, or the
+            live weights if there is none; ``"live"`` always exports the live weights.
         checkpoint: The ``ModelCheckpoint`` to follow. Default: the Trainer's first one that monitors a metric.
         method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``.
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
-            Default: what the method really got during training, else the module's ``example_input_array``, else the
-            batch matched to the method's signature.
+            Default: the calls seen during training, else the module's ``example_input_array``, else the batch matched
+            to the method's signature.
         input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters.
         output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, else
             ``output`` or ``output_0`` …
         opset_version: The opset of the file. Default: 20.
         dynamic_axes: As in ``torch.onnx.export``: ``{"input": {0: "batch"}}``; None or ``{}`` makes all dims static.
-            ``"auto"``: the batch dim and each dim that differed between calls.
-        exclude_inputs: Keyword arguments that are left out of the graph where the method works without them.
-        engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that is right.
-        target: Where the model is to run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``
-            choose the highest opset and IR version that it takes.
+            ``"auto"``: the batch dim, and each dim whose size differed between calls.
+        exclude_inputs: Keyword arguments to leave out of the graph if the method works without them.
+        engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that gives a right graph.
+        target: Where the model will run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``. The
+            highest opset and IR version that it supports are chosen.
         runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
             ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
         require: Those of ``runtimes`` whose absence is a failure.
-        checks: What is checked on the file. Default: ``lightning_onnx.Parity`` alone.
+        checks: Checks to run on the file. Default: only ``lightning_onnx.Parity``.
         variants: Other models made from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
-            ``lightning_onnx.Simplified``. One that is outside its budget is not kept; the artifact is.
+            ``lightning_onnx.Simplified``. A variant outside its budget is not kept; the artifact is.
         test_data: What ``test_data_set_0`` holds: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
-        preflight: What a failed export before the first epoch does: ``"raise"``, ``"warn"``; False exports nothing
-            before the end.
-        on_failure: What a failed export after training does: ``"warn"`` or ``"raise"``.
+        preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False exports
+            nothing before the end.
+        on_failure: What to do if an export after training fails: ``"warn"`` or ``"raise"``.
         on_exception: Whether to export the best weights so far when training is interrupted or fails.
-        background: With ``when="checkpoint"``, whether weights are written and checked beside training, in one other
-            thread and one other process, with one thread each. What has to be traced anew is done in place.
+        background: With ``when="checkpoint"``, whether to write and check weights while training goes on, in one other
+            thread and one other process, with one thread each. What has to be traced again pauses the training.
         log_artifacts: What trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is never
             the best.
-        register_as: Name in the tracker's model registry, of those that have one.
-        metadata: Text that is embedded in the model (labels, thresholds, licence …).
+        register_as: Name to register the best artifact under, in trackers that have a model registry.
+        metadata: Text to embed in the model (labels, thresholds, licence …).
         export_options: Further keywords of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
@@ -85,26 +92,26 @@ class ONNXExport(Callback):
         artifacts: All artifacts that are kept, oldest first.
         failures: What went wrong, in sentences.
 
-    After ``ddp_spawn`` too, when they are read from disk.
+    After ``ddp_spawn`` they are read from disk.
 
     Loggers get, at the step of the exported weights:
 
-    - ``onnx/parity_passed``: 1 where parity passed, else 0.
-    - ``onnx/max_abs_diff``: largest absolute difference over all outputs and inputs tried.
+    - ``onnx/parity_passed``: 1 if parity passed, else 0.
+    - ``onnx/max_abs_diff``: largest absolute difference over all outputs and all inputs tried.
     - ``onnx/max_rel_diff``: the same as a share of the output's largest magnitude.
-    - ``onnx/runtimes_passed``: with further ``runtimes``, 1 where none of them failed, else 0.
+    - ``onnx/runtimes_passed``: with further ``runtimes``, 1 if none of them failed, else 0.
     - ``onnx/latency_ratio_batch_<n>``, ``onnx/latency_p50_ms_batch_<n>``: with the check ``Latency``.
-    - ``onnx/metrics_passed``: with the check ``MetricParity``, 1 where it passed, else 0.
-    - ``onnx/metrics/<metric>``: with the same, each metric of the validation loop as the file gives it.
-    - ``onnx/<variant>_passed``: with ``variants``, 1 where it was made and is within its budget, else 0.
+    - ``onnx/metrics_passed``: with the check ``MetricParity``, 1 if it passed, else 0.
+    - ``onnx/metrics/<metric>``: likewise, each metric of the validation loop, computed with the file's outputs.
+    - ``onnx/<variant>_passed``: with ``variants``, 1 if it was made and is within its budget, else 0.
     - ``onnx/<variant>_size_mib``, ``onnx/<variant>_max_rel_diff``: of the variant, as for the model.
-    - ``onnx/<variant>_latency_ratio``: its time as a share of that of the model, in onnxruntime with one thread.
+    - ``onnx/<variant>_latency_ratio``: its time as a share of the model's, in onnxruntime with one thread.
     - ``onnx/<variant>_metric_drop``: by how much the metric that lost most got worse.
     - ``onnx/size_mib``: size of the model with its weights, in MiB.
     - ``onnx/export_seconds``: time from taking the weights to the checked file, in seconds.
 
     Raises:
-        ConfigurationError: If an option cannot be meant.
+        ConfigurationError: If an option is invalid.
 
     Example:
         >>> callback = ONNXExport(opset_version=17, output_names=["logits"])
@@ -176,7 +183,7 @@ class ONNXExport(Callback):
             export_options=export_options,
         )
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
-        self._outcome = Outcome()
+        self._result = FitResult()
         self._observer: ForwardObserver | None = None
         self._exporter: Exporter | None = None
         self._resumed: dict[str, str] = {}
@@ -187,17 +194,17 @@ class ONNXExport(Callback):
     @property
     def artifact(self) -> ONNXArtifact | None:
         """The best, else the newest artifact of the last fit."""
-        return self._outcome.artifact
+        return self._result.artifact
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
         """All artifacts that are kept, oldest first."""
-        return self._outcome.artifacts
+        return self._result.artifacts
 
     @property
     def failures(self) -> list[str]:
         """What went wrong, in sentences."""
-        return self._outcome.failures
+        return self._result.failures
 
     @property
     @override
@@ -221,13 +228,11 @@ class ONNXExport(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = dict(state_dict.get("artifacts", {}))
 
-    # Before training ------------------------------------------------------------------------------------------------
-
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._outcome.clear()
+        self._result.clear()
         self._exporter = self._observer = self._gathered = None
         self._preflight_due = self.options.preflight is not False
         if not callable(getattr(pl_module, self.config.method, None)):
@@ -235,7 +240,7 @@ class ONNXExport(Callback):
                 f"method={self.config.method!r}: {type(pl_module).__name__} has no such method. Name one that it has."
             )
         followed = self._followed(trainer)
-        if self.options.when == "checkpoint" and followed is None and not _is_quick_try(trainer):
+        if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(
                 'when="checkpoint" follows a ModelCheckpoint, and the Trainer has none. Add one to its callbacks, or '
                 'export at the end of fit (when="fit_end").'
@@ -244,11 +249,12 @@ class ONNXExport(Callback):
         self._observer = ForwardObserver(pl_module, self.config.method)
         with self._on_rank_zero(trainer, "raise") as here:
             if here:
-                quick = _is_quick_try(trainer)
-                artifacts = store.Store(target, self.state_key)
-                artifacts.open()
-                self._exporter = Exporter(self.config, self.options, artifacts, self._observer, followed, quick)
-                self._outcome.follow(self._exporter)
+                store = Store(target, self.state_key)
+                store.open()
+                self._exporter = Exporter(
+                    self.config, self.options, store, self._observer, followed, _is_fast_dev_run(trainer)
+                )
+                self._result.follow(self._exporter)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -259,7 +265,7 @@ class ONNXExport(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch = trainer.current_epoch
         if self._exporter is not None:
-            with self._noted():
+            with self._failure_recorded(self._exporter):
                 self._exporter.resume(trainer, self._resumed)
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
         if self._preflight_due and trainer.strategy.broadcast(seen):
@@ -291,10 +297,8 @@ class ONNXExport(Callback):
         gathered = self._gather(pl_module)
         with self._on_rank_zero(trainer, str(self.options.preflight)):
             if self._exporter is not None:
-                with self._shown(trainer, self._exporter):
-                    self._exporter.preflight(pl_module, gathered)
-
-    # During training ------------------------------------------------------------------------------------------------
+                with stages(trainer) as progress:
+                    self._exporter.preflight(Fit(trainer, pl_module, progress.step), gathered)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -309,12 +313,10 @@ class ONNXExport(Callback):
         self._follow(trainer, pl_module)
 
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Rank zero's own business: no step waits for another rank."""
+        """Only on rank zero, and without waiting for the other ranks."""
         if self.options.when == "checkpoint" and self._exporter is not None and not trainer.sanity_checking:
-            with self._noted():
-                self._exporter.follow(trainer, pl_module)
-
-    # After training -------------------------------------------------------------------------------------------------
+            with self._failure_recorded(self._exporter):
+                self._exporter.follow(Fit(trainer, pl_module))
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -329,12 +331,13 @@ class ONNXExport(Callback):
         try:
             with self._on_rank_zero(trainer, self.options.on_failure):
                 if self._exporter is not None:
-                    before = len(self._exporter.errors)
+                    errors = self._exporter.log.errors
+                    before = len(errors)
                     self._exporter.resume(trainer, self._resumed)  # of a run that was finished, this is the only hook
-                    with self._shown(trainer, self._exporter):
-                        self._exporter.finish(trainer, pl_module, self._epoch, self._gathered)
-                    if self.options.on_failure == "raise" and self._exporter.errors[before:]:
-                        raise self._exporter.errors[before]
+                    with stages(trainer) as progress:
+                        self._exporter.finish(Fit(trainer, pl_module, progress.step), self._epoch, self._gathered)
+                    if self.options.on_failure == "raise" and errors[before:]:
+                        raise errors[before]
         finally:
             self._close()
 
@@ -344,8 +347,8 @@ class ONNXExport(Callback):
             return
         self._observer.detach()
         if self._exporter is not None:
-            with self._noted(), random_states_kept():  # the training's own error is the one to raise
-                self._exporter.break_off(trainer, pl_module, self._epoch)
+            with self._failure_recorded(self._exporter), random_states_kept():  # the training's error is raised
+                self._exporter.break_off(Fit(trainer, pl_module), self._epoch)
         self._close()
 
     @override
@@ -357,47 +360,41 @@ class ONNXExport(Callback):
     def _close(self) -> None:
         if self._exporter is not None:
             self._exporter.close()
-            self._outcome.hand_over()
+            self._result.hand_over()
         self._observer = self._gathered = None
 
-    def _followed(self, trainer: Trainer) -> Any:
-        """The ModelCheckpoint to follow, known by what it has: it may come from either package of Lightning."""
+    def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
+        """The ModelCheckpoint to follow."""
         if self.options.checkpoint is not None:
             return self.options.checkpoint
-        found = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
-        monitoring = [c for c in found if getattr(c, "monitor", None)]
-        return next(iter(monitoring or (found if self.options.when == "checkpoint" else [])), None)
-
-    # Ranks and failures ---------------------------------------------------------------------------------------------
+        return find_checkpoint_callback(trainer, must_monitor=self.options.when != "checkpoint")
 
     def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
-        """Parameters that are spread over ranks; every rank takes part."""
+        """Gather parameters that are spread over ranks; every rank takes part. None where none are."""
         if not state.is_sharded(pl_module):
             return None
         return state.gathered(pl_module)
 
+    @staticmethod
     @contextlib.contextmanager
-    def _shown(self, trainer: Trainer, exporter: Exporter) -> Iterator[None]:
-        """Show a bar of the stages to those who wait, where the Trainer shows one."""
-        with stages(trainer) as progress:
-            silent, exporter.step = exporter.step, progress.step
-            try:
-                yield
-            finally:
-                exporter.step = silent
-
-    @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        """Whatever the export raises is noted and warned of; the training goes on."""
+    def _failure_recorded(exporter: Exporter) -> Iterator[None]:
+        """Record what the export raises; the training goes on."""
         try:
             yield
         except Exception as error:
-            assert self._exporter is not None
-            self._exporter.record(error)
+            exporter.log.record(error)
 
     @contextlib.contextmanager
     def _on_rank_zero(self, trainer: Trainer, on_error: str) -> Iterator[bool]:
-        """Run the block's work on rank zero; every rank learns of its failure, none waits for ever."""
+        """Do the work of the block on rank zero only; every rank learns of a failure, and none waits forever.
+
+        Args:
+            trainer: The trainer.
+            on_error: ``"raise"`` raises the failure on every rank; anything else records it.
+
+        Yields:
+            Whether this is rank zero.
+        """
         error: Exception | None = None
         here = trainer.is_global_zero
         try:
@@ -411,22 +408,22 @@ class ONNXExport(Callback):
         if on_error == "raise":
             raise error if error is not None else ONNXExportError(f"the ONNX export failed on rank zero: {failed}")
         if error is not None and self._exporter is not None:
-            self._exporter.record(error)
+            self._exporter.log.record(error)
 
     def _resolve_dirpath(self, trainer: Trainer) -> str:
-        if _is_quick_try(trainer):  # lives as long as the process, so that a quick try can be looked at
+        if _is_fast_dev_run(trainer):  # never removed, so that the artifact can be looked at
             return tempfile.mkdtemp(prefix="lightning-onnx-")
         if self.dirpath is not None:
             return naming.resolve(self.dirpath)
         return naming.resolve(naming.default_dirpath(trainer.loggers, trainer.default_root_dir))
 
 
-def _is_quick_try(trainer: Trainer) -> bool:
+def _is_fast_dev_run(trainer: Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def _batch_size(loaders: Any, index: int, batch: Any) -> int | None:
-    """The loader's batch size; of a loader that has none, the size of the batch's first dim."""
+    """The loader's batch size; where it has none, the size of the batch's first dim."""
     loader = loaders[index] if isinstance(loaders, (list, tuple)) and index < len(loaders) else loaders
     size = getattr(loader, "batch_size", None)
     if isinstance(size, int):

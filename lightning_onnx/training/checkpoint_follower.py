@@ -1,7 +1,7 @@
-"""What the followed ModelCheckpoint has saved, replaced and removed since the last look.
+"""Which checkpoints the followed ModelCheckpoint saved, replaced and removed since the last look.
 
-A plain callback is not told of a saved checkpoint: ``on_save_checkpoint`` is not called for weights alone, and runs
-before the file is there. So the callback's own fields are compared, and the files' stamps where these have changed.
+A callback is not told when a checkpoint was saved: ``on_save_checkpoint`` is not called when only weights are saved,
+and runs before the file exists. So the fields of the ModelCheckpoint are compared, and if they changed, the files.
 """
 
 from __future__ import annotations
@@ -9,19 +9,47 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+
+class CheckpointCallback(Protocol):
+    """A ModelCheckpoint, recognized by what it has and not by its class: there are two packages of Lightning.
+
+    Attributes:
+        best_model_path: Path of the best checkpoint; empty while there is none.
+        best_model_score: The metric of the best checkpoint; None where none is monitored.
+        monitor: Name of the monitored metric; None where none is.
+    """
+
+    best_model_path: str
+    best_model_score: Tensor | None
+    monitor: str | None
+
+
+def find_checkpoint_callback(trainer: Trainer, must_monitor: bool) -> CheckpointCallback | None:
+    """Return the Trainer's first ModelCheckpoint that monitors a metric; None where there is none.
+
+    Args:
+        trainer: The trainer.
+        must_monitor: Whether one that monitors nothing is not taken instead.
+    """
+    found: list[Any] = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
+    monitoring = [c for c in found if getattr(c, "monitor", None)]
+    return next(iter(monitoring or ([] if must_monitor else found)), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was saved.
+    """A saved checkpoint.
 
     Attributes:
         path: Its path or URL.
-        monitor: Name of the metric that chose it, None where none did.
-        score: Its value, None where it has none or is not finite.
+        monitor: Name of the monitored metric; None where none is.
+        score: Value of that metric; None where it has none or is not finite.
     """
 
     path: str
@@ -38,12 +66,12 @@ class CheckpointFollower:
     """Follows one ModelCheckpoint, of either package of Lightning.
 
     Args:
-        checkpoint: What to follow; known by what it has (``best_model_path`` and its kin), not by its class.
+        checkpoint: The ModelCheckpoint.
     """
 
-    def __init__(self, checkpoint: Any) -> None:
+    def __init__(self, checkpoint: CheckpointCallback) -> None:
         self.checkpoint = checkpoint
-        self._marker: Any = None
+        self._marker: _Marker | None = None
         self._stamps: dict[str, str] = {}
         self._awaited: str | None = None
 
@@ -57,19 +85,19 @@ class CheckpointFollower:
         """Paths of all checkpoints that it keeps, the best first."""
         others = [*getattr(self.checkpoint, "best_k_models", {}), getattr(self.checkpoint, "last_model_path", "")]
         if getattr(self.checkpoint, "save_top_k", None) == -1 and self.checkpoint.monitor is None:
-            others += self._stamps  # it keeps all and remembers the last one only
+            others += self._stamps  # it keeps all files and remembers only the last one
         found = [self.best, *others]
         return list(dict.fromkeys(str(path) for path in found if path))
 
-    def moved(self) -> bool:
-        """Tell whether there may be something new; costs microseconds, for every step."""
+    def has_changed(self) -> bool:
+        """Return whether there may be something new. Takes microseconds, because every step asks."""
         return self._awaited is not None or self._mark() != self._marker
 
     def look(self) -> list[Saved]:
-        """Return what was saved since the last look, ``last`` after the others."""
+        """Return what was saved since the last look, the best first and ``last.ckpt`` at the end."""
         marker = self._mark()
-        if self._marker is None or marker[:2] != self._marker[:2]:
-            self._awaited = marker[1]
+        if self._marker is None or marker.last_save != self._marker.last_save:
+            self._awaited = marker.last_save[1]
         self._marker = marker
         kept = self.kept
         self._stamps = {path: stamp for path, stamp in self._stamps.items() if path in kept}
@@ -80,11 +108,11 @@ class CheckpointFollower:
                 self._stamps[path] = stamp
                 saved.append(self.describe(path))
         if self._awaited not in kept or any(s.path == self._awaited for s in saved):
-            self._awaited = None  # an asynchronous writer may take its time; until then every step looks
+            self._awaited = None  # an asynchronous writer may take its time: until it is there, every step looks
         return saved
 
     def forget(self, path: str) -> None:
-        """Have the next look tell of a checkpoint again."""
+        """Make the next look return a checkpoint again."""
         self._stamps.pop(path, None)
         self._marker = None
 
@@ -96,19 +124,33 @@ class CheckpointFollower:
         number = None if score is None else float(score)
         return Saved(path, self.checkpoint.monitor, number if number is not None and math.isfinite(number) else None)
 
-    def _mark(self) -> Any:
-        """What changes with every save. The two private fields alone tell of a file that is written again."""
+    def _mark(self) -> _Marker:
         c = self.checkpoint
-        return (
-            getattr(c, "_last_global_step_saved", None),
-            getattr(c, "_last_checkpoint_saved", None),
+        return _Marker(
+            (getattr(c, "_last_global_step_saved", None), getattr(c, "_last_checkpoint_saved", None)),
             c.best_model_path,
             getattr(c, "last_model_path", None),
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Marker:
+    """What changes with every save.
+
+    Attributes:
+        last_save: Step and path of the last save, from private fields: no public one changes when a file of the same
+            name is written again.
+        best: Path of the best checkpoint.
+        last: Path of ``last.ckpt``.
+    """
+
+    last_save: tuple[int | None, str | None]
+    best: str
+    last: str | None
+
+
 def _stamp(path: str) -> str | None:
-    """What tells one version of a file from the next; None while it is not there."""
+    """What differs between two versions of a file; None while the file does not exist."""
     try:
         system, plain = fsspec.core.url_to_fs(path)
         return str(system.ukey(plain))

@@ -1,8 +1,9 @@
-"""What a fit left behind, for the process that asked for it: with ``ddp_spawn`` another one did the work."""
+"""What a fit left behind, for the process that asked for it: with ``ddp_spawn`` another process did the work."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import tempfile
@@ -15,78 +16,102 @@ from lightning_onnx.artifacts.store import Store
 from lightning_onnx.training.exporter import Exporter
 
 
-class Outcome:
+@dataclasses.dataclass(frozen=True)
+class _Note:
+    """What the process that worked leaves for the one that made the callback, as JSON.
+
+    Attributes:
+        dirpath: Path or URL of the artifacts.
+        artifact: Name of the best, else the newest artifact; None where there is none.
+        artifacts: Names of all that are kept, oldest first.
+        failures: What went wrong, in sentences.
+    """
+
+    dirpath: str
+    artifact: str | None
+    artifacts: list[str]
+    failures: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _HandedOver:
+    """The same with the artifacts read from disk, and the store that keeps the local copies of remote ones."""
+
+    artifact: ONNXArtifact | None = None
+    artifacts: tuple[ONNXArtifact, ...] = ()
+    failures: tuple[str, ...] = ()
+    store: Store | None = None
+
+
+class FitResult:
     """The artifacts and failures of the last fit.
 
-    A strategy that spawns gives the main process none of what a callback learned. So the process that worked leaves a
-    note in a file whose name both know, and the artifacts are read from disk.
+    A strategy that spawns processes gives the main process nothing of what a callback learned in them. So the process
+    that worked leaves a note in a file whose name both know, and the artifacts are read from disk.
     """
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._note = Path(tempfile.gettempdir()) / f"lightning-onnx-{uuid.uuid4().hex}.json"
+        self._path = Path(tempfile.gettempdir()) / f"lightning-onnx-{uuid.uuid4().hex}.json"
         self._exporter: Exporter | None = None
-        self._read: dict[str, Any] | None = None
-        self._store: Store | None = None
+        self._handed_over: _HandedOver | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what belongs to one process."""
+        """Leave out what belongs to one process."""
         return {**self.__dict__, "_exporter": None}
 
     def clear(self) -> None:
         """Forget the last fit."""
-        self._exporter = self._read = None
-        self._note.unlink(missing_ok=True)
+        self._exporter = self._handed_over = None
+        self._path.unlink(missing_ok=True)
 
     def follow(self, exporter: Exporter) -> None:
-        """Tell of this exporter's artifacts from now on."""
+        """Take the results of this exporter from now on."""
         self._exporter = exporter
 
     def hand_over(self) -> None:
-        """Leave the note, in another process than the one that made the callback."""
+        """Leave the note, if this is another process than the one that made the callback."""
         if os.getpid() == self._owner or self._exporter is None:
             return
         best, store = self._exporter.artifact, self._exporter.store
-        content = {
-            "dirpath": store.url or str(store.local),
-            "artifact": None if best is None else best.name,
-            "artifacts": [a.name for a in store.artifacts.values()],
-            "failures": self._exporter.failures,
-        }
-        self._note.write_text(json.dumps(content), encoding="utf-8")
+        note = _Note(
+            dirpath=store.url or str(store.local),
+            artifact=None if best is None else best.name,
+            artifacts=[a.name for a in store.artifacts.values()],
+            failures=self._exporter.log.failures,
+        )
+        self._path.write_text(json.dumps(dataclasses.asdict(note)), encoding="utf-8")
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best, else the newest artifact."""
-        if self._exporter is not None:
-            return self._exporter.artifact
-        return self._handed_over()["artifact"]  # type: ignore[no-any-return]
+        """The best artifact, else the newest one."""
+        return self._exporter.artifact if self._exporter is not None else self._received().artifact
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
-        """All that are kept, oldest first."""
+        """All artifacts that are kept, oldest first."""
         if self._exporter is not None:
             return [a for a in self._exporter.store.artifacts.values() if a.directory.is_dir()]
-        return list(self._handed_over()["artifacts"])
+        return list(self._received().artifacts)
 
     @property
     def failures(self) -> list[str]:
-        """What went wrong."""
-        if self._exporter is not None:
-            return self._exporter.failures
-        return list(self._handed_over()["failures"])
+        """What went wrong, in sentences."""
+        return self._exporter.log.failures if self._exporter is not None else list(self._received().failures)
 
-    def _handed_over(self) -> dict[str, Any]:
-        if self._read is None and os.getpid() == self._owner:
+    def _received(self) -> _HandedOver:
+        """What another process handed over; read once."""
+        if self._handed_over is None and os.getpid() == self._owner:
             with contextlib.suppress(OSError, ValueError):
-                content = json.loads(self._note.read_text(encoding="utf-8"))
-                self._note.unlink()
-                self._read = {**content, **self._adopted(content)}
-        return self._read or {"artifact": None, "artifacts": [], "failures": []}
+                note = _Note(**json.loads(self._path.read_text(encoding="utf-8")))
+                self._path.unlink()
+                self._handed_over = _read(note)
+        return self._handed_over or _HandedOver()
 
-    def _adopted(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Read the artifacts from where they lie; those at a URL have their copy in the store, which is kept for it."""
-        self._store = Store(content["dirpath"], owner="")
-        found = {name: self._store.adopt(name, name) for name in {*content["artifacts"], content["artifact"]} if name}
-        artifacts = [found[name] for name in content["artifacts"]]
-        return {"artifact": found.get(content["artifact"]), "artifacts": [a for a in artifacts if a is not None]}
+
+def _read(note: _Note) -> _HandedOver:
+    """Read the artifacts from where they lie."""
+    store = Store(note.dirpath, owner="")
+    found = {name: store.adopt(name, name) for name in {*note.artifacts, note.artifact} if name}
+    artifacts = tuple(a for a in (found[name] for name in note.artifacts) if a is not None)
+    return _HandedOver(found.get(note.artifact or ""), artifacts, tuple(note.failures), store)

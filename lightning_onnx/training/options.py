@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.pipeline.config import choose
+from lightning_onnx.training.checkpoint_follower import CheckpointCallback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CallbackConfig:
     when: str = "fit_end"
     weights: str = "best"
     filename: str | None = None
-    checkpoint: Any = None
+    checkpoint: CheckpointCallback | None = None
     preflight: str | bool = "raise"
     on_failure: str = "warn"
     on_exception: bool = False

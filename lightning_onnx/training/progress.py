@@ -1,4 +1,4 @@
-"""A bar for stages that take long: drawn as the Trainer draws its own, and not at all where that draws none."""
+"""A progress bar for stages that take long, drawn like the Trainer's own, and only where the Trainer draws one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lightning.pytorch import Trainer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 log = logging.getLogger(__name__)
 
 DELAY = 2.0
-"""Seconds before anything is shown: what is done by then needs no bar."""
+"""Seconds before anything is shown: work that is done by then needs no bar."""
 
 _REFRESH = 0.25
-"""Seconds between two drawings; the time that runs tells that the program does."""
+"""Seconds between two drawings; the running time shows that the program is alive."""
 
 
 class Stages:
-    """Says what is being done now; any thread may do so.
+    """Keeps which stage is running; any thread may call it.
 
     Args:
-        total: Number of steps, None where unknown.
+        total: Number of stages; None where unknown.
     """
 
     def __init__(self, total: int | None = None) -> None:
@@ -36,14 +41,14 @@ class Stages:
         """Begin the next stage.
 
         Args:
-            name: What is done in it, as ``"tracing"``.
+            name: What is done in it, such as ``"tracing"``.
         """
         with self._lock:
             self._begun += 1
             self._name = name
 
     def state(self) -> tuple[str, int]:
-        """Return the name of the stage and how many are done."""
+        """Return the name of the running stage, and how many are done."""
         with self._lock:
             done = max(self._begun - 1, 0)
             return self._name, done if self.total is None else min(done, self.total)
@@ -56,19 +61,19 @@ class _Bar(Protocol):
 
 
 @contextlib.contextmanager
-def stages(trainer: Any, total: int | None = None, *, delay: float = DELAY) -> Iterator[Stages]:
-    """Show the stages of what is done inside, once it has taken a while.
+def stages(trainer: Trainer | None, total: int | None = None, *, delay: float = DELAY) -> Iterator[Stages]:
+    """Show which stage of the block is running, once the block has taken a while.
 
-    Nothing is shown on ranks other than zero, without a Trainer, and where the Trainer's own progress bar is off. What
-    goes wrong with the drawing is logged and stops nothing.
+    Nothing is shown on ranks other than zero, without a Trainer, or where the Trainer's own progress bar is off. An
+    error while drawing is logged and stops nothing.
 
     Args:
-        trainer: The Trainer whose progress bar says whether and how to draw; None: nothing is drawn.
-        total: Number of steps, where known.
+        trainer: The Trainer whose progress bar decides whether and how to draw; with None nothing is drawn.
+        total: Number of stages, where known.
         delay: Seconds before anything is shown.
 
     Yields:
-        What to call ``Stages.step`` on.
+        The stages; the block calls ``Stages.step``.
 
     Example:
         >>> with stages(None, total=2) as progress:
@@ -76,7 +81,7 @@ def stages(trainer: Any, total: int | None = None, *, delay: float = DELAY) -> I
         ...     progress.step("checking")
     """
     shown = Stages(total)
-    if not _is_on(trainer):
+    if trainer is None or not _is_on(trainer):
         yield shown
         return
     over = threading.Event()
@@ -89,12 +94,12 @@ def stages(trainer: Any, total: int | None = None, *, delay: float = DELAY) -> I
         thread.join()
 
 
-def _is_on(trainer: Any) -> bool:
+def _is_on(trainer: Trainer) -> bool:
     callback = getattr(trainer, "progress_bar_callback", None)
     return callback is not None and trainer.is_global_zero and bool(getattr(callback, "is_enabled", True))
 
 
-def _draw(trainer: Any, shown: Stages, over: threading.Event, delay: float) -> None:
+def _draw(trainer: Trainer, shown: Stages, over: threading.Event, delay: float) -> None:
     if over.wait(delay):
         return
     try:
@@ -110,16 +115,16 @@ def _draw(trainer: Any, shown: Stages, over: threading.Event, delay: float) -> N
         finally:
             bar.close()
     except Exception:
-        log.debug("the progress bar", exc_info=True)
+        log.debug("the progress bar failed", exc_info=True)
 
 
 class _Tqdm:
-    """Below the bars of training and validation."""
+    """A bar below those of training and validation."""
 
     def __init__(self, callback: Any, total: int | None, elapsed: float) -> None:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-        # Without a description in the first drawing, which tqdm does by itself, there would be an empty line.
+        # tqdm draws once by itself; without a description that would leave an empty line.
         counts = "" if total is None else "|{bar:20}| {n_fmt}/{total_fmt} "
         position = 2 * getattr(callback, "process_position", 0) + 2
         self._bar = tqdm(
@@ -142,43 +147,44 @@ class _Tqdm:
 
 
 class _Rich:
-    """A task of Lightning's own display while that is live, for two displays would draw over each other."""
+    """A task of Lightning's own display while that is live, because two displays would draw over each other."""
 
     def __init__(self, callback: Any, total: int | None, elapsed: float) -> None:
         self._callback, self._total = callback, total
         self._started = time.monotonic() - elapsed
-        self._progress: Any = None
-        self._task: Any = None
+        self._shown: tuple[Progress, TaskID] | None = None
         self._is_own = False
 
     def draw(self, name: str, done: int) -> None:
         theirs = getattr(self._callback, "progress", None)
         live = theirs if theirs is not None and theirs.live.is_started else None
-        if self._progress is None or (live is not None and live is not self._progress):
+        if self._shown is None or (live is not None and live is not self._shown[0]):
             self.close()
-            self._open(live)
+            self._shown = self._open(live)
+        progress, task = self._shown
         seconds = time.monotonic() - self._started
         words = f"ONNX export: {name}" + ("" if self._is_own else f" {seconds:.0f} s")
-        self._progress.update(self._task, description=words, completed=done)
-        self._progress.refresh()
+        progress.update(task, description=words, completed=done)
+        progress.refresh()
 
-    def _open(self, live: Any) -> None:
+    def _open(self, live: Progress | None) -> tuple[Progress, TaskID]:
         self._is_own = live is None
-        self._progress = _own_progress() if live is None else live
-        self._task = self._progress.add_task("", total=float("inf") if self._total is None else self._total)
+        progress = _own_progress() if live is None else live
+        return progress, progress.add_task("", total=float("inf") if self._total is None else self._total)
 
     def close(self) -> None:
-        if self._progress is None:
+        if self._shown is None:
             return
-        self._progress.remove_task(self._task)
+        progress, task = self._shown
+        progress.remove_task(task)
         if self._is_own:
-            self._progress.stop()
+            progress.stop()
         else:
-            self._progress.refresh()
-        self._progress = None
+            progress.refresh()
+        self._shown = None
 
 
-def _own_progress() -> Any:
+def _own_progress() -> Progress:
     import rich
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

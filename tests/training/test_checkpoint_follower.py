@@ -328,4 +328,4 @@ def test_remote_directories(when: str, fit: Any, tmp_path: Path) -> None:
 def test_follower_reads_fields_that_lightning_has() -> None:
     """The two private ones tell of a file that is written again; this fails when Lightning renames them."""
     assert {"_last_global_step_saved", "_last_checkpoint_saved"} <= set(vars(ModelCheckpoint()))
-    assert CheckpointFollower(ModelCheckpoint()).moved()
+    assert CheckpointFollower(ModelCheckpoint()).has_changed()

@@ -86,7 +86,7 @@ def test_disk_full(fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.Monk
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
-        change = lambda run: monkeypatch.setattr("lightning_onnx.training.exporter.produce", limited)  # noqa: E731
+        change = lambda run: monkeypatch.setattr("lightning_onnx.training.jobs.produce", limited)  # noqa: E731
         run = Run(fit, tmp_path, when, change, background=False)  # the limit is one of the whole process
     finally:
         signal.signal(signal.SIGXFSZ, ignored)

@@ -172,7 +172,7 @@ def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: P
         concurrent.append(options["concurrent"])
         return produce(*arguments, **options)
 
-    monkeypatch.setattr("lightning_onnx.training.exporter.produce", recorded)
+    monkeypatch.setattr("lightning_onnx.training.jobs.produce", recorded)
     for needs in (True, False):
         variant = Faulty("copy", needs_validation=needs)
         callback = ONNXExport(tmp_path / str(needs), when="checkpoint", variants=[variant], test_data=None)

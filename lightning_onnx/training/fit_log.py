@@ -1,0 +1,48 @@
+"""What a user is told during a fit: lines on the terminal, and the failures, which are kept."""
+
+from __future__ import annotations
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+
+
+class FitLog:
+    """Collects the failures of one fit, and warns of each.
+
+    Attributes:
+        errors: The exceptions, oldest first.
+        failures: One sentence for each exception, failed check and failed variant, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.failures: list[str] = []
+
+    def record(self, error: BaseException, what: str = "failed") -> None:
+        """Keep an exception and warn of it.
+
+        Args:
+            error: The exception.
+            what: What failed; continues the words "ONNX export".
+        """
+        self.errors.append(error)
+        self.failures.append(f"{what}: {type(error).__name__}: {error}")
+        rank_zero_warn(f"ONNX export {self.failures[-1]}")
+
+    def report(self, artifact: ONNXArtifact) -> None:
+        """Print how the checks and variants of a new artifact ended, and keep those that failed."""
+        manifest = artifact.manifest
+        for kind, results in (("", manifest["checks"]), ("variant ", manifest["variants"])):
+            for result in results:
+                self._report(kind + result["name"], result["status"], result["reason"])
+        rank_zero_info(f"ONNX export: wrote {artifact.directory} in {manifest['scalars']['export_seconds']} s")
+
+    def _report(self, name: str, status: str, reason: str | None) -> None:
+        line = f"ONNX export: {name} {status}" + (f": {reason}" if reason else "")
+        if status == "passed":
+            rank_zero_info(line)
+        else:
+            rank_zero_warn(line)
+        if status == "failed":
+            self.failures.append(line)

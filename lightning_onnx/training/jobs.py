@@ -1,0 +1,237 @@
+"""Making one artifact: what it takes, and from there to an artifact on disk or the error that prevented it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import os
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.naming import artifact_name
+from lightning_onnx.artifacts.store import Store
+from lightning_onnx.checks.validation import Loaders, loaders_of
+from lightning_onnx.errors import ONNXExportError
+from lightning_onnx.module.weights import loading
+from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline.prepare import Plan
+from lightning_onnx.pipeline.produce import LoadedModule, OnStage, no_progress, produce
+from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
+from lightning_onnx.training.planning import Planner
+
+LIVE = ""
+"""Key of the artifact of the live weights; the others have the path of their checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """The fit as a hook finds it.
+
+    Attributes:
+        trainer: The trainer.
+        module: The module that trains; nothing is run on it.
+        on_stage: Called with the name of each stage of what is done now.
+    """
+
+    trainer: Trainer
+    module: LightningModule
+    on_stage: OnStage = no_progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One artifact to make.
+
+    Attributes:
+        key: Path of the checkpoint to export; ``LIVE`` for the live weights.
+        copied: A private copy of the module. Its weights are not the right ones before ``load``.
+        load_weights: Puts the weights to export into the copy, and returns where they come from.
+        metrics: Metrics for the artifact's name.
+        loaders: Validation batches.
+        started: ``time.perf_counter()`` when the job began, in seconds.
+    """
+
+    key: str
+    copied: nn.Module
+    load_weights: Callable[[nn.Module], Source]
+    metrics: Mapping[str, Tensor]
+    loaders: Loaders
+    started: float
+
+    @property
+    def name(self) -> str:
+        """What is exported, human-readable."""
+        return os.path.basename(self.key) or "the live weights"
+
+    def load(self) -> LoadedModule:
+        """Load the weights, and merge adapters into them.
+
+        Raises:
+            WeightsError: If they cannot be read or do not fit the module.
+        """
+        source = self.load_weights(self.copied)
+        loading.merge_adapters(self.copied)
+        return LoadedModule(self.copied, source, self.loaders, self.started)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What became of a job.
+
+    Attributes:
+        job: The job.
+        result: The artifact, or the error that prevented it.
+        loaded: The module with its weights; None where they could not be loaded.
+        concurrent: Whether it was made while training was running.
+    """
+
+    job: Job
+    result: ONNXArtifact | Exception
+    loaded: LoadedModule | None = None
+    concurrent: bool = False
+
+    @property
+    def has_failed_check(self) -> bool:
+        """Whether there is an artifact, and a check of it failed."""
+        return isinstance(self.result, ONNXArtifact) and not self.result.passed
+
+
+def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool) -> Job:
+    """Return the job of a checkpoint, with the file open: the next save may remove it.
+
+    Args:
+        fit: The fit.
+        follower: Follows the checkpoints.
+        saved: The checkpoint.
+        just_saved: Whether it was saved a moment ago. A checkpoint of weights only lacks the averages of a
+            ``WeightAveraging`` callback; then they are taken from that callback, which still has them.
+
+    Raises:
+        WeightsError: If the file cannot be opened, or the module cannot be copied.
+    """
+    started = time.perf_counter()
+    opened = open_checkpoint(saved.path)
+    copied = private_copy(fit.module, loading.empty(fit.module))
+    is_averaged = loading.averaging(fit.trainer) is not None
+    lacks_averages = just_saved and getattr(follower.checkpoint, "save_weights_only", True)
+    averages = loading.averages(fit.trainer, fit.module) if lacks_averages else None
+    origin = _origin(fit.trainer)
+    kind = "best" if saved.path == follower.best else "checkpoint"
+
+    def load_weights(module: nn.Module) -> Source:
+        with opened:
+            content = opened.read()
+        for note in loading.load_checkpoint(module, content, averages, is_averaged):
+            rank_zero_warn(f"ONNX export: {saved.name}: {note}")
+        return dataclasses.replace(
+            origin,
+            weights=kind,
+            epoch=content.get("epoch"),
+            global_step=content.get("global_step"),
+            checkpoint=saved.name,
+            monitor=saved.monitor,
+            score=saved.score,
+        )
+
+    metrics = dict(fit.trainer.callback_metrics)
+    if saved.monitor is not None and saved.score is not None:
+        metrics[saved.monitor] = torch.tensor(saved.score)
+    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started)
+
+
+def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job:
+    """Return the job of the weights that the module has now.
+
+    Args:
+        fit: The fit.
+        epoch: Epoch of the weights, counted from 0.
+        gathered: Parameters and buffers by name, where they were spread over ranks.
+
+    Raises:
+        WeightsError: If the module cannot be copied.
+    """
+    started = time.perf_counter()
+    source = dataclasses.replace(_origin(fit.trainer), epoch=epoch, global_step=fit.trainer.global_step)
+    gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
+    copied = private_copy(fit.module, gathered)
+    metrics = dict(fit.trainer.callback_metrics)
+    return Job(LIVE, copied, lambda module: source, metrics, loaders_of(fit.trainer), started)
+
+
+def _origin(trainer: Trainer) -> Source:
+    return Source(precision=str(trainer.precision), device=trainer.strategy.root_device.type)
+
+
+class Maker:
+    """Makes the artifacts of jobs. What goes wrong is part of the result: the next job is made all the same.
+
+    Args:
+        store: Where artifacts go.
+        planner: Gives the plan of a module, and traces where there is none that fits.
+        filename: Template of an artifact's name; None for the default.
+    """
+
+    def __init__(self, store: Store, planner: Planner, filename: str | None) -> None:
+        self.store = store
+        self.planner = planner
+        self.filename = filename
+
+    def make(self, job: Job, fit: Fit) -> Finished:
+        """Make an artifact now, tracing where needed: twice where parity failed on the graph of an earlier trace."""
+        loaded = None
+        try:
+            loaded = job.load()
+            before = self.planner.plan
+            plan = self.planner.current(fit.module, job.copied, fit.on_stage)
+            finished = Finished(job, self._produce(plan, job, loaded, fit.on_stage), loaded)
+            is_new_graph = before is None or plan.graph is not before.graph
+            is_proven = isinstance(finished.result, ONNXArtifact) and finished.result.proven
+            return finished if is_proven or is_new_graph else self.make_from_new_trace(finished, fit)
+        except Exception as error:
+            return Finished(job, error, loaded)
+
+    def make_concurrently(self, job: Job, plan: Plan) -> Finished:
+        """Make an artifact in another thread, which touches neither the module that trains nor the random state."""
+        loaded = None
+        try:
+            loaded = job.load()
+            return Finished(job, self._produce(plan, job, loaded, concurrent=True), loaded, concurrent=True)
+        except Exception as error:
+            return Finished(job, error, loaded)
+
+    def make_from_new_trace(self, finished: Finished, fit: Fit) -> Finished:
+        """Trace the module with these weights, because its attributes may have changed since it was traced.
+
+        Returns:
+            The new result in place of the earlier one; the earlier one where the trace failed.
+        """
+        job, loaded = finished.job, finished.loaded
+        assert loaded is not None
+        with contextlib.suppress(ONNXExportError):
+            plan = self.planner.trace(fit.module, job.copied, fit.on_stage)
+            result = self._produce(plan, job, loaded, fit.on_stage, earlier=finished.result)
+            return dataclasses.replace(finished, result=result)
+        return finished
+
+    def _produce(
+        self,
+        plan: Plan,
+        job: Job,
+        loaded: LoadedModule,
+        on_stage: OnStage = no_progress,
+        *,
+        concurrent: bool = False,
+        earlier: ONNXArtifact | Exception | None = None,
+    ) -> ONNXArtifact:
+        name = artifact_name(self.filename, loaded.source, job.metrics)
+        with self.store.place(job.key, name, earlier) as (directory, replace):
+            return produce(plan, loaded, directory, replace=replace, concurrent=concurrent, on_stage=on_stage)

@@ -1,0 +1,112 @@
+"""Which plan serves the module as it is now: the last one, or a new trace where the module or its calls changed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.matching import as_call, match, sample_of
+from lightning_onnx.module.calls.observer import ForwardObserver, Observation
+from lightning_onnx.module.weights.scripted import has_scripts
+from lightning_onnx.module.weights.state import structure_of
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import Plan, derive_request, prepare, with_calls
+from lightning_onnx.pipeline.produce import OnStage
+
+
+class Planner:
+    """Keeps the plan of one fit up to date.
+
+    Args:
+        config: What to export and how.
+        observer: Records the module's calls.
+
+    Attributes:
+        plan: The current plan; None before the first trace.
+    """
+
+    def __init__(self, config: ExportConfig, observer: ForwardObserver) -> None:
+        self.config = config
+        self.observer = observer
+        self.plan: Plan | None = None
+        self._calls_covered = 0
+
+    def trace(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plan:
+        """Trace a copy of the module, and keep the plan.
+
+        Args:
+            module: The module that trains; only its ``example_input_array`` is read.
+            copied: A private copy.
+            on_stage: Called with the name of each stage.
+
+        Raises:
+            ONNXExportError: As ``prepare``.
+        """
+        started = time.perf_counter()
+        rank_zero_info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
+        on_stage("tracing")
+        plan = self.plan = prepare(copied, self._observations(module), self.config)
+        self._calls_covered = self.observer.count()
+        for note in plan.notes:
+            rank_zero_warn(f"ONNX export: {note}")
+        rank_zero_info(
+            f"ONNX export: {plan.graph.signature} at opset {plan.config.opset} by engine "
+            f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"
+        )
+        return plan
+
+    def current(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plan:
+        """Return the kept plan, extended by the calls observed since; trace again where it no longer fits.
+
+        Arguments and errors are those of ``trace``.
+        """
+        plan = self.plan
+        if plan is None or plan.structure != structure_of(copied) or has_scripts(copied):
+            return self.trace(module, copied, on_stage)
+        if self.observer.count() != self._calls_covered:
+            request = derive_request(copied, self._observations(module), self.config)
+            if not plan.covers(request):
+                return self.trace(module, copied, on_stage)
+            plan = self.plan = with_calls(plan, copied, request)
+        return plan
+
+    def is_current(self, module: LightningModule, copied: nn.Module) -> bool:
+        """Return whether the kept plan fits the module and its calls so far; the module is not run."""
+        return (
+            self.plan is not None
+            and self.plan.structure == structure_of(copied)
+            and not has_scripts(copied)
+            and (self.observer.count() == self._calls_covered or self.plan.fits(self._observations(module)))
+        )
+
+    def _observations(self, module: LightningModule) -> list[Observation]:
+        """The calls to trace with: the sample given, else those observed, the example input, the batch."""
+        observed = self.observer.observations()
+        if self.config.sample is not None:
+            return [self._given(module, observed)]
+        return observed or self._example(module) or self._matched()
+
+    def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
+        """The sample that the user gave, with the shapes of observed calls like it."""
+        sample = sample_of(module, self.config.method, as_call(self.config.sample))
+        alike = [o for o in observed if o.samples[0].paths == sample.paths]
+        given = Observation.of(sample, "the sample given")
+        return dataclasses.replace(given, shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)))
+
+    def _example(self, module: LightningModule) -> list[Observation]:
+        example = getattr(module, "example_input_array", None)
+        if example is None or self.config.method != "forward":
+            return []
+        with contextlib.suppress(ConfigurationError):
+            return [Observation.of(sample_of(module, "forward", as_call(example)), "example_input_array")]
+        return []
+
+    def _matched(self) -> list[Observation]:
+        source = "the batch matched to the method's signature"
+        return match(self.observer.signature, self.observer.batches, source, self.config.method)

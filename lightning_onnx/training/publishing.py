@@ -1,0 +1,81 @@
+"""What the run's loggers get of an artifact: its numbers at once, its files at once or when it turned out best."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_onnx import trackers
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.training.fit_log import FitLog
+from lightning_onnx.training.options import CallbackConfig
+
+
+class Publisher:
+    """Publishes artifacts as the callback's options say. A tracker that fails stops neither the others nor the run.
+
+    Loggers are ``Any``, because the two packages of Lightning have no common base class for them.
+
+    Args:
+        options: The callback's own options.
+        log: Where failures are recorded.
+        is_silent: Whether loggers get nothing, as with ``fast_dev_run``.
+    """
+
+    def __init__(self, options: CallbackConfig, log: FitLog, is_silent: bool = False) -> None:
+        self.options = options
+        self.log = log
+        self.is_silent = is_silent
+
+    def publish_new(self, loggers: Sequence[Any], artifact: ONNXArtifact, is_best: bool) -> None:
+        """Log the numbers of a new artifact; its files too with ``log_artifacts="all"``.
+
+        Args:
+            loggers: The Trainer's loggers.
+            artifact: The artifact.
+            is_best: Whether it is the best so far.
+        """
+        if self.is_silent or self.options.log_artifacts is False:
+            return
+        for logger in trackers.targets(loggers):
+            with self._failure_recorded(logger):
+                trackers.log_scalars(logger, artifact, _step(artifact))
+                if self.options.log_artifacts == "all":
+                    self._publish_files(logger, artifact, is_best)
+
+    def publish_best(self, loggers: Sequence[Any], artifact: ONNXArtifact | None) -> None:
+        """Publish the files of the run's best artifact at the end, unless a check of it failed.
+
+        Args:
+            loggers: The Trainer's loggers.
+            artifact: The best artifact; None where there is none.
+        """
+        if self.is_silent or self.options.log_artifacts != "best" or artifact is None:
+            return
+        if not artifact.passed:
+            rank_zero_warn("ONNX export: not given to the loggers, because a check failed (log_artifacts='all' would)")
+            return
+        for logger in trackers.targets(loggers):
+            with self._failure_recorded(logger):
+                self._publish_files(logger, artifact, is_best=True)
+
+    def _publish_files(self, logger: Any, artifact: ONNXArtifact, is_best: bool) -> None:
+        is_best = is_best and artifact.passed
+        aliases = ["latest", f"epoch={artifact.manifest['source']['epoch']}", *(["best"] if is_best else [])]
+        name = self.options.register_as if is_best else None  # a registry is for what may be deployed
+        trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
+
+    @contextlib.contextmanager
+    def _failure_recorded(self, logger: Any) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.log.record(error, f"{type(logger).__name__} did not take the artifact")
+
+
+def _step(artifact: ONNXArtifact) -> int:
+    """The global step of an artifact's weights."""
+    return int(artifact.manifest["source"]["global_step"] or 0)
