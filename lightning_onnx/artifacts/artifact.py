@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,16 +158,10 @@ def external_data(model_path: Path) -> set[str]:
     """Return the files in which a model says that its weights lie."""
     import onnx
 
-    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
-                for inner in (attribute.g, *attribute.graphs):
-                    yield from tensors(inner)
+    from lightning_onnx.onnxfile.walk import tensors
 
     model = onnx.load(str(model_path), load_external_data=False)
-    return {entry.value for t in tensors(model.graph) for entry in t.external_data if entry.key == "location"}
+    return {entry.value for t in tensors(model) for entry in t.external_data if entry.key == "location"}
 
 
 def _check_inside(directory: Path, name: str) -> None:

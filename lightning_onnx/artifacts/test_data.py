@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.flat import to_numpy
 
 _TRIES = 4
 _MARGIN = 0.01

@@ -23,10 +23,11 @@ from onnx import GraphProto, NodeProto
 from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import to_numpy
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.scopes import path_of, source_of
+from lightning_onnx.onnxfile.walk import inputs
 from lightning_onnx.runtimes.base import Arrays
 
 log = logging.getLogger(__name__)
@@ -207,14 +208,13 @@ class _Search:
     def _of_file(self, names: Sequence[str]) -> Arrays:
         """Run the file with inner values as further outputs; a message behind another is merged with it."""
         further = onnx.ModelProto(graph=GraphProto(output=[onnx.ValueInfoProto(name=name) for name in names]))
-        inputs = zip(self.context.signature.inputs, self.case.tensors, strict=True)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "model.onnx"
             shutil.copyfile(self.context.model_path, path)
             with path.open("ab") as file:
                 file.write(further.SerializeToString())
             session = self.context.runtime.load(path)
-            return session.run({spec.name: to_numpy(tensor) for spec, tensor in inputs})
+            return session.run(feeds(self.context.signature.inputs, self.case.tensors))
 
     def _compared(self, name: str, wanted: Sequence[Tensor], actual: Array) -> _Value | None:
         """Compare with what torch has for a value; None where it has another kind of value."""
@@ -287,24 +287,15 @@ def _back(graph: GraphProto, value: str, right: Collection[str]) -> list[int]:
         number = makers.get(pending.pop())
         if number is not None and number not in found:
             found.add(number)
-            pending.extend(name for name in _inputs(graph.node[number]) if name not in right)
+            pending.extend(name for name in inputs(graph.node[number]) if name not in right)
     return sorted(found)
-
-
-def _inputs(node: NodeProto) -> Iterator[str]:
-    """What a node reads, and the bodies of a loop or a branch."""
-    yield from node.input
-    for attribute in node.attribute:
-        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            for inner in body.node:
-                yield from _inputs(inner)
 
 
 def _without_data(graph: GraphProto) -> set[str]:
     """Return the values that are made of weights, constants and sizes alone; what uses them is compared."""
     found = {weight.name for weight in graph.initializer} | {""}
     for node in graph.node:
-        if node.op_type in ("Shape", "Size") or set(_inputs(node)) <= found:
+        if node.op_type in ("Shape", "Size") or set(inputs(node)) <= found:
             found.update(node.output)
     return found
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.timing import Timed, TimedModule, in_turns, torch_threads
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
-from lightning_onnx.module.flat import to_numpy
+from lightning_onnx.module.arrays import feeds
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.runtimes.worker import client
@@ -72,13 +72,12 @@ class Latency:
             return CheckResult(self.name, "skipped", "there are no inputs to measure with")
         tensors = context.cases[0].tensors
         modules = _modules(context, tensors, self.compiled)
-        specs = context.signature.inputs
-        inputs = {spec.name: to_numpy(t) for spec, t in zip(specs, tensors, strict=True)}
-        feeds = resized(inputs, context.signature.batch_axes(), self.batch_sizes)
+        inputs = feeds(context.signature.inputs, tensors)
+        by_size = resized(inputs, context.signature.batch_axes(), self.batch_sizes)
         with torch_threads(self.threads):
             figures, absent, broken = measure(
                 context.model_path,
-                feeds,
+                by_size,
                 self.runtimes,
                 modules,
                 threads=self.threads,
@@ -122,7 +121,7 @@ class Latency:
 
 def measure(
     model_path: Path,
-    feeds: Mapping[int, Arrays],
+    inputs: Mapping[int, Arrays],
     names: Sequence[str],
     modules: Mapping[str, Timed],
     *,
@@ -134,7 +133,7 @@ def measure(
 
     Args:
         model_path: The ONNX file.
-        feeds: Inputs by batch size.
+        inputs: By batch size, then by name.
         names: The runtimes.
         modules: What runs in this process.
         threads: Of each runtime.
@@ -151,7 +150,7 @@ def measure(
     tables: Figures = {}
     with contextlib.ExitStack() as stack:
         for name, module in modules.items():
-            _tried(name, module, feeds, programs, broken)
+            _tried(name, module, inputs, programs, broken)
         for name in names:
             runtime = client.get(name, alone=True, threads=threads, precision=precision)
             stack.callback(runtime.close)
@@ -163,24 +162,24 @@ def measure(
             except Exception as error:  # whatever a runtime raises is a finding
                 broken[name] = first_line(error)
                 continue
-            if _tried(name, session, feeds, programs, broken):
+            if _tried(name, session, inputs, programs, broken):
                 added = session.added_memory()
                 loading[name] = {
                     "load_seconds": float(f"{session.load_seconds:.3g}"),
                     "memory_mib": None if added is None else round(added / 2**20, 1),
                 }
-        for size, inputs in feeds.items() if programs else ():
-            tables[f"batch_{size}"] = _table(in_turns(programs, inputs, seconds), size)
+        for size, of_size in inputs.items() if programs else ():
+            tables[f"batch_{size}"] = _table(in_turns(programs, of_size, seconds), size)
     return {"threads": threads, "precision": precision, **tables, "loading": loading, "absent": absent}, absent, broken
 
 
 def _tried(
-    name: str, program: Timed, feeds: Mapping[int, Arrays], programs: dict[str, Timed], broken: dict[str, str]
+    name: str, program: Timed, inputs: Mapping[int, Arrays], programs: dict[str, Timed], broken: dict[str, str]
 ) -> bool:
     """Add a program that runs at every size; what does not would end the measuring of all."""
     try:
-        for inputs in feeds.values():
-            program.timed(inputs, 1)
+        for of_size in inputs.values():
+            program.timed(of_size, 1)
     except Exception as error:
         broken[name] = first_line(error)
         return False

@@ -29,8 +29,8 @@ from lightning_onnx.checks.comparison import (
     _top1,
 )
 from lightning_onnx.errors import first_line
+from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import to_numpy
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.runtimes.base import Arrays, Session
 
@@ -115,9 +115,8 @@ class Parity:
         """Compare all outputs of one case."""
         expected = context.reference(case.tensors) if case.expected is None else case.expected
         names = [spec.name for spec in context.signature.outputs]
-        feeds = {spec.name: to_numpy(t) for spec, t in zip(context.signature.inputs, case.tensors, strict=True)}
         try:
-            actual = session.run(feeds)
+            actual = session.run(feeds(context.signature.inputs, case.tensors))
         except Exception as error:  # whatever a runtime raises is a finding
             return [Comparison(names[0], f"{context.runtime.name} failed: {first_line(error)}")]
         return self.compare(names, expected, actual)

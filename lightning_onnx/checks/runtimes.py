@@ -12,7 +12,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
-from lightning_onnx.module.flat import to_numpy
+from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Description
@@ -135,7 +135,7 @@ def latency_ratio(loaded: _Loaded, context: CheckContext, seconds: float = 0.3) 
     """
     if loaded.name == runtimes.DEFAULT:
         return 1.0
-    inputs = {s.name: to_numpy(t) for s, t in zip(context.signature.inputs, context.cases[0].tensors, strict=True)}
+    inputs = feeds(context.signature.inputs, context.cases[0].tensors)
     default = client.get(runtimes.DEFAULT, threads=1).load(context.model_path)
     took = in_turns({runtimes.DEFAULT: default, loaded.name: loaded.session}, inputs, seconds)
     return float(f"{np.median(took[loaded.name]) / np.median(took[runtimes.DEFAULT]):.3g}")

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.calls.nested import Path, flatten
 from lightning_onnx.module.calls.observer import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.flat import to_numpy
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.onnxfile.privacy import without_paths
@@ -289,7 +289,7 @@ def feeds_of(call: Call, tensors: Mapping[Path, Tensor]) -> Arrays:
             f"the validation loop calls {call.method} without {', '.join(missing)}, which the graph takes; it gives "
             f"{', '.join('.'.join(path) for path in tensors)}"
         )
-    return {spec.name: to_numpy(tensors[path]) for spec, path in zip(call.signature.inputs, call.inputs, strict=True)}
+    return feeds(call.signature.inputs, [tensors[path] for path in call.inputs])
 
 
 def _lightning_of(module: nn.Module) -> str | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.nested import Path, flatten
@@ -84,13 +82,3 @@ def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor.clone()
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
     return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
-
-
-def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
-    """Return a tensor as an array that runtimes take; bfloat16 goes by ``ml_dtypes``."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        import ml_dtypes
-
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observer import Observation
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import FlatModule, to_numpy
+from lightning_onnx.module.flat import FlatModule
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""

@@ -10,6 +10,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from lightning_onnx.onnxfile.scopes import classes_of, path_of
+from lightning_onnx.onnxfile.walk import walk
 
 
 def outline(model: onnx.ModelProto) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def outline(model: onnx.ModelProto) -> dict[str, Any]:
     modules: dict[str, dict[str, Any]] = {}
     operators: Counter[str] = Counter()
     classes: dict[str, str] = {}
-    for node, name in _nodes(model.graph, ""):
+    for node, name in _nodes(model.graph):
         own = modules.setdefault(name, _empty())
         own["operators"][_operator(node)] = own["operators"].get(_operator(node), 0) + 1
         own["bytes"] += sum(_bytes(a.t) for a in node.attribute if a.type == AttributeProto.TENSOR)
@@ -50,20 +51,18 @@ def _operator(node: NodeProto) -> str:
     return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
 
 
-def _nodes(graph: GraphProto, around: str) -> Iterator[tuple[NodeProto, str]]:
-    """All nodes with their module's qualified name; nodes of a body that name none belong to the node around it."""
-    for node in graph.node:
-        name = ".".join(path_of(node)[:-1]) or around
-        yield node, name
-        for attribute in node.attribute:
-            for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _nodes(body, name)
+def _nodes(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:
+    """Yield all nodes with their module's qualified name: their own, or that of the innermost node around them."""
+    for part in walk(graph):
+        if isinstance(part.proto, NodeProto):
+            names = (".".join(path_of(node)[:-1]) for node in (part.proto, *reversed(part.around)))
+            yield part.proto, next(filter(None, names), "")
 
 
 def _weights(graph: GraphProto) -> Iterator[tuple[str, int]]:
     """Bytes of each initializer with its module: the one that its name tells, else that of its first user."""
     users: dict[str, str] = {}
-    for node, module in _nodes(graph, ""):
+    for node, module in _nodes(graph):
         for name in node.input:
             users.setdefault(name, module)
     for tensor in graph.initializer:

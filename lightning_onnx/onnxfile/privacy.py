@@ -6,7 +6,10 @@ import getpass
 import platform
 import re
 from collections.abc import Iterator
-from typing import Any
+
+from onnx import GraphProto, ModelProto, NodeProto
+
+from lightning_onnx.onnxfile.walk import Proto, walk
 
 _TRACE = re.compile(r'File ".+", line \d+|Traceback \(most recent call last\)|\.py\(\d+\)|\.py:\d+')
 _PATH = re.compile(
@@ -27,11 +30,11 @@ _COMMON = {"root", "user", "admin", "ubuntu", "localhost", "runner", "docker"}
 """Names that are nobody's, and words in other texts."""
 
 
-def find_private_data(model: Any) -> list[dict[str, str]]:
+def find_private_data(model: ModelProto) -> list[dict[str, str]]:
     """Return what is private in a model.
 
     Args:
-        model: An ``onnx.ModelProto``, with or without its weights.
+        model: With or without its weights.
 
     Returns:
         Findings, at most 20: ``kind`` (``"stack trace"``, ``"absolute path"``, ``"name of the user or host"``),
@@ -75,43 +78,22 @@ def _names() -> list[str]:
     return [n for n in (user, platform.node()) if len(n) >= _SHORTEST_NAME and n.lower() not in _COMMON]
 
 
-def _texts(model: Any) -> Iterator[tuple[str, str, bool]]:
-    """Yield where a text stands, the text, and whether it is prose; a name of a layer may be anybody's."""
+def _texts(model: ModelProto) -> Iterator[tuple[str, str, bool]]:
+    """Yield each text with its place, and whether it is prose; the name of a layer may happen to be anyone's name."""
     yield "the model", model.doc_string, True
     yield "the producer", f"{model.producer_name} {model.producer_version} {model.domain}", True
     yield from _properties("the model's metadata", model)
-    yield from _graph("the graph", model.graph)
-    for function in model.functions:
-        yield f"function {function.name}", function.doc_string, True
-        for node in function.node:
-            yield from _node(node)
+    for part in walk(model):
+        yield part.place, part.proto.doc_string, True
+        yield part.place, part.proto.name, False
+        graph = isinstance(part.proto, GraphProto)
+        yield from _properties(f"{part.place}'s metadata" if graph else part.place, part.proto)
+        if isinstance(part.proto, NodeProto):
+            for attribute in part.proto.attribute:
+                for text in (attribute.s, *attribute.strings):
+                    yield f"{part.place}, {attribute.name}", text.decode("utf-8", "replace"), True
 
 
-def _graph(where: str, graph: Any) -> Iterator[tuple[str, str, bool]]:
-    yield where, graph.doc_string, True
-    yield where, graph.name, False
-    yield from _properties(f"{where}'s metadata", graph)
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        yield f"value {value.name}", value.doc_string, True
-        yield f"value {value.name}", value.name, False
-        yield from _properties(f"value {value.name}", value)
-    for node in graph.node:
-        yield from _node(node)
-
-
-def _node(node: Any) -> Iterator[tuple[str, str, bool]]:
-    where = f"node {node.name or node.op_type}"
-    yield where, node.doc_string, True
-    yield where, node.name, False
-    yield from _properties(where, node)
-    for attribute in node.attribute:
-        for text in (attribute.s, *attribute.strings):
-            yield f"{where}, {attribute.name}", text.decode("utf-8", "replace"), True
-        for inner in (attribute.g, *attribute.graphs):
-            if inner.node:
-                yield from _graph(f"{where}, {attribute.name}", inner)
-
-
-def _properties(where: str, owner: Any) -> Iterator[tuple[str, str, bool]]:
+def _properties(where: str, owner: ModelProto | Proto) -> Iterator[tuple[str, str, bool]]:
     for entry in getattr(owner, "metadata_props", ()):
         yield f"{where}, {entry.key}", entry.value, True

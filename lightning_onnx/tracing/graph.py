@@ -14,9 +14,10 @@ import torch
 from onnx import GraphProto
 from torch import Tensor
 
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.flat import PREFIX, FlatModule, to_numpy
+from lightning_onnx.module.flat import PREFIX, FlatModule
 from lightning_onnx.module.inner_values import InnerValues, OnValue
 from lightning_onnx.onnxfile.recipes import Array
 from lightning_onnx.onnxfile.writer import Template

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from lightning_onnx.errors import EngineError
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.flat import FlatModule, to_numpy
+from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.onnxfile import recipes
 from lightning_onnx.tracing.base import EngineModel, Traced, torch_options, tracing
 

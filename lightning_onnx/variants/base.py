@@ -12,8 +12,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.runtimes.base import Arrays
 
@@ -53,17 +51,16 @@ class Making:
         reason = self.context.no_validation
         if self.context.validation is not None:
             try:
-                feeds = self.context.validation.feeds(batches)
+                found = self.context.validation.feeds(batches)
             except SampleError as error:
                 reason = str(error)
             else:
-                return feeds, f"calibrated on {_count(len(feeds), 'call')} of the validation loop"
-        from lightning_onnx.module.flat import to_numpy
+                return found, f"calibrated on {_count(len(found), 'call')} of the validation loop"
+        from lightning_onnx.module.arrays import feeds
 
-        names = [spec.name for spec in self.context.signature.inputs]
         traced = [c for c in self.context.cases if c.label.startswith(("traced", "observed"))]
-        feeds = [{n: np.asarray(to_numpy(t)) for n, t in zip(names, c.tensors, strict=True)} for c in traced]
-        return feeds, f"calibrated on {_count(len(feeds), 'call')} seen when the module was traced: {reason}"
+        found = [feeds(self.context.signature.inputs, case.tensors) for case in traced]
+        return found, f"calibrated on {_count(len(found), 'call')} seen when the module was traced: {reason}"
 
 
 @runtime_checkable

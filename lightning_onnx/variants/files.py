@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from lightning_onnx.errors import first_line
-from lightning_onnx.onnxfile import privacy, writer
+from lightning_onnx.onnxfile import privacy, walk, writer
 from lightning_onnx.onnxfile.head import opset_of, read_head
 
 MARK = "lightning_onnx.variant"
@@ -91,19 +91,9 @@ def problems(original: str, variant: str) -> list[str]:
     return found
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield all nodes, those inside of nodes too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from nodes(inner)
-
-
 def _import_what_is_used(model: onnx.ModelProto) -> None:
     """Leave out opsets of other domains that optimizers list and no operator is of."""
-    used = {n.domain for n in nodes(model.graph)} | {n.domain for f in model.functions for n in f.node}
-    used |= {f.domain for f in model.functions} | {""}
+    used = {n.domain for n in walk.nodes(model)} | {f.domain for f in model.functions} | {""}
     kept = sorted((o.domain, o.version) for o in model.opset_import if o.domain in used)
     model.ClearField("opset_import")
     model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in kept)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.onnxfile import walk
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -93,12 +94,12 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
             disable_shape_infer=files.is_large(model),  # it takes one message, and the files have shapes already
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *keep_float32],
             # A cast to float32 stays one, and the converter believes that it gives float16 now.
-            node_block_list=[node.name for node in files.nodes(model.graph) if _casts(node, onnx.TensorProto.FLOAT)],
+            node_block_list=[node.name for node in walk.nodes(model.graph) if _casts(node, onnx.TensorProto.FLOAT)],
         )
     _keep_outputs(made.graph, floats)
     kinds = {t.data_type for t in made.graph.initializer}
     if onnx.TensorProto.FLOAT16 not in kinds and not any(
-        _casts(node, onnx.TensorProto.FLOAT16) for node in files.nodes(made.graph)
+        _casts(node, onnx.TensorProto.FLOAT16) for node in walk.nodes(made.graph)
     ):
         raise ValueError("there is nothing in float32 that could be converted")
     files.save(made, Path(model_path), Path(destination))
@@ -165,7 +166,5 @@ def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
 
 def _beyond(model: onnx.ModelProto) -> list[str]:
     """Name the weights and constants that the converter cuts; masks have such values, and a cut does them no harm."""
-    constants = (a.t for n in files.nodes(model.graph) for a in n.attribute if a.HasField("t"))
-    tensors = [*model.graph.initializer, *constants]
-    floats = [t for t in tensors if t.data_type == onnx.TensorProto.FLOAT]
+    floats = [t for t in walk.tensors(model.graph) if t.data_type == onnx.TensorProto.FLOAT]
     return [t.name or "a constant" for t in floats if (abs(onnx.numpy_helper.to_array(t)) > _LARGEST).any()][:_MOST]

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from lightning_onnx.errors import ConfigurationError, first_line
+from lightning_onnx.onnxfile import walk
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -116,7 +117,7 @@ def suited(model_path: str) -> str:
 
     A vision transformer has one convolution, which cuts the image into patches, and suffers from static quantization.
     """
-    counts = Counter(n.op_type for n in files.nodes(onnx.load(model_path, load_external_data=False).graph))
+    counts = Counter(n.op_type for n in walk.nodes(onnx.load(model_path, load_external_data=False).graph))
     convolutions = counts["Conv"] + counts["ConvTranspose"]
     others = sum(counts[kind] for kind in ("MatMul", "Gemm", "LSTM", "GRU", "RNN", "Attention"))
     return "static" if convolutions and convolutions >= others else "dynamic"
@@ -188,6 +189,6 @@ def _prepared(model_path: str, directory: Path) -> tuple[str, bool, list[str]]:
 
 def _save(made: Path, model_path: str, destination: str) -> None:
     model = onnx.load(str(made))
-    if not any(n.op_type in _QUANTIZED or n.op_type.endswith("Integer") for n in files.nodes(model.graph)):
+    if not any(n.op_type in _QUANTIZED or n.op_type.endswith("Integer") for n in walk.nodes(model.graph)):
         raise ValueError("it has no operator that onnxruntime's quantizer knows")
     files.save(model, Path(model_path), Path(destination))

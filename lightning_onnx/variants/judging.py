@@ -18,7 +18,7 @@ from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import in_turns
 from lightning_onnx.errors import RuntimeUnavailable, first_line
-from lightning_onnx.module.flat import to_numpy
+from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile import privacy
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.runtimes import base as runtimes
@@ -168,10 +168,7 @@ class _Maker:
         if not self.context.cases:
             return None
         try:
-            inputs = {
-                spec.name: to_numpy(tensor)
-                for spec, tensor in zip(self.context.signature.inputs, self.context.cases[0].tensors, strict=True)
-            }
+            inputs = feeds(self.context.signature.inputs, self.context.cases[0].tensors)
             programs = {name: self.runtime.load(path) for name, path in (("a", self.original), ("b", self.path))}
             took = in_turns(programs, inputs, _SECONDS)
         except Exception:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from lightning_onnx.onnxfile import walk
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
 
@@ -50,10 +51,10 @@ def convert(model_path: str, destination: str) -> int:
     import onnxsim
 
     model = onnx.load(model_path)
-    before = sum(1 for _ in files.nodes(model.graph))
+    before = sum(1 for _ in walk.nodes(model.graph))
     # Newer versions try to prove the result by z3 where that is installed; parity does it for all.
     options = {"certify": False} if "certify" in inspect.signature(onnxsim.simplify).parameters else {}
     with files.scratch():
         made, _ = onnxsim.simplify(model, **options)
     files.save(made, Path(model_path), Path(destination))
-    return before - sum(1 for _ in files.nodes(made.graph))
+    return before - sum(1 for _ in walk.nodes(made.graph))

@@ -19,8 +19,9 @@ import torch
 from onnx import GraphProto, NodeProto
 from torch import Tensor, nn
 
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.nested import flatten
-from lightning_onnx.module.flat import PREFIX, FlatModule, to_numpy
+from lightning_onnx.module.flat import PREFIX, FlatModule
 from lightning_onnx.module.inner_values import OnValue
 from lightning_onnx.onnxfile.scopes import path_of
 

@@ -14,6 +14,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: 
 from tensorboard.compat.proto.types_pb2 import DataType  # type: ignore[import-untyped]
 
 from lightning_onnx.onnxfile.scopes import Path, path_of
+from lightning_onnx.onnxfile.walk import bodies
 
 
 def graph_def(model: onnx.ModelProto) -> GraphDef:
@@ -84,9 +85,8 @@ class _Builder:
         outputs = [types.get(name) for name in node.output]
         added = self._add(path, op, _edges(node.input, values), outputs, attributes)
         values.update((name, f"{added}:{i}" if i else added) for i, name in enumerate(node.output))
-        for attribute in node.attribute:
-            for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                self.add_graph(body, (*added.split("/")[:-1], f"{added.split('/')[-1]}_{attribute.name}"), values)
+        for attribute, body in bodies(node):
+            self.add_graph(body, (*added.split("/")[:-1], f"{added.split('/')[-1]}_{attribute}"), values)
 
     def _add(
         self,

@@ -1,0 +1,35 @@
+"""Tensors as the numpy arrays that runtimes take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_onnx.module.calls.signature import TensorSpec
+
+
+def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
+    """Return a tensor as an array in C order; bfloat16 becomes that of ``ml_dtypes``."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return np.asarray(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16), order="C")
+    return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")
+
+
+def feeds(inputs: Iterable[TensorSpec], tensors: Iterable[Tensor]) -> dict[str, NDArray[np.generic]]:
+    """Return what a session takes: an array for each input, by name.
+
+    Args:
+        inputs: The graph's inputs.
+        tensors: One for each, in the same order.
+
+    Raises:
+        ValueError: If there are more of one than of the other.
+    """
+    return {spec.name: to_numpy(tensor) for spec, tensor in zip(inputs, tensors, strict=True)}
