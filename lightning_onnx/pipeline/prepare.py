@@ -1,9 +1,9 @@
-"""TODO."""
+"""``prepare``: what is done once for all sets of weights, from the observed calls to a graph that was tried."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -34,7 +34,7 @@ class Plan:
         notes: What a user should know, in sentences.
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
-        draws: Whether the method draws random numbers in eval mode.
+        is_stochastic: Whether the method draws random numbers in eval mode.
     """
 
     config: ExportConfig
@@ -46,6 +46,11 @@ class Plan:
     structure: tuple[Any, ...]
     source: str
     is_stochastic: bool
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether new weights are written without tracing the module again."""
+        return self.graph.refreshes
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
@@ -80,38 +85,55 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         ParityError: If a graph's outputs are not the module's.
     """
     observation, run, request = _derived(module, observations, config)
-    notes = list(observation.notes)
-    graph, cases = find_graph(run, request, config, notes)
-    unused = _unused(graph, observation)
+    notes = observation.notes
+    found = find_graph(run, request, config)
+    unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
         reduced = observation.with_constants(unused)
         observation, run, request = _derived(module, [reduced], config)
-        notes = [*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}"]
-        graph, cases = find_graph(run, request, config, notes)
-    for place in graph.traced.unused:
-        notes.append(f"input '{graph.request.input_names[place]}' has no effect on the outputs")
-    reason = _engine_reason(graph, config)
-    cases = tuple(dataclasses.replace(case, expected=None) for case in cases)  # other weights, other outputs
-    structure = state.structure_of(module)
-    is_stochastic = run.flat.draws_on(request.tensors)
-    return Plan(config, request, graph, reason, cases, tuple(notes), structure, observation.source, is_stochastic)
+        notes = (*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}")
+        found = find_graph(run, request, config)
+    without_effect = (found.graph.request.input_names[i] for i in found.graph.traced.unused_inputs)
+    return Plan(
+        config,
+        request,
+        found.graph,
+        engine_reason=_engine_reason(found.graph, config),
+        cases=_without_outputs(found.cases),
+        notes=(*notes, *found.notes, *(f"input '{name}' has no effect on the outputs" for name in without_effect)),
+        structure=state.structure_of(module),
+        source=observation.source,
+        is_stochastic=run.flat.draws_on(request.tensors),
+    )
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
-    """Return the same plan compared on the calls that were observed since, too."""
+    """Return the same plan, to be compared also on the calls that were observed since it was made.
+
+    Args:
+        plan: The plan.
+        module: A private copy.
+        request: What the engines would be asked for now.
+    """
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
     cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
     known = {case.label for case in plan.cases}
-    new = [
-        dataclasses.replace(c, expected=None) for c in cases if c.label.startswith("observed") and c.label not in known
-    ]
-    return dataclasses.replace(plan, cases=(*plan.cases, *new))
+    new = [case for case in cases if case.label.startswith("observed") and case.label not in known]
+    return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))
+
+
+def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Forget what the module returned: with other weights it returns something else."""
+    return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
 def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
-    """Inputs below a batch that the graph does not use (its labels, say), by place; those of the signature stay."""
+    """Return parts of an argument that the graph does not use, such as the labels of a batch, by their index.
+
+    An argument itself stays an input, used or not.
+    """
     paths = observation.samples[0].structure.paths
-    found = {i: ".".join(paths[i]) for i in graph.traced.unused if len(observation.samples[0].paths[i]) > 1}
+    found = {i: ".".join(paths[i]) for i in graph.traced.unused_inputs if len(observation.samples[0].paths[i]) > 1}
     return found if len(found) < len(paths) else {}
 
 
@@ -143,9 +165,9 @@ def _derived(
 
 def _engine_reason(graph: Graph, config: ExportConfig) -> str:
     if config.engine != "auto":
-        return "as asked for"
+        return "it was asked for"
     if graph.traced.engine == "dynamo":
         return "the torch.export based engine comes first"
     if config.opset < 17:
-        return f"opset {config.opset} is written by the TorchScript based engine alone"
-    return "the torch.export based engine does not translate the module rightly at all its sizes"
+        return f"opset {config.opset} is written by the TorchScript based engine only"
+    return "the torch.export based engine does not translate the module correctly at all its sizes"

@@ -26,7 +26,6 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import Plan
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
-from lightning_onnx.tracing.graph import inner_values
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.judging import VariantResult
 
@@ -147,7 +146,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         flat.nudged,
         plan.is_stochastic,
         flat,
-        inner=inner_values(plan.graph.traced, flat),
+        inner=plan.graph.inner_values(flat),
     )
     try:
         return dataclasses.replace(context, validation=Validation(flat.module, loaders, call))

@@ -1,22 +1,26 @@
-"""TODO."""
+"""What an engine is, what it returns, and the context in which all engines trace."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.module.weights.state import state
 from lightning_onnx.onnxfile.recipes import Recipe
-from lightning_onnx.tracing.inner.replay import Program
+from lightning_onnx.tracing.captures.base import Weights
 from lightning_onnx.tracing.patches.quiet import quiet
 from lightning_onnx.tracing.patches.traceable import traceable
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ConstantDim:
     Attributes:
         dim: Its name.
         size: The constant.
-        where: File name and line that fixed it, where it was found.
+        where: File name and line that make it constant; None where they are not known.
     """
 
     dim: str
@@ -36,51 +40,59 @@ class ConstantDim:
 
 @dataclasses.dataclass(frozen=True)
 class EngineModel:
-    """A model of an engine, before names are given.
+    """A model as an engine writes it, before inputs, outputs and dims get their names.
 
     Attributes:
-        model: An ``onnx_ir.Model``.
-        recipes: How the values of each initializer are made, by name.
+        model: The model; its weights are initializers.
+        recipes: How the values of each initializer are computed, by name.
     """
 
-    model: Any
+    model: ir.Model
     recipes: Mapping[str, Recipe]
 
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
-    """What an engine returns: a source of ONNX models with given weights, and what it found out about the dims.
+    """What an engine returns: a model, how to get it with other weights, and what is known about its dims.
 
     Attributes:
         engine: Name of the engine.
-        first: The model made by tracing.
-        model: Makes a model for other weights of a module of the same structure; None where ``first`` serves all
-            weights, by its recipes.
-        values: Gives the weights that the recipes name, those that are computed of others included.
-        symbols: The engine's own symbols by the names of the dims that they stand for.
-        fixed: Dims that came out constant.
-        relations: What the sizes must keep, for people.
-        unused: Places of inputs that the graph does not use.
-        program: What was translated, to be run again where the file is wrong; None where it cannot be.
+        first: The model with the weights of the trace.
+        trace_again: Makes the model for another module of the same structure; None where ``first`` serves all weights,
+            by its recipes.
+        weights: Returns a module's weights by the names that the recipes use, computed ones included.
+        symbols: The dims' names by the engine's own symbols for them.
+        constant_dims: Dims that were asked to be dynamic and are constant.
+        relations: Conditions on the sizes, as readable sentences.
+        unused_inputs: Indices of the inputs that the graph does not use.
+        inner_values: Returns what finds the inner values of a module of the same structure; None where nothing does.
     """
 
     engine: str
     first: EngineModel
-    model: Callable[[FlatModule], EngineModel] | None = None
-    values: Callable[[FlatModule], Mapping[str, torch.Tensor]] = state
+    trace_again: Callable[[FlatModule], EngineModel] | None = None
+    weights: Weights = state
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    fixed: tuple[ConstantDim, ...] = ()
+    constant_dims: tuple[ConstantDim, ...] = ()
     relations: tuple[str, ...] = ()
-    unused: tuple[int, ...] = ()
-    program: Program | None = None
+    unused_inputs: tuple[int, ...] = ()
+    inner_values: Callable[[FlatModule], InnerValues] | None = None
 
 
 class Engine(Protocol):
     """A way from torch to ONNX."""
 
-    name: str
-    decides: bool
-    """Whether the traced values decide where the method does so by values; only for methods that no other takes."""
+    @property
+    def name(self) -> str:
+        """Name of the engine; several ways of one engine share it."""
+
+    @property
+    def follows_values(self) -> bool:
+        """Whether a graph of it may keep branches that the traced values took."""
+
+    @property
+    def needs_refusal(self) -> bool:
+        """Whether to try it only after another refused the module because values of its tensors decide."""
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """Trace a module.
@@ -96,26 +108,41 @@ class Engine(Protocol):
         """
 
 
-_OURS = ("export_params", "keep_initializers_as_inputs")
-"""Options that the graph carries out, the same for both engines; torch's engines differ in what they make of them."""
+_APPLIED_BY_GRAPH = ("export_params", "keep_initializers_as_inputs")
+"""Options that ``Graph`` applies, alike for both engines: torch's exporters differ in what they make of them."""
 
 
 def torch_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in _OURS}
+    """Return the options that go to ``torch.onnx.export``."""
+    return {name: value for name, value in options.items() if name not in _APPLIED_BY_GRAPH}
 
 
 @contextlib.contextmanager
 def tracing(engine: str) -> Iterator[None]:
-    """All that an exporter runs under."""
-    with quiet(), _named(engine), traceable(), torch.no_grad():
+    """The context in which an exporter runs: quiet, patched, without gradients, and with errors that name the engine.
+
+    Raises:
+        EngineError: If torch raises anything; the message names the innermost cause.
+    """
+    with quiet(), _engine_errors(engine), traceable(), torch.no_grad():
         yield
 
 
 @contextlib.contextmanager
-def _named(engine: str) -> Iterator[None]:
-    """Turn whatever torch raises into an EngineError that names the innermost cause."""
+def _engine_errors(engine: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         innermost = chain(error)[-1]
         raise EngineError(f"engine '{engine}': {first_line(innermost)}") from error
+
+
+def check_opset(engine: str, model: ir.Model, opset_version: int) -> None:
+    """Compare a model's opset with the one asked for.
+
+    Raises:
+        EngineError: If they differ.
+    """
+    written = model.graph.opset_imports.get("")
+    if written != opset_version:
+        raise EngineError(f"engine '{engine}' wrote opset {written} where {opset_version} was asked for")

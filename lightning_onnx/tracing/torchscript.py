@@ -1,64 +1,69 @@
-"""TODO."""
+"""The TorchScript based engine: lower opsets, and some modules that the other engine cannot translate."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_onnx.errors import EngineError
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.onnxfile import recipes
-from lightning_onnx.tracing.base import EngineModel, Traced, torch_options, tracing
+from lightning_onnx.onnxfile.recipes import Constant
+from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
+from lightning_onnx.tracing.inner.boundaries import Boundaries
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 class TorchScriptEngine:
-    """``torch.onnx.export(dynamo=False)``: lower opsets and some modules that the other engine cannot translate.
-
-    It merges parameters that are equal and has no graph to refresh, so each model is exported anew.
-    """
+    """``torch.onnx.export(dynamo=False)``; it merges equal parameters, so each set of weights is traced anew."""
 
     name = "torchscript"
-    decides = False  # it does, and takes all methods
+    follows_values = True
+    needs_refusal = False
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""
-        import onnx_ir as ir
 
-        def model(weights: FlatModule) -> EngineModel:
-            with tempfile.TemporaryDirectory() as directory, tracing(self.name):
-                path = Path(directory) / "model.onnx"
-                torch.onnx.export(
-                    weights,
-                    request.tensors,
-                    str(path),
-                    dynamo=False,
-                    opset_version=opset_version,
-                    input_names=list(request.input_names),
-                    output_names=list(request.output_names),
-                    dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
-                    **torch_options(options),
-                )
-                made = _all_inputs(ir.external_data.load_to_model(ir.load(path)), request)
-            constants = {name: recipes.Constant(v.const_value) for name, v in made.graph.initializers.items()}
-            return EngineModel(made, constants)
+        def traced_with(weights: FlatModule) -> EngineModel:
+            return _trace(weights, request, opset_version, options)
 
-        first = model(module)
-        written = first.model.graph.opset_imports.get("")
-        if written != opset_version:
-            raise EngineError(f"engine 'torchscript' wrote opset {written} where {opset_version} was asked for")
-        names = {value.name: value for value in first.model.graph.inputs}
-        unused = [i for i, n in enumerate(request.input_names) if not names[n].uses()]
-        return Traced(self.name, first, model, unused=tuple(unused))
+        first = traced_with(module)
+        check_opset(self.name, first.model, opset_version)
+        inputs = {value.name: value for value in first.model.graph.inputs}
+        unused = tuple(i for i, name in enumerate(request.input_names) if not inputs[name].uses())
+        return Traced(self.name, first, traced_with, unused_inputs=unused, inner_values=Boundaries)
 
 
-def _all_inputs(model: Any, request: Request) -> Any:
-    """Put back the inputs that the TorchScript based exporter leaves out because nothing depends on them."""
+def _trace(module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> EngineModel:
+    import onnx_ir as ir
+
+    with tempfile.TemporaryDirectory() as directory, tracing(TorchScriptEngine.name):
+        path = Path(directory) / "model.onnx"
+        torch.onnx.export(
+            module,
+            request.tensors,
+            str(path),
+            dynamo=False,
+            opset_version=opset_version,
+            input_names=list(request.input_names),
+            output_names=list(request.output_names),
+            dynamic_axes={n: dict(a) for n, a in zip(request.input_names, request.axes, strict=True) if a},
+            **torch_options(options),
+        )
+        model = ir.external_data.load_to_model(ir.load(path))
+        _restore_unused_inputs(model, request)
+    constants = {name: Constant(value.const_value) for name, value in model.graph.initializers.items()}
+    return EngineModel(model, constants)
+
+
+def _restore_unused_inputs(model: ir.Model, request: Request) -> None:
+    """Put back the inputs that this exporter leaves out because nothing depends on them."""
     import onnx_ir as ir
 
     known = {value.name: value for value in model.graph.inputs}
@@ -66,4 +71,3 @@ def _all_inputs(model: Any, request: Request) -> Any:
     for name, tensor in zip(request.input_names, request.tensors, strict=True):
         type_ = ir.TensorType(ir.DataType.from_numpy(to_numpy(tensor).dtype))
         model.graph.inputs.append(known.get(name) or ir.Value(name=name, type=type_))
-    return model

@@ -209,7 +209,7 @@ class Exporter:
         return (
             self.options.background
             and not self.config.needs_validation
-            and plan.graph.traced.model is None
+            and plan.refreshes
             and not plan.is_stochastic
             and self._planner.is_current(fit.module, job.copied)
         )

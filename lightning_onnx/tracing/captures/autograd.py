@@ -1,16 +1,30 @@
-"""Modules that call autograd inside their method (forces of an energy, scores): the backward pass as operators."""
+"""Capture the backward pass too, for modules that call autograd inside their method: forces of an energy, scores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.tracing.captures.base import Captured, DynamicShapes, export_program
+
+
+class Autograd:
+    """Traces below autograd first, which turns the backward pass into operators, and exports the result."""
+
+    follows_values = False
+
+    def capture(self, module: FlatModule, tensors: tuple[Tensor, ...], dynamic_shapes: DynamicShapes) -> Captured:
+        """See ``Capture.capture``."""
+        if not _takes_derivative(module, tensors):
+            raise CaptureNotApplicable("the method takes no derivative")
+        return Captured(export_program(Differentiated(module, tensors), tensors, dynamic_shapes))
 
 
 class Differentiated(nn.Module):
@@ -18,16 +32,14 @@ class Differentiated(nn.Module):
 
     Args:
         flat: The module.
-        tensors: Inputs to trace with; sizes stay symbols.
-
-    Raises:
-        NeedlessError: If the method takes no derivative, so that ``torch.export`` is the better way.
+        tensors: Inputs to trace with; their sizes stay symbols.
     """
+
+    __module__ = "lightning_onnx.derivatives"  # files name the class of a node's module: it stays when this file moves
+    _traced: fx.GraphModule
 
     def __init__(self, flat: FlatModule, tensors: tuple[Tensor, ...]) -> None:
         super().__init__()
-        if not _differentiates(flat, tensors):
-            raise CaptureNotApplicable("the method takes no derivative")
         self.module = flat.module
         self.training = False
 
@@ -35,13 +47,8 @@ class Differentiated(nn.Module):
             found = torch.func.functional_call(flat, weights, inputs)
             return tuple(t.detach() for t in found)
 
-        known: Any = torch.export.default_decompositions()
-        rules = {operator: rule for operator, rule in known.items() if "backward" in str(operator)}
-        trace = make_fx(call, rules, tracing_mode="symbolic", _allow_non_fake_inputs=True)
-        traced = trace(self._weights(), *tensors)
-        self.__dict__["_traced"] = traced  # no part of its own
-
-    _traced: Any
+        trace = make_fx(call, _backward_rules(), tracing_mode="symbolic", _allow_non_fake_inputs=True)
+        self.__dict__["_traced"] = trace(self._weights(), *tensors)  # not registered: its weights are those of `module`
 
     def _weights(self) -> dict[str, Tensor]:
         return {
@@ -50,12 +57,17 @@ class Differentiated(nn.Module):
         }
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return what the method does."""
-        found: tuple[Tensor, ...] = tuple(self._traced(self._weights(), *tensors))
-        return found
+        """Return what the method returns."""
+        return tuple(self._traced(self._weights(), *tensors))
 
 
-def _differentiates(flat: FlatModule, tensors: tuple[Tensor, ...]) -> bool:
+def _backward_rules() -> dict[Any, Callable[..., Any]]:
+    """Return torch's decompositions of the operators that only a backward pass has."""
+    known: Mapping[Any, Callable[..., Any]] = torch.export.default_decompositions()
+    return {operator: rule for operator, rule in known.items() if "backward" in str(operator)}
+
+
+def _takes_derivative(flat: FlatModule, tensors: tuple[Tensor, ...]) -> bool:
     with (
         mock.patch.object(torch.autograd, "grad", wraps=torch.autograd.grad) as grad,
         mock.patch.object(torch.autograd, "backward", wraps=torch.autograd.backward) as backward,

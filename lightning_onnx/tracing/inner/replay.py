@@ -1,8 +1,8 @@
-"""A captured program without its weights, kept to be run again: what torch computes on the way, by name.
+"""A captured program without its weights, to be run again for what torch computes along the way, by name.
 
-``torch.onnx.verification`` does the same, with a program that holds the weights it was captured with, and for graphs
-that nobody optimized: it asks for each value of torch in the file, by its name, and starts a session for each. Here
-operators that the optimizer has merged into others are known, and all values come out of one run.
+``torch.onnx.verification`` does the same, but with a program that holds the weights with which it was captured, and
+for graphs that were not optimized: it looks up each of torch's values in the file, and starts a session for each. Here
+operators that the optimizer merged into others are known, and one run gives all values.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from onnx import GraphProto
 from torch import Tensor, fx
 from torch.export.graph_signature import InputKind, OutputKind
 
+from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.inner_values import OnValue
 
 
 @dataclasses.dataclass(frozen=True)
-class _Of:
-    """Stands for the result of a step."""
+class _Result:
+    """Stands for the result of a step in another step's arguments."""
 
     name: str
 
 
 class _Step(NamedTuple):
+    """A call of an operator; ``inputs`` are the names of all values among its arguments."""
+
     name: str
     target: Callable[..., Any]
     args: Any
@@ -35,14 +39,14 @@ class _Step(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The steps of a program; neither its tensors nor what torch notes on its nodes, which holds much memory.
+    """The steps of a program, without its weights and without torch's notes on its nodes, which take much memory.
 
     Attributes:
-        steps: In order.
+        steps: Calls of operators, in order.
         inputs: Names of the inputs.
-        weights: Names in the module's state, by their names here.
+        weights: Names of the weights in the module's state, by their names in the program.
         constants: Tensors that are the same for all weights.
-        outputs: Names of the outputs.
+        outputs: Names of the outputs; None for one that is not a tensor of the program.
     """
 
     steps: tuple[_Step, ...]
@@ -53,11 +57,11 @@ class Program:
 
     @classmethod
     def of(cls, program: torch.export.ExportedProgram, names: Collection[str]) -> Program | None:
-        """Take a program apart; None where it has branches or loops, which torch would compile to run them.
+        """Take a program apart; return None if it has branches or loops, which torch would have to compile.
 
         Args:
             program: The program that was translated.
-            names: Those of the module's weights.
+            names: Names of the module's weights.
         """
         graph, signature = program.graph, program.graph_signature
         if any(node.op not in ("placeholder", "call_function", "output") for node in graph.nodes):
@@ -86,21 +90,21 @@ class Program:
         weights: Mapping[str, Tensor],
         tensors: Sequence[Tensor],
         names: Mapping[str, str],
-        take: OnValue,
+        on_value: OnValue,
     ) -> None:
         """Compute all values; nothing is traced.
 
         Args:
             weights: The module's state.
             tensors: The inputs.
-            names: How the file names the values that it has.
-            take: Is told them.
+            names: Names in the file by the names of the steps, for the values that the file has.
+            on_value: Called with each of these values.
         """
         env: dict[str, Any] = dict(self.constants)
         env |= {name: weights[source] for name, source in self.weights.items()}
         held = set(env)
         env |= dict(zip(self.inputs, (t.clone() for t in tensors), strict=True))
-        standing = dict(names)  # what the file lacks was merged into the value that it is computed of
+        standing = dict(names)  # a value that the file lacks was merged into the one that it is computed from
         last = {name: step.name for step in self.steps for name in step.inputs}
         for step in self.steps:
             args, kwargs = fx.node.map_aggregate((step.args, step.kwargs), lambda a: _filled(a, env))
@@ -109,20 +113,20 @@ class Program:
             if step.name not in names and len(above) == 1 and (owner := standing.get(above.pop())):
                 standing[step.name] = owner
             if step.name in standing and isinstance(value, Tensor):
-                take(standing[step.name], value)
+                on_value(standing[step.name], value)
             for name in step.inputs:
                 if last[name] == step.name:
                     env.pop(name, None)
 
 
 def _step(node: fx.Node) -> _Step:
-    args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), _referring)
+    args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), _reference)
     assert callable(node.target)
     return _Step(node.name, node.target, args, kwargs, tuple(n.name for n in node.all_input_nodes))
 
 
-def _referring(argument: Any) -> Any:
-    return _Of(argument.name) if isinstance(argument, fx.Node) else argument
+def _reference(argument: Any) -> Any:
+    return _Result(argument.name) if isinstance(argument, fx.Node) else argument
 
 
 def _results(graph: fx.Graph) -> Sequence[Any]:
@@ -131,4 +135,29 @@ def _results(graph: fx.Graph) -> Sequence[Any]:
 
 
 def _filled(argument: Any, env: Mapping[str, Any]) -> Any:
-    return env[argument.name] if isinstance(argument, _Of) else argument
+    return env[argument.name] if isinstance(argument, _Result) else argument
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """Finds a module's inner values by running the program that was translated, see ``InnerValues``.
+
+    Attributes:
+        program: The program.
+        weights: Returns a module's weights by the names that the program knows.
+        flat: A private copy with the exported weights.
+    """
+
+    program: Program
+    weights: Callable[[FlatModule], Mapping[str, Tensor]]
+    flat: FlatModule
+
+    def __call__(self, graph: GraphProto, tensors: Sequence[Tensor], on_value: OnValue) -> None:
+        """Run the program."""
+        values = {name: name.removesuffix("__inner") for node in graph.node for name in node.output}
+        by_step = {step: value for value, step in values.items()}
+        for output, step in zip(reversed(graph.output), reversed(self.program.outputs), strict=True):
+            if step is not None:
+                by_step[step] = output.name
+        with torch.no_grad(), self.flat.random_state_kept():
+            self.program.run(self.weights(self.flat), tensors, by_step, on_value)

@@ -1,0 +1,143 @@
+"""One engine's graph, and where it is not what the module is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.probing import Runner, cases_of, multiples
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
+from lightning_onnx.tracing.base import ConstantDim, Engine, Traced
+from lightning_onnx.tracing.graph import Graph
+from lightning_onnx.tracing.signature import Outcome, achieved_signature
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One engine's graph and where it fails.
+
+    Attributes:
+        engine: The engine.
+        graph: Its graph.
+        cases: Inputs that it was compared on.
+        constant_dims: Dims that torch calls constant, unless the graph was seen to be right at another size of them:
+            with the loops of recurrent layers torch is mistaken.
+        wrong: For each dim at whose other sizes the graph is wrong, one mismatch.
+        wrong_at_one: The same for dims at size 1 only.
+        wrong_as_traced: A mismatch at the traced sizes.
+        inexact: A difference that is smaller than those of wrong translations. Another engine may be free of it;
+            otherwise it is left to the check of the trained weights.
+        wrong_cases: All cases in which the graph is wrong.
+    """
+
+    engine: Engine
+    graph: Graph
+    cases: tuple[Case, ...]
+    constant_dims: tuple[ConstantDim, ...]
+    wrong: Mapping[str, Mismatch]
+    wrong_at_one: Mapping[str, Mismatch]
+    wrong_as_traced: Mismatch | None
+    inexact: Mismatch | None
+    wrong_cases: tuple[Case, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the graph is right in all cases, and no dim is constant that was asked to be dynamic."""
+        return self.badness == (False, 0, 0, False)
+
+    @property
+    def badness(self) -> tuple[bool, int, int, bool]:
+        """What to compare candidates by; less is better."""
+        lost = {c.dim for c in self.constant_dims} | set(self.wrong)
+        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), self.inexact is not None
+
+    def cases_without_ones(self) -> tuple[Case, ...]:
+        """Return the cases in which no dim has size 1 that must be 2 or more."""
+        sizes = self.graph.request.sizes
+        return tuple(c for c in self.cases if not any(sizes(c.tensors)[dim] == 1 for dim in self.wrong_at_one))
+
+
+def try_engine(
+    engine: Engine,
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    *,
+    known_constant: Sequence[ConstantDim] = (),
+    further_cases: Sequence[Case] = (),
+) -> Candidate:
+    """Trace with an engine, and compare its graph with the module.
+
+    Args:
+        engine: The engine.
+        run: Runs the module.
+        request: What the graph is to be.
+        config: The options.
+        known_constant: Dims that other candidates found to be constant.
+        further_cases: Cases to compare on, besides those of the request.
+
+    Raises:
+        EngineError: If the engine does not translate the module, or writes an invalid file.
+    """
+    traced = engine.trace(run.flat, request, config.opset, dict(config.export_options or {}))
+    cases = cases_of(request, run)
+    known = [request.sizes(case.tensors) for case in cases]
+    cases += tuple(case for case in further_cases if request.sizes(case.tensors) not in known)
+    graph = _graph(traced, run, request, cases, config)
+    mismatches = list(find_mismatches(run.flat, graph, cases, config))
+    is_exact = config.parity.rtol is not None or config.parity.atol is not None
+    inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small]
+    wrong = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
+    wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
+    varied = {dim for case in cases for dim in _changed_dims(case, request)}
+    return Candidate(
+        engine,
+        graph,
+        cases,
+        constant_dims=tuple(
+            c for c in (*traced.constant_dims, *known_constant) if c.dim not in varied or c.dim in wrong_dims
+        ),
+        wrong=wrong_dims,
+        wrong_at_one=wrong_at_one,
+        wrong_as_traced=next((m for m in wrong if not _changed_dims(m.case, request)), None),
+        inexact=next(iter(inexact), None),
+        wrong_cases=tuple(m.case for m in wrong),
+    )
+
+
+def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case], config: ExportConfig) -> Graph:
+    outcomes = [Outcome(request.sizes(case.tensors), case.expected or ()) for case in cases]
+    achieved = achieved_signature(traced, request, outcomes)
+    relations = (*achieved.signature.relations, *multiples(request, run))
+    return Graph(
+        traced,
+        request,
+        dataclasses.replace(achieved.signature, relations=relations),
+        config.opset,
+        drop_inner_shapes=achieved.drop_inner_shapes or bool(traced.constant_dims),
+        options=dict(config.export_options or {}),
+    )
+
+
+def _wrong_dims(wrong: Sequence[Mismatch], request: Request) -> tuple[dict[str, Mismatch], dict[str, Mismatch]]:
+    """Return the dims at whose other sizes a graph is wrong, and those at whose size 1 it is.
+
+    Where several dims changed, the last one is named, unless one of them is known to be wrong already.
+    """
+    elsewhere: dict[str, Mismatch] = {}
+    at_one: dict[str, Mismatch] = {}
+    for mismatch in wrong:
+        sizes = request.sizes(mismatch.case.tensors)
+        changed = _changed_dims(mismatch.case, request)
+        if changed and not any(dim in elsewhere or (dim in at_one and sizes[dim] == 1) for dim in changed):
+            (at_one if sizes[changed[-1]] == 1 else elsewhere)[changed[-1]] = mismatch
+    return elsewhere, at_one
+
+
+def _changed_dims(case: Case, request: Request) -> list[str]:
+    """Return the dims that have another size than the traced one."""
+    traced = request.sizes(request.tensors)
+    return [dim for dim, size in request.sizes(case.tensors).items() if size != traced[dim]]

@@ -1,0 +1,76 @@
+"""What the search for a graph tells the user, in sentences."""
+
+from __future__ import annotations
+
+from lightning_onnx.errors import EngineError, ParityError
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.probing import Runner
+from lightning_onnx.pipeline.candidate import Candidate
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.traced_file import where_it_begins
+
+FOLLOWS_VALUES = (
+    "the method decides by values of its tensors, and the graph keeps the decisions of the traced call; it was "
+    "compared on the observed calls and at other sizes"
+)
+
+
+def static_dims(candidate: Candidate) -> dict[str, str]:
+    """Return the dims that a candidate cannot keep dynamic, each with the sentence that says why."""
+    request = candidate.graph.request
+    notes: dict[str, str] = {}
+    for constant in candidate.constant_dims:
+        where = f" at {constant.where}" if constant.where else ""
+        notes[constant.dim] = (
+            f"{_place(request, constant.dim)} is static: the module's code makes it constant ({constant.size}){where}"
+        )
+    for dim, mismatch in candidate.wrong.items():
+        notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({mismatch})")
+    return notes
+
+
+def limits(candidate: Candidate) -> list[str]:
+    """Return what is not perfect about a candidate that has all its dims and is right at the traced sizes."""
+    notes = [
+        f"{dim} must be 2 or more: at 1 the graph computes something else ({mismatch})"
+        for dim, mismatch in candidate.wrong_at_one.items()
+    ]
+    if candidate.inexact:
+        notes.append(f"the untrained module and its graph differ by little: {candidate.inexact}")
+    return notes
+
+
+def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> ParityError:
+    """Return the error for a best candidate that is wrong at the traced sizes, with the node where it begins."""
+    mismatch = candidate.wrong_as_traced
+    assert mismatch is not None
+    begins = where_it_begins(run.flat, candidate.graph, mismatch, config)
+    problem = f"{mismatch}; {begins}" if begins else str(mismatch)
+    return ParityError(
+        f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine '{candidate.engine.name}') does "
+        f"not compute what the module does: {problem}. Try another engine or opset_version; loosen "
+        "checks=[Parity(rtol=..., atol=...)] if that is noise; or let training go on (preflight='warn') where it is "
+        "untrained weights that make all scores equal."
+    )
+
+
+def cannot_be_dynamic(notes: dict[str, str]) -> EngineError:
+    """Return the error for dims that the user asked to be dynamic and that no engine can keep dynamic.
+
+    Args:
+        notes: By dim the sentence that says why.
+    """
+    return EngineError(
+        f"dynamic_axes asks for {sorted(notes)} to be dynamic, and no engine can do it: "
+        f"{'; '.join(notes.values())}. Leave these axes out, or change that line of the module."
+    )
+
+
+def _place(request: Request, dim: str) -> str:
+    places = [
+        f"dim {d} of input '{name}'"
+        for name, axes in zip(request.input_names, request.axes, strict=True)
+        for d, n in axes.items()
+        if n == dim
+    ]
+    return f"{' and '.join(places)} ({dim})"

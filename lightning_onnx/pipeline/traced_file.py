@@ -1,0 +1,117 @@
+"""The file of a graph with the weights that it was traced with: is it valid, and where is it not what the module is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lightning_onnx.artifacts import artifact as artifacts
+from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.comparison import Comparison
+from lightning_onnx.checks.divergence import Divergence, find_divergence
+from lightning_onnx.checks.parity import is_failure, random_outputs
+from lightning_onnx.errors import EngineError, first_line
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.onnxfile.head import opset_of, read_head
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.runtimes.worker import client
+from lightning_onnx.tracing.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Mismatch:
+    """A case in which a graph is wrong.
+
+    Attributes:
+        case: The case.
+        comparison: How its most wrong output compares.
+    """
+
+    case: Case
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        return f"output '{self.comparison.output}' at {self.case.label}: {self.comparison.problem}"
+
+
+def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig) -> Iterator[Mismatch]:
+    """Yield the cases in which a graph is wrong; none where the file holds no weights.
+
+    Args:
+        flat: The module that was traced.
+        graph: The graph.
+        cases: Inputs to compare on.
+        config: The options; its ``Parity`` compares.
+
+    Raises:
+        EngineError: If the file is invalid, has another opset than was asked for, or onnxruntime does not load it.
+    """
+    with _traced_file(flat, graph) as path:
+        _check_file(path, graph, config)
+        if not config.has_weights:
+            return
+        context = _context(flat, graph, path, cases)
+        random = random_outputs(context, cases[0])
+        try:
+            session = context.runtime.load(path)
+        except Exception as error:
+            raise EngineError(
+                f"engine '{graph.traced.engine}': onnxruntime does not load the file ({first_line(error)})"
+            ) from error
+        for case in cases:
+            compared = config.parity.judge(session, context, case)
+            problems = [c for c in compared if is_failure(c, random)]
+            if problems:
+                yield Mismatch(case, min(problems, key=lambda c: c.is_small))
+
+
+def where_it_begins(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
+    """Return the first node that computes something else than the module; None where that is not known.
+
+    Args:
+        flat: The module that was traced.
+        graph: The graph.
+        mismatch: A case in which it is wrong.
+        config: The options; its ``Parity`` compares.
+    """
+    with _traced_file(flat, graph) as path:
+        context = _context(flat, graph, path, ())
+        return find_divergence(context, mismatch.case, mismatch.comparison.output, config.parity.compare_output)
+
+
+@contextlib.contextmanager
+def _traced_file(flat: FlatModule, graph: Graph) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / artifacts.MODEL
+        graph.write_traced(flat, path)
+        yield path
+
+
+def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
+    return CheckContext(
+        path,
+        graph.signature,
+        client.get("onnxruntime"),
+        flat.reference,
+        tuple(cases),
+        flat.nudged,
+        inner=graph.inner_values(flat),
+    )
+
+
+def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
+    """Read back what was asked for: whether onnx finds the model valid, and its opset."""
+    import onnx
+
+    engine = graph.traced.engine
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise EngineError(f"engine '{engine}': onnx finds the model invalid ({first_line(error)})") from error
+    opset = opset_of(read_head(path))
+    if opset != config.opset:
+        raise EngineError(f"engine '{engine}' wrote opset {opset} where {config.opset} was asked for")

@@ -1,0 +1,114 @@
+"""The signature that a graph achieved: what its engine declared, compared with what the module returned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.tracing.base import Traced
+from lightning_onnx.tracing.dims import rename_symbols, symbols_in
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A call of the module.
+
+    Attributes:
+        sizes: Size of each dynamic dim.
+        outputs: The module's outputs.
+    """
+
+    sizes: Mapping[str, int]
+    outputs: Sequence[Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Achieved:
+    """What a graph takes and gives.
+
+    Attributes:
+        signature: Its inputs and outputs.
+        drop_inner_shapes: Whether the engine declared a size as constant that varies: shapes inside the graph are then
+            wrong as well, and better left out.
+    """
+
+    signature: Signature
+    drop_inner_shapes: bool
+
+
+def achieved_signature(traced: Traced, request: Request, outcomes: Sequence[Outcome]) -> Achieved:
+    """Compare what an engine declared with what the module gave at several sizes.
+
+    Args:
+        traced: What the engine returned.
+        request: What was asked.
+        outcomes: Calls of the module; the one at the traced sizes first.
+    """
+    inputs = tuple(
+        TensorSpec(name, dtype_name(t), tuple(axes.get(d, s) for d, s in enumerate(t.shape)))
+        for name, t, axes in zip(request.input_names, request.tensors, request.axes, strict=True)
+    )
+    outputs = []
+    drop_inner_shapes = False
+    for i, name in enumerate(request.output_names):
+        tensor = outcomes[0].outputs[i]
+        declared = list(traced.first.model.graph.outputs[i].shape or [None] * tensor.dim())
+        shape: list[int | str] = []
+        for d in range(tensor.dim()):
+            dim = declared[d] if d < len(declared) else None
+            sizes = [o.outputs[i].shape[d] for o in outcomes if o.outputs[i].dim() > d]
+            shape.append(_output_dim(dim, sizes, [o.sizes for o in outcomes], traced.symbols, f"{name}_dim_{d}"))
+            drop_inner_shapes |= isinstance(dim, int) and len(set(sizes)) > 1
+        outputs.append(TensorSpec(name, dtype_name(tensor), tuple(shape)))
+    return Achieved(Signature(inputs, tuple(outputs), traced.relations), drop_inner_shapes)
+
+
+def _output_dim(
+    declared: int | ir.SymbolicDim | None,
+    sizes: Sequence[int],
+    given: Sequence[Mapping[str, int]],
+    symbols: Mapping[str, str],
+    default: str,
+) -> int | str:
+    """Return a static size, or the name or expression of a dynamic one.
+
+    Args:
+        declared: What the engine declared.
+        sizes: The dim's size in each call; the traced call first.
+        given: Sizes of the dynamic input dims in each call.
+        symbols: Names of the input dims by the engine's symbols.
+        default: Name to use where no input dim gives one.
+    """
+    varies = len(set(sizes)) > 1
+    if isinstance(declared, int) and not varies:
+        return declared
+    if declared is not None and not isinstance(declared, int) and declared.value:
+        expression = str(declared.value)
+        if all(symbol in symbols for symbol in symbols_in(expression)):
+            return rename_symbols(expression, symbols)
+    if not varies:
+        if not any(len({g.get(name) for g in given}) > 1 for name in given[0]):
+            return default  # no input dim varied, so that nothing is known
+        # Constant, or dependent on values: torch.export tells which, the TorchScript based engine makes up names.
+        return default if symbols and declared is not None else sizes[0]
+    same = (name for name in given[0] if all(g[name] == s for g, s in zip(given, sizes, strict=False)))
+    return next(same, default)
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Return a tensor's element type as numpy names it.
+
+    Example:
+        >>> import torch
+        >>> dtype_name(torch.zeros(1))
+        'float32'
+    """
+    return str(tensor.dtype).removeprefix("torch.")
