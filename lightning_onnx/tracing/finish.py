@@ -53,10 +53,7 @@ def finish(
     _remove_private(model, drop_inner_shapes)
     _separate_outputs(model)
     _rename_values(model.graph, request)
-    for name in list(model.graph.initializers):
-        value = model.graph.initializers[name]
-        if name.startswith(PREFIX):
-            value.name = name.removeprefix(PREFIX)
+    _rename_weights(model.graph)
     specs = (*signature.inputs, *signature.outputs)
     for value, spec in zip((*model.graph.inputs, *model.graph.outputs), specs, strict=False):
         value.shape = ir.Shape(spec.shape)
@@ -100,8 +97,9 @@ def _unprefixed(name: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Remove the wrapper from a list of scopes or of classes."""
+    """Remove the wrapper, and addresses in memory, from a list of scopes or of classes."""
     text = re.sub(r"^\['[^']*FlatModule', ", "[", text)
+    text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"<function \1>", text)
     return text.replace("['', 'module'", "[''", 1).replace(f"'{PREFIX}", "'")
 
 
@@ -126,13 +124,22 @@ def _rename_values(graph: ir.Graph, request: Request) -> None:
         for value in node.outputs:
             if value not in wanted and value.name in taken:
                 value.name = f"{value.name}__inner"
-    for value in list(graph.initializers.values()):
-        if value.name in taken:
-            value.name = f"{value.name}__weight"
     for number, value in enumerate(wanted):  # two of them may swap their names
         value.name = f"__renamed_{number}"
     for value, name in wanted.items():
         value.name = name
+
+
+def _rename_weights(graph: ir.Graph) -> None:
+    """Name weights as the module does; where another value has the name, the weight gets another one."""
+    import onnx_ir as ir
+
+    made = (value for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs)
+    taken = {value.name for value in (*graph.inputs, *graph.outputs, *made)}
+    for value in list(graph.initializers.values()):
+        assert value.name is not None
+        name = value.name.removeprefix(PREFIX)
+        value.name = f"{name}__weight" if name in taken else name
 
 
 def _rename_dims(model: ir.Model, symbols: Mapping[str, str]) -> None:

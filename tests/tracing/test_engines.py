@@ -1,4 +1,4 @@
-"""What the engines find out about dims; fails when the private API of torch that it reads has moved."""
+"""Order and errors of the engines, and what they make of torch's own modules."""
 
 from __future__ import annotations
 
@@ -9,61 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 import lightning_onnx
-from lightning_onnx import ConfigurationError, EngineError, Parity, ParityError
+from lightning_onnx import ConfigurationError, EngineError
 from lightning_onnx.tracing.engines import order
 from lightning_onnx.tracing.rules.pooling import adaptive_average
 from tests import outside
 
 AXES = {"x": {0: "batch", 1: "length"}}
-
-
-class MultipleOfTwo(nn.Module):
-    def forward(self, x: Any) -> Any:
-        return x.reshape(x.shape[0], x.shape[1] // 2, 2, 4).sum(2)
-
-
-class ConstantDim(nn.Module):
-    def forward(self, x: Any) -> Any:
-        return x * [0, 1, 2, 3, 4, 5, 6, 7][int(x.shape[1])]  # the line that fixes it
-
-
-def test_relation_is_kept_and_told(tmp_path: Path) -> None:
-    made = lightning_onnx.export(MultipleOfTwo(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
-    assert made.manifest["relations"] == ["length is a multiple of 2"]
-    assert made.manifest["model"]["engine"] == "dynamo"
-    x = torch.randn(3, 10, 4)
-    np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], MultipleOfTwo()(x), atol=1e-6)
-
-
-def test_dim_that_the_code_fixes_names_the_line(tmp_path: Path) -> None:
-    line = ConstantDim.forward.__code__.co_firstlineno + 1
-    told = rf"dim 1 of input 'x' \(length\) is static.*constant \(6\) at test_engines\.py:{line}\."
-    with pytest.raises(EngineError, match=told):
-        lightning_onnx.export(ConstantDim(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
-
-
-@pytest.mark.slow
-def test_dim_that_varied_and_is_fixed_becomes_static_with_a_note(fit: Any) -> None:
-    from tests import models
-
-    class Module(models.Tokens):
-        def forward(self, ids: Any, mask: Any = None) -> Any:
-            return super().forward(ids, mask).logits * list(range(20))[int(ids.shape[1])]
-
-        def call(self, batch: Any) -> Any:
-            return self(batch["ids"], mask=batch["mask"])
-
-    callback = lightning_onnx.ONNXExport()
-    fit(Module(), callback)
-    assert callback.artifact is not None
-    assert outside.shapes(callback.artifact.model_path)["ids"] == ["batch", 5]
-    assert any("'ids'" in n and "is static" in n for n in callback.artifact.manifest["notes"])
 
 
 class Pools(nn.Module):
@@ -117,24 +73,6 @@ def test_both_causes_are_told(tmp_path: Path) -> None:
     assert "engine 'torchscript'" in message
     assert "operator at fault is aten::linalg_eigvals" in message
     assert caught.value.__cause__ is not None
-
-
-def test_swapped_keys_of_a_result_swap_the_names(tmp_path: Path) -> None:
-    class Swaps(nn.Module):
-        def __init__(self, keys: tuple[str, str]) -> None:
-            super().__init__()
-            self.keys = keys
-
-        def forward(self, x: Any) -> Any:
-            return dict(zip(self.keys, (x + 1, x * 2), strict=True))
-
-    x = torch.ones(2, 3)
-    for keys in (("a", "b"), ("b", "a")):
-        made = lightning_onnx.export(Swaps(keys), x, directory=tmp_path / keys[0])
-        session = outside.session(made.model_path)
-        got = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x.numpy() * 3}), strict=True))
-        np.testing.assert_array_equal(got[keys[0]], x.numpy() * 3 + 1)
-        np.testing.assert_array_equal(got[keys[1]], x.numpy() * 6)
 
 
 class Causal(nn.Module):
@@ -218,60 +156,6 @@ print(made.manifest["model"]["engine"])
     assert done.stdout.split()[-1] == "dynamo"
 
 
-class OnFours(nn.Module):
-    """Works on fours: pads where the length is no multiple, and cuts what it has padded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
-        missing = -length % 4
-        if missing:
-            x = nn.functional.pad(x, (0, missing))
-        return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
-
-
-def test_a_size_that_needs_no_padding_is_traced_elsewhere(tmp_path: Path) -> None:
-    module = OnFours()
-    axes = {"x": {0: "batch", 1: "time"}}
-    made = lightning_onnx.export(module, torch.randn(2, 8), directory=tmp_path / "made", dynamic_axes=axes)
-    session = onnxruntime.InferenceSession(made.model_path)
-    for length in (4, 8, 11, 13, 30):
-        x = torch.randn(3, length)
-        (got,) = session.run(None, {"x": x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), module(x).detach(), rtol=1e-4, atol=1e-5)
-
-
-class Pooled(nn.Module):
-    """The mean of each group, of as many groups as the numbers name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Linear(3, 4)
-
-    def forward(self, x: Tensor, group: Tensor) -> Tensor:
-        number = int(group.max()) + 1
-        total = torch.zeros(number, 4).index_add(0, group, self.net(x))
-        if total.shape[0] == 1:  # a decision by a value
-            return total
-        return total / torch.bincount(group, minlength=number).clamp(min=1).unsqueeze(1)
-
-
-def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: Path) -> None:
-    module, group = Pooled(), torch.tensor([0, 0, 1, 1, 1, 2, 2])
-    axes = {"x": {0: "nodes"}, "group": {0: "nodes"}}
-    made = lightning_onnx.export(
-        module, (torch.randn(7, 3), group), directory=tmp_path / "made", dynamic_axes=axes, engine="dynamo"
-    )
-    assert any("decides by values" in note for note in made.manifest["notes"])
-    session = onnxruntime.InferenceSession(made.model_path)
-    x, group = torch.randn(9, 3), torch.tensor([0, 1, 1, 2, 2, 3, 3, 4, 4])
-    (got,) = session.run(None, {"x": x.numpy(), "group": group.numpy()})
-    torch.testing.assert_close(torch.from_numpy(got), module(x, group).detach(), rtol=1e-4, atol=1e-5)
-
-
 def test_int_is_pythons_own_again_after_an_export(tmp_path: Path) -> None:
     from lightning_onnx.tracing.patches import integers
 
@@ -294,27 +178,3 @@ class Moves(nn.Module):
 def test_a_part_that_is_moved_where_it_is(tmp_path: Path) -> None:
     made = lightning_onnx.export(Moves(), torch.randn(2, 3), directory=tmp_path / "made", engine="dynamo")
     assert made.proven
-
-
-class Bent(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x)
-
-
-def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path: Path) -> None:
-    from onnxscript import opset20 as op
-
-    def bent(x: Any) -> Any:
-        return op.Mul(op.Tanh(x), op.CastLike(op.Constant(value_float=1.0005), x))
-
-    options: dict[str, Any] = {
-        "engine": "dynamo",
-        "export_options": {"custom_translation_table": {torch.ops.aten.tanh.default: bent}},
-    }
-    made = lightning_onnx.export(Bent(), torch.randn(2, 3), directory=tmp_path / "made", **options)
-    assert any("differ by little" in note for note in made.manifest["notes"])
-    assert not made.passed
-    with pytest.raises(ParityError):
-        lightning_onnx.export(
-            Bent(), torch.randn(2, 3), directory=tmp_path / "other", checks=[Parity(rtol=1e-4)], **options
-        )

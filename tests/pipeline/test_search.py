@@ -1,0 +1,83 @@
+"""The search for a graph that is right at all its sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lightning_onnx
+from lightning_onnx import Parity, ParityError
+from tests import outside
+
+
+@pytest.mark.slow
+def test_a_dim_that_varied_and_that_the_code_makes_constant_becomes_static_with_a_note(fit: Any) -> None:
+    from tests import models
+
+    class Module(models.Tokens):
+        def forward(self, ids: Any, mask: Any = None) -> Any:
+            return super().forward(ids, mask).logits * list(range(20))[int(ids.shape[1])]
+
+        def call(self, batch: Any) -> Any:
+            return self(batch["ids"], mask=batch["mask"])
+
+    callback = lightning_onnx.ONNXExport()
+    fit(Module(), callback)
+    assert callback.artifact is not None
+    assert outside.shapes(callback.artifact.model_path)["ids"] == ["batch", 5]
+    assert any("'ids'" in n and "is static" in n for n in callback.artifact.manifest["notes"])
+
+
+class OnFours(nn.Module):
+    """Works on fours: pads where the length is no multiple, and cuts what it has padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        missing = -length % 4
+        if missing:
+            x = nn.functional.pad(x, (0, missing))
+        return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
+
+
+def test_a_size_that_needs_no_padding_is_traced_elsewhere(tmp_path: Path) -> None:
+    module = OnFours()
+    axes = {"x": {0: "batch", 1: "time"}}
+    made = lightning_onnx.export(module, torch.randn(2, 8), directory=tmp_path / "made", dynamic_axes=axes)
+    session = onnxruntime.InferenceSession(made.model_path)
+    for length in (4, 8, 11, 13, 30):
+        x = torch.randn(3, length)
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), module(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+class Bent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path: Path) -> None:
+    from onnxscript import opset20 as op
+
+    def bent(x: Any) -> Any:
+        return op.Mul(op.Tanh(x), op.CastLike(op.Constant(value_float=1.0005), x))
+
+    options: dict[str, Any] = {
+        "engine": "dynamo",
+        "export_options": {"custom_translation_table": {torch.ops.aten.tanh.default: bent}},
+    }
+    made = lightning_onnx.export(Bent(), torch.randn(2, 3), directory=tmp_path / "made", **options)
+    assert any("differ by little" in note for note in made.manifest["notes"])
+    assert not made.passed
+    with pytest.raises(ParityError):
+        lightning_onnx.export(
+            Bent(), torch.randn(2, 3), directory=tmp_path / "other", checks=[Parity(rtol=1e-4)], **options
+        )
