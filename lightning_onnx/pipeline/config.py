@@ -18,7 +18,7 @@ from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.tracing.engines import TAKES, order
 from lightning_onnx.variants.base import Variant, check_options
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
+_CHOICES: dict[str, tuple[object, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
     "test_data": ("synthetic", "observed", None),
 }
@@ -45,7 +45,7 @@ class ExportConfig:
     output_names: Sequence[str] | None = None
     opset_version: int | None = None
     target: str | None = None
-    dynamic_axes: Mapping[str, Any] | str | None = "auto"
+    dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | str | None = "auto"
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
@@ -117,7 +117,7 @@ class ExportConfig:
         return min(compatibility.find_target(self.target).opset, highest)
 
 
-def choose(option: str, value: Any, choices: Sequence[Any]) -> None:
+def choose(option: str, value: object, choices: Sequence[object]) -> None:
     """Raise unless ``value`` is one of ``choices``.
 
     Args:
@@ -146,12 +146,12 @@ def _check_names(option: str, names: Sequence[str] | None) -> None:
         raise ConfigurationError(f"{option} has {bad}, which are not names of tensors. Leave out white space and '/'.")
 
 
-def _check_strings(option: str, values: Any) -> None:
+def _check_strings(option: str, values: object) -> None:
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
         raise ConfigurationError(f"{option}={values!r} is not a list of strings. Give a list such as ['input'].")
 
 
-def _check_opset(opset_version: Any, engine: str) -> None:
+def _check_opset(opset_version: object, engine: str) -> None:
     if opset_version is None:
         return
     possible = opsets()
@@ -165,7 +165,7 @@ def _check_opset(opset_version: Any, engine: str) -> None:
         )
 
 
-def _check_target(target: Any, opset_version: int | None) -> None:
+def _check_target(target: str | None, opset_version: int | None) -> None:
     if target is None:
         return
     found = compatibility.find_target(target)
@@ -176,7 +176,7 @@ def _check_target(target: Any, opset_version: int | None) -> None:
         )
 
 
-def _check_axes(axes: Any) -> None:
+def _check_axes(axes: object) -> None:
     if axes is None or axes == "auto":
         return
     if not isinstance(axes, Mapping):
@@ -197,7 +197,7 @@ def _check_axes(axes: Any) -> None:
             )
 
 
-def _check_checks(checks: Any) -> None:
+def _check_checks(checks: object) -> None:
     if not isinstance(checks, (list, tuple)) or not all(isinstance(c, Check) and callable(c) for c in checks):
         raise ConfigurationError(f"checks={checks!r} is not a list of checks. Give one such as [Parity()].")
     names = [c.name for c in checks]
@@ -205,7 +205,7 @@ def _check_checks(checks: Any) -> None:
         raise ConfigurationError(f"checks has two of the same name: {names}. Give each check once.")
 
 
-def _check_variants(variants: Any) -> None:
+def _check_variants(variants: object) -> None:
     if not isinstance(variants, (list, tuple)) or not all(
         isinstance(v, Variant) and not isinstance(v, type) for v in variants
     ):
@@ -219,7 +219,7 @@ def _check_variants(variants: Any) -> None:
         )
 
 
-def _check_runtimes(names: Any, required: Any) -> None:
+def _check_runtimes(names: Sequence[str], required: Sequence[str]) -> None:
     _check_strings("runtimes", names)
     _check_strings("require", required)
     for name in names:
@@ -229,7 +229,7 @@ def _check_runtimes(names: Any, required: Any) -> None:
         raise ConfigurationError(f"require has {missing}, which runtimes={list(names)} lacks. Add them to runtimes.")
 
 
-def _check_metadata(metadata: Any) -> None:
+def _check_metadata(metadata: object) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, Mapping) or not all(isinstance(x, str) for kv in metadata.items() for x in kv):
@@ -243,7 +243,7 @@ def _check_metadata(metadata: Any) -> None:
         )
 
 
-def _check_engine_options(options: Mapping[str, Any], engine: str, opset: int) -> None:
+def _check_engine_options(options: Mapping[str, object], engine: str, opset: int) -> None:
     if not order(engine, opset, options):
         raise ConfigurationError(
             f"export_options has {sorted(options)}, and no engine allowed by engine={engine!r} and opset {opset} takes "
@@ -251,7 +251,7 @@ def _check_engine_options(options: Mapping[str, Any], engine: str, opset: int) -
         )
 
 
-def _check_export_options(options: Any) -> None:
+def _check_export_options(options: object) -> None:
     if options is None:
         return
     import inspect

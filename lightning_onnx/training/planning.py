@@ -35,7 +35,7 @@ class Planner:
         self.config = config
         self.observer = observer
         self.plan: Plan | None = None
-        self._calls_covered = 0
+        self._calls_covered = observer.count()
 
     def trace(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plan:
         """Trace a copy of the module, and keep the plan.

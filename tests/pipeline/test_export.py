@@ -1,4 +1,4 @@
-"""What is asked for is what is written, and right at another size."""
+"""The file is what was asked for, and right at another size."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_each_opset_is_written_and_right(opset: int, tmp_path: Path) -> None:
     assert made.passed
 
 
-def test_what_no_engine_can_write_at_this_opset_is_an_error(tmp_path: Path) -> None:
+def test_module_that_no_engine_can_write_at_this_opset_is_an_error(tmp_path: Path) -> None:
     attention = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
     with pytest.raises(EngineError, match="11"):
         lightning_onnx.export(attention, torch.randn(2, 3, 8), directory=tmp_path / "x", opset_version=11)
@@ -71,7 +71,7 @@ class Custom(nn.Module):
         return double(self.layer(x))
 
 
-def test_operator_of_ones_own_by_a_translation_table(tmp_path: Path) -> None:
+def test_custom_operator_with_a_translation_table(tmp_path: Path) -> None:
     from onnxscript import opset18 as op
 
     with pytest.raises(EngineError, match="double"):
@@ -84,7 +84,7 @@ def test_operator_of_ones_own_by_a_translation_table(tmp_path: Path) -> None:
     assert made.manifest["checks"][0]["status"] == "passed"
 
 
-def test_structure_without_weights(tmp_path: Path) -> None:
+def test_export_without_weights(tmp_path: Path) -> None:
     import onnx
 
     made = lightning_onnx.export(

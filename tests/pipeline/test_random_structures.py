@@ -1,4 +1,4 @@
-"""Random structures of batches: the artifact runs at sizes not seen, or the error is ours and names the reason."""
+"""Random structures of batches: the artifact runs at unseen sizes, or an error of this package names the reason."""
 
 from __future__ import annotations
 
@@ -119,5 +119,5 @@ def test_any_structure_is_exported_or_refused_with_a_reason(batch: Any, more: An
 
 
 def _odd(batch: Any, more: Any, factor: Any) -> bool:
-    """Whether something is there that no graph can hold: an output without any input that it depends on."""
+    """Whether there is something that no graph can hold: an output that depends on no input."""
     return not flatten([batch, {k: v for k, v in more.items() if k != "labels"}])[1]

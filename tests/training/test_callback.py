@@ -1,4 +1,4 @@
-"""The callback in a real Trainer; what it leaves behind is looked at from outside."""
+"""The callback in a real Trainer; its artifacts are checked with other tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reference(module: Any, *args: Any, **kwargs: Any) -> Any:
         return module(*args, **kwargs)
 
 
-def test_nothing_but_the_callback(fit: Any, tmp_path: Path) -> None:
+def test_defaults(fit: Any, tmp_path: Path) -> None:
     module, callback = models.Classifier(), ONNXExport()
     fit(module, callback)
     artifact = callback.artifact
@@ -49,7 +49,7 @@ def test_nothing_but_the_callback(fit: Any, tmp_path: Path) -> None:
     assert ONNXArtifact.load(artifact.directory) == artifact
 
 
-def test_best_weights_not_the_last(fit: Any, tmp_path: Path) -> None:
+def test_best_weights_are_exported_not_the_last(fit: Any, tmp_path: Path) -> None:
     class Worsens(models.Classifier):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self(batch[0])
@@ -73,7 +73,7 @@ def test_best_weights_not_the_last(fit: Any, tmp_path: Path) -> None:
     assert stored["lightning_onnx.score"] == "1.0"
 
 
-def test_live_weights_when_asked(fit: Any, tmp_path: Path) -> None:
+def test_live_weights_on_request(fit: Any, tmp_path: Path) -> None:
     module, callback = models.Classifier(), ONNXExport(weights="live")
     fit(module, callback, ModelCheckpoint(tmp_path, monitor="val_loss"), max_epochs=2)
     assert callback.artifact is not None
@@ -158,7 +158,7 @@ def test_example_input_array(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path)["x"] == ["batch", 6]
 
 
-def test_names_opset_and_axes_are_got_as_asked(fit: Any) -> None:
+def test_names_opset_and_axes_are_as_requested(fit: Any) -> None:
     callback = ONNXExport(
         input_names=["input"], output_names=["logits"], opset_version=18, dynamic_axes={"input": {0: "batch_axes"}},
         filename="{epoch}-{val_loss:.1f}", metadata={"labels": "a,b,c"},
@@ -172,14 +172,14 @@ def test_names_opset_and_axes_are_got_as_asked(fit: Any) -> None:
     assert {p.key: p.value for p in onnx.load(path).metadata_props}["labels"] == "a,b,c"
 
 
-def test_all_static_when_asked(fit: Any) -> None:
+def test_all_dims_static_on_request(fit: Any) -> None:
     callback = ONNXExport(dynamic_axes=None)
     fit(models.Classifier(), callback)
     assert callback.artifact is not None
     assert outside.shapes(callback.artifact.model_path) == {"x": [4, 6], "output": [4, 3]}
 
 
-def test_nothing_private_travels(fit: Any) -> None:
+def test_files_hold_nothing_private(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Classifier(), callback)
     assert callback.artifact is not None
@@ -197,7 +197,7 @@ def test_nothing_private_travels(fit: Any) -> None:
 
 
 @pytest.mark.slow
-def test_observed_values_stay_at_home(fit: Any) -> None:
+def test_observed_values_are_not_stored(fit: Any) -> None:
     module, callback = models.Classifier(), ONNXExport()
     fit(module, callback)
     assert callback.artifact is not None
@@ -291,7 +291,7 @@ def test_both_packages_of_lightning(package: Any, fit: Any, tmp_path: Path) -> N
     assert "onnx/parity_passed" in (Path(logger.log_dir) / "metrics.csv").read_text()
 
 
-def test_what_cannot_be_exported_stops_before_training(fit: Any) -> None:
+def test_module_that_cannot_be_exported_stops_before_training(fit: Any) -> None:
     module = models.CannotExport()
     before = {k: v.clone() for k, v in module.state_dict().items()}
     with pytest.raises(EngineError, match="eig") as caught:
@@ -327,7 +327,7 @@ def _make_unwritable(callback: ONNXExport) -> None:
 
 
 @pytest.mark.slow
-def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_after_training_raises_on_request(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     callback = ONNXExport(on_failure="raise")
     monkeypatch.setattr(models.Classifier, "on_train_end", lambda self: _make_unwritable(callback), raising=False)
     with pytest.raises(Exception, match="cannot be written"):
@@ -335,7 +335,9 @@ def test_failure_after_training_raises_when_asked(fit: Any, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifact_with_failed_parity_is_kept_marked_and_never_best(
+    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     callback, logger = ONNXExport(tmp_path / "onnx"), CSVLogger(tmp_path / "csv")
     original = HostedSession.run
 
@@ -357,7 +359,7 @@ def test_failed_parity_is_kept_marked_and_never_best(fit: Any, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_random_module_is_reported_as_that(fit: Any) -> None:
+def test_random_module_is_reported_as_random(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Random(), callback)
     assert callback.artifact is not None
@@ -367,7 +369,7 @@ def test_random_module_is_reported_as_that(fit: Any) -> None:
     assert callback.artifact.scalars()["onnx/parity_passed"] == 0
 
 
-def test_no_sample_says_what_was_tried(fit: Any) -> None:
+def test_error_without_a_sample_says_what_was_tried(fit: Any) -> None:
     class Strange(models.NeverCallsForward):
         def forward(self, x: Any, geometry: Any) -> Any:
             raise ValueError("geometry is needed")
@@ -449,7 +451,7 @@ def test_dim_that_came_to_vary_after_preflight_is_dynamic(fit: Any) -> None:
 
 
 @pytest.mark.slow
-def test_attribute_that_changed_since_preflight(fit: Any) -> None:
+def test_attribute_that_changed_after_preflight(fit: Any) -> None:
     class Anneals(models.Classifier):
         temperature = 1.0
 
@@ -476,7 +478,7 @@ def test_validate_test_and_predict_do_nothing(trainer: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_exception_in_training_exports_when_asked(fit: Any) -> None:
+def test_exception_in_training_exports_on_request(fit: Any) -> None:
     class Breaks(models.Classifier):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             if batch_idx == 1:
@@ -506,7 +508,7 @@ def test_manifest_is_plain_json(fit: Any) -> None:
 
 
 @pytest.mark.slow
-def test_own_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None:
+def test_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None:
     class Centred(models.Classifier):
         mean = 0.0
 
@@ -537,7 +539,7 @@ def test_own_load_hook_of_the_module_is_called(fit: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_without_checks_a_changed_attribute_is_traced_anew(fit: Any) -> None:
+def test_without_checks_a_changed_attribute_is_traced_again(fit: Any) -> None:
     class Grows(models.Classifier):
         scale = 1.0
 
@@ -604,7 +606,7 @@ def test_batches_that_cannot_be_recorded_do_not_stop_training(fit: Any) -> None:
 
 
 @pytest.mark.slow
-def test_names_of_files_in_a_batch_are_no_structure(fit: Any) -> None:
+def test_file_names_in_a_batch_are_not_structure(fit: Any) -> None:
     class Named(models.Classifier):
         def forward(self, batch: Any) -> Any:
             return super().forward(batch["x"])
@@ -644,13 +646,13 @@ def test_score_that_is_not_finite(fit: Any, tmp_path: Path) -> None:
     assert "unknown" in callback.artifact.report.text()
 
 
-def test_url_of_an_unknown_kind_is_refused(fit: Any) -> None:
+def test_url_of_an_unknown_protocol_is_refused(fit: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be reached.*nowhere"):
         fit(models.Classifier(), ONNXExport("nowhere://bucket/x"))
 
 
 @pytest.mark.slow
-def test_stages_are_told_to_the_bar(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_gets_the_stages(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     original = progress.Stages.step
     monkeypatch.setattr(progress.Stages, "step", lambda self, name: (told.append(name), original(self, name))[1])

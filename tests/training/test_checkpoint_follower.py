@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def outputs_of(path: Any, x: torch.Tensor, key: str = "state_dict") -> np.ndarray[Any, Any]:
-    """What a checkpoint's weights give, read by torch alone."""
+    """The outputs with a checkpoint's weights, read only with torch."""
     with fsspec.open(str(path), "rb") as file:
         content = torch.load(file, weights_only=True)
     module = models.Classifier()
@@ -34,7 +34,7 @@ def outputs_of(path: Any, x: torch.Tensor, key: str = "state_dict") -> np.ndarra
 
 
 def assert_each_has_its_artifact(checkpoints: Path, artifacts: Path) -> list[str]:
-    """Compare both directories from outside; returns the names."""
+    """Compare both directories; return the names."""
     names = sorted(p.name.removesuffix(".ckpt") for p in checkpoints.iterdir())
     assert sorted(p.name for p in artifacts.iterdir() if p.name != "index.json") == names
     x = torch.randn(3, 6)
@@ -115,7 +115,7 @@ def test_asynchronous_checkpoints(fit: Any, tmp_path: Path) -> None:
     assert_each_has_its_artifact(tmp_path / "ck", tmp_path / "onnx")
 
 
-def test_two_exports_follow_two(fit: Any, tmp_path: Path) -> None:
+def test_two_callbacks_follow_two_checkpoint_callbacks(fit: Any, tmp_path: Path) -> None:
     lowest = ModelCheckpoint(tmp_path / "low", monitor="val_loss")
     every = ModelCheckpoint(tmp_path / "all", monitor="train", save_top_k=-1, filename="{epoch}")
     callbacks = [
@@ -127,7 +127,7 @@ def test_two_exports_follow_two(fit: Any, tmp_path: Path) -> None:
     assert len(assert_each_has_its_artifact(tmp_path / "all", tmp_path / "onnx_all")) == 3
 
 
-def test_two_exports_in_one_directory(fit: Any, tmp_path: Path) -> None:
+def test_two_callbacks_share_a_directory(fit: Any, tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="val_loss")
     first, second = (ONNXExport(tmp_path / "onnx", when="checkpoint", opset_version=v) for v in (18, 20))
     fit(models.Classifier(), first, second, checkpoint, max_epochs=3)
@@ -150,7 +150,7 @@ def test_nothing_saved_exports_the_live_weights(fit: Any, tmp_path: Path) -> Non
 
 
 def test_weights_come_from_the_file(fit: Any, tmp_path: Path) -> None:
-    """The module may have gone on, or hold other weights at that moment."""
+    """By then the module may have trained on, or hold other weights."""
 
     class Changes(models.Classifier):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -162,7 +162,7 @@ def test_weights_come_from_the_file(fit: Any, tmp_path: Path) -> None:
     assert_each_has_its_artifact(tmp_path / "ck", tmp_path / "onnx")
 
 
-def test_changed_attribute_is_traced_anew(fit: Any, tmp_path: Path) -> None:
+def test_changed_attribute_is_traced_again(fit: Any, tmp_path: Path) -> None:
     class Anneals(models.Classifier):
         factor = 1.0
 
@@ -182,7 +182,7 @@ def test_changed_attribute_is_traced_anew(fit: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-def test_a_size_that_comes_later_is_served(trainer: Any, tmp_path: Path) -> None:
+def test_a_size_seen_later_is_supported(trainer: Any, tmp_path: Path) -> None:
     short, long = (
         [{"ids": torch.randint(0, 9, (4, n)), "mask": torch.ones(4, n, dtype=torch.bool)} for _ in range(2)]
         for n in (5, 8)
@@ -203,7 +203,7 @@ def test_a_size_that_comes_later_is_served(trainer: Any, tmp_path: Path) -> None
     assert isinstance(second[1], str)
 
 
-def test_figures_are_logged_at_the_step_of_each(fit: Any, tmp_path: Path) -> None:
+def test_numbers_are_logged_at_the_step_of_each_checkpoint(fit: Any, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path / "csv")
     callback = ONNXExport(tmp_path / "onnx", when="checkpoint")
     fit(models.Classifier(), callback, ModelCheckpoint(tmp_path / "ck", save_top_k=-1), max_epochs=3, logger=logger)
@@ -213,7 +213,7 @@ def test_figures_are_logged_at_the_step_of_each(fit: Any, tmp_path: Path) -> Non
     assert [p.name for p in (Path(logger.log_dir) / "onnx").iterdir()] == [callback.artifact.name]
 
 
-def test_all_are_given_to_the_loggers_when_asked(fit: Any, tmp_path: Path) -> None:
+def test_loggers_get_all_artifacts_on_request(fit: Any, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path / "csv")
     callback = ONNXExport(tmp_path / "onnx", when="checkpoint", log_artifacts="all")
     fit(models.Classifier(), callback, ModelCheckpoint(tmp_path / "ck"), max_epochs=3, logger=logger)
@@ -225,7 +225,7 @@ def test_all_are_given_to_the_loggers_when_asked(fit: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize("weights_only", [False, True])
 def test_averages_are_exported(averaging: Any, weights_only: bool, fit: Any, tmp_path: Path) -> None:
     class Reference(ModelCheckpoint):
-        """Keeps what the averages are when a checkpoint is saved."""
+        """Keeps the averages as they are when a checkpoint is saved."""
 
         seen: dict[str, Any] = {}  # noqa: RUF012
 
@@ -248,7 +248,7 @@ def test_averages_are_exported(averaging: Any, weights_only: bool, fit: Any, tmp
         np.testing.assert_allclose(got, module(x).detach().numpy(), atol=1e-5)
 
 
-def test_best_of_raw_weights_warns_at_fit_end(trainer: Any, tmp_path: Path) -> None:
+def test_best_checkpoint_without_averages_warns_at_fit_end(trainer: Any, tmp_path: Path) -> None:
     callback = ONNXExport(tmp_path / "onnx")
     checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="val_loss", save_weights_only=True)
     module = models.Classifier()
@@ -281,7 +281,7 @@ def test_interrupted_and_resumed(fit: Any, tmp_path: Path) -> None:
     assert {n: after[n] for n in before if n != "last"} == {n: before[n] for n in before if n != "last"}
 
 
-def test_resumed_after_the_end_makes_nothing_twice(fit: Any, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_makes_nothing_twice(fit: Any, tmp_path: Path) -> None:
     for when in ("checkpoint", "fit_end"):
         place = tmp_path / when
         for path in (None, place / "ck" / "last.ckpt"):
@@ -294,7 +294,7 @@ def test_resumed_after_the_end_makes_nothing_twice(fit: Any, tmp_path: Path) -> 
         assert found == (["epoch=1-step=4", "last"] if when == "checkpoint" else ["epoch=1-step=4"])
 
 
-def test_missing_artifact_is_made_when_resumed(fit: Any, tmp_path: Path) -> None:
+def test_missing_artifact_is_made_on_resuming(fit: Any, tmp_path: Path) -> None:
     """The checkpoint was saved, and the run ended before its artifact was."""
     fit(models.Classifier(), ModelCheckpoint(tmp_path / "ck", monitor="val_loss", save_last=True), max_epochs=1)
     callback = ONNXExport(tmp_path / "onnx", when="checkpoint")
@@ -326,6 +326,6 @@ def test_remote_directories(when: str, fit: Any, tmp_path: Path) -> None:
 
 
 def test_follower_reads_fields_that_lightning_has() -> None:
-    """The two private ones tell of a file that is written again; this fails when Lightning renames them."""
+    """Only the two private fields show that a file was written again; this fails when Lightning renames them."""
     assert {"_last_global_step_saved", "_last_checkpoint_saved"} <= set(vars(ModelCheckpoint()))
     assert CheckpointFollower(ModelCheckpoint()).has_changed()

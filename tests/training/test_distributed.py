@@ -119,7 +119,7 @@ def test_two_ranks_write_one_artifact(strategy: str, when: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_validation_loop_is_left_to_the_ranks(tmp_path: Path) -> None:
+def test_checks_do_not_run_the_validation_loop_of_several_ranks(tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy="ddp", metrics=True)
     assert done.returncode == 0, done.stdout + done.stderr
     checks = ONNXArtifact.load(results[0]["artifact"]).manifest["checks"]
@@ -128,7 +128,7 @@ def test_the_validation_loop_is_left_to_the_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_spawned_processes_leave_it_at_a_url(tmp_path: Path) -> None:
+def test_spawned_processes_write_to_a_url(tmp_path: Path) -> None:
     url = f"local://{tmp_path}/far/onnx"
     done, results = launch(tmp_path, strategy="ddp_spawn", when="checkpoint", dirpath=url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -178,7 +178,7 @@ def test_same_bytes_as_one_process(strategy: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "module"), [("ddp", "CannotExport"), ("fsdp2", "ShardedCannotExport")])
-def test_a_failure_on_rank_zero_reaches_all_and_nobody_waits(strategy: str, module: str, tmp_path: Path) -> None:
+def test_a_failure_on_rank_zero_reaches_all_ranks_and_none_waits(strategy: str, module: str, tmp_path: Path) -> None:
     done, _ = launch(tmp_path, strategy=strategy, module=module)
     assert done.returncode != 0
     assert (tmp_path / "raised-0").read_text().startswith("EngineError")
@@ -188,7 +188,7 @@ def test_a_failure_on_rank_zero_reaches_all_and_nobody_waits(strategy: str, modu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
-def test_a_failure_after_training_costs_nobody(when: str, tmp_path: Path) -> None:
+def test_a_failure_after_training_stops_no_rank(when: str, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy="ddp", module="FailsLater", when=when)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(results) == 2

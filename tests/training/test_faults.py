@@ -1,4 +1,4 @@
-"""Whatever happens to the export, the training, its checkpoints and its loggers are as without it."""
+"""Whatever happens to the export, the training, its checkpoints and its loggers are the same as without it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def nothing_half(dirpath: Path) -> None:
 
 
 def test_disk_full(fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel itself refuses: files of models may not grow beyond 1000 bytes."""
+    """The kernel refuses to let files grow beyond 1000 bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -132,7 +132,7 @@ def test_corrupt_checkpoint(content: Any, fit: Any, tmp_path: Path, when: str) -
     assert callback.artifact is None
 
 
-def test_checkpoint_is_removed_by_somebody(fit: Any, tmp_path: Path) -> None:
+def test_checkpoint_is_removed_by_another_program(fit: Any, tmp_path: Path) -> None:
     run = Run(fit, tmp_path, "fit_end", lambda run: None)
     assert run.callback.failures == []
 

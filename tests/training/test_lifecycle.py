@@ -1,4 +1,4 @@
-"""The callback among other callbacks, flags and ways of running; training must be as it is without it."""
+"""The callback among other callbacks, flags and ways to run; training must be the same as without it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reference(module: Any, *args: Any) -> Any:
 
 
 def assert_exports(callback: ONNXExport, module: Any) -> None:
-    """The artifact is that of the module's present weights."""
+    """The artifact holds the module's current weights."""
     assert callback.failures == []
     assert callback.artifact is not None
     assert callback.artifact.proven
@@ -46,7 +46,7 @@ def assert_exports(callback: ONNXExport, module: Any) -> None:
 
 
 class Losses(models.Classifier):
-    """Notes every loss as it is."""
+    """Records every loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def test_losses_are_those_without_the_callback(when: str, fit: Any, tmp_path: Pa
 
 
 class Watches(models.Classifier):
-    """Frozen parts, a norm in eval mode, hooks of its own."""
+    """Has frozen parts, a norm in eval mode, and hooks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ def test_tuner_exports_nothing(trainer: Any, tmp_path: Path) -> None:
     assert_exports(callback, module)
 
 
-def test_validate_test_and_predict_alone_do_nothing(trainer: Any, tmp_path: Path) -> None:
+def test_validate_test_and_predict_without_fit_do_nothing(trainer: Any, tmp_path: Path) -> None:
     class Complete(models.Classifier):
         def test_step(self, batch: Any, batch_idx: int) -> None:
             self(batch[0])
@@ -289,7 +289,7 @@ class Breaks(models.Classifier):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("when", ["checkpoint", "fit_end"])
 @pytest.mark.parametrize("asked", [True, False])
-def test_broken_off(error: Any, when: str, asked: bool, fit: Any, tmp_path: Path) -> None:
+def test_interrupted_training(error: Any, when: str, asked: bool, fit: Any, tmp_path: Path) -> None:
     class Worsens(Breaks):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self(batch[0])

@@ -1,4 +1,4 @@
-"""Options and checks from configuration files: what LightningCLI makes of them, by jsonargparse."""
+"""Options and checks from configuration files, read by LightningCLI with jsonargparse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_onnx import CheckContext, CheckResult, Latency, MetricParity, ONN
 
 
 class Own:
-    """A check of a user's own."""
+    """A check that a user wrote."""
 
     name = "own"
 
@@ -111,7 +111,7 @@ def test_checks_by_class_path(tmp_path: Path) -> None:
 
 
 def _named(module: str) -> list[str]:
-    """The package's checks or variants: classes of its public face that have a name, by where they live."""
+    """The package's checks or variants: its public classes that have a name, by the module that defines them."""
     found = {name: getattr(lightning_onnx, name) for name in lightning_onnx.__all__}
     return [n for n, c in found.items() if isinstance(getattr(c, "name", None), str) and module in c.__module__]
 
@@ -141,7 +141,7 @@ def test_checks_and_variants_are_found() -> None:
         ("output_names=logits", "Got value: logits|Given value: logits"),
     ],
 )
-def test_mistakes_are_named(option: str, message: str) -> None:
+def test_invalid_configuration_is_named(option: str, message: str) -> None:
     with pytest.raises(jsonargparse.ArgumentError) as raised:
         _parse(option)
     import re
@@ -149,6 +149,6 @@ def test_mistakes_are_named(option: str, message: str) -> None:
     assert re.search(message, str(raised.value), re.DOTALL)
 
 
-def test_what_the_callback_itself_finds() -> None:
+def test_invalid_option_found_by_the_callback() -> None:
     with pytest.raises(ValueError, match="opset_version=99 is not supported"):
         _made("opset_version=99")

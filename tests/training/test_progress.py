@@ -1,4 +1,4 @@
-"""The bar of an export: late, as Lightning draws, and silent where Lightning is."""
+"""The progress bar of an export: shown late, drawn like Lightning's, and silent where that is silent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 class Slow(Callback):
-    """Exports for longer than the delay, at the places where ONNXExport does."""
+    """Takes longer than the delay, in the hooks in which ONNXExport exports."""
 
     def __init__(self, delay: float = 0.2, seconds: float = 1.0, fail: bool = False) -> None:
         self.delay, self.seconds, self.fail = delay, seconds, fail
@@ -46,7 +46,7 @@ class Slow(Callback):
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Gives what was written to both streams."""
+    """Returns what was written to both streams."""
     monkeypatch.setenv("COLUMNS", "160")
     return lambda: "".join(capsys.readouterr())
 
@@ -100,13 +100,13 @@ def test_silent_without_a_trainer(screen: Callable[[], str]) -> None:
     assert "ONNX" not in screen()
 
 
-def test_what_is_quick_shows_nothing(trainer: Any, screen: Callable[[], str]) -> None:
+def test_short_work_shows_nothing(trainer: Any, screen: Callable[[], str]) -> None:
     assert progress.DELAY == 2
     run(trainer, [TQDMProgressBar()], Slow(delay=progress.DELAY, seconds=0.1))
     assert "ONNX" not in screen()
 
 
-def test_errors_go_through_and_the_bar_goes_away(trainer: Any, screen: Callable[[], str]) -> None:
+def test_errors_pass_through_and_the_bar_is_removed(trainer: Any, screen: Callable[[], str]) -> None:
     with pytest.raises(RuntimeError, match="the export failed"):
         run(trainer, [TQDMProgressBar()], Slow(fail=True))
     assert "ONNX export: tracing" in screen()

@@ -210,9 +210,13 @@ class ForwardObserver:
         ordered = sorted(self.calls.values(), key=lambda calls: (calls.training, -calls.seen))
         return [calls.observation(ordered) for calls in ordered]
 
-    def count(self) -> int:
-        """Return how many different calls (by structure and shapes) were seen so far."""
-        return sum(len(calls.shapes) for calls in self.calls.values()) + len(self.batches)
+    def count(self) -> tuple[int, int]:
+        """Return the number of different calls (by structure and shapes), and of batches while no call was seen.
+
+        It changes whenever there is something new. A sum would not: with the second call the kept batch goes.
+        """
+        calls = sum(len(calls.shapes) for calls in self.calls.values())
+        return calls, 0 if self.calls else len(self.batches)
 
     def record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note one call; called before the method itself runs."""

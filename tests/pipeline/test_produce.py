@@ -1,0 +1,74 @@
+"""One artifact from a plan and a module: the stages, and checks that break or cannot run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_onnx import Float16, Parity
+from lightning_onnx.checks.base import CheckContext, CheckResult
+from lightning_onnx.errors import ArtifactError
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import Plan, prepare
+from lightning_onnx.pipeline.produce import LoadedModule, produce
+
+
+class Breaking:
+    """A check with an error in its code."""
+
+    name = "breaking"
+
+    def __call__(self, context: CheckContext) -> CheckResult:
+        raise IndexError("the check is wrong")
+
+
+def prepared(**options: Any) -> tuple[Plan, LoadedModule]:
+    module = private_copy(torch.nn.Linear(4, 2))
+    observation = Observation.of(sample_of(module, "forward", ((torch.randn(3, 4),), {})), "a test")
+    plan = prepare(module, [observation], ExportConfig(**options))
+    return plan, LoadedModule(module, Source(epoch=3, global_step=7))
+
+
+@pytest.mark.parametrize("variants", [(), (Float16(),)])
+def test_stages_are_announced_in_order(variants: Any, tmp_path: Path) -> None:
+    stages: list[str] = []
+    made = produce(*prepared(variants=variants), tmp_path / "made", on_stage=stages.append)
+    between = ["making the variants"] if variants else []
+    assert stages == ["writing the weights", "checking", *between, "writing the report"]
+    assert made.passed
+    assert (made.manifest["source"]["epoch"], made.manifest["source"]["global_step"]) == (3, 7)
+
+
+def test_a_check_that_breaks_has_failed(tmp_path: Path) -> None:
+    made = produce(*prepared(checks=[Breaking()]), tmp_path / "made")
+    (check,) = made.manifest["checks"]
+    assert (check["status"], check["reason"]) == ("failed", "the check itself failed: IndexError: the check is wrong")
+    assert not made.passed
+
+
+def test_without_weights_nothing_is_checked(tmp_path: Path) -> None:
+    options = {"export_params": False}
+    made = produce(*prepared(checks=[Parity()], variants=[Float16()], export_options=options), tmp_path / "made")
+    found = [*made.manifest["checks"], *made.manifest["variants"]]
+    assert [(f["status"], f["reason"]) for f in found] == [
+        ("skipped", "the file holds no weights (export_params=False)")
+    ] * 2
+    assert made.scalars()["onnx/parity_passed"] == 0
+
+
+def test_an_artifact_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    plan, loaded = prepared()
+    first = produce(plan, loaded, tmp_path / "made")
+    with pytest.raises(ArtifactError):
+        produce(plan, loaded, tmp_path / "made")
+    torch.nn.init.ones_(loaded.module.weight)  # type: ignore[arg-type]
+    second = produce(plan, loaded, tmp_path / "made", replace=True)
+    assert second.directory == first.directory
+    assert second.manifest["model"]["sha256"] != first.manifest["model"]["sha256"]

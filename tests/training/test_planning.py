@@ -1,0 +1,106 @@
+"""The plan of preflight serves until the module or its calls change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+
+from lightning_onnx.module.calls.observer import ForwardObserver
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.training.planning import Planner
+
+
+class Net(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).relu()
+
+
+class Watched:
+    """A module, its planner, and the stages that the planner announced."""
+
+    def __init__(self, *shapes: tuple[int, ...], **options: Any) -> None:
+        self.module, self.stages = Net(), list[str]()
+        self.observer = ForwardObserver(self.module, "forward")
+        self.planner = Planner(ExportConfig(**options), self.observer)
+        for shape in shapes:
+            self.call(*shape)
+
+    def call(self, *shape: int) -> None:
+        self.observer.see_batch(torch.zeros(shape), shape[0])
+        self.observer.attach()
+        self.module(torch.randn(shape))
+        self.observer.detach()
+
+    def current(self) -> Any:
+        self.stages.clear()
+        return self.planner.current(self.module, private_copy(self.module), self.stages.append)
+
+    @property
+    def is_current(self) -> bool:
+        return self.planner.is_current(self.module, private_copy(self.module))
+
+
+def test_the_plan_is_kept() -> None:
+    watched = Watched((3, 4))
+    assert not watched.is_current
+    plan = watched.current()
+    assert watched.stages == ["tracing"]
+    assert watched.is_current
+    torch.nn.init.zeros_(watched.module.layer.weight)
+    assert watched.current() is plan
+    assert watched.stages == []
+
+
+def test_a_changed_structure_is_traced_again() -> None:
+    watched = Watched((3, 4))
+    plan = watched.current()
+    watched.module.layer = torch.nn.Linear(4, 5)
+    assert not watched.is_current
+    assert watched.current().graph is not plan.graph
+    assert watched.stages == ["tracing"]
+
+
+def test_calls_that_fit_are_added_without_a_trace() -> None:
+    watched = Watched((3, 4))
+    plan = watched.current()
+    watched.call(5, 4)
+    assert watched.is_current
+    extended = watched.current()
+    assert watched.stages == []
+    assert extended.graph is plan.graph
+    assert len(extended.cases) > len(plan.cases)
+
+
+def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
+    watched = Watched((3, 6, 4))
+    plan = watched.current()
+    assert list(plan.graph.signature.inputs[0].shape) == ["batch", 6, 4]
+    watched.call(3, 7, 4)
+    assert not watched.is_current
+    shape = watched.current().graph.signature.inputs[0].shape
+    assert watched.stages == ["tracing"]
+    assert isinstance(shape[1], str)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "example", "options", "source"),
+    [
+        ([(3, 4)], (2, 4), {"sample": torch.zeros(1, 4)}, "the sample given"),
+        ([(3, 4)], (2, 4), {}, "training"),
+        ([], (2, 4), {}, "example_input_array"),
+        ([], None, {}, "the batch matched to the method's signature"),
+    ],
+)
+def test_where_the_sample_comes_from(shapes: Any, example: Any, options: Any, source: str) -> None:
+    watched = Watched(*shapes, **options)
+    watched.observer.see_batch(torch.zeros(3, 4), 3)
+    watched.module.example_input_array = None if example is None else torch.zeros(example)
+    assert source in watched.current().source

@@ -1,0 +1,100 @@
+"""What loggers get of an artifact; a logger that fails stops nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_onnx import ONNXArtifact, export
+from lightning_onnx.training.fit_log import FitLog
+from lightning_onnx.training.options import CallbackConfig
+from lightning_onnx.training.publishing import Publisher
+
+
+class Keeping:
+    """A logger that files artifacts itself."""
+
+    def __init__(self) -> None:
+        self.filed: list[tuple[list[str], str | None]] = []
+        self.numbers: list[int] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        assert metrics["onnx/parity_passed"] in (0, 1)
+        self.numbers.append(step)
+
+    def log_onnx_artifact(
+        self, artifact: ONNXArtifact, aliases: Sequence[str], step: int, register_as: str | None = None
+    ) -> None:
+        self.filed.append((list(aliases), register_as))
+
+
+class Failing(Keeping):
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        raise ConnectionError("no server")
+
+    def log_onnx_artifact(self, *_: Any, **__: Any) -> None:
+        raise ConnectionError("no server")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    return export(torch.nn.Linear(4, 2), torch.zeros(3, 4), directory=tmp_path_factory.mktemp("good") / "made")
+
+
+@pytest.fixture
+def bad(good: ONNXArtifact, tmp_path: Path) -> ONNXArtifact:
+    failed = [{**check, "status": "failed"} for check in good.manifest["checks"]]
+    return dataclasses.replace(good, manifest={**good.manifest, "checks": failed})
+
+
+def publisher(log_artifacts: str | bool, **options: Any) -> Publisher:
+    config = CallbackConfig(log_artifacts=log_artifacts, register_as="net")
+    return Publisher(config, FitLog(), **options)
+
+
+def test_every_artifact_is_published_when_it_is_made(good: ONNXArtifact) -> None:
+    logger = Keeping()
+    publisher("all").publish_new([logger], good, is_best=True)
+    publisher("all").publish_new([logger], good, is_best=False)
+    publisher("all").publish_best([logger], good)
+    assert logger.filed == [(["latest", "epoch=None", "best"], "net"), (["latest", "epoch=None"], None)]
+    assert logger.numbers == [0, 0]
+
+
+def test_only_the_best_is_published_at_the_end(good: ONNXArtifact) -> None:
+    logger = Keeping()
+    publisher("best").publish_new([logger], good, is_best=True)
+    assert (logger.filed, logger.numbers) == ([], [0])
+    publisher("best").publish_best([logger], good)
+    assert logger.filed == [(["latest", "epoch=None", "best"], "net")]
+
+
+def test_an_artifact_whose_parity_failed_is_never_the_best(bad: ONNXArtifact) -> None:
+    logger = Keeping()
+    publisher("all").publish_new([logger], bad, is_best=True)
+    assert logger.filed == [(["latest", "epoch=None"], None)]
+    with pytest.warns(UserWarning, match="a check failed"):
+        publisher("best").publish_best([logger], bad)
+    assert len(logger.filed) == 1
+
+
+@pytest.mark.parametrize("silent", [publisher(False), publisher("all", is_silent=True)])
+def test_nothing_is_published(silent: Publisher, good: ONNXArtifact) -> None:
+    logger = Keeping()
+    silent.publish_new([logger], good, is_best=True)
+    silent.publish_best([logger], good)
+    assert (logger.filed, logger.numbers) == ([], [])
+
+
+def test_a_logger_that_fails_stops_no_other(good: ONNXArtifact) -> None:
+    failing, keeping, made = Failing(), Keeping(), publisher("all")
+    with pytest.warns(UserWarning, match="Failing did not take the artifact: ConnectionError: no server"):
+        made.publish_new([failing, keeping], good, is_best=True)
+    assert len(keeping.filed) == 1
+    assert made.log.failures == ["Failing did not take the artifact: ConnectionError: no server"]
+    assert isinstance(made.log.errors[0], ConnectionError)
