@@ -146,12 +146,8 @@ def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -
 
 
 def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | None) -> list[Observation]:
-    if not callable(getattr(module, config.method, None)):
-        raise ConfigurationError(
-            f"method={config.method!r}: {type(module).__name__} has no such method. Name one that it has."
-        )
+    signature = method_signature(module, config.method)
     if data is not None:
-        signature = method_signature(module, config.method)
         return matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
     example = getattr(module, "example_input_array", None)
     if example is None:

@@ -235,10 +235,7 @@ class ONNXExport(Callback):
         self._result.clear()
         self._exporter = self._observer = self._gathered = None
         self._preflight_due = self.options.preflight is not False
-        if not callable(getattr(pl_module, self.config.method, None)):
-            raise ConfigurationError(
-                f"method={self.config.method!r}: {type(pl_module).__name__} has no such method. Name one that it has."
-            )
+        self._observer = ForwardObserver(pl_module, self.config.method)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(
@@ -246,7 +243,6 @@ class ONNXExport(Callback):
                 'export at the end of fit (when="fit_end").'
             )
         target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
-        self._observer = ForwardObserver(pl_module, self.config.method)
         with self._on_rank_zero(trainer, "raise") as here:
             if here:
                 store = Store(target, self.state_key)

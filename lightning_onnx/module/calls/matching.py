@@ -110,10 +110,6 @@ def sample_of(module: nn.Module, method: str, call: tuple[tuple[Any, ...], dict[
     Raises:
         ConfigurationError: If it does not fit the method, or the method does not exist.
     """
-    if not callable(getattr(module, method, None)):
-        raise ConfigurationError(
-            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
-        )
     signature = method_signature(module, method)
     try:
         return make_sample(signature, *call)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.nested import Path, Slot, Structure, flatten, rebuild
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -125,8 +126,16 @@ def keep(tensor: Tensor) -> Tensor:
 
 
 def method_signature(module: nn.Module, method: str) -> inspect.Signature:
-    """Return the signature of the method; of a scripted module, that of its schema."""
-    bound = getattr(module, method)
+    """Return the signature of the method; of a scripted module, that of its schema.
+
+    Raises:
+        ConfigurationError: If the module has no such method.
+    """
+    bound = getattr(module, method, None)
+    if not callable(bound):
+        raise ConfigurationError(
+            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
+        )
     schema = getattr(bound, "schema", None)
     if schema is None:
         return inspect.signature(bound)
@@ -146,6 +155,9 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
 
 class ForwardObserver:
     """Records the calls of one method of a module between ``attach`` and ``detach``.
+
+    Raises:
+        ConfigurationError: If the module has no such method.
 
     Example:
         >>> observer = ForwardObserver(nn.Linear(4, 2).eval(), "forward")
