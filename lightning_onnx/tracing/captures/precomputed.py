@@ -17,7 +17,7 @@ from torch.export.graph_signature import OutputKind
 from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.state import state
-from lightning_onnx.tracing.captures import complex_pairs
+from lightning_onnx.tracing.captures import complex_operators, complex_pairs
 from lightning_onnx.tracing.captures.base import Captured, DynamicShapes, export_program
 
 with_effects = torch.ops.higher_order.with_effects
@@ -103,7 +103,7 @@ class Lowered(nn.Module):
                 env[node] = getattr(program.graph_module, node.target)
             elif node.op == "call_function" and (node not in of_weights or not _depends_on_placeholder(node)):
                 args, kwargs = _filled((node.args, node.kwargs), env)
-                env[node] = complex_pairs.run(node.target, args, kwargs)
+                env[node] = complex_operators.run(node.target, args, kwargs)
             elif node.op == "output":
                 found = _filled([n for n in node.args[0] if not _is_effect(n)], env)
                 return tuple(complex_pairs.join(v) if complex_pairs.is_pair(v) else v for v in found)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_onnx.tracing.captures.complex_pairs import Pair, join, run, split
+from lightning_onnx.tracing.captures.complex_operators import run
+from lightning_onnx.tracing.captures.complex_pairs import Pair, join, split
 
 aten = torch.ops.aten
 
