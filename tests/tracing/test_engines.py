@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError
-from lightning_onnx.tracing.engines import order
+from lightning_onnx.errors import CaptureNotApplicable
+from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.rules.pooling import adaptive_average
 from tests import outside
 
@@ -46,7 +47,7 @@ def test_matrix_of_adaptive_pooling_is_torchs(size: int, bins: int) -> None:
     torch.testing.assert_close(x @ adaptive_average(size, bins, x).T, nn.functional.adaptive_avg_pool1d(x, bins))
 
 
-def test_order_of_the_engines() -> None:
+def test_the_torch_export_based_engine_comes_first_from_opset_17_on() -> None:
     def names(*asked: Any) -> list[str]:
         return list(dict.fromkeys(e.name for e in order("auto", *asked)))
 
@@ -55,13 +56,28 @@ def test_order_of_the_engines() -> None:
     assert names(20, {"custom_translation_table"}) == ["dynamo"]
 
 
-def test_option_that_no_engine_left_takes() -> None:
+def test_an_option_that_no_remaining_engine_takes() -> None:
     with pytest.raises(ConfigurationError, match="custom_translation_table"):
         lightning_onnx.ONNXExport(opset_version=13, export_options={"custom_translation_table": {}})
 
 
+def test_captures_that_are_for_other_modules_are_no_cause() -> None:
+    def error(message: str, cause: Exception) -> EngineError:
+        found = EngineError(message)
+        found.__cause__ = cause
+        return found
+
+    refused = error("engine 'dynamo': aten.foo.default is unknown", ValueError())
+    other = error("engine 'dynamo': the method takes no derivative", CaptureNotApplicable())
+    merged = failure([other, refused])
+    assert "aten.foo.default is unknown" in str(merged)
+    assert "takes no derivative" not in str(merged)
+    assert merged.__cause__ is refused.__cause__
+    assert "takes no derivative" in str(failure([other]))
+
+
 @pytest.mark.slow
-def test_both_causes_are_told(tmp_path: Path) -> None:
+def test_the_error_gives_the_cause_of_each_engine(tmp_path: Path) -> None:
     class Eigen(nn.Module):
         def forward(self, x: Any) -> Any:
             return torch.linalg.eigvals(x).abs()

@@ -133,8 +133,7 @@ def _complex_to_real(z: Pair, dim: Sequence[int], norm: int, size: int | torch.S
     re, im = (part.transpose(dim[-1], -1) for part in z)
     frequency = torch.arange(re.shape[-1], device=re.device).unsqueeze(1)
     time = torch.arange(size, device=re.device)
-    step: Any = 2 * math.pi / size
-    angle: Tensor = torch.remainder(frequency * time, size).to(re.dtype) * step
+    angle: Any = torch.remainder(frequency * time, size).to(re.dtype) * (2 * math.pi / size)
     twice = torch.where((frequency == 0) | (2 * frequency == size), 1.0, 2.0).to(re.dtype)
     scale: Any = {0: 1, 1: torch.sym_sqrt(size), 2: size}[norm]
     found: Tensor = ((re @ (twice * angle.cos())) - (im @ (twice * angle.sin()))) / scale
