@@ -21,7 +21,7 @@ _NAMES_BY_FILE = {
         "WeightsError",
     ],
     "module.calls.signature": ["Signature", "TensorSpec"],
-    "onnxfile.compatibility": ["Opsets", "opsets"],
+    "onnxfile.installed": ["Opsets", "opsets"],
     "pipeline.export": ["export"],
     "report.report": ["Report"],
     "training.callback": ["ONNXExport"],

@@ -17,8 +17,8 @@ from lightning_onnx.errors import SampleError as SampleError
 from lightning_onnx.errors import WeightsError as WeightsError
 from lightning_onnx.module.calls.signature import Signature as Signature
 from lightning_onnx.module.calls.signature import TensorSpec as TensorSpec
-from lightning_onnx.onnxfile.compatibility import Opsets as Opsets
-from lightning_onnx.onnxfile.compatibility import opsets as opsets
+from lightning_onnx.onnxfile.installed import Opsets as Opsets
+from lightning_onnx.onnxfile.installed import opsets as opsets
 from lightning_onnx.pipeline.export import export as export
 from lightning_onnx.report.report import Report as Report
 from lightning_onnx.training.callback import ONNXExport as ONNXExport

@@ -16,7 +16,18 @@ from torch import nn
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_onnx"
 
-NO_API = {"_dim_", "_dim_0", "_fields", "_float16", "_imag", "_real", "_passed", "_transposed", "_output_shapes"}
+NO_API = {
+    "_dim_",
+    "_dim_0",
+    "_fields",
+    "_float16",
+    "_imag",
+    "_real",
+    "_passed",
+    "_transposed",
+    "_folded",
+    "_output_shapes",
+}
 """Parts of names that the package makes, an attribute of TensorBoard's graphs, and what named tuples document."""
 
 OVERRIDABLE = {name for kind in (nn.Module(), LightningModule(), ModelCheckpoint()) for name in dir(kind)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
         "inputs": [_spec(v) for v in proto.graph.input if v.name not in weights],
         "outputs": [_spec(v) for v in proto.graph.output],
         "operators": outline(proto)["operators"],
-        "private": privacy.find_private_data(proto),
+        "private": [dataclasses.asdict(private) for private in privacy.find_private_data(proto)],
         "metadata": {entry.key: entry.value for entry in proto.metadata_props},
         "relations": manifest.get("relations", []),
         "notes": manifest.get("notes", []),

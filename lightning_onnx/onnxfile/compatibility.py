@@ -1,9 +1,8 @@
-"""What a file may be for a program to load it: the highest opset and IR version of each, in one table."""
+"""The highest opset and IR version that each program loads, in one table."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping
 
@@ -12,12 +11,12 @@ from lightning_onnx.errors import ConfigurationError
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a program takes.
+    """The newest file that a program loads.
 
     Attributes:
-        name: As it was asked for.
-        opset: The highest opset.
-        ir_version: The highest IR version.
+        name: The program, as the user named it.
+        opset: The highest opset that it loads.
+        ir_version: The highest IR version that it loads.
     """
 
     name: str
@@ -26,16 +25,16 @@ class Target:
 
 
 _ONNXRUNTIME: tuple[tuple[str, int, int, int], ...] = (
-    # version, opset, IR version, opset of ai.onnx.ml; a version that is not here is as the one before it.
-    # To 1.14 not measured: opset and IR version that onnx.helper.VERSION_TABLE has for the onnx release that each was
-    # built with (1.9, 1.10, 1.11, 1.12, 1.13; copies of onnxruntime's own page differ). Below 1.8 nothing is claimed.
+    # Version, opset, IR version, opset of ai.onnx.ml. A version that is not listed equals the one before it.
+    # Up to 1.14 not measured: what onnx.helper.VERSION_TABLE gives for the onnx release that each was built with (1.9,
+    # 1.10, 1.11, 1.12, 1.13); copies of onnxruntime's own page differ. Nothing is claimed for versions below 1.8.
     ("1.8", 14, 7, 2),
     ("1.9", 15, 8, 2),
     ("1.11", 16, 8, 2),
     ("1.12", 17, 8, 2),
     ("1.14", 18, 8, 3),
-    # From 1.15 measured: one Relu at each opset and IR version, loaded in each release from PyPI (the last patch of
-    # each minor version, on the CPU).
+    # From 1.15 on measured: one Relu at each opset and IR version, loaded on the CPU by the last patch release of each
+    # minor version on PyPI.
     ("1.15", 19, 9, 3),
     ("1.17", 20, 9, 4),
     ("1.18", 21, 10, 5),
@@ -47,14 +46,14 @@ _ONNXRUNTIME: tuple[tuple[str, int, int, int], ...] = (
 )
 
 _OTHERS: Mapping[str, tuple[int, int]] = {
-    # OpenVINO 2026.4 loads a Relu at every opset to 28 and every IR version to 14; its operators were seen to run to
-    # opset 23 (Attention, RMSNormalization), whose onnx release has IR version 11.
+    # OpenVINO 2026.4 loads a Relu at every opset up to 28 and every IR version up to 14. Newer operators were seen to
+    # run up to opset 23 (Attention, RMSNormalization), whose onnx release has IR version 11.
     "openvino": (23, 11),
-    # pnnx 20261020 converts opsets 18 to 22; at 23 torch writes Attention and RMSNormalization, which it has not, and
-    # at 28 it dies.
+    # pnnx 20261020 converts opsets 18 to 22. At 23 torch writes Attention and RMSNormalization, which pnnx does not
+    # have; at 28 pnnx crashes.
     "ncnn": (22, 10),
-    # Not measured, for want of a GPU: what 10.0 was built with, onnx 1.16 (IR version 10), and opset 20, the highest
-    # that onnx-tensorrt was known to name for it. Later releases of 10 may take more.
+    # Not measured, which takes a GPU: 10.0 was built with onnx 1.16 (IR version 10), and 20 is the highest opset that
+    # onnx-tensorrt is known to list for it. Later releases of 10 may load more.
     "tensorrt-10": (20, 10),
     # https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/onnx-opset-guide.html: opset 25, onnx 1.20.
     "tensorrt-11": (25, 13),
@@ -62,16 +61,16 @@ _OTHERS: Mapping[str, tuple[int, int]] = {
 
 
 def find_target(name: str) -> Target:
-    """Return a target.
+    """Return what a program loads.
 
     Args:
-        name: ``"onnxruntime>=1.17"``, or another name of the table.
+        name: ``"onnxruntime>=X.Y"``, ``"openvino"``, ``"ncnn"``, ``"tensorrt-10"`` or ``"tensorrt-11"``.
 
     Raises:
-        ConfigurationError: If it is not known.
+        ConfigurationError: If the program or its version is not in the table.
 
     Example:
-        >>> find("onnxruntime>=1.17")
+        >>> find_target("onnxruntime>=1.17")
         Target(name='onnxruntime>=1.17', opset=20, ir_version=9)
     """
     if isinstance(name, str) and name in _OTHERS:
@@ -87,14 +86,14 @@ def find_target(name: str) -> Target:
 
 
 def oldest_onnxruntime(opsets: Mapping[str, int], ir_version: int) -> str | None:
-    """Return the oldest onnxruntime that can load a file, as far back as the table goes.
+    """Return the oldest onnxruntime that loads a file, as far back as the table goes.
 
     Args:
-        opsets: By domain.
-        ir_version: The file's.
+        opsets: The file's opsets by domain.
+        ir_version: The file's IR version.
 
     Returns:
-        A version, or None where no known one can, or where operators of another domain would have to be known.
+        A version; None if no version in the table loads it, or if it has operators of a domain outside the table.
 
     Example:
         >>> oldest_onnxruntime({"": 20}, 10), oldest_onnxruntime({"": 20}, 9)
@@ -111,76 +110,3 @@ def oldest_onnxruntime(opsets: Mapping[str, int], ir_version: int) -> str | None
 
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
-
-
-# What the installed packages can write and run ----------------------------------------------------------------------
-
-DEFAULT_OPSET = 20
-"""torch's own default, and low enough for the runtimes that know no opset 23 (pnnx, MNN)."""
-
-_DYNAMO_LOWEST = 17
-"""The torch.export based engine writes 18 and above as asked, and 17 for some modules; below it writes 18."""
-
-_SCRIPT = (9, 20)
-"""The TorchScript based engine; ``torch.onnx`` names these limits in its errors alone."""
-
-_ORT_LOWEST = 7
-"""onnxruntime's compatibility page: "ONNX 1.2 and above", which is opset 7."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Opsets:
-    """Lowest and highest opset of each installed package.
-
-    Attributes:
-        lowest: The lowest that some engine writes and onnxruntime runs.
-        highest: The highest.
-        default: What is written when none is asked for.
-        onnx: Of the onnx package.
-        onnxruntime: Of onnxruntime, by the onnx release that it was built with.
-        engines: Of each engine of torch.
-    """
-
-    lowest: int
-    highest: int
-    default: int
-    onnx: tuple[int, int]
-    onnxruntime: tuple[int, int]
-    engines: dict[str, tuple[int, int]]
-
-
-@functools.cache
-def opsets() -> Opsets:
-    """Return the opsets that the installed torch, onnx and onnxruntime can write and run.
-
-    Example:
-        >>> opsets().default
-        20
-    """
-    import onnx.defs
-
-    known = onnx.defs.onnx_opset_version()
-    runs = _onnxruntime_highest(known)
-    engines = {"dynamo": (_DYNAMO_LOWEST, min(known, runs)), "torchscript": (_SCRIPT[0], min(_SCRIPT[1], runs))}
-    lowest = min(low for low, _ in engines.values())
-    highest = max(high for _, high in engines.values())
-    return Opsets(lowest, highest, DEFAULT_OPSET, (1, known), (_ORT_LOWEST, runs), engines)
-
-
-def _onnxruntime_highest(known: int) -> int:
-    """Find the highest opset that onnxruntime loads; it has no call that tells."""
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", value[:1], value[1:])
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    for opset in range(known, DEFAULT_OPSET, -1):
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-        try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception:  # the classes of its errors are not public
-            continue
-        return opset
-    return DEFAULT_OPSET

@@ -1,7 +1,8 @@
-"""What a file tells of the machine and of the people that made it: stack traces, absolute paths, names."""
+"""What a file reveals of the machine and the people that made it: stack traces, absolute paths, names."""
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import platform
 import re
@@ -17,38 +18,51 @@ _PATH = re.compile(
     r"|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+"
 )
 _ANY_PATH = re.compile(r"(?<![\w.:/<])/(?:[^\s\"':;,/]+/)+[^\s\"':;,/]*|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+")
-"""In a message any of two parts is one: it may lie on a disk that no list has."""
+"""In messages, which are no names of layers, anything with two parts counts: disks are mounted under any name."""
 
 _STAGE = re.compile(r"\.onnx-staging-[^\s\"':;,/]*/?")
-"""Where an artifact is made; the name has the host's."""
+"""The directory in which an artifact is staged; its name contains the host's."""
 
 _MOST = 20
+"""Findings that are returned."""
+
 _SHORTEST_NAME = 4
-"""Letters of a user's or host's name that is looked for; "ai" or "pc" would be found in other words."""
+"""Names of users and hosts with fewer letters, such as "ai" or "pc", are words in many texts."""
 
 _COMMON = {"root", "user", "admin", "ubuntu", "localhost", "runner", "docker"}
-"""Names that are nobody's, and words in other texts."""
+"""Names that identify nobody, and are words in many texts."""
 
 
-def find_private_data(model: ModelProto) -> list[dict[str, str]]:
-    """Return what is private in a model.
+@dataclasses.dataclass(frozen=True)
+class PrivateText:
+    """Something private in a model.
+
+    Attributes:
+        kind: ``"stack trace"``, ``"absolute path"`` or ``"name of the user or host"``.
+        where: Its place in the model, such as ``"node Gemm_1"``.
+        found: The text, cut to 80 characters.
+    """
+
+    kind: str
+    where: str
+    found: str
+
+
+def find_private_data(model: ModelProto) -> list[PrivateText]:
+    """Return what is private in a model, at most 20 findings, each text once.
 
     Args:
         model: With or without its weights.
-
-    Returns:
-        Findings, at most 20: ``kind`` (``"stack trace"``, ``"absolute path"``, ``"name of the user or host"``),
-        ``where`` it stands, and what was ``found``, cut to 80 letters.
     """
-    findings: dict[tuple[str, str], dict[str, str]] = {}
+    findings: dict[tuple[str, str], PrivateText] = {}
     for where, text, prose in _texts(model):
         for kind, found in _private(text, prose):
-            findings.setdefault((kind, found), {"kind": kind, "where": where, "found": found[:80]})
+            findings.setdefault((kind, found), PrivateText(kind, where, found[:80]))
     return list(findings.values())[:_MOST]
 
 
 def without_paths(text: str) -> str:
-    """Return a message with the last part of each absolute path in its place.
+    """Return a message in which each absolute path is replaced by its last part.
 
     Example:
         >>> without_paths("cannot read /tmp/tmp1a2b/model.onnx: it is empty")
@@ -70,7 +84,7 @@ def _private(text: str, prose: bool) -> Iterator[tuple[str, str]]:
 
 
 def _names() -> list[str]:
-    """The names of who looks; those of who made the file are not known."""
+    """The user and host that read the file; those that made it are not known, but often they are the same."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without users

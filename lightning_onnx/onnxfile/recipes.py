@@ -1,25 +1,28 @@
-"""What is computed from a module's weights before they stand in the file: transposes, and norms folded into layers.
+"""How each initializer is computed from the module's weights: as it is, transposed, or with a BatchNorm folded in.
 
-A graph is optimized once, while its weights are unknown: an optimizer that sees values merges parameters that happen to
-be equal, and the graph is then wrong for the next weights. What depends on values is kept as a recipe, and is
-computed anew for each set of weights.
+A graph is optimized once, without the values of its weights: an optimizer that sees values merges parameters that
+happen to be equal, and the graph is then wrong for the next weights. Whatever depends on values is kept as a recipe,
+which is computed again for each set of weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Array = NDArray[Any]
 State = Mapping[str, Array]
 
 
 class Recipe(Protocol):
-    """Makes one initializer from a module's state."""
+    """Computes one initializer from a module's state."""
 
     def __call__(self, state: State) -> Array:
         """Return the initializer's values.
@@ -31,9 +34,9 @@ class Recipe(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """The same for all weights."""
+    """Values that do not depend on the weights."""
 
-    values: Any
+    values: ir.TensorProtocol
 
     def __call__(self, state: State) -> Array:
         """See ``Recipe``."""
@@ -42,7 +45,7 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True)
 class Plain:
-    """A parameter or buffer as it is."""
+    """A parameter or buffer, unchanged."""
 
     name: str
 
@@ -65,7 +68,7 @@ class Transposed:
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
-    """A batch norm in inference: ``y = (x - mean) * scale + shift`` with ``scale = weight / sqrt(var + epsilon)``."""
+    """A BatchNorm in eval mode: ``y = (x - mean) * scale + shift`` with ``scale = weight / sqrt(var + epsilon)``."""
 
     weight: Recipe
     shift: Recipe
@@ -81,7 +84,7 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True)
 class ScaledWeight:
-    """A layer's weight with the batch norm behind it multiplied in."""
+    """A layer's weight, multiplied by the scale of the BatchNorm that follows the layer."""
 
     weight: Recipe
     norm: BatchNorm
@@ -97,7 +100,7 @@ class ScaledWeight:
 
 @dataclasses.dataclass(frozen=True)
 class ShiftedBias:
-    """A layer's bias with the batch norm behind it worked in; the layer may have none."""
+    """A layer's bias with the BatchNorm that follows the layer folded in; without a bias, as if it were 0."""
 
     bias: Recipe | None
     norm: BatchNorm
@@ -109,83 +112,126 @@ class ShiftedBias:
         return np.asarray((bias - mean.astype(np.float64)) * self.norm.scale(state) + shift).astype(mean.dtype)
 
 
-def recipes(model: Any, weights: Collection[str], fold: bool) -> dict[str, Recipe]:
-    """Return a recipe for every initializer of a model.
+def recipes(model: ir.Model, weights: Collection[str], fold: bool) -> dict[str, Recipe]:
+    """Return a recipe for each initializer of a model, by the initializer's name.
 
     Args:
-        model: An ``onnx_ir.Model``; its weights are initializers without values.
-        weights: Their names, which are those in the state.
-        fold: Whether to fold what depends on weights alone, in place.
+        model: Its weights are initializers without values.
+        weights: Names of the weights, in the model and in the state.
+        fold: Whether to fold what is computed from weights only; changes the model.
     """
     found: dict[str, Recipe] = {
-        name: Plain(name) if name in weights else Constant(value.const_value)
+        name: Plain(name) if name in weights or value.const_value is None else Constant(value.const_value)
         for name, value in model.graph.initializers.items()
     }
-    return _folded(model.graph, found) if fold else found
+    return _Folder(model.graph, found).fold() if fold else found
 
 
-def _folded(graph: Any, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-    for node in list(graph):
-        if node.domain == "" and node.op_type == "Transpose":
-            _fold_transpose(graph, node, recipes)
-    for node in list(graph):
-        if node.domain == "" and node.op_type == "BatchNormalization":
-            _fold_batch_norm(graph, node, recipes)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]
-    return {name: recipes[name] for name in graph.initializers}
+class _Folder:
+    """Removes nodes that compute with weights only, and puts what they compute into the recipes."""
+
+    def __init__(self, graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
+        self.graph = graph
+        self.recipes = dict(recipes)
+
+    def fold(self) -> dict[str, Recipe]:
+        for op_type, folded in (("Transpose", self._transpose), ("BatchNormalization", self._batch_norm)):
+            for node in list(self.graph):
+                if node.domain == "" and node.op_type == op_type:
+                    folded(node)
+        for name, value in list(self.graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output():
+                del self.graph.initializers[name]
+        return {name: self.recipes[name] for name in self.graph.initializers}
+
+    def _transpose(self, node: ir.Node) -> None:
+        """Fold ``Transpose(weight)``, which every linear layer without bias has."""
+        import onnx_ir as ir
+
+        source = node.inputs[0]
+        recipe = self._recipe(source)
+        if source is None or recipe is None or node.outputs[0].is_graph_output() or "perm" not in node.attributes:
+            return
+        perm = tuple(node.attributes["perm"].as_ints())
+        shape = None if source.shape is None else ir.Shape([source.shape[d] for d in perm])
+        made = self._initializer(f"{source.name}_transposed", Transposed(recipe, perm), source.type, shape)
+        self._replace(node, made)
+
+    def _batch_norm(self, node: ir.Node) -> None:
+        """Fold a BatchNorm into the layer before it."""
+        import onnx_ir as ir
+
+        layer = self._layer_before(node)
+        axis = None if layer is None else _channel_axis(layer)
+        norm = self._norm(node)
+        if layer is None or axis is None or norm is None:
+            return
+        weight, bias = layer.inputs[1], layer.inputs[2] if len(layer.inputs) > 2 else None
+        weight_recipe, bias_recipe = self._recipe(weight), self._recipe(bias)
+        if weight is None or weight_recipe is None or (bias is not None and bias_recipe is None):
+            return
+        if len(weight.uses()) > 1:
+            return
+        self.recipes[str(weight.name)] = ScaledWeight(weight_recipe, norm, axis)
+        name = str(weight.name).removesuffix("weight") + "bias"
+        if bias is not None:
+            name = str(bias.name) if len(bias.uses()) == 1 else f"{bias.name}_folded"
+        channels = node.inputs[1].shape if node.inputs[1] is not None else None
+        shape = None if channels is None else ir.Shape(channels)
+        shifted = self._initializer(name, ShiftedBias(bias_recipe, norm), weight.type, shape)
+        layer.resize_inputs(3)
+        layer.replace_input_with(2, shifted)
+        self._replace(node, layer.outputs[0])
+
+    def _layer_before(self, node: ir.Node) -> ir.Node | None:
+        """Return the node whose output only this one reads."""
+        hidden = node.inputs[0]
+        if hidden is None or len(hidden.uses()) > 1 or hidden.is_graph_output():
+            return None
+        layer = hidden.producer()
+        return layer if layer is not None and layer.graph is node.graph else None
+
+    def _norm(self, node: ir.Node) -> BatchNorm | None:
+        """Return the recipes of a BatchNorm; None if it is computed from more than weights, or trains."""
+        parts = [recipe for value in node.inputs[1:] if (recipe := self._recipe(value)) is not None]
+        if len(parts) != 4 or any(o.uses() or o.is_graph_output() for o in node.outputs[1:]):
+            return None
+        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        weight, shift, mean, var = parts
+        return BatchNorm(weight, shift, mean, var, epsilon)
+
+    def _recipe(self, value: ir.Value | None) -> Recipe | None:
+        """Return the recipe of an initializer; None for any other value."""
+        return self.recipes.get(str(value.name)) if value is not None and value.is_initializer() else None
+
+    def _initializer(self, name: str, recipe: Recipe, type: ir.TypeProtocol | None, shape: ir.Shape | None) -> ir.Value:
+        """Return the initializer of that name with a new recipe; it is added if the graph has none."""
+        import onnx_ir as ir
+
+        self.recipes[name] = recipe
+        value = self.graph.initializers.get(name)
+        if value is not None:
+            value.shape = shape
+            return value
+        value = ir.Value(name=name, type=type, shape=shape)
+        self.graph.initializers[name] = value
+        return value
+
+    def _replace(self, node: ir.Node, value: ir.Value) -> None:
+        """Replace a node's output by ``value`` everywhere, and remove the node."""
+        import onnx_ir as ir
+
+        output = node.outputs[0]
+        value.shape = value.shape if output.shape is None else output.shape
+        for index, found in enumerate(self.graph.outputs):
+            if found is output:
+                self.graph.outputs[index] = value
+        ir.convenience.replace_all_uses_with(output, value)
+        self.graph.remove(node, safe=True)
 
 
-def _fold_transpose(graph: Any, node: Any, recipes: dict[str, Recipe]) -> None:
-    """``Transpose(weight)``, which every linear layer without bias has."""
-    import onnx_ir as ir
-
-    source = node.inputs[0]
-    if not _is_weight(source, recipes) or node.outputs[0].is_graph_output() or "perm" not in node.attributes:
-        return
-    perm = tuple(node.attributes["perm"].as_ints())
-    name = f"{source.name}_transposed"
-    recipe = Transposed(recipes[source.name], perm)
-    shape = None if source.shape is None else ir.Shape([source.shape[d] for d in perm])
-    _replace(graph, node, _initializer(graph, name, recipe, recipes, source.dtype, shape))
-
-
-def _fold_batch_norm(graph: Any, node: Any, recipes: dict[str, Recipe]) -> None:
-    """A layer with fixed weights and a batch norm behind it are one layer."""
-    import onnx_ir as ir
-
-    hidden = node.inputs[0]
-    layer = hidden.producer()
-    if layer is None or len(hidden.uses()) > 1 or hidden.is_graph_output() or layer.graph is not node.graph:
-        return
-    axis = _channel_axis(layer)
-    if axis is None:
-        return
-    weight, *rest = layer.inputs[1:]
-    bias = rest[0] if rest else None
-    parts = [weight, *node.inputs[1:], *([bias] if bias is not None else [])]
-    if not all(_is_weight(part, recipes) for part in parts) or len(weight.uses()) > 1:
-        return
-    if any(len(o.uses()) or o.is_graph_output() for o in node.outputs[1:]):
-        return
-    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
-    scale, shift, mean, var = (recipes[v.name] for v in node.inputs[1:5])
-    norm = BatchNorm(scale, shift, mean, var, epsilon)
-    recipes[weight.name] = ScaledWeight(recipes[weight.name], norm, axis)
-    shifted = ShiftedBias(None if bias is None else recipes[bias.name], norm)
-    name = weight.name.removesuffix("weight") + "bias"
-    if bias is not None:
-        name = bias.name if len(bias.uses()) == 1 else f"{bias.name}_folded"
-    shape = ir.Shape(node.inputs[1].shape) if node.inputs[1].shape is not None else None
-    value = _initializer(graph, name, shifted, recipes, weight.dtype, shape)
-    layer.resize_inputs(3)
-    layer.replace_input_with(2, value)
-    _replace(graph, node, layer.outputs[0])
-
-
-def _channel_axis(layer: Any) -> int | None:
-    """The dim of the weight that holds a layer's output channels; None where a norm cannot be folded."""
+def _channel_axis(layer: ir.Node) -> int | None:
+    """Return the weight's dim of the output channels; None if no BatchNorm can be folded into the layer."""
     if layer.domain != "":
         return None
     attributes = layer.attributes
@@ -196,34 +242,3 @@ def _channel_axis(layer: Any) -> int | None:
     if layer.op_type == "Gemm" and all(a not in attributes or attributes[a].as_float() == 1 for a in ("alpha", "beta")):
         return 0 if "transB" in attributes and attributes["transB"].as_int() else 1
     return None
-
-
-def _is_weight(value: Any, recipes: Mapping[str, Recipe]) -> bool:
-    return value is not None and value.is_initializer() and value.name in recipes
-
-
-def _initializer(graph: Any, name: str, recipe: Recipe, recipes: dict[str, Recipe], dtype: Any, shape: Any) -> Any:
-    """Give an initializer a recipe; of a name that is there already, its place is taken."""
-    import onnx_ir as ir
-
-    recipes[name] = recipe
-    if name in graph.initializers:
-        value = graph.initializers[name]
-        value.shape = shape
-        return value
-    value = ir.Value(name=name, type=ir.TensorType(dtype), shape=shape)
-    graph.initializers[name] = value
-    return value
-
-
-def _replace(graph: Any, node: Any, value: Any) -> None:
-    """Let ``value`` take the place of a node's output, and remove the node."""
-    import onnx_ir as ir
-
-    output = node.outputs[0]
-    value.shape = value.shape if output.shape is None else output.shape
-    for index, found in enumerate(graph.outputs):
-        if found is output:
-            graph.outputs[index] = value
-    ir.convenience.replace_all_uses_with(output, value)
-    graph.remove(node, safe=True)

@@ -1,4 +1,4 @@
-"""Which module a node of an ONNX graph comes from, as torch's exporters write it down."""
+"""Which module a node of an ONNX graph comes from, read from what torch's exporters write into the node."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Path = tuple[str, ...]
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
-"""What torch writes as the module of a node that comes from none."""
+"""What torch writes for a node that comes from no module."""
 
 
 def path_of(node: NodeProto) -> Path:
-    """Return the module that a node comes from, and a name for the node behind it.
+    """Return the module that a node comes from, followed by a name for the node.
 
-    The newer exporter writes metadata; the older one forms the nodes' names that way.
+    The newer exporter writes it into the node's metadata, the older one into the node's name.
 
     Example:
         >>> path_of(NodeProto(name="/layer1/layer1.0/conv/Conv", op_type="Conv"))
@@ -28,16 +28,16 @@ def path_of(node: NodeProto) -> Path:
     """
     scopes = _entry(node, _SCOPES)
     if scopes is not None:
-        # Qualified names of all modules around the node, then a name of the call in the innermost.
+        # The qualified names of all modules around the node, outermost first, then a name of the call.
         modules = [scope for scope in scopes[:-1] if scope != _NO_MODULE]
         return (*modules[-1].split("."), node.op_type) if modules and modules[-1] else (node.op_type,)
     parts = [part for part in node.name.split("/") if part] or [node.op_type]
-    # "/layer1/layer1.0/conv/Conv": children of a Sequential repeat its name.
+    # "/layer1/layer1.0/conv/Conv": the children of a Sequential repeat its name.
     return (parts[0], *(part.removeprefix(f"{parent}.") for parent, part in itertools.pairwise(parts)))
 
 
 def classes_of(node: NodeProto) -> dict[str, str]:
-    """Return the classes of all modules around a node by the modules' qualified names; empty where unknown."""
+    """Return the class of each module around a node, by the module's qualified name; empty if unknown."""
     scopes, classes = _entry(node, _SCOPES), _entry(node, _CLASSES)
     if scopes is None or classes is None or len(scopes) != len(classes):
         return {}
@@ -46,7 +46,7 @@ def classes_of(node: NodeProto) -> dict[str, str]:
 
 
 def source_of(node: NodeProto) -> str | None:
-    """Return torch's operator of which a node was made, as the newer exporter writes it; None where unknown.
+    """Return the torch operator that a node was made from, as the newer exporter writes it; None if unknown.
 
     Example:
         >>> source_of(NodeProto(op_type="Relu")) is None

@@ -1,7 +1,6 @@
-"""A model without its weights, and how weights are written into it: one pass, no second copy in memory.
+"""A model without its weights, and how it is written with them: in one pass, without a second copy in memory.
 
-The file is protobuf, whose wire format (https://protobuf.dev/programming-guides/encoding/) is a row of fields, each a
-key, a length and bytes; so the weights go from the module's own memory straight to the disk.
+The keys of protobuf's fields are written here, so that weights go from the module's own memory straight to the disk.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import onnx
@@ -18,21 +17,24 @@ from lightning_onnx.errors import WeightsError
 from lightning_onnx.onnxfile.recipes import Array, Constant, Recipe, State
 from lightning_onnx.onnxfile.wire import key
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 SINGLE_FILE_BYTES = 2**31 - 2**24
-"""Protobuf cannot hold 2 GiB; 16 MiB are left for the graph itself."""
+"""Weights of one file at most: protobuf's limit of 2 GiB, less 16 MiB for the graph itself."""
 
 _ALIGNMENT = 4096
-"""Of weights in a file of their own, in bytes: the size of a page, so that runtimes can map them into memory."""
+"""Alignment of weights in a separate file, in bytes: the size of a page, so that runtimes can map them into memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """What is the same for every set of weights.
+    """The part of a file that is the same for every set of weights.
 
     Attributes:
         head: The model without graph and metadata.
-        graph: The graph without weights, as bytes.
-        weights: Name, type and dims of each initializer, and how its values are made.
+        graph: The graph without weights, serialized.
+        weights: Each initializer's name and type, and how its values are computed.
     """
 
     head: onnx.ModelProto
@@ -40,17 +42,19 @@ class Template:
     weights: tuple[tuple[onnx.TensorProto, Recipe], ...]
 
     @classmethod
-    def of(cls, model: Any, recipes: Mapping[Any, Recipe]) -> Template:
-        """Take a model apart.
+    def of(cls, model: ir.Model, recipes: Mapping[ir.Value, Recipe]) -> Template:
+        """Split a model into what depends on weights and what does not.
 
         Args:
-            model: An ``onnx_ir.Model``; its initializers are taken out of it.
-            recipes: How each initializer's values are made, by ``onnx_ir.Value``.
+            model: Its initializers are removed.
+            recipes: How each initializer's values are computed.
         """
         import onnx_ir as ir
 
         weights = []
         for value in list(model.graph.initializers.values()):
+            if value.dtype is None:
+                raise WeightsError(f"the weight {value.name!r} has no dtype in the graph. Export with another engine.")
             proto = onnx.TensorProto(name=value.name, data_type=int(value.dtype))
             weights.append((proto, recipes[value]))
         model.graph.initializers.clear()
@@ -65,21 +69,21 @@ class Template:
 
         Args:
             state: All parameters and buffers by name.
-            metadata: Goes into the model's ``metadata_props``.
-            destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
+            metadata: The model's ``metadata_props``.
+            destination: The ``.onnx`` file. Weights of more than 2 GiB go to ``<destination>.data`` beside it.
 
         Returns:
-            The model without its weights' values.
+            The model; its initializers have name, type and dims, but no values.
 
         Raises:
-            WeightsError: If a weight's dtype is not that of the graph.
+            WeightsError: If a weight's dtype differs from the graph's.
         """
         head = onnx.ModelProto()
         head.CopyFrom(self.head)
         onnx.helper.set_model_props(head, dict(metadata))
         if self._size(state) > SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
-            with data.open("wb") as file:  # one weight after the other, so that what is computed is not all in memory
+            with data.open("wb") as file:  # one weight after the other: computed weights are not all in memory at once
                 entries = [_external(p, _fitting(p, recipe(state)), file, data.name) for p, recipe in self.weights]
             _write_model(head, self.graph, [(entry, None) for entry in entries], destination)
         else:
@@ -91,7 +95,7 @@ class Template:
         return head
 
     def _size(self, state: State) -> int:
-        """Bytes of the weights or a little more, without computing them."""
+        """Return the bytes of the weights, or a little more, without computing them."""
         constants = (int(r.values.nbytes) for _, r in self.weights if isinstance(r, Constant))
         return sum(constants) + sum(a.nbytes for a in state.values())
 
@@ -99,11 +103,11 @@ class Template:
 def _fitting(proto: onnx.TensorProto, values: Array) -> Array:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(proto.data_type)
     if np.iscomplexobj(values) and not np.issubdtype(dtype, np.complexfloating):
-        values = np.stack([values.real, values.imag], axis=-1)  # how torch writes complex weights
+        values = np.stack([values.real, values.imag], axis=-1)  # as torch writes complex weights
     if values.dtype != dtype:
         raise WeightsError(
             f"the weight {proto.name!r} is {values.dtype}, the graph was traced with {dtype}. "
-            "Keep the module's dtypes from the first step to the last."
+            "Do not change the module's dtypes during training."
         )
     return values
 
@@ -116,12 +120,12 @@ def _header(proto: onnx.TensorProto, values: Array) -> onnx.TensorProto:
 
 
 def _external(proto: onnx.TensorProto, values: Array, file: BinaryIO, location: str) -> onnx.TensorProto:
-    """Append a weight to the data file, and return the entry that points there."""
+    """Append a weight to the data file and return the entry that refers to it."""
     file.write(bytes(-file.tell() % _ALIGNMENT))
     header = _header(proto, values)
     header.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", file.tell()), ("length", values.nbytes)):
-        header.external_data.add(key=key, value=str(value))
+    for name, value in (("location", location), ("offset", file.tell()), ("length", values.nbytes)):
+        header.external_data.add(key=name, value=str(value))
     file.write(_raw(values))
     return header
 
@@ -147,7 +151,7 @@ def _write_model(
                 file.write(_raw(values))
 
 
-def _raw(values: Array) -> Any:
-    """The values' bytes, in the file's order (little-endian), without a copy where they lie so already."""
+def _raw(values: Array) -> memoryview:
+    """Return the values' bytes in the file's order, little-endian, without a copy if they are in it."""
     ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return ordered.reshape(-1).view(np.uint8).data

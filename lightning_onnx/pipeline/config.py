@@ -13,7 +13,7 @@ from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.onnxfile import compatibility
-from lightning_onnx.onnxfile.compatibility import DEFAULT_OPSET, opsets
+from lightning_onnx.onnxfile.installed import DEFAULT_OPSET, opsets
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.tracing.engines import TAKES, order
 from lightning_onnx.variants.base import Variant, check_options

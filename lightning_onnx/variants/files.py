@@ -84,10 +84,9 @@ def problems(original: str, variant: str) -> list[str]:
     lost = [e.key for e in was.metadata_props if metadata.get(e.key) != e.value]
     if lost:
         found.append(f"metadata is lost or changed: {lost}")
-    known = [p["found"] for p in privacy.find_private_data(was)]
-    found += [
-        f"it has a {p['kind']} in {p['where']}" for p in privacy.find_private_data(now) if p["found"] not in known
-    ]
+    known = {private.found for private in privacy.find_private_data(was)}
+    added = [private for private in privacy.find_private_data(now) if private.found not in known]
+    found += [f"it has a {private.kind} in {private.where}" for private in added]
     return found
 
 

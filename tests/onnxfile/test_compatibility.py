@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from lightning_onnx import ConfigurationError, export
-from lightning_onnx.onnxfile.compatibility import find_target, oldest_onnxruntime, opsets
+from lightning_onnx.onnxfile.compatibility import find_target, oldest_onnxruntime
+from lightning_onnx.onnxfile.installed import opsets
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ def test_openvino_takes_the_highest_that_can_be_written() -> None:
         ({"target": "ncnn", "opset_version": 23}, "opset_version=23 is more than target='ncnn' takes, which is 22"),
     ],
 )
-def test_what_cannot_be_meant(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_targets(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
         export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", **options)
 

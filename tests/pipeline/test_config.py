@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_onnx import ConfigurationError, ONNXExport, opsets
+from lightning_onnx import ConfigurationError, ONNXExport
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,3 @@ from lightning_onnx import ConfigurationError, ONNXExport, opsets
 def test_invalid_option(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         ONNXExport(**options)
-
-
-def test_opsets_of_the_installed_packages() -> None:
-    table = opsets()
-    assert table.default == 20
-    assert table.engines["torchscript"] == (9, 20)
-    assert table.engines["dynamo"][0] == 17
-    assert table.lowest == 9
-    assert table.highest <= table.onnx[1]
-    assert table.onnxruntime[1] >= 23
