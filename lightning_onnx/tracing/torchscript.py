@@ -58,7 +58,8 @@ def _trace(module: FlatModule, request: Request, opset_version: int, options: Ma
         )
         model = ir.external_data.load_to_model(ir.load(path))
         _restore_unused_inputs(model, request)
-    constants = {name: Constant(value.const_value) for name, value in model.graph.initializers.items()}
+    stored = {name: value.const_value for name, value in model.graph.initializers.items()}
+    constants = {name: Constant(values) for name, values in stored.items() if values is not None}  # a file has all
     return EngineModel(model, constants)
 
 
