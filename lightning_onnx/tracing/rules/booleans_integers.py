@@ -1,4 +1,4 @@
-"""Booleans and whole numbers, with which ONNX and onnxruntime compute less than torch does."""
+"""Booleans and integers, for which ONNX and onnxruntime have fewer operators than torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from lightning_onnx.tracing.rules.base import Rule, aten, is_integer, value
 
 
 def add(x: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """Add booleans, which torch does as ``or``."""
+    """Return ``or`` of booleans, as torch adds them."""
     return x | other if _boolean(x) and _boolean(other) and alpha else NotImplemented
 
 
 def multiply(x: Any, other: Any) -> Any:
-    """Multiply booleans, which torch does as ``and``."""
+    """Return ``and`` of booleans, as torch multiplies them."""
     return x & other if _boolean(x) and _boolean(other) else NotImplemented
 
 
@@ -26,23 +28,23 @@ def choose(condition: Tensor, x: Any, other: Any) -> Any:
     return (condition & x) | (~condition & other)
 
 
-def fill(x: Tensor, mask: Tensor, value: Any) -> Any:
+def fill(x: Tensor, mask: Tensor, fill: Any) -> Any:
     """Fill a mask."""
     if not _boolean(x):
         return NotImplemented
-    if isinstance(value, Tensor):
-        return (x & ~mask) | (mask & value.to(torch.bool))
-    return x | mask if value else x & ~mask
+    if isinstance(fill, Tensor):
+        return (x & ~mask) | (mask & fill.to(torch.bool))
+    return x | mask if fill else x & ~mask
 
 
 def subtract_from(x: Tensor, other: Any, alpha: Any = 1) -> Any:
-    """Subtract whole numbers from a float."""
+    """Subtract integers from a float."""
     x = x.to(torch.result_type(x, other))
     return (-x if alpha == 1 else x * -alpha) + other
 
 
 def index(x: Tensor, indices: Sequence[Tensor | None]) -> Any:
-    """Index by numbers of 64 bits, as ONNX wants it."""
+    """Index by integers of 64 bits."""
     if not any(_short(i) for i in indices):
         return NotImplemented
     return torch.ops.aten.index.Tensor(x, [i.long() if i is not None and _short(i) else i for i in indices])
@@ -60,51 +62,57 @@ def mean(x: Tensor, *args: Any, dtype: torch.dtype | None = None) -> Any:
     return torch.mean(x.to(dtype), *args)
 
 
-# When a node of a captured program needs one of these ----------------------------------------------------------------
-
-
-def are_boolean(node: Any) -> bool:
+def are_boolean(node: fx.Node) -> bool:
     """Tell whether both operands are booleans."""
-    return all(_boolean(_value(a)) for a in node.args[:2])
+    return all(_boolean(value(a)) for a in node.args[:2])
 
 
-def is_boolean(node: Any) -> bool:
+def is_boolean(node: fx.Node) -> bool:
     """Tell whether the first operand is."""
-    return _boolean(_value(node.args[0]))
+    return _boolean(value(node.args[0]))
 
 
-def chooses_booleans(node: Any) -> bool:
+def chooses_booleans(node: fx.Node) -> bool:
     """Tell whether what is chosen from are booleans."""
-    return all(_boolean(_value(a)) for a in node.args[1:3])
+    return all(_boolean(value(a)) for a in node.args[1:3])
 
 
-def by_short_numbers(node: Any) -> bool:
+def by_short_integers(node: fx.Node) -> bool:
     """Tell whether an index has less than 64 bits."""
-    return any(_short(_value(i)) for i in node.args[1])
+    return any(_short(value(i)) for i in value(node.args[1]))
 
 
-def from_a_float(node: Any) -> bool:
-    """Tell whether whole numbers are subtracted from a float."""
-    return isinstance(node.args[1], float) and _whole(_value(node.args[0]))
+def from_a_float(node: fx.Node) -> bool:
+    """Tell whether integers are subtracted from a float."""
+    return isinstance(node.args[1], float) and is_integer(value(node.args[0]))
 
 
-def of_whole_numbers(node: Any) -> bool:
-    """Tell whether whole numbers are to be made floats on the way."""
+def of_integers(node: fx.Node) -> bool:
+    """Tell whether integers are to become floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
-    return (node.kwargs.get("dtype") or by_place) is not None and _whole(_value(node.args[0]))
+    return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
 
 
-def _value(argument: Any) -> Any:
-    return argument.meta.get("val") if hasattr(argument, "meta") else argument
+def _boolean(found: Any) -> bool:
+    return isinstance(found, bool) or (isinstance(found, Tensor) and found.dtype == torch.bool)
 
 
-def _boolean(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool)
+def _short(found: Any) -> bool:
+    return isinstance(found, Tensor) and found.dtype in (torch.int32, torch.int16, torch.int8)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
-
-
-def _short(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int16, torch.int8)
+RULES = (
+    Rule((aten.add.Tensor,), add, "ONNX adds no booleans.", are_boolean),
+    Rule((aten.mul.Tensor,), multiply, "ONNX multiplies no booleans.", are_boolean),
+    Rule((aten.rsub.Scalar,), subtract_from, "The exporter rounds the float to an integer.", from_a_float),
+    Rule(
+        (aten.where.self, aten.where.Scalar, aten.where.ScalarSelf, aten.where.ScalarOther),
+        choose,
+        "onnxruntime has no Where of booleans.",
+        chooses_booleans,
+    ),
+    Rule((aten.masked_fill.Scalar, aten.masked_fill.Tensor), fill, "As for where.", is_boolean),
+    Rule((aten.index.Tensor,), index, "ONNX takes indices of 64 bits.", by_short_integers),
+    Rule((aten.softmax.int,), softmax, "The exporter converts integers after the exponentials.", of_integers),
+    Rule((aten.mean.default, aten.mean.dim), mean, "The exporter converts integers after the mean.", of_integers),
+)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reading and writing by index: rolls, scatters, windows, and a squeeze of a dim that is not 1."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional
 
-from lightning_onnx.tracing.rules.needs import is_complex
+from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.elementwise import is_complex
 
 
 def roll(x: Tensor, shifts: Sequence[Any], dims: Sequence[int] = ()) -> Tensor:
+    """Put the end before the beginning, dim by dim."""
     if not dims:
         return roll(x.flatten(), shifts, [0]).view(x.shape)
     for shift, dim in zip(shifts, dims, strict=True):
@@ -22,7 +24,7 @@ def roll(x: Tensor, shifts: Sequence[Any], dims: Sequence[int] = ()) -> Tensor:
 
 
 def squeeze(x: Tensor, dim: int) -> Any:
-    """Leave a dim that is not 1, which torch does and ONNX does not."""
+    """In torch, squeezing a dim whose size is not 1 does nothing; ONNX rejects it."""
     size = x.shape[dim] if x.dim() else 1
     return x.clone() if isinstance(size, int) and size != 1 else NotImplemented
 
@@ -46,6 +48,7 @@ def unfolded(
 def scatter_mean(
     x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
+    """Divide a sum by the number of its terms."""
     if reduce != "mean" or not x.is_floating_point():
         return NotImplemented  # type: ignore[no-any-return]
     number = torch.zeros_like(x).scatter_add(dim, index, torch.ones_like(source)) + float(include_self)
@@ -56,24 +59,37 @@ def scatter_mean(
 def index_reduce(
     x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
+    """Reduce by ``scatter_reduce``, whose index has the shape of the source."""
     shape = [-1 if d == dim % x.dim() else 1 for d in range(x.dim())]
     return x.scatter_reduce(dim, index.view(shape).expand(source.shape), source, reduce, include_self=include_self)
 
 
-def is_mean(node: Any) -> bool:
+def is_mean(node: fx.Node) -> bool:
+    """Tell whether the reduction is a mean."""
     return bool(node.args[4] == "mean")
 
 
-def rolls(node: Any) -> bool:
-    """Tell whether the exporter's form, of numbers and real tensors, does not do."""
+def rolls(node: fx.Node) -> bool:
+    """Tell whether the tensor is complex or a shift is not a constant."""
     shifts = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
     return is_complex(node) or not all(isinstance(s, int) for s in shifts)
 
 
-def is_not_one(node: Any) -> bool:
-    shape = node.args[0].meta["val"].shape
+def is_not_one(node: fx.Node) -> bool:
+    """Tell whether the dim is known not to be 1."""
+    shape = value(node.args[0]).shape
     return len(shape) > 0 and isinstance(shape[node.args[1]], int) and shape[node.args[1]] != 1
 
 
-def has_symbols(node: Any) -> bool:
-    return any(isinstance(n, torch.SymInt) for n in node.args[0].meta["val"].shape[-2:])
+def has_symbols(node: fx.Node) -> bool:
+    """Tell whether the image size is free."""
+    return any(isinstance(n, torch.SymInt) for n in value(node.args[0]).shape[-2:])
+
+
+RULES = (
+    Rule((aten.roll.default,), roll, "The exporter takes real tensors and constant shifts only.", rolls),
+    Rule((aten.squeeze.dim,), squeeze, "ONNX rejects a Squeeze of a dim that is not 1.", is_not_one),
+    Rule((aten.im2col.default,), unfolded, "The exporter writes the windows of the traced size.", has_symbols),
+    Rule((aten.scatter_reduce.two,), scatter_mean, "ONNX has no ScatterElements with a mean.", is_mean),
+    Rule((aten.index_reduce.default,), index_reduce, "The exporter has no translation."),
+)

@@ -1,23 +1,24 @@
 """Linear algebra that ONNX has no operators for, on small matrices of a fixed size: elimination, step by step.
 
 Only what depends on the inputs is written like this; what is computed of weights alone is computed for each file, see
-``lightning_onnx.tracing.captures.precomputed``. The formulas are those of Golub and Van Loan, *Matrix Computations*, chapters 3 and 4.
+``lightning_onnx.tracing.captures.precomputed``. The formulas are those of Golub and Van Loan, *Matrix Computations*,
+chapters 3 and 4.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from lightning_onnx.tracing.rules.base import Rule, aten, value
 
 LARGEST = 32
 """Rows of a matrix that is written out: each is about ten operators of the file."""
 
 
-def is_small(node: Any, place: int = 0) -> bool:
+def is_small(node: fx.Node, place: int = 0) -> bool:
     """Tell whether the matrices that a node gets at a place are square, of a fixed size, and small."""
-    rows, columns = node.args[place].meta["val"].shape[-2:]
+    rows, columns = value(node.args[place]).shape[-2:]
     return isinstance(columns, int) and columns <= LARGEST and rows == columns
 
 
@@ -91,6 +92,31 @@ def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
     return sign, log
 
 
+def cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
+    """Solve with a factor, forwards and backwards."""
+    lower = factor.mT if upper else factor
+    half = solve_triangular(lower, b, upper=False)
+    return solve_triangular(lower.mT, half, upper=True)
+
+
+def cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+    """Return distances as torch computes them: above 25 rows by a matrix product, which needs less memory.
+
+    See ``cdist_impl`` in torch's ``Distance.cpp``; ``compute_mode`` 1 is "always", 2 is "never".
+    """
+    many = any(isinstance(n, int) and n > 25 for n in (a.shape[-2], b.shape[-2]))
+    if p == 2 and (compute_mode == 1 or (not compute_mode and many)):
+        squares = [t.square().sum(-1, keepdim=True) for t in (a, b)]
+        left = torch.cat([a * -2, squares[0], torch.ones_like(squares[0])], -1)
+        return (left @ torch.cat([b, torch.ones_like(squares[1]), squares[1]], -1).mT).clamp(min=0).sqrt()
+    difference = (a.unsqueeze(-2) - b.unsqueeze(-3)).abs()
+    if p == 2:
+        return difference.square().sum(-1).sqrt()
+    if p == float("inf"):
+        return difference.amax(-1)
+    return (difference != 0).to(a.dtype).sum(-1) if p == 0 else difference.pow(p).sum(-1).pow(1 / p)
+
+
 def _pivoted(rows: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Bring the row with the largest element of column ``k`` to its place; returns rows, that row, and where it was."""
     chosen = rows[..., k].abs().masked_fill(place < k, -1.0).argmax(-1, keepdim=True)
@@ -102,3 +128,16 @@ def _pivoted(rows: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor, Tenso
 def _same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
+
+
+_NO_TRANSLATION = "The exporter has no translation."
+
+RULES = (
+    Rule((aten.inverse.default, aten.linalg_inv.default), inverse, _NO_TRANSLATION, is_small, of_inputs=True),
+    Rule((aten.linalg_solve.default,), solve, _NO_TRANSLATION, is_small, of_inputs=True),
+    Rule((aten.linalg_cholesky.default,), cholesky, _NO_TRANSLATION, is_small, of_inputs=True),
+    Rule((aten.linalg_solve_triangular.default,), solve_triangular, _NO_TRANSLATION, is_small, of_inputs=True),
+    Rule((aten.cholesky_solve.default,), cholesky_solve, _NO_TRANSLATION, lambda n: is_small(n, 1), of_inputs=True),
+    Rule((aten.linalg_slogdet.default, aten.slogdet.default), slogdet, _NO_TRANSLATION, is_small, of_inputs=True),
+    Rule((aten.cdist.default, aten._cdist_forward.default), cdist, "The exporter takes no p, and no batch of rows."),
+)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Adaptive pooling of an input whose size is not known when the graph is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from lightning_onnx.tracing.rules.base import Rule, aten, value
 
 
 def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
@@ -37,6 +39,7 @@ def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
 
 
 def adaptive_avg_pool(x: Tensor, output_size: Sequence[int]) -> Tensor:
+    """Average one dim after the other by a matrix product."""
     dims = len(output_size)
     for d, bins in enumerate(output_size):
         dim = x.dim() - dims + d
@@ -46,6 +49,7 @@ def adaptive_avg_pool(x: Tensor, output_size: Sequence[int]) -> Tensor:
 
 
 def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Take the largest of each bin, one dim after the other; the indices are not computed."""
     values = x
     for d, bins in enumerate(output_size):
         dim = x.dim() - len(output_size) + d
@@ -55,18 +59,34 @@ def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Te
     return values, torch.zeros_like(values, dtype=torch.int64)  # only where nothing reads the indices
 
 
-def varies(node: Any) -> bool:
+def varies(node: fx.Node) -> bool:
     """Tell whether a pool's input has a symbolic size and its output more than one bin."""
-    source, bins = node.args[0].meta["val"], node.args[1]
+    source, bins = value(node.args[0]), value(node.args[1])
     pooled = source.shape[-len(bins) :]
     return any(isinstance(s, torch.SymInt) and b != 1 for s, b in zip(pooled, bins, strict=True))
 
 
-def varies_without_indices(node: Any) -> bool:
+def varies_without_indices(node: fx.Node) -> bool:
     """Tell whether no kernel of one size does: the input has a symbolic size, or one that is no multiple."""
-    source, bins = node.args[0].meta["val"], node.args[1]
+    source, bins = value(node.args[0]), value(node.args[1])
     pooled = source.shape[-len(bins) :]
     uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
     return (varies(node) or uneven) and not any(  # of any, because a rule is for all calls of an operator
         user.args[1] == 1 and user.users for n in node.graph.nodes if n.target is node.target for user in n.users
     )
+
+
+RULES = (
+    Rule(
+        (aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default, aten.adaptive_avg_pool3d.default),
+        adaptive_avg_pool,
+        "The exporter unrolls pooling of a free size into slices of the traced size, without an error.",
+        varies,
+    ),
+    Rule(
+        (aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default),
+        adaptive_max_pool,
+        "The exporter takes no free size, and no size that is not a multiple of the bins.",
+        varies_without_indices,
+    ),
+)

@@ -15,12 +15,12 @@ import torch
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``."""
+    """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
     from onnxscript import opset18 as op
 
     def of_two(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def translation(self: Any, other: Any) -> Any:
-            if _is_whole(self) and _is_whole(other):
+            if _is_integer(self) and _is_integer(other):
                 return function(self, other)
             return _single(function(_double(self), _double(other)))
 
@@ -30,13 +30,13 @@ def translations() -> dict[Any, Callable[..., Any]]:
         return _single(op.Div(_double(self), _double(other)))
 
     def floordiv(self: Any, other: Any) -> Any:
-        if not (_is_whole(self) and _is_whole(other)):
+        if not (_is_integer(self) and _is_integer(other)):
             return _single(op.Floor(op.Div(_double(self), _double(other))))
         return op.Div(op.Sub(self, op.Mod(self, other)), other)  # Mod has the divisor's sign, as in Python
 
     def rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def translation(self: Any, digits: Any = None) -> Any:
-            return self if _is_whole(self) else op.Cast(function(_double(self)), to=_INT64)
+            return self if _is_integer(self) else op.Cast(function(_double(self)), to=_INT64)
 
         return translation
 
@@ -47,7 +47,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
         return _single(op.Sqrt(_double(self)))
 
     def bincount(self: Any, weights: Any = None, minlength: Any = 0) -> Any:
-        """Count in as many bins as the values ask for, at least ``minlength``, which may be of the graph."""
+        """Count in as many bins as the values need, at least ``minlength``, which may be a value of the graph."""
         write: Any = op  # of any type, which onnxscript's stubs do not allow for
         one = write.Constant(value_ints=[1])
         zero = write.Constant(value_ints=[0])
@@ -60,8 +60,16 @@ def translations() -> dict[Any, Callable[..., Any]]:
             write.Expand(write.CastLike(zero, counted), bins), self, counted, axis=0, reduction="add"
         )
 
+    def scalar_tensor(s: Any, dtype: Any = _FLOAT, **options: Any) -> Any:
+        """Write a number in the precision that was asked for; torch's translation rounds it to single precision."""
+        if not isinstance(s, (int, float)):
+            return op.Cast(s, to=dtype)
+        write: Any = op  # of any type, which onnxscript's stubs do not allow for
+        return write.Cast(write.Constant(value=_scalar(float(s))), to=dtype)
+
     return {
         torch.ops.aten.bincount.default: bincount,
+        torch.ops.aten.scalar_tensor.default: scalar_tensor,
         operator.add: of_two(op.Add),
         operator.sub: of_two(op.Sub),
         operator.mul: of_two(op.Mul),
@@ -82,12 +90,12 @@ _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 """As in ``onnx.TensorProto``."""
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) or (not isinstance(value, float) and int(value.dtype or 0) == _INT64)
 
 
 def _double(value: Any) -> Any:
-    """Return a number of Python or of the graph in double precision, of which it may be the single one."""
+    """Cast to float64; undo an earlier cast down instead of casting twice."""
     from onnxscript import opset18 as op
 
     if isinstance(value, (int, float)):
@@ -99,7 +107,7 @@ def _double(value: Any) -> Any:
 
 
 def _single(double: Any) -> Any:
-    """Return what tensors of a network are computed with."""
+    """Cast to float32, which a network computes with."""
     from onnxscript import opset18 as op
 
     return op.Cast(double, to=_FLOAT)

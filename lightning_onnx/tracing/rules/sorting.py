@@ -1,4 +1,4 @@
-"""TODO."""
+"""Operators that sort, rank or accumulate."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_onnx.tracing.rules.base import Rule, aten
+
 
 def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    """Return the lower of the two in the middle, and its index."""
     values, order = torch.sort(x, dim)
     middle = (x.shape[dim] - 1) // 2
     found = values.narrow(dim, middle, 1), order.narrow(dim, middle, 1)
@@ -17,6 +20,7 @@ def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...
 
 
 def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply by adding logarithms, signs apart."""
     x = x if dtype is None else x.to(dtype)
     size = x.abs().log().cumsum(dim).exp()
     negative = (x < 0).to(torch.int64).cumsum(dim) % 2
@@ -24,16 +28,18 @@ def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def kth_value(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    """Sort and take one."""
     found = tuple(part.narrow(dim, k - 1, 1) for part in torch.sort(x, dim))
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
 def sort_stable(x: Tensor, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-    """Sort: ONNX puts the first of equal values first, which is stable."""
+    """Sort; onnxruntime puts the first of equal values first, which is stable."""
     return torch.sort(x, dim, descending)
 
 
 def argsort_stable(x: Tensor, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Tensor:
+    """Return the order of ``sort_stable``."""
     return torch.sort(x, dim, descending)[1]
 
 
@@ -46,7 +52,7 @@ def search_sorted(
     side: str | None = None,
     sorter: Tensor | None = None,
 ) -> Tensor:
-    """Count the boundaries below, which takes memory by the product of the sizes."""
+    """Count the boundaries below each value, which needs memory for each pair."""
     rows = boundaries if sorter is None else boundaries.gather(-1, sorter)
     rows = rows.view(*(1,) * (x.dim() - rows.dim()), *rows.shape) if rows.dim() == 1 else rows
     rows, values = rows.unsqueeze(-2), x.unsqueeze(-1)
@@ -55,10 +61,12 @@ def search_sorted(
 
 
 def median_of_all(x: Tensor) -> Tensor:
+    """Return the lower of the two in the middle of all elements."""
     return median(x.flatten(), 0)[0]
 
 
 def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
+    """Return the median of what is a number."""
     if not x.is_floating_point():
         return median(x, dim, keepdim)
     values, order = torch.sort(torch.where(x.isnan(), float("inf"), x), dim)
@@ -68,8 +76,17 @@ def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor,
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
+def log_cumsum_exp(x: Tensor, dim: int) -> Tensor:
+    """Return ``logsumexp`` of every prefix, which needs memory by the square of the size."""
+    rows = x.transpose(dim, -1) if x.dim() else x.unsqueeze(0)
+    place = torch.arange(rows.shape[-1], device=x.device)
+    prefixes = torch.where(place <= place.unsqueeze(-1), rows.unsqueeze(-2), float("-inf"))
+    found = torch.logsumexp(prefixes, -1)
+    return found.transpose(dim, -1) if x.dim() else found.squeeze(0)
+
+
 def cumulative(function: Any, lowest: float) -> Callable[..., Any]:
-    """Reduce over each beginning, which takes memory by the square of the size; the last of equal values counts."""
+    """Reduce over every prefix, which needs memory by the square of the size; the last of equal values counts."""
 
     def rule(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         rows = x.transpose(dim, -1)
@@ -82,3 +99,18 @@ def cumulative(function: Any, lowest: float) -> Callable[..., Any]:
         return values.transpose(dim, -1), indices.transpose(dim, -1)
 
     return rule
+
+
+RULES = (
+    Rule((aten.kthvalue.default,), kth_value, "The exporter has no translation."),
+    Rule((aten.sort.stable,), sort_stable, "The exporter has a translation for the other overload only."),
+    Rule((aten.argsort.stable,), argsort_stable, "As for sort."),
+    Rule((aten.searchsorted.Tensor,), search_sorted, "The exporter has no translation."),
+    Rule((aten.median.dim,), median, "The exporter has no translation."),
+    Rule((aten.median.default,), median_of_all, "The exporter has no translation."),
+    Rule((aten.nanmedian.dim,), nan_median, "The exporter has no translation."),
+    Rule((aten.cumprod.default,), cumprod, "The exporter has no translation."),
+    Rule((aten.cummax.default,), cumulative(torch.amax, float("-inf")), "The exporter has no translation."),
+    Rule((aten.cummin.default,), cumulative(torch.amin, float("inf")), "The exporter has no translation."),
+    Rule((aten.logcumsumexp.default,), log_cumsum_exp, "The exporter sums exponentials, infinite above 88."),
+)

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Distribution, MultivariateNormal, N
 from torch.nn import functional
 
 import lightning_onnx
-from lightning_onnx.tracing.rules import special, table
+from lightning_onnx.tracing.rules import table
 
 WINDOW = torch.hann_window(16)
 
@@ -175,17 +175,6 @@ def test_an_overload_in_place_that_no_rule_is_for_is_left_alone() -> None:
     program = torch.export.export(Dropped(), (torch.randn(3, 5),))
     x = torch.randn(3, 5)
     torch.testing.assert_close(table.for_every_size(program).module()(x), x * 2)
-
-
-def test_special_functions_are_torchs() -> None:
-    x = torch.linspace(-4.97, 30, 2000, dtype=torch.float64)
-    torch.testing.assert_close(special.lgamma(x), torch.lgamma(x), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(special.digamma(x), torch.digamma(x), rtol=1e-12, atol=1e-12)
-    poles = torch.tensor([-1.0, -2.0, -1e10, torch.inf, -torch.inf])
-    torch.testing.assert_close(special.lgamma(poles), torch.lgamma(poles))
-    torch.testing.assert_close(special.digamma(poles[:3]), torch.digamma(poles[:3]), equal_nan=True)
-    y = torch.linspace(-1, 1, 2001, dtype=torch.float64)
-    torch.testing.assert_close(special.erfinv(y), torch.erfinv(y), rtol=5e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("looks", [True, False])  # dynamo itself turns it off, once it has run

@@ -1,0 +1,84 @@
+"""Numbers beside float64 tensors, which the exporter writes in single precision: 0.1 is then off by 1e-9."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from lightning_onnx.tracing.rules.base import Rule, aten, is_double
+
+
+def with_tensor(operator: torch._ops.OpOverload) -> Callable[..., Any]:
+    """Call an operator with the number as a tensor of float64."""
+
+    def rule(x: Any, number: Any, *args: Any, **kwargs: Any) -> Any:
+        if not (isinstance(x, Tensor) and x.dtype == torch.float64 and _is_inexact(number)):
+            return NotImplemented
+        return operator(x, torch.scalar_tensor(number, dtype=x.dtype), *args, **kwargs)
+
+    return rule
+
+
+def divided_by(function: Callable[[Tensor], Tensor], number: float) -> Callable[[Tensor], Any]:
+    """Divide what a function gives by a number."""
+
+    def rule(x: Tensor) -> Any:
+        if x.dtype != torch.float64:
+            return NotImplemented
+        return function(x) / torch.scalar_tensor(number, dtype=x.dtype)
+
+    return rule
+
+
+def lerp(x: Tensor, end: Tensor, weight: float) -> Any:
+    """Interpolate as ``lerp`` of torch's ``Lerp.h`` does: from the nearer end."""
+    if x.dtype != torch.float64:
+        return NotImplemented
+    share = torch.scalar_tensor(weight, dtype=x.dtype)
+    return x + share * (end - x) if abs(weight) < 0.5 else end - (end - x) * (1 - share)
+
+
+def subtract_from(x: Tensor, number: Any, alpha: Any = 1) -> Any:
+    """Subtract a tensor from a number."""
+    if not (x.dtype == torch.float64 and _is_inexact(number) and alpha == 1):
+        return NotImplemented
+    return torch.scalar_tensor(number, dtype=x.dtype) - x
+
+
+def _is_inexact(number: Any) -> bool:
+    """Tell whether single precision cannot hold a number."""
+    return isinstance(number, float) and math.isfinite(number) and float(np.float32(number)) != number
+
+
+def _has_inexact_number(node: fx.Node) -> bool:
+    return is_double(node) and any(_is_inexact(a) for a in node.args[1:])
+
+
+_WHY = "The exporter writes the number in single precision."
+
+_TENSOR_FORMS = {
+    aten.add.Tensor: aten.add.Tensor,
+    aten.sub.Tensor: aten.sub.Tensor,
+    aten.mul.Tensor: aten.mul.Tensor,
+    aten.div.Tensor: aten.div.Tensor,
+    aten.pow.Tensor_Scalar: aten.pow.Tensor_Tensor,
+    aten.gt.Scalar: aten.gt.Tensor,
+    aten.ge.Scalar: aten.ge.Tensor,
+    aten.lt.Scalar: aten.lt.Tensor,
+    aten.le.Scalar: aten.le.Tensor,
+}
+
+RULES = (
+    *(Rule((op,), with_tensor(form), _WHY, _has_inexact_number) for op, form in _TENSOR_FORMS.items()),
+    Rule((aten.rsub.Scalar,), subtract_from, _WHY, _has_inexact_number),
+    Rule((aten.lerp.Scalar,), lerp, _WHY, is_double),
+    Rule((aten.log2.default,), divided_by(torch.log, math.log(2)), _WHY, is_double),
+    Rule((aten.log10.default,), divided_by(torch.log, math.log(10)), _WHY, is_double),
+    Rule((aten.deg2rad.default,), divided_by(torch.clone, 180 / math.pi), _WHY, is_double),
+    Rule((aten.rad2deg.default,), divided_by(torch.clone, math.pi / 180), _WHY, is_double),
+)

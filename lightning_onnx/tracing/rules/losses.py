@@ -1,0 +1,68 @@
+"""Losses: on logits far from 0, on probabilities as targets, with label smoothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional
+
+from lightning_onnx.tracing.rules.base import Rule, aten, is_float, value
+from lightning_onnx.tracing.rules.elementwise import log_sigmoid
+
+
+def binary_cross_entropy_with_logits(
+    x: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
+) -> Tensor:
+    """See the formula in the documentation of ``BCEWithLogitsLoss``, with the logarithm of the sigmoid as one."""
+    factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1
+    loss = (1 - target) * x - factor * log_sigmoid(x)
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """See the formulas in the documentation of ``CrossEntropyLoss``."""
+    if weight is not None:
+        return NotImplemented  # type: ignore[no-any-return]
+    dim = min(x.dim() - 1, 1)
+    logs = functional.log_softmax(x, dim)
+    if target.is_floating_point():
+        target = target * (1 - label_smoothing) + label_smoothing / x.shape[dim] if label_smoothing else target
+        loss = -(logs * target).sum(dim)
+        return loss.sum() / (loss.numel() or 1) if reduction == 1 else _reduced(loss, reduction)
+    if not label_smoothing:
+        return NotImplemented  # type: ignore[no-any-return]
+    kept = target != ignore_index
+    chosen = logs.gather(dim, torch.where(kept, target, 0).unsqueeze(dim)).squeeze(dim)
+    loss = torch.where(kept, -((1 - label_smoothing) * chosen + label_smoothing * logs.mean(dim)), 0.0)
+    return loss.sum() / kept.sum() if reduction == 1 else _reduced(loss, reduction)
+
+
+def _reduced(loss: Tensor, reduction: int) -> Tensor:
+    """Reduce as ``at::Reduction`` counts: 0 not at all, 1 by the mean, 2 by the sum."""
+    return loss if reduction == 0 else loss.mean() if reduction == 1 else loss.sum()
+
+
+def _is_smoothed_or_soft(node: fx.Node) -> bool:
+    return is_float(value(node.args[1])) or (len(node.args) > 5 and bool(node.args[5]))
+
+
+RULES = (
+    Rule(
+        (aten.binary_cross_entropy_with_logits.default,),
+        binary_cross_entropy_with_logits,
+        "The exporter takes the logarithm of a sigmoid, which is -inf for logits below -19.",
+    ),
+    Rule(
+        (aten.cross_entropy_loss.default,),
+        cross_entropy,
+        "The exporter leaves out label smoothing, and writes an invalid graph where targets are probabilities.",
+        _is_smoothed_or_soft,
+    ),
+)
