@@ -152,7 +152,7 @@ def measure(
         for name, module in modules.items():
             _tried(name, module, inputs, programs, broken)
         for name in names:
-            runtime = client.get(name, alone=True, threads=threads, precision=precision)
+            runtime = client.hosted(name, own_process=True, threads=threads, precision=precision)
             stack.callback(runtime.close)
             try:
                 session = runtime.load(model_path)

@@ -78,7 +78,7 @@ class MetricParity:
         if context.validation is None:
             return self._skipped(context.no_validation)
         try:
-            with contextlib.closing(client.get(self.runtime)) as runtime:
+            with contextlib.closing(client.hosted(self.runtime)) as runtime:
                 session = runtime.load(context.model_path)
                 return self.compare(*measure(context.validation, session, self.limit_batches))
         except (SampleError, RuntimeUnavailable) as error:
@@ -183,7 +183,7 @@ def evaluate(
     inputs, outputs = ([tuple(p) for p in source["paths"][kind].values()] for kind in ("inputs", "outputs"))
     call = Call(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
     validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
-    with contextlib.closing(client.get(runtime)) as runs:
+    with contextlib.closing(client.hosted(runtime)) as runs:
         own, other = measure(validation, runs.load(artifact.model_path), None)
     if own.batches != other.batches:
         raise SampleError(

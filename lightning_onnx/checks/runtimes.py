@@ -6,11 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.parity import Parity
-from lightning_onnx.checks.timing import in_turns
+from lightning_onnx.checks.timing import latency_ratio
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_line
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile.privacy import without_paths
@@ -70,7 +68,7 @@ class RuntimeParity:
 
     def row(self, name: str, context: CheckContext) -> Row:
         """Return what there is to say of one runtime."""
-        runtime = client.get(name, time_limit=self.time_limit, precision=self.precision, threads=1)
+        runtime = client.hosted(name, time_limit=self.time_limit, precision=self.precision, threads=1)
         try:
             row = {"version": runtime.version()}
             loaded = _Loaded(name, row["version"], runtime.load(context.model_path))
@@ -94,7 +92,7 @@ class RuntimeParity:
         description = loaded.session.describe()
         if found.status == "passed":
             row["dynamic_batch"] = dynamic_batch(context, description)
-            row["latency_ratio"] = latency_ratio(loaded, context)
+            row["latency_ratio"] = _latency_ratio(loaded, context)
         shown = dataclasses.asdict(description) if description is not None else {}
         return row | {key: shown.get(key) for key in ("precision", "device", "provider")}
 
@@ -125,20 +123,12 @@ def dynamic_batch(context: CheckContext, description: Description | None) -> str
     return description.batch if description is not None else "yes"
 
 
-def latency_ratio(loaded: _Loaded, context: CheckContext, seconds: float = 0.3) -> float:
-    """Return the median time of a call on the first case as a share of onnxruntime's.
-
-    Args:
-        loaded: The runtime, with one thread.
-        context: The file and its cases.
-        seconds: For each of the two, about.
-    """
+def _latency_ratio(loaded: _Loaded, context: CheckContext) -> float:
+    """Return how long a call on the first case takes, as a share of onnxruntime's time, with one thread each."""
     if loaded.name == runtimes.DEFAULT:
         return 1.0
-    inputs = feeds(context.signature.inputs, context.cases[0].tensors)
-    default = client.get(runtimes.DEFAULT, threads=1).load(context.model_path)
-    took = in_turns({runtimes.DEFAULT: default, loaded.name: loaded.session}, inputs, seconds)
-    return float(f"{np.median(took[loaded.name]) / np.median(took[runtimes.DEFAULT]):.3g}")
+    default = client.hosted(runtimes.DEFAULT, threads=1).load(context.model_path)
+    return latency_ratio(loaded.session, default, feeds(context.signature.inputs, context.cases[0].tensors))
 
 
 def result(name: str, rows: dict[str, Row]) -> CheckResult:

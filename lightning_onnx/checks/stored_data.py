@@ -38,7 +38,7 @@ def check(
     Returns:
         ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale.
     """
-    own = runtime or client.get(name, precision=precision)
+    own = runtime or client.hosted(name, precision=precision)
     try:
         if not directories:
             return {"status": "skipped", "reason": "there is no test data"}

@@ -76,6 +76,19 @@ def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> d
     return found
 
 
+def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: float = 0.3) -> float:
+    """Return the median time of a program's call as a share of another's, with three digits.
+
+    Args:
+        program: The program.
+        baseline: What it is compared with.
+        inputs: By name.
+        seconds: For each of the two, about.
+    """
+    took = in_turns({"baseline": baseline, "program": program}, inputs, seconds)
+    return float(f"{np.median(took['program']) / np.median(took['baseline']):.3g}")
+
+
 @contextlib.contextmanager
 def torch_threads(number: int) -> Iterator[None]:
     """Let torch use that number of threads."""

@@ -134,7 +134,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         loaders: Validation batches.
         threads: Threads of the runtime; 0 leaves the number to it.
     """
-    runtime = client.get("onnxruntime", threads=threads)
+    runtime = client.hosted("onnxruntime", threads=threads)
     request = plan.graph.request
     call = Call(plan.config.method, plan.graph.signature, request.sample.paths, request.output_paths)
     context = CheckContext(

@@ -95,7 +95,7 @@ def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) 
     return CheckContext(
         path,
         graph.signature,
-        client.get("onnxruntime"),
+        client.hosted("onnxruntime"),
         flat.reference,
         tuple(cases),
         flat.nudged,

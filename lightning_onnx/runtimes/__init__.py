@@ -1,1 +1,1 @@
-"""Programs that run ONNX files. ``base`` holds the protocol, every other file one runtime."""
+"""Programs that run ONNX files: ``base`` has the protocol, every other file one runtime, ``worker`` their process."""

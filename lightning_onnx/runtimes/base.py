@@ -1,4 +1,4 @@
-"""What a runtime is, and the table of those that there are."""
+"""What a runtime is, and the table of all runtimes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,29 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable
 
-if TYPE_CHECKING:
-    pass
-
 Arrays = dict[str, NDArray[np.generic]]
 
 DEFAULT = "onnxruntime"
-"""The runtime in which every artifact is checked; it shares one worker process, the others have one each."""
+"""The runtime that checks every artifact. Its sessions share one worker process; any other runtime has its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """How a loaded file is run, as the runtime itself says it.
+    """How a loaded file is run, as the runtime itself reports it.
 
     Attributes:
-        device: What computes: ``"CPU"``, ``"GPU.0"``.
-        provider: The part of the runtime that does it: an execution provider, a plugin.
-        precision: In which floats are computed.
-        batch: What a batch costs: ``"yes"`` (one call takes any batch that the file takes), ``"loop"`` (one call a
-            sample).
+        device: The device that computes: ``"CPU"``, ``"GPU.0"``.
+        provider: The part of the runtime that computes, such as an execution provider or a plugin.
+        precision: The type of floats in which it computes.
+        batch: How a batch is run: ``"yes"`` (in one call) or ``"loop"`` (one call for each sample).
     """
 
     device: str
@@ -44,15 +41,15 @@ class Session(Protocol):
     """A loaded file."""
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order, as arrays that nothing else writes to."""
+        """Run the model; returns its outputs by name, in the graph's order. Later calls do not change these arrays."""
 
 
 class Runtime(Protocol):
     """A program that runs ONNX.
 
-    A class takes ``threads`` (0: as many as there are cores) and ``precision`` (``"float32"``, or ``"deploy"`` for
-    what the program does by itself), and raises ``RuntimeUnavailable`` where its package
-    or its device is missing. Sessions may have ``describe() -> Description``.
+    Its class takes ``threads`` (0: as many as there are cores) and ``precision`` (``"float32"``, or ``"deploy"`` for
+    the program's own default), and raises ``RuntimeUnavailable`` if its package or its device is missing. Its sessions
+    may have ``describe() -> Description``.
     """
 
     name: str
@@ -61,7 +58,7 @@ class Runtime(Protocol):
         """Return the version of the installed package."""
 
     def load(self, model_path: Path) -> Session:
-        """Load an ONNX file, in float32 whatever the runtime's own default is."""
+        """Load an ONNX file."""
 
 
 RUNTIMES: dict[str, str] = {
@@ -70,14 +67,14 @@ RUNTIMES: dict[str, str] = {
     "ncnn": "lightning_onnx.runtimes.ncnn:NCNN",
     "reference": "lightning_onnx.runtimes.reference:Reference",
 }
-"""Runtimes by name, as ``module:attribute``, so that none is imported before it is used."""
+"""The class of each runtime by name, as ``"module:class"``: it is imported when it is used."""
 
 
 def check_name(name: Any) -> None:
-    """Raise where there is no runtime of that name.
+    """Check that there is a runtime of that name.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is not.
     """
     base, colon, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
     if base not in RUNTIMES or (colon and (base != "onnxruntime" or not provider)):
@@ -87,15 +84,15 @@ def check_name(name: Any) -> None:
         )
 
 
-def require(module: str, pip: str) -> Any:
+def require(module: str, pip: str) -> ModuleType:
     """Import the package of a runtime.
 
     Args:
-        module: Its module.
-        pip: What ``pip install`` takes.
+        module: Its name.
+        pip: The argument of ``pip install``.
 
     Raises:
-        RuntimeUnavailable: If it is not installed, or cannot be imported.
+        RuntimeUnavailable: If it is not installed or cannot be imported.
     """
     try:
         return importlib.import_module(module)
@@ -108,4 +105,4 @@ def require(module: str, pip: str) -> Any:
 
 
 def _broken(module: str, pip: str, error: ImportError) -> RuntimeUnavailable:
-    return RuntimeUnavailable(f"{module} cannot be imported ({error}). Install it anew: pip install {pip}")
+    return RuntimeUnavailable(f"{module} cannot be imported ({error}). Reinstall it: pip install {pip}")

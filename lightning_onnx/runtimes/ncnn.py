@@ -1,11 +1,11 @@
-"""ncnn, which runs models on telephones and small boards; files get there through pnnx."""
+"""ncnn, which runs models on phones and small boards; pnnx converts ONNX files for it."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,26 @@ from lightning_onnx.onnxfile.specs import ModelSpecs, ValueSpec
 from lightning_onnx.runtimes.base import Arrays, Description, require
 from lightning_onnx.runtimes.pnnx import Converted, convert
 
+if TYPE_CHECKING:
+    import ncnn
+
 _HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
+"""Options of a net that let it compute in 16 bits."""
 
 _TAKES = ("float32", "int32", "int64")
-"""Anything else ends the process, or becomes other numbers."""
+"""Dtypes that ncnn takes; any other ends the process or gives wrong numbers."""
 
 
 class NCNNError(ONNXExportError):
-    """ncnn refuses a model or an input."""
+    """ncnn rejects a model or an input."""
 
 
 class NCNN:
-    """Takes the packages ``ncnn`` and ``pnnx``, on the CPU.
+    """The packages ``ncnn`` and ``pnnx``, on the CPU.
 
     Args:
         threads: Number of threads; 0 takes as many as there are cores.
-        precision: ``"float32"``, or ``"deploy"`` for weights and arithmetic in float16 where the CPU has it.
+        precision: ``"float32"``, or ``"deploy"`` for weights and arithmetic in float16 if the CPU supports it.
     """
 
     name = "ncnn"
@@ -45,17 +49,22 @@ class NCNN:
         return str(require("ncnn", "ncnn").__version__)
 
     def load(self, model_path: Path) -> NCNNSession:
-        """Convert an ONNX file and load what came of it."""
+        """Convert an ONNX file and load the result.
+
+        Raises:
+            NCNNError: If an input or output has a dtype that ncnn does not take, or ncnn cannot load the result.
+            ConversionError: If pnnx cannot convert the file.
+        """
         require("ncnn", "ncnn")
         specs = ModelSpecs.read(model_path)
         wrong = [f"{s.name!r} is {s.dtype}" for s in (*specs.inputs, *specs.outputs) if s.dtype not in _TAKES]
         if wrong:
-            raise NCNNError(f"ncnn has tensors of {', '.join(_TAKES)} alone, and {', '.join(wrong)}")
+            raise NCNNError(f"ncnn takes only {', '.join(_TAKES)}, but {', '.join(wrong)}. Use another runtime.")
         return NCNNSession(model_path, specs, self.threads, self.precision)
 
 
 class NCNNSession:
-    """A net that takes and gives arrays by the names of the ONNX file; its own are ``in0``, ``out0``."""
+    """A net whose inputs and outputs go by the names of the ONNX file; ncnn's own names are ``in0``, ``out0``."""
 
     def __init__(self, model_path: Path, specs: ModelSpecs, threads: int, precision: str) -> None:
         self._specs = specs
@@ -68,7 +77,7 @@ class NCNNSession:
         self._loops = specs.batch is not None and not converted.takes_batches
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model, sample by sample where it takes no batch."""
+        """Run the model, sample by sample if it does not take batches."""
         if not self._loops:
             return self._call(inputs)
         axes = {spec.name: _batch_axis(spec, self._specs.batch) for spec in (*self._specs.inputs, *self._specs.outputs)}
@@ -79,7 +88,9 @@ class NCNNSession:
         ]
         missing = [spec.name for spec in self._specs.outputs if axes[spec.name] is None]
         if missing:
-            raise NCNNError(f"ncnn takes one sample at a time here, and {missing} have no batch dim to be joined at")
+            raise NCNNError(
+                f"ncnn runs this model one sample at a time, and {missing} have no batch dim to be joined along"
+            )
         return {
             spec.name: np.concatenate([_as(s[spec.name], spec, axes[spec.name]) for s in samples], axes[spec.name])
             for spec in self._specs.outputs
@@ -87,7 +98,7 @@ class NCNNSession:
 
     def describe(self) -> Description:
         """Return the precision, and whether one call takes a batch."""
-        precision = "float32" if self._precision == "float32" else "float16 where the CPU has it"
+        precision = "float32" if self._precision == "float32" else "float16 if the CPU supports it"
         return Description("CPU", "pnnx, ncnn", precision, "loop" if self._loops else "yes")
 
     def _call(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -95,29 +106,29 @@ class NCNNSession:
         for name, value in inputs.items():
             blob = self._blobs[name]
             if extractor.input(blob, self._mat(blob, value)):
-                raise NCNNError(f"ncnn takes no input {name!r} of the shape {list(value.shape)}")
+                raise NCNNError(f"ncnn rejects input {name!r} with shape {list(value.shape)}")
         outputs: Arrays = {}
         for spec in self._specs.outputs:
             blob = self._blobs[spec.name]
             code, mat = extractor.extract(blob)
             if code or mat.empty():
-                raise NCNNError(f"ncnn gives no output {spec.name!r} (code {code}) for {_shapes(inputs)}")
+                raise NCNNError(f"ncnn returns no output {spec.name!r} (code {code}) for {_shapes(inputs)}")
             value = np.array(mat.numpy(batch_index=self._index[blob]))
             outputs[spec.name] = value.astype(spec.dtype) if value.dtype == np.int32 else value
         return outputs
 
-    def _mat(self, blob: str, value: NDArray[np.generic]) -> Any:
+    def _mat(self, blob: str, value: NDArray[np.generic]) -> ncnn.Mat:
         import ncnn
 
         if value.dtype == np.int64:
             if value.size and not np.array_equal(value, value.astype(np.int32)):
-                raise NCNNError(f"ncnn has 32 bits for integers; the input goes to {value.max()}")
+                raise NCNNError(f"ncnn has integers of 32 bits; the input has values up to {value.max()}")
             value = value.astype(np.int32)
-        # Mat() does not hold the array, and reads its elements as if they lay in order.
+        # Mat() keeps no reference to the array, and reads its elements in C order whatever the array's order.
         return ncnn.Mat(np.ascontiguousarray(value), batch_index=self._index[blob]).clone()
 
 
-def _load(converted: Converted, threads: int, precision: str) -> Any:
+def _load(converted: Converted, threads: int, precision: str) -> ncnn.Net:
     import ncnn
 
     net = ncnn.Net()
@@ -130,12 +141,12 @@ def _load(converted: Converted, threads: int, precision: str) -> Any:
     for load, file in ((net.load_param, converted.param), (net.load_model, converted.binary)):
         code = load(str(file))
         if code:
-            raise NCNNError(f"ncnn does not load what pnnx wrote ({file.suffix} file, code {code})")
+            raise NCNNError(f"ncnn cannot load what pnnx wrote ({file.suffix} file, code {code})")
     return net
 
 
-def _names(net: Any, specs: ModelSpecs) -> dict[str, str]:
-    """Map the file's names to the net's blobs, which are numbered in the same order."""
+def _names(net: ncnn.Net, specs: ModelSpecs) -> dict[str, str]:
+    """Return the net's blob for each name of the file; blobs are numbered in the order of the file."""
     blobs: dict[str, str] = {}
     for kind, values, found in (
         ("in", [s for s in specs.inputs if not s.optional], net.input_names()),
@@ -143,7 +154,7 @@ def _names(net: Any, specs: ModelSpecs) -> dict[str, str]:
     ):
         expected = {value.name: f"{kind}{i}" for i, value in enumerate(values)}
         if sorted(found) != sorted(expected.values()):
-            raise NCNNError(f"the net of ncnn has {sorted(found)}, the file has {list(expected)}: pnnx left some out")
+            raise NCNNError(f"the net has {sorted(found)}, the file has {list(expected)}: pnnx left some out")
         blobs |= expected
     return blobs
 
@@ -153,7 +164,7 @@ def _batch_axis(spec: ValueSpec, batch: str | None) -> int | None:
 
 
 def _as(value: NDArray[np.generic], spec: ValueSpec, axis: int | None) -> NDArray[np.generic]:
-    """Give one sample's output the batch dim that ncnn took off."""
+    """Put back the batch dim that ncnn removed from one sample's output."""
     return np.expand_dims(value, axis or 0) if spec.shape is not None and value.ndim == len(spec.shape) - 1 else value
 
 

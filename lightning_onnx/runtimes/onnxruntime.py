@@ -23,7 +23,7 @@ _PACKAGES = {
     "QNNExecutionProvider": "onnxruntime-qnn",
     "CoreMLExecutionProvider": "onnxruntime (on macOS)",
 }
-"""Packages with each provider; each takes the place of the package onnxruntime."""
+"""The package that has each provider; it replaces the package onnxruntime."""
 
 _CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
@@ -32,7 +32,7 @@ _FLOAT32: dict[str, dict[str, str]] = {
     "OpenVINOExecutionProvider": {"precision": "FP32"},
     "CoreMLExecutionProvider": {"AllowLowPrecisionAccumulationOnGPU": "0"},
 }
-"""Options with which a provider computes in float32; TensorRT's TF32 is turned off by NVIDIA's own variable."""
+"""Options that make a provider compute in float32; TensorRT's TF32 is switched off by NVIDIA's own variable."""
 
 
 class ONNXRuntime:
@@ -40,7 +40,7 @@ class ONNXRuntime:
 
     Args:
         threads: Number of threads; 0 takes as many as there are cores.
-        precision: ``"float32"``, or ``"deploy"`` for what the provider does by itself.
+        precision: ``"float32"``, or ``"deploy"`` for the provider's own default.
         provider: The execution provider.
     """
 
@@ -56,7 +56,11 @@ class ONNXRuntime:
         return str(require("onnxruntime", "onnxruntime").__version__)
 
     def load(self, model_path: Path) -> ORTSession:
-        """Load an ONNX file."""
+        """Load an ONNX file.
+
+        Raises:
+            RuntimeUnavailable: If the provider is not installed or finds no device.
+        """
         package = require("onnxruntime", "onnxruntime")
         if self.provider not in package.get_available_providers():
             raise RuntimeUnavailable(_missing(self.provider, package.get_available_providers()))
@@ -66,19 +70,19 @@ class ONNXRuntime:
 
 
 class ORTSession:
-    """An ``InferenceSession`` that takes and gives arrays by name."""
+    """An ``InferenceSession`` whose inputs and outputs are arrays by name."""
 
     def __init__(self, model_path: Path, threads: int, provider: str, precision: str) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # what it warns of is found by comparing
+        options.log_severity_level = 3  # errors only: what it would warn of is found by comparing outputs
         options.intra_op_num_threads = threads
         own: dict[str, Any] = _FLOAT32.get(provider, {}) if precision == "float32" else {}
         self._session = onnxruntime.InferenceSession(str(model_path), sess_options=options, providers=[(provider, own)])
         self._session.disable_fallback()
         taken = self._session.get_providers()[0]
-        if taken != provider:  # it is listed, and was replaced by the CPU's without a word
+        if taken != provider:  # the provider was listed, and silently replaced by the CPU's
             raise RuntimeUnavailable(_no_device(provider, taken))
         self._provider = provider
         self._precision = precision if provider != CPU else "float32"
@@ -95,7 +99,7 @@ class ORTSession:
 
 
 def _missing(provider: str, available: list[str]) -> str:
-    """Say how to get a provider that the installed package does not have."""
+    """Return how to get a provider that the installed package does not have."""
     if provider in _PACKAGES:
         return f"the installed onnxruntime has no {provider}. Install one that has: pip install {_PACKAGES[provider]}"
     return f"the installed onnxruntime has no {provider}; it has {', '.join(available)}"

@@ -1,10 +1,10 @@
-"""OpenVINO."""
+"""OpenVINO, on any device that it finds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,19 @@ from lightning_onnx.errors import RuntimeUnavailable
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays, Description, require
 
+if TYPE_CHECKING:
+    import openvino
+
+_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+"""Numpy's names for OpenVINO's."""
+
 
 class OpenVINO:
     """The ``openvino`` package.
 
     Args:
-        threads: Number of threads; 0 takes what it takes by itself.
-        precision: ``"float32"``, or ``"deploy"`` for its own choice: bfloat16 on CPUs that have it.
+        threads: Number of threads; 0 leaves the choice to OpenVINO.
+        precision: ``"float32"``, or ``"deploy"`` for OpenVINO's own default: bfloat16 on CPUs that support it.
         device: One of ``openvino.Core().available_devices``.
     """
 
@@ -35,7 +41,11 @@ class OpenVINO:
         return str(require("openvino", "openvino").__version__).split("-")[0]
 
     def load(self, model_path: Path) -> OpenVINOSession:
-        """Load an ONNX file."""
+        """Load an ONNX file.
+
+        Raises:
+            RuntimeUnavailable: If the device is missing.
+        """
         core = require("openvino", "openvino").Core()
         if self.device not in core.available_devices:
             raise RuntimeUnavailable(f"no {self.device} device; OpenVINO finds {', '.join(core.available_devices)}")
@@ -49,24 +59,21 @@ class OpenVINO:
 
 
 class OpenVINOSession:
-    """A compiled model that takes and gives arrays by name."""
+    """A compiled model whose inputs and outputs are arrays by name."""
 
-    def __init__(self, compiled: Any, outputs: list[str]) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, outputs: list[str]) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._outputs = outputs  # of the file: OpenVINO's may have several names, or another one's
+        self._outputs = outputs  # of the file: in OpenVINO an output may have several names, or that of another value
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model; returns its outputs by name, in the graph's order."""
-        # Shared arrays would be written to by the next call.
+        # The next call would overwrite shared arrays.
         found = self._request.infer(dict(inputs), share_inputs=False, share_outputs=False)
         return {name: np.array(found[i]) for i, name in enumerate(self._outputs)}
 
     def describe(self) -> Description:
-        """Return the precision that it took, and the devices."""
+        """Return the precision and the devices that OpenVINO chose."""
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         devices = self._compiled.get_property("EXECUTION_DEVICES")
         return Description(", ".join(devices), "OpenVINO", _PRECISIONS.get(hint, hint))
-
-
-_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}

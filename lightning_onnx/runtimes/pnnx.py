@@ -1,4 +1,4 @@
-"""From ONNX to ncnn by the program ``pnnx``, whose exit code says little: what it drops is read from what it prints."""
+"""From ONNX to ncnn by the program ``pnnx``; what it leaves out shows only in its output, not in its exit code."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lightning_onnx.errors import ONNXExportError
 from lightning_onnx.runtimes.base import require
 
 _NO_BATCH = 233
-"""What pnnx writes where a blob has no batch dim; one sample is given at a time."""
+"""pnnx's batch index of a blob without batch dim; such a model runs one sample at a time."""
 
 _INDEX = re.compile(r"(?:ncnn\.Mat\((in\d+)|(out\d+))\.numpy\((?:\), )?batch_index=(\d+)\)")
 
 
 class ConversionError(ONNXExportError):
-    """pnnx did not convert the file, or left a part of it out."""
+    """pnnx did not convert the file, or left part of it out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A model of ncnn.
+    """A model for ncnn.
 
     Attributes:
         param: The file of its layers.
         binary: The file of its weights.
-        batch_index: Where each blob (``"in0"``, ``"out0"``) has its batch dim, as the binding wants to know it.
+        batch_index: The batch dim of each blob (``"in0"``, ``"out0"``), as ncnn's binding takes it.
     """
 
     param: Path
@@ -42,21 +42,21 @@ class Converted:
 
 
 def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
-    """Convert a file.
+    """Convert an ONNX file.
 
     Args:
-        model_path: The ONNX file; weights beside it are found.
-        directory: An empty one, where the model goes.
+        model_path: The file; its weights may be in a file beside it.
+        directory: An empty directory for the model.
         half: Whether weights become float16, which is pnnx's own default.
 
     Raises:
         RuntimeUnavailable: If pnnx is not installed.
-        ConversionError: If it fails, or leaves a part of the model out.
+        ConversionError: If it fails, or leaves part of the model out.
     """
     program = require("pnnx", "pnnx").EXEC_PATH
     for beside in model_path.parent.glob(f"{model_path.name}?*"):
         (directory / beside.name).symlink_to(beside)
-    (directory / model_path.name).symlink_to(model_path)  # it writes beside what it reads
+    (directory / model_path.name).symlink_to(model_path)  # pnnx writes beside the file that it reads
     done = subprocess.run(
         [program, model_path.name, f"fp16={int(half)}"],
         cwd=directory,
@@ -79,7 +79,7 @@ def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
 
 
 def batch_indices(script: str) -> dict[str, int]:
-    """Return where each blob has its batch dim, from the script that pnnx writes to show the use of the model.
+    """Return the batch dim of each blob, from the example script that pnnx writes.
 
     Example:
         >>> batch_indices('ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())')

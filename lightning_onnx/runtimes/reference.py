@@ -1,4 +1,4 @@
-"""ONNX's own evaluator: the specification in Python. An oracle for small inputs, 16 to 112 times slower."""
+"""ONNX's own evaluator, the specification in Python: for small inputs, as it is 16 to 112 times slower."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Reference:
     """``onnx.reference.ReferenceEvaluator``.
 
     Args:
-        threads: Has no meaning for it.
-        precision: It computes in the file's own types; ``"deploy"`` changes nothing.
+        threads: Ignored.
+        precision: Ignored; it computes in the file's own types.
     """
 
     name = "reference"
@@ -37,7 +37,7 @@ class Reference:
 
 
 class ReferenceSession:
-    """A ``ReferenceEvaluator`` that takes and gives arrays by name."""
+    """A ``ReferenceEvaluator`` whose inputs and outputs are arrays by name."""
 
     def __init__(self, model_path: Path) -> None:
         from onnx.reference import ReferenceEvaluator
@@ -47,10 +47,10 @@ class ReferenceSession:
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model; returns its outputs by name, in the graph's order."""
         found = self._evaluator.run(None, dict(inputs))
-        # Operators may return scalars of numpy, or a view of an input; what is no tensor stays as it is.
+        # Operators may return numpy scalars or a view of an input; sequences and optionals stay as they are.
         values = [np.array(v) if isinstance(v, (np.ndarray, np.generic)) else v for v in found]
         return dict(zip(self._evaluator.output_names, values, strict=True))
 
     def describe(self) -> Description:
-        """Return what is always so."""
+        """Return device and provider, which are always the same."""
         return Description("CPU", "ReferenceEvaluator")

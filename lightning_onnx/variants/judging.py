@@ -16,7 +16,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult, Status
 from lightning_onnx.checks.comparison import Array, Comparison
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
-from lightning_onnx.checks.timing import in_turns
+from lightning_onnx.checks.timing import latency_ratio
 from lightning_onnx.errors import RuntimeUnavailable, first_line
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile import privacy
@@ -29,8 +29,6 @@ from lightning_onnx.variants.base import Making, Variant
 log = logging.getLogger(__name__)
 
 _FILES = "lightning_onnx.variants.files"
-_SECONDS = 0.3
-"""For each of two programs whose time is compared, about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +101,7 @@ class _Maker:
         self.metrics = metrics
         self.original = context.model_path.resolve()  # the process works in another directory
         self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
-        self.runtime = client.get(runtimes.DEFAULT, alone=True, threads=1)
+        self.runtime = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
         self.making = Making(self.original, context, self.runtime, target)
         self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
         allowed = variant.max_difference
@@ -164,17 +162,15 @@ class _Maker:
         return result
 
     def _latency_ratio(self) -> float | None:
-        """Median time of a call as a share of that of ``model.onnx``, in turns; None where one does not run."""
+        """Return how long a call takes, as a share of the time of ``model.onnx``; None if one of them does not run."""
         if not self.context.cases:
             return None
         try:
             inputs = feeds(self.context.signature.inputs, self.context.cases[0].tensors)
-            programs = {name: self.runtime.load(path) for name, path in (("a", self.original), ("b", self.path))}
-            took = in_turns(programs, inputs, _SECONDS)
+            return latency_ratio(self.runtime.load(self.path), self.runtime.load(self.original), inputs)
         except Exception:
             log.debug("latency of variant %s", self.variant.name, exc_info=True)
             return None
-        return float(f"{np.median(took['b']) / np.median(took['a']):.3g}")
 
     def _described(self) -> dict[str, Any]:
         """What is to say of the file; nothing where there is none, or what there is cannot be read."""

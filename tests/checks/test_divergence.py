@@ -281,7 +281,7 @@ class Dies:
     name = "onnxruntime"
 
     def __init__(self) -> None:
-        self.runtime = client.get("onnxruntime", alone=True)
+        self.runtime = client.hosted("onnxruntime", own_process=True)
         self.loaded = 0
 
     def version(self) -> str:

@@ -36,7 +36,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
             return [module(*tensors)]
 
     cases = (Case("traced", (torch.randn(2, 4),)),)
-    runtime = client.get("onnxruntime")
+    runtime = client.hosted("onnxruntime")
     return CheckContext(made.model_path, made.signature, runtime, reference, cases, reference, False, module)
 
 

@@ -165,7 +165,7 @@ def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[s
     call = Call("forward", artifact.signature, (("x",),), ((),))
     validation = Validation(module, Loaders(loader(), missing=None), call)
     context = CheckContext(
-        artifact.model_path, artifact.signature, client.get("onnxruntime"), list, (), list, validation=validation
+        artifact.model_path, artifact.signature, client.hosted("onnxruntime"), list, (), list, validation=validation
     )
     return MetricParity(**options)(context).to_dict()
 

@@ -41,7 +41,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         return reference(tensors)
 
     return CheckContext(
-        made.model_path, made.signature, client.get("onnxruntime"), reference, cases, nudged, False, module
+        made.model_path, made.signature, client.hosted("onnxruntime"), reference, cases, nudged, False, module
     )
 
 

@@ -69,7 +69,7 @@ def takes_floats(case: Any) -> bool:
 def test_every_node_with_floats(tmp_path: Path) -> None:
     from onnx.backend.test.case.node import collect_testcases
 
-    runtime = client.get(base.DEFAULT)
+    runtime = client.hosted(base.DEFAULT)
     passed, unexpected = 0, {}
     for case in filter(takes_floats, collect_testcases(None)):
         save(case, tmp_path / case.name)
@@ -95,7 +95,7 @@ STORED = {
 
 @pytest.mark.slow
 def test_every_stored_model() -> None:
-    runtime = client.get(base.DEFAULT)
+    runtime = client.hosted(base.DEFAULT)
     passed, unexpected = 0, {}
     for model in stored():
         row = stored_data.check(

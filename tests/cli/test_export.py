@@ -32,7 +32,7 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
     assert (made.manifest["source"]["epoch"], made.manifest["source"]["global_step"]) == (0, 2)
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
     x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
-    session = client.get("onnxruntime").load(made.model_path)
+    session = client.hosted("onnxruntime").load(made.model_path)
     (got,) = session.run({"x": x}).values()
     with torch.no_grad():
         np.testing.assert_allclose(got, module(torch.from_numpy(x)).numpy(), atol=1e-5)

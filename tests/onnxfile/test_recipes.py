@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_onnx import ONNXExportError, export
-from lightning_onnx.errors import WeightsError
+from lightning_onnx import export
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observer import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
-from lightning_onnx.onnxfile.head import read_head
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
 
@@ -86,18 +84,3 @@ def test_no_norm_is_left(name, tmp_path):
     module, shape = LAYERS[name]
     made = export(module, torch.randn(*shape), directory=tmp_path / "a")
     assert "BatchNormalization" not in {n.op_type for n in onnx.load(made.model_path).graph.node}
-
-
-def test_head_of_a_file_is_read_without_its_graph(tmp_path):
-    made = export(nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "a", metadata={"labels": "a,b"})
-    head, whole = read_head(made.model_path), onnx.load(made.model_path)
-    assert not head.graph.node
-    whole.ClearField("graph")
-    assert head == whole
-
-
-def test_weights_of_another_dtype_are_refused(tmp_path):
-    copied, plan = planned(nn.Linear(4, 2), torch.randn(3, 4))
-    with pytest.raises(WeightsError, match=r"weight.*float64.*float32") as caught:
-        plan.graph.refresh(FlatModule(copied.double(), "forward", plan.graph.request.sample), {}, tmp_path / "m.onnx")
-    assert isinstance(caught.value, ONNXExportError)

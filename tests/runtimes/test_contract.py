@@ -28,7 +28,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_at_sizes_that_were_not_traced(name: str, model: str, exported: dict[str, ONNXArtifact]) -> None:
     artifact = exported[model]
-    want, got = (client.get(n).load(artifact.model_path) for n in (base.DEFAULT, name))
+    want, got = (client.hosted(n).load(artifact.model_path) for n in (base.DEFAULT, name))
     for batch in (1, 2, 5):
         inputs = feeds(artifact, batch)
         wanted, found = want.run(inputs), got.run(inputs)
@@ -40,7 +40,7 @@ def test_numbers_at_sizes_that_were_not_traced(name: str, model: str, exported: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_inputs_reach_no_runtime(name: str, exported: dict[str, ONNXArtifact]) -> None:
-    session = client.get(name).load(exported["two"].model_path)
+    session = client.hosted(name).load(exported["two"].model_path)
     good = feeds(exported["two"], 3)
     for change, message in (
         ({"q": good["q"].astype("float64")}, r"'q' is float64, the file takes float32\['batch', 4\]"),
@@ -59,7 +59,7 @@ def test_wrong_inputs_reach_no_runtime(name: str, exported: dict[str, ONNXArtifa
 
 @pytest.mark.parametrize("name", NAMES)
 def test_elements_that_do_not_lie_in_order(name: str, exported: dict[str, ONNXArtifact]) -> None:
-    session = client.get(name).load(exported["linear"].model_path)
+    session = client.hosted(name).load(exported["linear"].model_path)
     x = feeds(exported["linear"], 6)["input"]
     want = session.run({"input": x})["output"]
     for same in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2]):
@@ -69,36 +69,36 @@ def test_elements_that_do_not_lie_in_order(name: str, exported: dict[str, ONNXAr
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_copies(name: str, exported: dict[str, ONNXArtifact]) -> None:
-    worker = client.get(name)._worker  # OpenVINO's threads stay there
+    worker = client.hosted(name)._worker  # OpenVINO's threads stay there
     worker.call("tests.runtimes.copies:check", base.RUNTIMES[name], str(exported["linear"].model_path))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_describes_float32_unless_asked_for_its_own(name: str, exported: dict[str, ONNXArtifact]) -> None:
     path = exported["linear"].model_path
-    description = client.get(name).load(path).describe()
+    description = client.hosted(name).load(path).describe()
     assert description is not None
     assert (description.precision, description.device) == ("float32", "CPU")
-    own = client.get(name, precision="deploy").load(path).describe()
+    own = client.hosted(name, precision="deploy").load(path).describe()
     assert own is not None
-    assert own.precision in ("float32", "bfloat16", "float16", "float16 where the CPU has it")
+    assert own.precision in ("float32", "bfloat16", "float16", "float16 if the CPU supports it")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_version(name: str) -> None:
-    assert client.get(name).version()[0].isdigit()
+    assert client.hosted(name).version()[0].isdigit()
 
 
 def test_each_but_the_default_has_a_process_of_its_own() -> None:
-    own = [client.get(n)._worker for n in (base.DEFAULT, base.DEFAULT, "reference", "reference")]
+    own = [client.hosted(n)._worker for n in (base.DEFAULT, base.DEFAULT, "reference", "reference")]
     assert own[0] is own[1]
     assert len({id(worker) for worker in own}) == 3
 
 
 def test_a_crash_is_told_and_leaves_the_others(exported: dict[str, ONNXArtifact]) -> None:
     path = exported["linear"].model_path
-    other = client.get(base.DEFAULT).load(path)
-    runtime = client.get("reference")
+    other = client.hosted(base.DEFAULT).load(path)
+    runtime = client.hosted("reference")
     session = runtime.load(path)
     with pytest.raises(WorkerError, match="died by SIGABRT"):
         runtime._worker.call("os:abort")
@@ -109,7 +109,7 @@ def test_a_crash_is_told_and_leaves_the_others(exported: dict[str, ONNXArtifact]
 
 def test_time_limit(exported: dict[str, ONNXArtifact]) -> None:
     with pytest.raises(WorkerError, match=r"no answer within 0\.01 s"):
-        client.get("reference", time_limit=0.01).load(exported["linear"].model_path)
+        client.hosted("reference", time_limit=0.01).load(exported["linear"].model_path)
 
 
 @pytest.mark.parametrize("module", ["openvino", "ncnn", "pnnx", "onnxruntime"])
@@ -123,7 +123,7 @@ def test_a_missing_package_is_told_with_the_pip_line(module: str, monkeypatch: p
 
 
 def test_absence_crosses_the_process() -> None:
-    worker = client.get("reference")._worker
+    worker = client.hosted("reference")._worker
     with pytest.raises(RuntimeUnavailable, match="pip install none"):
         worker.call("lightning_onnx.runtimes.base:require", "package_that_is_not_there", "none")
     assert worker.call("builtins:abs", -1) == 1
@@ -132,4 +132,4 @@ def test_absence_crosses_the_process() -> None:
 @pytest.mark.parametrize("name", ["tvm", "", None, "openvino:GPU", "onnxruntime:"])
 def test_unknown_names(name: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"is no runtime\. Choose from onnxruntime, openvino"):
-        client.get(name)
+        client.hosted(name)

@@ -22,20 +22,20 @@ pytest.importorskip("pnnx")
 
 @pytest.mark.parametrize(("model", "batch"), [("linear", "loop"), ("convolutional", "yes"), ("two", "loop")])
 def test_batch(model: str, batch: str, exported: dict[str, ONNXArtifact]) -> None:
-    description = client.get("ncnn").load(exported[model].model_path).describe()
+    description = client.hosted("ncnn").load(exported[model].model_path).describe()
     assert description is not None
     assert description.batch == batch
 
 
 def test_an_operator_that_pnnx_drops_is_named(exported: dict[str, ONNXArtifact]) -> None:
     with pytest.raises(WorkerError, match="pnnx leaves out Gather"):
-        client.get("ncnn").load(exported["bag"].model_path)
+        client.hosted("ncnn").load(exported["bag"].model_path)
 
 
 def test_a_mean_that_pnnx_drops_shows_in_the_shape(exported: dict[str, ONNXArtifact]) -> None:
     artifact = exported["pooled"]
     try:
-        found = client.get("ncnn").load(artifact.model_path).run(feeds(artifact, 3))
+        found = client.hosted("ncnn").load(artifact.model_path).run(feeds(artifact, 3))
     except WorkerError:  # a later pnnx may say it
         return
     (shape,) = (value.shape for value in found.values())
@@ -46,8 +46,8 @@ def test_a_mean_that_pnnx_drops_shows_in_the_shape(exported: dict[str, ONNXArtif
 
 def test_dtypes_that_end_the_process_are_refused(tmp_path: Path) -> None:
     made = export(torch.nn.Linear(4, 2).double(), torch.zeros(3, 4, dtype=torch.float64), directory=tmp_path / "d")
-    with pytest.raises(WorkerError, match="ncnn has tensors of float32, int32, int64 alone, and 'input' is float64"):
-        client.get("ncnn").load(made.model_path)
+    with pytest.raises(WorkerError, match="ncnn takes only float32, int32, int64, but 'input' is float64"):
+        client.hosted("ncnn").load(made.model_path)
 
 
 def test_integers_of_more_than_32_bits_are_refused(tmp_path: Path) -> None:
@@ -56,14 +56,14 @@ def test_integers_of_more_than_32_bits_are_refused(tmp_path: Path) -> None:
             return x * 2, n.reshape(n.shape[0], 2, 2)
 
     made = export(Reshaped(), (torch.zeros(2, 4), torch.ones(2, 4, dtype=torch.int64)), directory=tmp_path / "d")
-    session = client.get("ncnn").load(made.model_path)
-    with pytest.raises(WorkerError, match="ncnn has 32 bits for integers; the input goes to 1099511627776"):
+    session = client.hosted("ncnn").load(made.model_path)
+    with pytest.raises(WorkerError, match="ncnn has integers of 32 bits; the input has values up to 1099511627776"):
         session.run({"x": np.zeros((2, 4), "float32"), "n": np.full((2, 4), 2**40)})
 
 
 def test_float16_is_asked_for(exported: dict[str, ONNXArtifact]) -> None:
     artifact = exported["convolutional"]
     inputs = feeds(artifact, 2)
-    want = client.get(base.DEFAULT).load(artifact.model_path).run(inputs)["output"]
-    own = client.get("ncnn", precision="deploy").load(artifact.model_path).run(inputs)["output"]
+    want = client.hosted(base.DEFAULT).load(artifact.model_path).run(inputs)["output"]
+    own = client.hosted("ncnn", precision="deploy").load(artifact.model_path).run(inputs)["output"]
     assert 1e-5 < np.abs(own - want).max() < 1e-1

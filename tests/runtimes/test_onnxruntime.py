@@ -20,7 +20,7 @@ TENSORRT = "TensorrtExecutionProvider"
 
 
 def test_a_provider_by_name(exported: dict[str, ONNXArtifact]) -> None:
-    session = client.get("onnxruntime:CPUExecutionProvider").load(exported["linear"].model_path)
+    session = client.hosted("onnxruntime:CPUExecutionProvider").load(exported["linear"].model_path)
     description = session.describe()
     assert description is not None
     assert description.provider == "CPUExecutionProvider"
@@ -29,9 +29,9 @@ def test_a_provider_by_name(exported: dict[str, ONNXArtifact]) -> None:
 @pytest.mark.skipif(TENSORRT in onnxruntime.get_available_providers(), reason="the provider is here")
 def test_a_provider_that_the_package_lacks(exported: dict[str, ONNXArtifact]) -> None:
     with pytest.raises(RuntimeUnavailable, match=rf"has no {TENSORRT}\. .* pip install onnxruntime-gpu"):
-        client.get(f"onnxruntime:{TENSORRT}").load(exported["linear"].model_path)
+        client.hosted(f"onnxruntime:{TENSORRT}").load(exported["linear"].model_path)
     with pytest.raises(RuntimeUnavailable, match=r"has no MadeUp; it has .*CPUExecutionProvider"):
-        client.get("onnxruntime:MadeUp").load(exported["linear"].model_path)
+        client.hosted("onnxruntime:MadeUp").load(exported["linear"].model_path)
 
 
 WITHOUT_A_DEVICE = """
@@ -44,7 +44,7 @@ from lightning_onnx.runtimes.worker import client
 for provider in ("TensorrtExecutionProvider", "CUDAExecutionProvider"):
     assert provider in onnxruntime.get_available_providers()
     try:
-        client.get(f"onnxruntime:{provider}").load(Path(sys.argv[1]))
+        client.hosted(f"onnxruntime:{provider}").load(Path(sys.argv[1]))
     except RuntimeUnavailable as error:
         print(error)
 """

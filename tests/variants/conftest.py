@@ -79,7 +79,7 @@ def staged(tmp_path: Path) -> Any:
         return CheckContext(
             made.model_path,
             made.signature,
-            client.get("onnxruntime"),
+            client.hosted("onnxruntime"),
             flat.reference,
             cases,
             flat.nudged,

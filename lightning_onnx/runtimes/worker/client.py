@@ -1,7 +1,7 @@
-"""Runtimes in processes of their own: one that crashes or hangs costs a check, not the training.
+"""Runtimes in worker processes: one that crashes or hangs costs a check, not the training.
 
-A process is started by ``python -m`` and never forked from the one that trains. The default runtime's is kept for the
-run; each other one's ends with the ``HostedRuntime`` and its sessions.
+A worker is started by ``python -m`` and never forked from the process that trains. The default runtime has one worker
+for the whole run; any other worker ends with its ``HostedRuntime`` and that one's sessions.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from lightning_onnx.errors import RuntimeUnavailable, WorkerError
 from lightning_onnx.runtimes.base import DEFAULT, RUNTIMES, Arrays, Description, check_name
 
 TIME_LIMIT = 600.0
-"""For one call, in seconds; a runtime that takes longer counts as hanging."""
+"""Default time limit of one call, in seconds; a runtime that takes longer counts as hanging."""
 
-_HOST = "lightning_onnx.runtimes.worker.server"
+_SERVER = "lightning_onnx.runtimes.worker.server"
+
 _PACKAGES = Path(__file__).resolve().parents[3]
+"""The directory that holds the package ``lightning_onnx``."""
 
 
 class Worker:
-    """A process that answers calls one after the other; started by the first call, and again after it died."""
+    """A process that answers one call after the other; started by the first call, and again if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,7 +53,7 @@ class Worker:
 
         Args:
             target: ``"module:function"``.
-            arguments: What it gets; pickled.
+            arguments: Its arguments, which are pickled.
             time_limit: In seconds; default: ``TIME_LIMIT``.
 
         Raises:
@@ -61,7 +63,7 @@ class Worker:
         with self._lock:
             connection = self._started()
             while self._closing:
-                self._ask(connection, f"{_HOST}:close", (self._closing.pop(),), 60)
+                self._ask(connection, f"{_SERVER}:close", (self._closing.pop(),), 60)
             done, answer = self._ask(connection, target, arguments, TIME_LIMIT if time_limit is None else time_limit)
         if isinstance(answer, RuntimeUnavailable):
             raise answer
@@ -70,11 +72,11 @@ class Worker:
         return answer
 
     def new_number(self) -> int:
-        """Return a number for a session that no other has."""
+        """Return a number for a new session, unique in this worker."""
         return next(self._numbers)
 
     def close_later(self, generation: int, number: int) -> None:
-        """Forget a session at the next call; it may be asked for by the garbage collector, which must not wait."""
+        """Close a session at the next call: the garbage collector calls this, and must not wait."""
         if generation == self.generation:
             self._closing.append(number)
 
@@ -82,7 +84,9 @@ class Worker:
         """End the process."""
         if self._process is not None and self._pid == os.getpid():
             if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: with the converters it has started
+                os.killpg(
+                    self._process.pid, signal.SIGKILL
+                )  # its process group: converters that it has started end too
             self._process.wait()
         if self._connection is not None:
             self._connection.close()
@@ -111,7 +115,7 @@ class Worker:
         return f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
 
     def _started(self) -> Connection:
-        if self._pid != os.getpid():  # a fork of the process that owns the worker; that one keeps it
+        if self._pid != os.getpid():  # this process is a fork of the one that owns the worker
             self._process = self._connection = None
             self._pid = os.getpid()
         if self._process is not None and self._process.poll() is not None:
@@ -120,14 +124,14 @@ class Worker:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", _HOST, str(theirs.fileno())],
+                    [sys.executable, "-m", _SERVER, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    cwd=_PACKAGES,  # "-m" looks there first; a file onnx.py in the user's directory is not to be found
+                    cwd=_PACKAGES,  # "-m" looks there first, so that no onnx.py of the user is imported
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                    start_new_session=True,  # Ctrl-C is for the training
+                    start_new_session=True,  # Ctrl-C is meant for the training
                 )
             self._connection = Connection(ours.detach())
             self.generation += 1
@@ -142,11 +146,11 @@ class HostedRuntime:
     """A runtime in a worker process.
 
     Args:
-        name: Its name, for people.
+        name: Its name, for reports.
         target: Its class, as ``"module:class"``.
-        own_process: Whether it has a process of its own, instead of the one that is kept for the run.
+        own_process: Whether it has a worker of its own, instead of the shared one.
         time_limit: For one call, in seconds; default: ``TIME_LIMIT``.
-        options: What the class is called with.
+        options: Arguments of the class.
     """
 
     def __init__(
@@ -162,7 +166,7 @@ class HostedRuntime:
             weakref.finalize(self, self._worker.stop)
 
     def close(self) -> None:
-        """End the process, where it is its own; the next call would start another."""
+        """End the worker if it is not the shared one; another call would start it again."""
         if self._own_process:
             self._worker.stop()
 
@@ -186,16 +190,16 @@ class HostedRuntime:
         return HostedSession(self, self._worker, number, seconds)
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Call a function of ``lightning_onnx.runtimes.worker.server`` in the process."""
-        return self.call_function(f"{_HOST}:{function}", *arguments)
+        """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker."""
+        return self.call_function(f"{_SERVER}:{function}", *arguments)
 
     def call_function(self, target: str, *arguments: Any) -> Any:
-        """Call any function, given as ``"module:function"``, in the process."""
+        """Call any function, given as ``"module:function"``, in the worker."""
         return self._worker.call(target, *arguments, time_limit=self._time_limit)
 
 
 class HostedSession:
-    """A session in the worker process, forgotten there when it is collected here.
+    """A session in a worker, which is closed there when this object is garbage-collected.
 
     Attributes:
         load_seconds: How long the runtime took to load the file, in seconds.
@@ -203,7 +207,7 @@ class HostedSession:
 
     def __init__(self, runtime: HostedRuntime, worker: Worker, number: int, load_seconds: float) -> None:
         self.load_seconds = load_seconds
-        self._runtime = runtime  # its process lives as long as its sessions
+        self._runtime = runtime  # keeps the worker alive as long as the session
         self._number = number
         weakref.finalize(self, worker.close_later, worker.generation, number)
 
@@ -213,38 +217,37 @@ class HostedSession:
         return outputs
 
     def describe(self) -> Description | None:
-        """Return how the file is run, None where the runtime does not say."""
+        """Return how the file is run; None if the runtime does not say."""
         description: Description | None = self._runtime.call("describe", self._number)
         return description
 
     def timed(self, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
-        """Run a number of times inside the process; returns how long each call took, in seconds."""
+        """Run a number of times inside the worker; returns how long each call took, in seconds."""
         seconds: list[float] = self._runtime.call("timed", self._number, dict(inputs), calls)
         return seconds
 
     def added_memory(self) -> int | None:
-        """Return how much the process grew by loading and running, at its largest, in bytes; None where unknown."""
+        """Return by how much loading and running increased the worker's peak memory, in bytes; None if unknown."""
         number: int | None = self._runtime.call("added_memory", self._number)
         return number
 
 
-def get(name: str, *, alone: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
+def hosted(name: str, *, own_process: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
     """Return the runtime of that name, in a worker process.
 
     Args:
-        name: One of ``RUNTIMES``; ``"onnxruntime:"`` with the name of an execution provider behind it takes that
-            provider.
-        alone: Whether the default runtime, too, has a process of its own.
-        time_limit: For one call, in seconds; default: ``lightning_onnx.runtimes.worker.client.TIME_LIMIT``.
-        options: What its class takes, such as ``threads`` and ``precision``.
+        name: One of ``lightning_onnx.runtimes.base.RUNTIMES``, or ``"onnxruntime:"`` followed by the name of an
+            execution provider.
+        own_process: Whether it gets a process of its own. Every runtime but the default one does anyway.
+        time_limit: For one call, in seconds; default: ``TIME_LIMIT``.
+        options: Arguments of the runtime's class, such as ``threads`` and ``precision``.
 
     Raises:
         ConfigurationError: If there is no such runtime.
     """
-    from lightning_onnx.runtimes.worker.client import HostedRuntime
-
     check_name(name)
     base, _, provider = name.partition(":")
     if provider:
         options["provider"] = provider
-    return HostedRuntime(name, RUNTIMES[base], own_process=alone or name != DEFAULT, time_limit=time_limit, **options)
+    own_process = own_process or name != DEFAULT
+    return HostedRuntime(name, RUNTIMES[base], own_process=own_process, time_limit=time_limit, **options)

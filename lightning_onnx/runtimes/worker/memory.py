@@ -1,4 +1,4 @@
-"""The memory of this process; None where the system does not tell."""
+"""The memory of this process; None on systems that do not tell it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def now() -> int | None:
 
 
 def mark() -> None:
-    """Forget the peak so far, where the system can (Linux)."""
+    """Reset the peak, if the system can (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -20,7 +20,7 @@ def mark() -> None:
 
 
 def peak() -> int | None:
-    """Return the largest resident memory since the start or since ``mark``, in bytes."""
+    """Return the largest resident memory since the start or the last ``mark``, in bytes."""
     return _status("VmHWM")
 
 
@@ -31,5 +31,5 @@ def _status(key: str) -> int | None:
         with open("/proc/self/status", encoding="ascii") as file:
             found = dict(line.split(":", 1) for line in file)
         return int(found[key].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # a sandbox may hide it
+    except (OSError, KeyError, ValueError):  # a sandbox may hide the file
         return None

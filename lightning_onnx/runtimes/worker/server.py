@@ -1,4 +1,4 @@
-"""The program of a worker process: ``python -m lightning_onnx.runtimes.worker.server``; imports neither torch nor Lightning."""
+"""The program of a worker process, run by ``python -m``; imports neither torch nor Lightning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightning_onnx.runtimes.worker import memory
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """A session, what its file takes, and the process's memory before it was loaded, in bytes."""
+    """A session, the inputs and outputs of its file, and the process's memory before it was loaded, in bytes."""
 
     session: Session
     specs: ModelSpecs
@@ -38,11 +38,11 @@ def version(runtime: str, options: Mapping[str, Any]) -> str:
 
 
 def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any]) -> float:
-    """Load a file and keep the session under a number; returns how long the runtime took, in seconds."""
+    """Load a file and keep the session under its number; returns how long the runtime took, in seconds."""
     path = Path(model_path)
     specs = ModelSpecs.read(path)
     program = _runtime(runtime, **options)
-    program.version()  # its package is imported before the clock starts
+    program.version()  # imports the package before the clock starts
     memory.mark()
     before, started = memory.now(), time.perf_counter()
     session = program.load(path)
@@ -52,13 +52,17 @@ def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any])
 
 
 def describe(number: int) -> Description | None:
-    """Return how the session of that number runs, None where it does not say."""
+    """Return how a session runs its file; None if it does not say."""
     said = getattr(_sessions[number].session, "describe", None)
     return said() if said is not None else None
 
 
 def run(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Run the session of that number on inputs that fit the file."""
+    """Run a session.
+
+    Raises:
+        InputError: If the inputs do not fit the file.
+    """
     loaded = _sessions[number]
     return loaded.session.run(loaded.specs.checked(inputs))
 
@@ -71,7 +75,7 @@ def timed(number: int, inputs: Mapping[str, NDArray[np.generic]], calls: int) ->
 
 
 def added_memory(number: int) -> int | None:
-    """Return how much the process grew by loading and running, at its largest, in bytes; None where nobody knows."""
+    """Return by how much loading and running increased the peak memory, in bytes; None if unknown."""
     before, most = _sessions[number].memory, memory.peak()
     return None if before is None or most is None else max(most - before, 0)
 
@@ -94,7 +98,7 @@ def _runtime(name: str, **options: Any) -> Runtime:
 
 
 def serve(connection: Connection) -> None:
-    """Answer calls until the other side is gone."""
+    """Answer calls until the other side closes the connection."""
     while True:
         try:
             target, arguments = connection.recv()
@@ -105,7 +109,7 @@ def serve(connection: Connection) -> None:
             answer = (True, getattr(importlib.import_module(module), function)(*arguments))
         except RuntimeUnavailable as error:
             answer = (False, error)
-        except Exception as error:  # whatever a runtime raises goes back to who asked
+        except Exception as error:  # whatever a runtime raises is returned to the caller
             answer = (False, f"{type(error).__name__}: {error}")
         connection.send(answer)
 

@@ -31,7 +31,7 @@ def linear(tmp_path_factory) -> ONNXArtifact:
 
 
 def test_runs_a_file_as_onnxruntime_does(linear):
-    runtime = client.get("onnxruntime")
+    runtime = client.hosted("onnxruntime")
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     (want,) = onnxruntime.InferenceSession(linear.model_path).run(None, {"input": x})
     np.testing.assert_array_equal(runtime.load(linear.model_path).run({"input": x})["output"], want)
@@ -71,7 +71,7 @@ def test_process_has_neither_torch_nor_lightning(worker, linear):
 
 
 def test_sessions_are_forgotten(linear):
-    runtime = client.get("onnxruntime")
+    runtime = client.hosted("onnxruntime")
     session = runtime.load(linear.model_path)
     count = "len(__import__('lightning_onnx.runtimes.worker.server').runtimes.worker.server._sessions)"
     before = client._worker.call("builtins:eval", count)
@@ -100,7 +100,7 @@ def test_process_ends_with_its_parent():
 
 def test_files_of_the_user_are_not_imported(tmp_path, linear):
     (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('not this one')")
-    code = "from lightning_onnx.runtimes.worker import client; print(client.get('onnxruntime').version())"
+    code = "from lightning_onnx.runtimes.worker import client; print(client.hosted('onnxruntime').version())"
     env = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True

@@ -198,7 +198,7 @@ def test_external_data_is_kept_byte_for_byte(logger: MLFlowLogger, artifact: ONN
     found = Path(mlflow.artifacts.download_artifacts("models:/split@best"))
     assert digests == {path.name: hashlib.sha256(path.read_bytes()).digest() for path in found.glob("model.onnx*")}
     example = {name: np.asarray(value, np.float32) for name, value in input_example(artifact).items()}
-    whole = client.get("onnxruntime").load(artifact.model_path).run(example)
+    whole = client.hosted("onnxruntime").load(artifact.model_path).run(example)
     (output,) = mlflow.pyfunc.load_model("models:/split@best").predict(example).values()
     np.testing.assert_allclose(output, whole["logits"], rtol=1e-5, atol=1e-6)
 
