@@ -14,7 +14,8 @@ from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.installed import DEFAULT_OPSET, opsets
-from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.runtimes.base import DEFAULT as DEFAULT_RUNTIME
+from lightning_onnx.runtimes.base import check_name as check_runtime_name
 from lightning_onnx.tracing.engines import TAKES, order
 from lightning_onnx.variants.base import Variant, check_options
 
@@ -50,7 +51,7 @@ class ExportConfig:
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
     variants: Sequence[Variant] = ()
-    runtimes: Sequence[str] = (runtimes.DEFAULT,)
+    runtimes: Sequence[str] = (DEFAULT_RUNTIME,)
     require: Sequence[str] = ()
     test_data: str | None = "synthetic"
     metadata: Mapping[str, str] | None = None
@@ -86,7 +87,7 @@ class ExportConfig:
     @property
     def every_check(self) -> tuple[Check, ...]:
         """The checks, plus a comparison in the further runtimes where ``runtimes`` names any."""
-        if set(self.runtimes) <= {runtimes.DEFAULT} or any(isinstance(c, RuntimeParity) for c in self.checks):
+        if set(self.runtimes) <= {DEFAULT_RUNTIME} or any(isinstance(c, RuntimeParity) for c in self.checks):
             return tuple(self.checks)
         return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=self.parity))
 
@@ -223,7 +224,7 @@ def _check_runtimes(names: Sequence[str], required: Sequence[str]) -> None:
     _check_strings("runtimes", names)
     _check_strings("require", required)
     for name in names:
-        runtimes.check_name(name)
+        check_runtime_name(name)
     missing = [name for name in required if name not in names]
     if missing:
         raise ConfigurationError(f"require has {missing}, which runtimes={list(names)} lacks. Add them to runtimes.")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_onnx.artifacts import artifact as artifacts
+from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.divergence import Divergence, find_divergence
@@ -86,7 +86,7 @@ def where_it_begins(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: 
 @contextlib.contextmanager
 def _traced_file(flat: FlatModule, graph: Graph) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / artifacts.MODEL
+        path = Path(directory) / MODEL
         graph.write_traced(flat, path)
         yield path
 
