@@ -38,7 +38,7 @@ __all__ = sorted(_FILE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: reading an artifact, or running a file in a worker process, needs neither torch nor Lightning."""
+    """Import on first use: reading an artifact, or running a file in a worker, needs neither torch nor Lightning."""
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)

@@ -6,7 +6,7 @@ class ONNXExportError(Exception):
 
 
 class ConfigurationError(ONNXExportError, ValueError):
-    """An option has a value that cannot be meant, or that does not fit the module."""
+    """An option has an invalid value, or one that does not fit the module."""
 
 
 class SampleError(ONNXExportError):
@@ -18,7 +18,7 @@ class EngineError(ONNXExportError):
 
 
 class CaptureNotApplicable(Exception):
-    """A way of tracing is for other modules than this one; never leaves the engines."""
+    """A capture is for other modules than this one. It never leaves the engines, so it is no ``ONNXExportError``."""
 
 
 class ParityError(ONNXExportError):
@@ -37,6 +37,18 @@ class RuntimeUnavailable(ONNXExportError):
     """A runtime cannot be used on this machine: its package or its device is missing."""
 
 
+class DataSetError(ONNXExportError):
+    """Test data cannot be read, or holds something other than tensors."""
+
+
+class WorkerError(ONNXExportError):
+    """A worker process raised an error, died, or gave no answer in time."""
+
+
+class InputError(ONNXExportError):
+    """Inputs do not fit the file."""
+
+
 def chain(error: BaseException) -> list[BaseException]:
     """Return ``error`` and everything that it was raised from, outermost first."""
     found: list[BaseException] = []
@@ -53,15 +65,3 @@ def first_line(error: BaseException, limit: int = 300) -> str:
         if line.strip():
             return f"{type(error).__name__}: {line.strip()}"[:limit]
     return type(error).__name__
-
-
-class DataSetError(ONNXExportError):
-    """Test data cannot be read, or holds what is no tensor."""
-
-
-class WorkerError(ONNXExportError):
-    """A worker process raised, died, or gave no answer in time."""
-
-
-class InputError(ONNXExportError):
-    """Inputs are not what the file takes."""

@@ -42,34 +42,102 @@ class CheckResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckContext:
-    """What checks need beyond the file.
+class CheckedFile:
+    """The file that is checked, and what runs it.
 
     Attributes:
         model_path: The staged file, the bytes that are published later.
-        signature: What the file takes and gives.
+        signature: What it takes and gives.
         runtime: What runs it.
-        reference: The module with the exported weights: flat tensors in, flat tensors out.
-        cases: Inputs to compare on; the first one at the traced sizes.
-        nudged: The reference with inputs and parameters changed by rounding; the number chooses in which way.
-        draws: Whether the module may draw random numbers in eval mode.
-        module: The module itself, called with flat tensors; None where only its outputs are known.
-        validation: The user's validation loop with the exported weights; None where there is none.
-        no_validation: Why there is none.
-        inner: Tells the module's inner values, to find where the file differs from it; None where they are not known.
     """
 
     model_path: Path
     signature: Signature
     runtime: Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedModule:
+    """The module that the file is compared with, with the exported weights.
+
+    Attributes:
+        reference: Calls it: flat tensors in, flat tensors out.
+        nudged: The same with inputs and parameters changed by rounding; the number chooses in which way.
+        is_stochastic: Whether it may draw random numbers in eval mode.
+        flat: The module itself, called with flat tensors; None where only its outputs are known.
+        inner: Tells its inner values, to find where the file differs from it; None where they are not known.
+    """
+
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
-    cases: tuple[Case, ...]
     nudged: Callable[[Sequence[Tensor], int], list[Tensor]]
     is_stochastic: bool = True
-    module: nn.Module | None = None
+    flat: nn.Module | None = None
+    inner: InnerValues | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckInputs:
+    """What both are run on.
+
+    Attributes:
+        cases: Inputs to compare on; the first one at the traced sizes.
+        validation: The user's validation loop with the exported weights; None where there is none.
+        no_validation: Why there is none.
+    """
+
+    cases: tuple[Case, ...]
     validation: Validation | None = None
     no_validation: str = "there are no validation batches"
-    inner: InnerValues | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckContext:
+    """What checks need to know.
+
+    Attributes:
+        file: The file, and what runs it.
+        module: What it is compared with.
+        inputs: What both are run on.
+    """
+
+    file: CheckedFile
+    module: CheckedModule
+    inputs: CheckInputs
+
+    @property
+    def model_path(self) -> Path:
+        """The staged file."""
+        return self.file.model_path
+
+    @property
+    def signature(self) -> Signature:
+        """What the file takes and gives."""
+        return self.file.signature
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the file."""
+        return self.file.runtime
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """Inputs to compare on."""
+        return self.inputs.cases
+
+    def replace(self, **changes: Any) -> CheckContext:
+        """Return a context with fields of its parts replaced, by their names.
+
+        Raises:
+            TypeError: If no part has a field of that name.
+        """
+        parts: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            part = getattr(self, field.name)
+            names = {f.name for f in dataclasses.fields(part)} & set(changes)
+            parts[field.name] = dataclasses.replace(part, **{name: changes.pop(name) for name in names})
+        if changes:
+            raise TypeError(f"CheckContext has no {sorted(changes)}")
+        return CheckContext(**parts)
 
 
 @runtime_checkable

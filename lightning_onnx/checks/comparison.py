@@ -1,4 +1,4 @@
-"""TODO."""
+"""How one output of one case compares: tolerances by dtype, and the figures of a comparison."""
 
 from __future__ import annotations
 

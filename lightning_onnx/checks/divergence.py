@@ -1,8 +1,8 @@
 """Where a file that fails parity parts from the module: the first of its values that is not what torch computes.
 
-Some values of the file have a counterpart in torch (``lightning_onnx.module.inner_values``, ``lightning_onnx.tracing.inner.boundaries``),
-the others are passed over. From the wrong output one goes back until values agree; the first wrong value on the way is
-where they part, because what its node is computed of is right. It runs after a check has failed, and traces nothing.
+Some values of the file have a counterpart in torch (``lightning_onnx.module.inner_values``); the others are skipped.
+The search starts at the wrong output and goes back until values agree. The first wrong value on the way is where they
+part, because everything that its node reads is right. It runs after a check has failed, and traces nothing.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ def find_divergence(context: CheckContext, case: Case, output: str, compare: Com
         output: Its name.
         compare: Compares two arrays with the tolerance of the check that failed.
     """
-    if context.inner is None or context.model_path.stat().st_size > _LARGEST:
+    if context.module.inner is None or context.model_path.stat().st_size > _LARGEST:
         return None
     try:
-        return _found(context, context.inner, case, output, compare)
+        return _found(context, context.module.inner, case, output, compare)
     except Exception:  # a diagnosis is no result: the check stays as it was
         log.debug("where %s parts from the module is not known", output, exc_info=True)
         return None
@@ -123,7 +123,7 @@ def find_divergence(context: CheckContext, case: Case, output: str, compare: Com
 
 def _found(context: CheckContext, inner: InnerValues, case: Case, output: str, compare: Compare) -> Divergence | None:
     graph = _without_weights(context.model_path)
-    expected = context.reference(case.tensors) if case.expected is None else case.expected
+    expected = context.module.reference(case.tensors) if case.expected is None else case.expected
     outputs = {s.name: t for s, t in zip(context.signature.outputs, expected, strict=True)}
     search = _Search(context, inner, case, compare, graph, outputs)
     sizes = search.sizes(output)

@@ -198,12 +198,12 @@ def _table(took: Mapping[str, Sequence[float]], size: int) -> dict[str, dict[str
 
 
 def _modules(context: CheckContext, tensors: Sequence[Tensor], compiled: bool) -> dict[str, Timed]:
-    if context.module is None:
+    if context.module.flat is None:
         return {}
     names = [spec.name for spec in context.signature.inputs]
-    found: dict[str, Timed] = {EAGER: TimedModule(context.module, names, tensors)}
+    found: dict[str, Timed] = {EAGER: TimedModule(context.module.flat, names, tensors)}
     if compiled:
-        found[COMPILED] = TimedModule(torch.compile(context.module), names, tensors)
+        found[COMPILED] = TimedModule(torch.compile(context.module.flat), names, tensors)
     return found
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.validation import Call, Loaders, Measured, Validation
+from lightning_onnx.checks.validation import ExportedCall, Loaders, Measured, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
@@ -75,12 +75,12 @@ class MetricParity:
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run the loop twice."""
-        if context.validation is None:
-            return self._skipped(context.no_validation)
+        if context.inputs.validation is None:
+            return self._skipped(context.inputs.no_validation)
         try:
             with contextlib.closing(client.hosted(self.runtime)) as runtime:
                 session = runtime.load(context.model_path)
-                return self.compare(*measure(context.validation, session, self.limit_batches))
+                return self.compare(*measure(context.inputs.validation, session, self.limit_batches))
         except (SampleError, RuntimeUnavailable) as error:
             return self._skipped(str(error))
 
@@ -181,7 +181,7 @@ def evaluate(
         artifact = ONNXArtifact.load(artifact)
     source = artifact.manifest["source"]
     inputs, outputs = ([tuple(p) for p in source["paths"][kind].values()] for kind in ("inputs", "outputs"))
-    call = Call(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
+    call = ExportedCall(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
     validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
     with contextlib.closing(client.hosted(runtime)) as runs:
         own, other = measure(validation, runs.load(artifact.model_path), None)

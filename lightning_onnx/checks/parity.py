@@ -28,7 +28,7 @@ from lightning_onnx.checks.comparison import (
     _same_non_finite,
     _top1,
 )
-from lightning_onnx.errors import first_line
+from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.random_state import random_states_kept
@@ -63,7 +63,9 @@ class Parity:
         for option in ("rtol", "atol"):
             value = getattr(self, option)
             if value is not None and not value >= 0:
-                raise ValueError(f"Parity({option}={value!r}): a tolerance is a number not below 0.")
+                raise ConfigurationError(
+                    f"Parity({option}={value!r}) is invalid: a tolerance is a number of at least 0."
+                )
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run all cases."""
@@ -72,7 +74,9 @@ class Parity:
                 self.name, "skipped", "there are no inputs to compare on", scalars={"parity_passed": 0.0}
             )
         session = context.runtime.load(context.model_path)
-        first = dataclasses.replace(context.cases[0], expected=tuple(context.reference(context.cases[0].tensors)))
+        first = dataclasses.replace(
+            context.cases[0], expected=tuple(context.module.reference(context.cases[0].tensors))
+        )
         random = random_outputs(context, first)
         rows = [(case, c) for case in (first, *context.cases[1:]) for c in self.judge(session, context, case)]
         return self._explained(_result(self.name, rows, random, context), rows, random, context)
@@ -100,9 +104,9 @@ class Parity:
         if not any(c.problem for c in comparisons):
             return comparisons
         names = [spec.name for spec in context.signature.outputs]
-        expected = context.reference(case.tensors) if case.expected is None else case.expected
+        expected = context.module.reference(case.tensors) if case.expected is None else case.expected
         for seed in range(_NUDGES):
-            other = dict(zip(names, (to_numpy(t) for t in context.nudged(case.tensors, seed)), strict=False))
+            other = dict(zip(names, (to_numpy(t) for t in context.module.nudged(case.tensors, seed)), strict=False))
             own = {c.output: c for c in Parity().compare(names, expected, other)}
             comparisons = [
                 dataclasses.replace(c, noise=c.noise or _is_noise(c, own.get(c.output))) for c in comparisons
@@ -113,7 +117,7 @@ class Parity:
 
     def compare_case(self, session: Session, context: CheckContext, case: Case) -> list[Comparison]:
         """Compare all outputs of one case."""
-        expected = context.reference(case.tensors) if case.expected is None else case.expected
+        expected = context.module.reference(case.tensors) if case.expected is None else case.expected
         names = [spec.name for spec in context.signature.outputs]
         try:
             actual = session.run(feeds(context.signature.inputs, case.tensors))
@@ -194,13 +198,13 @@ def random_outputs(context: CheckContext, case: Case) -> list[str]:
         context: The module and the names of its outputs.
         case: Inputs with the outputs of the first call.
     """
-    if not context.is_stochastic:
+    if not context.module.is_stochastic:
         return []
     names = [spec.name for spec in context.signature.outputs]
     with random_states_kept(include_cuda=False):
         # the reference keeps the random state, so that two calls draw the same numbers
         torch.rand(1), np.random.random(), draw()
-        again = context.reference(case.tensors)
+        again = context.module.reference(case.tensors)
     return [
         n
         for n, a, b in zip(names, case.expected or (), again, strict=False)

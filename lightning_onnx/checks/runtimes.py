@@ -72,7 +72,7 @@ class RuntimeParity:
         try:
             row = {"version": runtime.version()}
             loaded = _Loaded(name, row["version"], runtime.load(context.model_path))
-            return row | self._compared(loaded, dataclasses.replace(context, runtime=loaded, inner=None))
+            return row | self._compared(loaded, context.replace(runtime=loaded, inner=None))
         except RuntimeUnavailable as error:
             required = name in self.require
             reason = f"it is required: {error}" if required else str(error)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
-from lightning_onnx.module.calls.nested import Path, flatten
+from lightning_onnx.module.calls.nested import TensorPath, flatten
 from lightning_onnx.module.calls.observer import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.random_state import random_states_kept
@@ -51,7 +51,7 @@ NO_LOADERS = Loaders()
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class ExportedCall:
     """How the exported method is called: where the graph's tensors stand among its arguments and in its result.
 
     Attributes:
@@ -63,8 +63,8 @@ class Call:
 
     method: str
     signature: Signature
-    inputs: tuple[Path, ...]
-    outputs: tuple[Path, ...]
+    inputs: tuple[TensorPath, ...]
+    outputs: tuple[TensorPath, ...]
 
 
 @dataclasses.dataclass
@@ -112,7 +112,7 @@ class Validation:
         SampleError: If there is nothing to validate with; the message is the reason.
     """
 
-    def __init__(self, module: nn.Module, loaders: Loaders, call: Call) -> None:
+    def __init__(self, module: nn.Module, loaders: Loaders, call: ExportedCall) -> None:
         if loaders.missing is not None:
             raise SampleError(loaders.missing)
         if _lightning_of(module) is None:
@@ -236,7 +236,7 @@ class Validation:
 class _Recorder:
     """Stands in for the exported method, and keeps what the graph would get."""
 
-    def __init__(self, copied: Any, call: Call, measured: Measured) -> None:
+    def __init__(self, copied: Any, call: ExportedCall, measured: Measured) -> None:
         self.original: Callable[..., Any] = getattr(copied, call.method)
         self.parameters = method_signature(copied, call.method)
         self.call = call
@@ -255,7 +255,7 @@ class _Recorder:
 class _Answer(_Recorder):
     """Answers by a file; what that does not give is NaN."""
 
-    def __init__(self, copied: Any, call: Call, measured: Measured, session: Session) -> None:
+    def __init__(self, copied: Any, call: ExportedCall, measured: Measured, session: Session) -> None:
         super().__init__(copied, call, measured)
         self.session = session
 
@@ -264,7 +264,7 @@ class _Answer(_Recorder):
         structure, own = flatten(self.original(*args, **kwargs), opaque=True)  # for its classes and flags
         return structure.fill([self._answered(p, t, given) for p, t in zip(structure.paths, own, strict=True)])
 
-    def _answered(self, path: Path, own: Tensor, given: Mapping[Path, np.ndarray[Any, Any]]) -> Tensor:
+    def _answered(self, path: TensorPath, own: Tensor, given: Mapping[TensorPath, np.ndarray[Any, Any]]) -> Tensor:
         if path in given:
             found = torch.from_numpy(np.array(given[path]))
             self.measured.finite &= bool(torch.isfinite(found).all())
@@ -273,7 +273,7 @@ class _Answer(_Recorder):
         return torch.full_like(own, torch.nan) if own.is_floating_point() else own
 
 
-def feeds_of(call: Call, tensors: Mapping[Path, Tensor]) -> Arrays:
+def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays:
     """Return the graph's inputs by name.
 
     Args:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Inputs to try a model with."""
 
 from __future__ import annotations
 

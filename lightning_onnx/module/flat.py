@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.calls.nested import Path, flatten
+from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observer import Sample
+from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import TiesReversed
 
@@ -33,7 +34,6 @@ class FlatModule(nn.Module):
         self.method = method
         self.sample = sample
         self.is_stochastic = is_stochastic
-        self.output_paths: tuple[Path, ...] = ()  # of the last reference call
         self.training = False  # an exporter restores the wrapper's mode, on the module as well
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -43,13 +43,16 @@ class FlatModule(nn.Module):
         return tuple(flatten(bound(*args, **kwargs), opaque=True)[1])
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the tensors of ``outputs``."""
+        return list(self.outputs(tensors).tensors)
+
+    def outputs(self, tensors: Sequence[Tensor]) -> Outputs:
         """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
         with torch.no_grad(), self.random_state_kept():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
             structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
-            self.output_paths = structure.paths
-            return [t.detach().clone() for t in outputs]
+            return Outputs(tuple(t.detach().clone() for t in outputs), tuple(structure.paths))
 
     def nudged(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
         """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed.

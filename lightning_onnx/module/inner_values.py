@@ -1,4 +1,4 @@
-"""TODO."""
+"""Types of the functions that tell a module's inner values by their names in the graph."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
@@ -31,21 +31,18 @@ class Runner:
     def __init__(self, flat: FlatModule) -> None:
         self.flat = flat
         self.error: Exception | None = None
-        self._known: dict[Any, tuple[list[Tensor], tuple[Any, ...]]] = {}
+        self._known: dict[tuple[tuple[torch.Size, int], ...], Outputs] = {}
 
-    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+    def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
         """Return the outputs on flat tensors, or None."""
         key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
-        if key in self._known:
-            outputs, self.flat.output_paths = self._known[key]
-            return outputs
-        try:
-            outputs = self.flat.reference(tensors)
-        except Exception as error:  # a module may refuse a size with any exception
-            self.error = error
-            return None
-        self._known[key] = outputs, self.flat.output_paths
-        return outputs
+        if key not in self._known:
+            try:
+                self._known[key] = self.flat.outputs(tensors)
+            except Exception as error:  # a module may refuse a size with any exception
+                self.error = error
+                return None
+        return self._known[key]
 
 
 def first_that_runs(
@@ -118,7 +115,7 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
             return True
         expected = run(tensors)
         if expected is not None:
-            cases[label] = Case(label, tensors, tuple(expected))
+            cases[label] = Case(label, tensors, expected.tensors)
         return expected is not None
 
     add("traced", request.tensors)
@@ -129,7 +126,7 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
         expected = run(tensors) if only_rows and request.fits(tensors) else None
         if expected is not None:
             cases[f"traced with values of call {len(cases) + 1}"] = Case(
-                f"traced with values of call {len(cases) + 1}", tensors, tuple(expected)
+                f"traced with values of call {len(cases) + 1}", tensors, expected.tensors
             )
     for sample in request.samples:
         tensors = _cut(sample.tensors, request)

@@ -149,7 +149,6 @@ def _derived(
     request = derive(
         observation,
         run,
-        lambda: run.flat.output_paths,
         input_names=config.input_names,
         output_names=config.output_names,
         dynamic_axes=config.dynamic_axes,

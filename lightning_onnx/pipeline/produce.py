@@ -13,8 +13,8 @@ from torch import nn
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
 from lightning_onnx.artifacts.test_data import write_test_data
-from lightning_onnx.checks.base import Check, CheckContext, CheckResult
-from lightning_onnx.checks.validation import NO_LOADERS, Call, Loaders, Validation
+from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
+from lightning_onnx.checks.validation import NO_LOADERS, ExportedCall, Loaders, Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.source import Source
@@ -136,22 +136,22 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
     """
     runtime = client.hosted("onnxruntime", threads=threads)
     request = plan.graph.request
-    call = Call(plan.config.method, plan.graph.signature, request.sample.paths, request.output_paths)
+    call = ExportedCall(plan.config.method, plan.graph.signature, request.sample.paths, request.output_paths)
     context = CheckContext(
-        path,
-        plan.graph.signature,
-        runtime,
-        flat.reference,
-        plan.cases,
-        flat.nudged,
-        plan.is_stochastic,
-        flat,
-        inner=plan.graph.inner_values(flat),
+        file=CheckedFile(path, plan.graph.signature, runtime),
+        module=CheckedModule(
+            flat.reference,
+            flat.nudged,
+            is_stochastic=plan.is_stochastic,
+            flat=flat,
+            inner=plan.graph.inner_values(flat),
+        ),
+        inputs=CheckInputs(plan.cases),
     )
     try:
-        return dataclasses.replace(context, validation=Validation(flat.module, loaders, call))
+        return context.replace(validation=Validation(flat.module, loaders, call))
     except SampleError as error:
-        return dataclasses.replace(context, no_validation=str(error))
+        return context.replace(no_validation=str(error))
 
 
 def _run_check(check: Check, context: CheckContext) -> CheckResult:

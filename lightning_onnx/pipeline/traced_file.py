@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_onnx.artifacts.artifact import MODEL
-from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.divergence import Divergence, find_divergence
 from lightning_onnx.checks.parity import is_failure, random_outputs
@@ -93,13 +93,9 @@ def _traced_file(flat: FlatModule, graph: Graph) -> Iterator[Path]:
 
 def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
     return CheckContext(
-        path,
-        graph.signature,
-        client.hosted("onnxruntime"),
-        flat.reference,
-        tuple(cases),
-        flat.nudged,
-        inner=graph.inner_values(flat),
+        file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
+        module=CheckedModule(flat.reference, flat.nudged, inner=graph.inner_values(flat)),
+        inputs=CheckInputs(tuple(cases)),
     )
 
 

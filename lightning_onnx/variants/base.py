@@ -48,10 +48,10 @@ class Making:
         Args:
             batches: How many batches of the validation data at most.
         """
-        reason = self.context.no_validation
-        if self.context.validation is not None:
+        reason = self.context.inputs.no_validation
+        if self.context.inputs.validation is not None:
             try:
-                found = self.context.validation.feeds(batches)
+                found = self.context.inputs.validation.feeds(batches)
             except SampleError as error:
                 reason = str(error)
             else:

@@ -103,7 +103,7 @@ class _Maker:
         self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
         self.runtime = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
         self.making = Making(self.original, context, self.runtime, target)
-        self.context = dataclasses.replace(context, model_path=self.path, runtime=self.runtime)
+        self.context = context.replace(model_path=self.path, runtime=self.runtime)
         allowed = variant.max_difference
         self.parity = parity if allowed is None else LooseParity(atol=allowed)
         self.notes: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 from collections import Counter
@@ -253,9 +252,9 @@ def never(*_: Any) -> None:
 
 
 def test_what_passes_or_is_noise_costs_nothing(tmp_path: Path) -> None:
-    context = dataclasses.replace(layers(tmp_path), inner=never)
+    context = layers(tmp_path).replace(inner=never)
     assert Parity()(context).status == "passed"
-    noisy = dataclasses.replace(context, nudged=lambda tensors, seed: [-t for t in context.reference(tensors)])
+    noisy = context.replace(nudged=lambda tensors, seed: [-t for t in context.module.reference(tensors)])
     _, result = broken(noisy, LEAKY)
     assert result.status == "skipped"
     assert "first_difference" not in result.figures
@@ -266,11 +265,11 @@ def test_a_failure_to_find_it_leaves_the_result(cause: str, tmp_path: Path) -> N
     context = layers(tmp_path)
     _, told = broken(context, LEAKY)
     assert "first_difference" in told.figures
-    mute = Parity()(dataclasses.replace(context, inner=None))
+    mute = Parity()(context.replace(inner=None))
     hidden = {
-        "raises": dataclasses.replace(context, inner=never),
-        "dies": dataclasses.replace(context, runtime=Dies()),
-        "unknown": dataclasses.replace(context, inner=lambda graph, tensors, take: None),
+        "raises": context.replace(inner=never),
+        "dies": context.replace(runtime=Dies()),
+        "unknown": context.replace(inner=lambda graph, tensors, take: None),
     }[cause]
     assert Parity()(hidden) == mute
 
@@ -296,8 +295,8 @@ class Dies:
 
 def test_a_program_that_is_not_the_module_proves_nothing(tmp_path: Path) -> None:
     context = layers(tmp_path)
-    other = dataclasses.replace(context, reference=lambda tensors: [t.flip(-1) for t in context.reference(tensors)])
-    result = Parity()(dataclasses.replace(other, nudged=lambda tensors, seed: other.reference(tensors)))
+    other = context.replace(reference=lambda tensors: [t.flip(-1) for t in context.module.reference(tensors)])
+    result = Parity()(other.replace(nudged=lambda tensors, seed: other.module.reference(tensors)))
     assert result.status == "failed"
     assert "first_difference" not in result.figures
 
@@ -305,12 +304,12 @@ def test_a_program_that_is_not_the_module_proves_nothing(tmp_path: Path) -> None
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_left_behind(engine: str, tmp_path: Path) -> None:
     context = layers(tmp_path, engine)
-    assert isinstance(context.module, FlatModule)
+    assert isinstance(context.module.flat, FlatModule)
     before = torch.get_rng_state()
     broken(context, LEAKY)
     content = context.model_path.read_bytes()
     assert torch.equal(before, torch.get_rng_state())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.module.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.module.flat.modules())
     assert [p.name for p in tmp_path.iterdir()] == [MODEL]
     assert context.model_path.read_bytes() == content
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from lightning_onnx import Latency, Parity, export
-from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.latency import resized
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
@@ -37,7 +36,11 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
     cases = (Case("traced", (torch.randn(2, 4),)),)
     runtime = client.hosted("onnxruntime")
-    return CheckContext(made.model_path, made.signature, runtime, reference, cases, reference, False, module)
+    return CheckContext(
+        file=CheckedFile(made.model_path, made.signature, runtime),
+        module=CheckedModule(reference, reference, is_stochastic=False, flat=module),
+        inputs=CheckInputs(cases),
+    )
 
 
 def test_table(context: CheckContext) -> None:
@@ -79,11 +82,11 @@ def test_what_breaks_fails_and_what_is_absent_is_skipped(
     absent = Latency(**QUICK, runtimes=("onnxruntime:MadeUp",))(context)
     assert absent.status == "skipped"
     assert "has no MadeUp" in absent.figures["absent"]["onnxruntime:MadeUp"]
-    assert Latency()(dataclasses.replace(context, cases=())).status == "skipped"
+    assert Latency()(context.replace(cases=())).status == "skipped"
 
 
 def test_without_the_module_the_first_runtime_is_the_measure(context: CheckContext) -> None:
-    result = Latency(**QUICK)(dataclasses.replace(context, module=None))
+    result = Latency(**QUICK)(context.replace(flat=None))
     assert result.figures["batch_1"]["onnxruntime"]["ratio"] == 1
 
 

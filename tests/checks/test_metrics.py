@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_onnx import ConfigurationError, MetricParity, ONNXArtifact, ONNXExport, SampleError, evaluate, export
+from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.validation import Measured
 
 
@@ -159,13 +160,15 @@ def changed(artifact: ONNXArtifact, change: Any) -> None:
 def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[str, Any]:
     """Run the check on a file that was changed."""
     from lightning_onnx.checks.base import CheckContext
-    from lightning_onnx.checks.validation import Call, Loaders, Validation
+    from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
     from lightning_onnx.runtimes.worker import client
 
-    call = Call("forward", artifact.signature, (("x",),), ((),))
+    call = ExportedCall("forward", artifact.signature, (("x",),), ((),))
     validation = Validation(module, Loaders(loader(), missing=None), call)
     context = CheckContext(
-        artifact.model_path, artifact.signature, client.hosted("onnxruntime"), list, (), list, validation=validation
+        file=CheckedFile(artifact.model_path, artifact.signature, client.hosted("onnxruntime")),
+        module=CheckedModule(list, list),
+        inputs=CheckInputs((), validation=validation),
     )
     return MetricParity(**options)(context).to_dict()
 
@@ -301,9 +304,9 @@ class Twice(Classifier):
 
 @pytest.mark.slow
 def test_feeds_are_what_the_graph_gets(tmp_path: Path) -> None:
-    from lightning_onnx.checks.validation import Call, Loaders, Validation
+    from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
 
-    call = Call("forward", exported(Classifier(), tmp_path / "a").signature, (("x",),), ((),))
+    call = ExportedCall("forward", exported(Classifier(), tmp_path / "a").signature, (("x",),), ((),))
     feeds = Validation(Twice(), Loaders(loader(), missing=None), call).feeds(2)
     rows = loader().dataset[:16][0].numpy()  # type: ignore[misc]
     wanted = [rows[:8], rows[:8] + 1, rows[8:], rows[8:] + 1]

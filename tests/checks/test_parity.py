@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
-from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 
@@ -44,8 +43,16 @@ def nudged(reference: Any) -> Any:
 def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
     module = nn.Linear(4, 3).eval()
     path = tmp_path_factory.mktemp("parity") / "model.onnx"
-    torch.onnx.export(module, (torch.randn(2, 4),), str(path), dynamo=False, input_names=["x"], output_names=["y"],
-                      dynamic_axes={"x": {0: "batch"}}, opset_version=17)  # fmt: skip
+    torch.onnx.export(
+        module,
+        (torch.randn(2, 4),),
+        str(path),
+        dynamo=False,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes={"x": {0: "batch"}},
+        opset_version=17,
+    )
     signature = Signature((TensorSpec("x", "float32", ("batch", 4)),), (TensorSpec("y", "float32", ("batch", 3)),))
 
     def reference(tensors: Any) -> list[torch.Tensor]:
@@ -53,13 +60,15 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
             return [module(*tensors)]
 
     cases = (Case("traced", (torch.randn(2, 4),)), Case("resized", (torch.randn(5, 4),)))
-    return CheckContext(path, signature, ONNXRuntime(), reference, cases, nudged(reference))
+    return CheckContext(
+        file=CheckedFile(path, signature, ONNXRuntime()),
+        module=CheckedModule(reference, nudged(reference)),
+        inputs=CheckInputs(cases),
+    )
 
 
 def altered(context: CheckContext, change: Callable[[dict[str, Any]], dict[str, Any]]) -> CheckContext:
-    return CheckContext(
-        context.model_path, context.signature, Altered(change), context.reference, context.cases, context.nudged
-    )
+    return context.replace(runtime=Altered(change))
 
 
 def put(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -110,7 +119,7 @@ def test_wrong_at_an_untraced_size_alone_fails(context: CheckContext) -> None:
 
 
 def test_no_cases_is_skipped(context: CheckContext) -> None:
-    none = CheckContext(context.model_path, context.signature, context.runtime, context.reference, (), context.nudged)
+    none = context.replace(cases=())
     assert Parity()(none).status == "skipped"
 
 
@@ -120,10 +129,9 @@ def test_nothing_finite_does_not_pass() -> None:
 
 
 def test_constant_output_is_called_a_weak_check(context: CheckContext) -> None:
-    zeros = CheckContext(
-        context.model_path, context.signature, Altered(lambda o: {"y": o["y"] * 0}),
-        lambda tensors: [torch.zeros(len(tensors[0]), 3)], context.cases, context.nudged,
-    )  # fmt: skip
+    zeros = context.replace(
+        runtime=Altered(lambda o: {"y": o["y"] * 0}), reference=lambda tensors: [torch.zeros(len(tensors[0]), 3)]
+    )
     result = Parity()(zeros)
     assert result.status == "passed"
     assert result.reason is not None
@@ -139,16 +147,11 @@ def test_tolerances_are_checked() -> None:
 
 def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckContext) -> None:
     def decides(tensors: Any) -> list[torch.Tensor]:
-        (y,) = context.reference(tensors)
+        (y,) = context.module.reference(tensors)
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0)]
 
-    noisy = CheckContext(
-        context.model_path,
-        context.signature,
-        Altered(lambda o: {"y": np.sign(o["y"])}),
-        decides,
-        context.cases,
-        nudged(decides),
+    noisy = context.replace(
+        runtime=Altered(lambda o: {"y": np.sign(o["y"])}), reference=decides, nudged=nudged(decides)
     )
     result = Parity()(noisy)
     assert result.status == "skipped"
@@ -159,11 +162,11 @@ def test_an_order_that_one_way_of_rounding_in_several_changes_is_noise(context: 
     """Two nearly equal scores: which one is first is right either way."""
 
     def swapped(tensors: Any, seed: int) -> list[torch.Tensor]:
-        (y,) = context.reference(tensors)
+        (y,) = context.module.reference(tensors)
         return [y.flip(-1) if seed == 2 else y]
 
     found = Altered(lambda outputs: {"y": np.flip(outputs["y"], -1)})
-    noisy = CheckContext(context.model_path, context.signature, found, context.reference, context.cases, swapped)
+    noisy = context.replace(runtime=found, nudged=swapped)
     result = Parity()(noisy)
     assert (result.status, result.figures["unstable_outputs"]) == ("skipped", ["y"])
 
@@ -176,13 +179,11 @@ def test_a_stable_module_is_not_excused(context: CheckContext) -> None:
 
 def test_noise_in_one_case_does_not_excuse_another(context: CheckContext) -> None:
     def decides(tensors: Any) -> list[torch.Tensor]:
-        (y,) = context.reference(tensors)
+        (y,) = context.module.reference(tensors)
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0) if len(y) == 2 else torch.ones_like(y)]
 
     runtime = Altered(lambda o: {"y": np.sign(o["y"]) if len(o["y"]) == 2 else np.full_like(o["y"], 7)})
-    result = Parity()(
-        CheckContext(context.model_path, context.signature, runtime, decides, context.cases, nudged(decides))
-    )
+    result = Parity()(context.replace(runtime=runtime, reference=decides, nudged=nudged(decides)))
     assert result.status == "failed"
     assert "resized" in (result.reason or "")
 
@@ -194,21 +195,14 @@ def test_gross_errors_are_not_noise(context: CheckContext) -> None:
 
 def test_rounding_that_the_module_amplifies_passes_and_says_so(context: CheckContext) -> None:
     """Outside the tolerance by little, and no more than the module's own rounding, as deep networks are."""
-    noisy = CheckContext(
-        context.model_path, context.signature, Altered(lambda o: {"y": o["y"] + 2e-4 * abs(o["y"]).max()}),
-        context.reference, context.cases, lambda t, seed: [y + 1e-4 * y.abs().max() for y in context.reference(t)],
-    )  # fmt: skip
+    noisy = context.replace(
+        runtime=Altered(lambda o: {"y": o["y"] + 2e-4 * abs(o["y"]).max()}),
+        nudged=lambda t, seed: [y + 1e-4 * y.abs().max() for y in context.module.reference(t)],
+    )
     result = Parity()(noisy)
     assert result.status == "passed"
     assert "sensitivity" in (result.reason or "")
-    steady = CheckContext(
-        context.model_path,
-        context.signature,
-        noisy.runtime,
-        context.reference,
-        context.cases,
-        lambda tensors, seed: context.reference(tensors),
-    )
+    steady = context.replace(runtime=noisy.runtime, nudged=lambda tensors, seed: context.module.reference(tensors))
     assert Parity()(steady).status == "failed"
 
 
@@ -216,8 +210,8 @@ def test_a_runtime_that_fails_is_not_excused_by_random_outputs(context: CheckCon
     def fails(outputs: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError("no kernel")
 
-    noisy = dataclasses.replace(
-        altered(context, fails), reference=lambda tensors: [torch.randn(len(tensors[0]), 3)], is_stochastic=True
+    noisy = altered(context, fails).replace(
+        reference=lambda tensors: [torch.randn(len(tensors[0]), 3)], is_stochastic=True
     )
     result = Parity()(noisy)
     assert result.status == "failed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from lightning_onnx import RuntimeParity, Signature, TensorSpec, export
-from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.runtimes import dynamic_batch
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.cases import Case
@@ -41,7 +40,9 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         return reference(tensors)
 
     return CheckContext(
-        made.model_path, made.signature, client.hosted("onnxruntime"), reference, cases, nudged, False, module
+        file=CheckedFile(made.model_path, made.signature, client.hosted("onnxruntime")),
+        module=CheckedModule(reference, nudged, is_stochastic=False, flat=module),
+        inputs=CheckInputs(cases),
     )
 
 
@@ -51,7 +52,7 @@ def altered(context: CheckContext, tmp_path: Path) -> CheckContext:
     bias = next(t for t in model.graph.initializer if list(t.dims) == [3])
     bias.raw_data = bytes(12)
     onnx.save(model, tmp_path / "altered.onnx")
-    return dataclasses.replace(context, model_path=tmp_path / "altered.onnx")
+    return context.replace(model_path=tmp_path / "altered.onnx")
 
 
 def test_passes_with_a_row_each(context: CheckContext) -> None:
@@ -108,7 +109,7 @@ def test_a_hang_fails_its_row_alone(context: CheckContext) -> None:
 
 
 def test_no_inputs_no_pass(context: CheckContext) -> None:
-    result = RuntimeParity(TWO)(dataclasses.replace(context, cases=()))
+    result = RuntimeParity(TWO)(context.replace(cases=()))
     assert result.status == "skipped"
     assert RuntimeParity(())(context).status == "skipped"
 
@@ -116,9 +117,9 @@ def test_no_inputs_no_pass(context: CheckContext) -> None:
 def test_a_batch_that_was_not_tried(context: CheckContext) -> None:
     description = Description("CPU", "x", batch="loop")
     assert dynamic_batch(context, description) == "loop"
-    assert dynamic_batch(dataclasses.replace(context, cases=context.cases[:1]), description) == "not tried"
+    assert dynamic_batch(context.replace(cases=context.cases[:1]), description) == "not tried"
     fixed = Signature((TensorSpec("x", "float32", (2, 4)),), context.signature.outputs)
-    assert dynamic_batch(dataclasses.replace(context, signature=fixed), description) == "static"
+    assert dynamic_batch(context.replace(signature=fixed), description) == "static"
 
 
 def test_options() -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx import CheckContext, ONNXArtifact, export
-from lightning_onnx.checks.validation import Call, Loaders, Validation
+from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
@@ -74,18 +75,12 @@ def staged(tmp_path: Path) -> Any:
         cases = (Case("traced", (sample,)), Case("resized", (torch.cat([sample, sample]),)))
         paths = made.manifest["source"]["paths"]
         ways = [tuple(tuple(path) for path in paths[kind].values()) for kind in ("inputs", "outputs")]
-        call = Call("forward", made.signature, *ways)
+        call = ExportedCall("forward", made.signature, *ways)
         validation = None if loader is None else Validation(module, Loaders(loader, missing=None), call)
         return CheckContext(
-            made.model_path,
-            made.signature,
-            client.hosted("onnxruntime"),
-            flat.reference,
-            cases,
-            flat.nudged,
-            False,
-            flat,
-            validation,
+            file=CheckedFile(made.model_path, made.signature, client.hosted("onnxruntime")),
+            module=CheckedModule(flat.reference, flat.nudged, is_stochastic=False, flat=flat),
+            inputs=CheckInputs(cases, validation=validation),
         )
 
     return make

@@ -1,19 +1,17 @@
-"""TODO."""
+"""Which dim of each input is the batch: of the loader's batch size, and the module takes it at another size."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.outputs import RunModule
 from lightning_onnx.module.calls.resizing import Axes, kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
-
-Call = Callable[[Sequence[Tensor]], "list[Tensor] | None"]
-"""Runs the module on flat tensors; None where it does not take them."""
 
 _MAX_ASSIGNMENTS = 32
 
@@ -26,10 +24,11 @@ def few_rows(observation: Observation) -> tuple[Tensor, ...]:
 
 
 def dim_sizes(all_shapes: Sequence[tuple[tuple[int, ...], ...]], tensor: int, dim: int) -> tuple[int, ...]:
+    """Return the sizes of one dim of one tensor, call by call."""
     return tuple(shapes[tensor][dim] for shapes in all_shapes)
 
 
-def batch_axes(observation: Observation, call: Call) -> tuple[int | None, ...]:
+def batch_axes(observation: Observation, run: RunModule) -> tuple[int | None, ...]:
     """Return each input's batch dim: candidates by size, proved by running the module at two batch sizes."""
     tensors = observation.samples[0].tensors
     candidates = [_candidates(observation, i) for i in range(len(tensors))]
@@ -42,7 +41,7 @@ def batch_axes(observation: Observation, call: Call) -> tuple[int | None, ...]:
     for assignment in ranked[:_MAX_ASSIGNMENTS]:
         if all(d is None for d in assignment):
             break
-        verdict = _rows_agree(tensors, assignment, call)
+        verdict = _rows_agree(tensors, assignment, run)
         if verdict:
             return assignment
         if verdict is not None and fallback is None:
@@ -65,7 +64,7 @@ def _candidates(observation: Observation, tensor: int) -> list[int]:
     ]
 
 
-def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], call: Call) -> bool | None:
+def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], run: RunModule) -> bool | None:
     """Run two batches: True where the rows agree, False where the module runs but mixes them, None otherwise.
 
     Small batches, unless other inputs point into them.
@@ -73,12 +72,12 @@ def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], cal
     axes: Axes = tuple({} if d is None else {d: BATCH} for d in assignment)
     seen = next(t.shape[d] for t, d in zip(tensors, assignment, strict=True) if d is not None)
     two = (seen, seen + 1) if pointed_at(tensors, axes) else (2, 3)
-    small, large = (call(resize(tensors, axes, {BATCH: n})) for n in two)
-    if small is None or large is None or len(small) != len(large):
+    small, large = (run(resize(tensors, axes, {BATCH: n})) for n in two)
+    if small is None or large is None or len(small.tensors) != len(large.tensors):
         return None
     changed = False
     agree = True
-    for a, b in zip(small, large, strict=True):
+    for a, b in zip(small.tensors, large.tensors, strict=True):
         if a.shape == b.shape:
             continue
         if a.dim() != b.dim():

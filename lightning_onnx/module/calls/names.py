@@ -1,4 +1,4 @@
-"""TODO."""
+"""Names of inputs, outputs and dims: derived from where tensors stand, or given by the user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.calls.nested import Path
+from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.resizing import Axes
 
 
-def name_paths(paths: Sequence[Path], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
+def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
     """Name tensors by where they stand: keys joined by ``_``, indices behind ``default``, no name twice.
 
     Example:
@@ -37,6 +37,11 @@ def name_paths(paths: Sequence[Path], default: str, taken: Sequence[str] = ()) -
 
 
 def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that were asked for, else those derived.
+
+    Raises:
+        ConfigurationError: If there are not as many names as tensors.
+    """
     if asked is None:
         return derived
     if len(asked) != len(derived):
@@ -48,6 +53,11 @@ def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...
 
 
 def asked_axes(asked: Mapping[str, Any], names: tuple[str, ...], tensors: Sequence[Tensor]) -> Axes:
+    """Return the dynamic dims that were asked for, by input.
+
+    Raises:
+        ConfigurationError: If an axis does not exist.
+    """
     axes: list[dict[int, str]] = [{} for _ in names]
     for name, dims in asked.items():
         if name not in names:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Path = tuple[str, ...]
+TensorPath = tuple[str, ...]
 """Keys, field names and indices that lead from the outermost container to a leaf."""
 
 
@@ -39,7 +39,7 @@ class Structure:
     """
 
     skeleton: Any
-    paths: tuple[Path, ...]
+    paths: tuple[TensorPath, ...]
 
     def fill(self, tensors: Any) -> Any:
         """Put ``tensors`` (in flat order) back into their places; returns a new nested value."""
@@ -59,9 +59,9 @@ def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor
         ((('ids',),), 1)
     """
     tensors: list[Tensor] = []
-    paths: list[Path] = []
+    paths: list[TensorPath] = []
 
-    def take(path: Path, leaf: Any) -> Any:
+    def take(path: TensorPath, leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
         tensors.append(leaf)
@@ -72,7 +72,7 @@ def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor
     return Structure(skeleton, tuple(paths)), tensors
 
 
-def rebuild(value: Any, leaf: Callable[[Path, Any], Any], *, opaque: bool = False) -> Any:
+def rebuild(value: Any, leaf: Callable[[TensorPath, Any], Any], *, opaque: bool = False) -> Any:
     """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
@@ -82,7 +82,9 @@ def rebuild(value: Any, leaf: Callable[[Path, Any], Any], *, opaque: bool = Fals
     return _rebuild(value, leaf, (), opaque, ())
 
 
-def _rebuild(value: Any, leaf: Callable[[Path, Any], Any], path: Path, opaque: bool, outer: tuple[int, ...]) -> Any:
+def _rebuild(
+    value: Any, leaf: Callable[[TensorPath, Any], Any], path: TensorPath, opaque: bool, outer: tuple[int, ...]
+) -> Any:
     if isinstance(value, (Tensor, Slot, str, bytes, int, float, complex, bool, type(None), torch.nn.Module)):
         return leaf(path, value)
     if id(value) in outer:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.calls.nested import Path, Slot, Structure, flatten, rebuild
+from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath, flatten, rebuild
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -44,7 +44,7 @@ class Sample:
     tensors: tuple[Tensor, ...]
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[TensorPath, ...]:
         """Where each tensor stands, keyword arguments of a ``**kwargs`` parameter under their own name."""
         return tuple(_public(path, self.signature) for path in self.structure.paths)
 
@@ -58,7 +58,7 @@ class Sample:
         """Return the same call with the tensors at ``places`` as constants instead of arguments."""
         kept = [i for i in range(len(self.tensors)) if i not in places]
 
-        def leaf(path: Path, value: Any) -> Any:
+        def leaf(path: TensorPath, value: Any) -> Any:
             if not isinstance(value, Slot):
                 return value
             return Slot(kept.index(value.index)) if value.index in kept else self.tensors[value.index]
@@ -67,7 +67,7 @@ class Sample:
         structure = Structure(skeleton, tuple(self.structure.paths[i] for i in kept))
         return dataclasses.replace(self, structure=structure, tensors=tuple(self.tensors[i] for i in kept))
 
-    def without(self, excluded: Callable[[Path], bool]) -> Sample:
+    def without(self, excluded: Callable[[TensorPath], bool]) -> Sample:
         """Return the same call without the keyword arguments and keys whose path is excluded."""
         value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(_public(path, self.signature)))
         for name, parameter in self.signature.parameters.items():
@@ -349,12 +349,12 @@ def _constants(structure: Structure) -> tuple[list[Any], list[Any]]:
     return flags, numbers
 
 
-def _public(path: Path, signature: inspect.Signature) -> Path:
+def _public(path: TensorPath, signature: inspect.Signature) -> TensorPath:
     parameter = signature.parameters.get(path[0])
     return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
 
 
-def _drop(value: Any, path: Path, excluded: Callable[[Path], bool]) -> Any:
+def _drop(value: Any, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> Any:
     """Remove dictionary keys below the parameters whose path is excluded."""
     if not isinstance(value, dict):
         return value

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from lightning_onnx.module.calls.batch_dim import Call, batch_axes, dim_sizes
+from lightning_onnx.module.calls.batch_dim import batch_axes, dim_sizes
 from lightning_onnx.module.calls.names import asked_axes, chosen_names, name_paths
-from lightning_onnx.module.calls.nested import Path
+from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observer import Observation, Sample
+from lightning_onnx.module.calls.outputs import RunModule
 from lightning_onnx.module.calls.resizing import Axes, kept_whole, resize
 from lightning_onnx.module.calls.signature import BATCH
 
@@ -38,7 +39,7 @@ class Request:
     axes: Axes
     seen: Mapping[str, tuple[int, ...]]
     samples: tuple[Sample, ...]
-    output_paths: tuple[Path, ...] = ()
+    output_paths: tuple[TensorPath, ...] = ()
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -75,8 +76,7 @@ class Request:
 
 def derive(
     observation: Observation,
-    call: Call,
-    output_paths: Callable[[], Sequence[Path]],
+    run: RunModule,
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -89,8 +89,7 @@ def derive(
 
     Args:
         observation: The calls; the first sample's structure is that of the graph.
-        call: Runs the module on flat tensors, None where it does not take them.
-        output_paths: Gives the paths of the tensors in the result of the last call.
+        run: Runs the module on flat tensors, None where it does not take them.
         input_names: Names to use instead of the derived ones.
         output_names: Names to use instead of the derived ones.
         dynamic_axes: ``"auto"``, or as in ``torch.onnx.export``.
@@ -101,20 +100,19 @@ def derive(
     sample = observation.samples[0]
     names = chosen_names("input", input_names, name_paths(sample.paths, "input"))
     if dynamic_axes == "auto":
-        axes, seen = _derive_axes(observation, names, call)
+        axes, seen = _derive_axes(observation, names, run)
     else:
         axes = asked_axes(dynamic_axes or {}, names, sample.tensors)
         seen = {}
         for i, named in enumerate(axes):
             for d, name in named.items():
                 seen[name] = tuple(sorted({shapes[i][d] for shapes, _ in observation.shapes}))
-    tensors = _traced_tensors(observation.samples, axes, call)
-    paths = tuple(output_paths())
+    tensors, paths = _traced(observation.samples, axes, run)
     outputs = chosen_names("output", output_names, name_paths(paths, "output", taken=names))
     return Request(sample, tensors, names, outputs, axes, seen, observation.samples, paths)
 
 
-def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[Tensor, ...]:
+def _traced(samples: Sequence[Sample], axes: Axes, run: RunModule) -> tuple[tuple[Tensor, ...], tuple[TensorPath, ...]]:
     """A small batch is traced, so that preparing is cheap and the file does not depend on the loader's batch size."""
     first = samples[0].tensors
     names = {name for named in axes for name in named.values()} - kept_whole(first, axes)
@@ -122,10 +120,11 @@ def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[
     singles = {n: 2 for i, named in enumerate(axes) for d, n in named.items() if first[i].shape[d] == 1}
     for wanted in (sizes | singles, sizes):
         tensors = resize(first, axes, wanted)
-        if wanted and call(tensors) is not None:
-            return tensors
-    call(first)
-    return tuple(t.contiguous() for t in first)
+        outputs = run(tensors) if wanted else None
+        if outputs is not None:
+            return tensors, outputs.paths
+    outputs = run(first)
+    return tuple(t.contiguous() for t in first), () if outputs is None else outputs.paths
 
 
 # Names --------------------------------------------------------------------------------------------------------------
@@ -135,11 +134,11 @@ def _traced_tensors(samples: Sequence[Sample], axes: Axes, call: Call) -> tuple[
 
 
 def _derive_axes(
-    observation: Observation, names: tuple[str, ...], call: Call
+    observation: Observation, names: tuple[str, ...], run: RunModule
 ) -> tuple[Axes, dict[str, tuple[int, ...]]]:
     tensors = observation.samples[0].tensors
     all_shapes = [shapes for shapes, _ in observation.shapes]
-    batch = batch_axes(observation, call)
+    batch = batch_axes(observation, run)
     groups: list[tuple[tuple[int, ...], str, set[tuple[int, int]]]] = []
     batch_vectors = {dim_sizes(all_shapes, i, d) for i, d in enumerate(batch) if d is not None}
     members: list[tuple[int, int, tuple[int, ...], bool]] = []

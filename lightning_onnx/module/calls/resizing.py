@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tensors at other sizes, made of observed values; which dims must not shrink."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a graph takes and gives: names, dtypes and dims of its inputs and outputs."""
 
 from __future__ import annotations
 

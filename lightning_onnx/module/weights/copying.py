@@ -1,4 +1,4 @@
-"""TODO."""
+"""The private copy of the module, on the CPU and in eval mode: running it touches nothing of the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Weights of a checkpoint, of averages and of adapters, loaded into a private copy."""
 
 from __future__ import annotations
 

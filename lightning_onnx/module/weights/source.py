@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where exported weights come from."""
 
 from __future__ import annotations
 

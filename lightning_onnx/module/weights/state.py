@@ -36,6 +36,7 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers by name, shared ones once for each name."""
     yield from module.named_parameters(remove_duplicate=False)
     yield from module.named_buffers(remove_duplicate=False)
 
