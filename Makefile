@@ -34,10 +34,10 @@ demo: $(VENV)/.examples
 	$(BIN)/python examples/finetune_resnet.py $(ARGS)
 
 test: $(VENV)/.dev
-	$(PYTEST) $(PARALLEL) -m "not slow"
+	$(PYTEST) $(PARALLEL) --durations=20 -m "not slow"
 
 slow: $(VENV)/.dev
-	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=10 -m slow --ignore tests/test_readme.py
+	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=20 -m slow --ignore tests/test_readme.py
 
 readme: $(VENV)/.dev
 	$(PYTEST) tests/test_readme.py
