@@ -17,8 +17,8 @@ from torch.onnx._internal.exporter import _registration
 pytest_plugins = ["tests.seeding"]
 torch.set_num_threads(1)
 
-THREADS_OF_OTHERS = ("tqdm_monitor", "Otel")
-"""tqdm and wandb start them when they are first used, and keep them."""
+THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
+"""tqdm, wandb and comet start them when they are first used, and keep them."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,11 @@ def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbLog
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "logs").mkdir()
     yield WandbLogger(save_dir=tmp_path / "logs", project="tests", offline=True)
+    _finish()
+
+
+def _finish() -> None:
+    """End the run and wandb's process: the run's file is complete only when that has ended."""
     wandb.finish()
     wandb.teardown()
 
@@ -40,7 +45,7 @@ def _run_dir(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_best_is_found_after_training(logger: WandbLogger, tmp_path: Path) -> None:
     trained = train(tmp_path, logger)
-    wandb.finish()
+    _finish()
     assert_read_back(trained, tmp_path, "wandb", _run_dir(tmp_path))
     rows = _history(_run_dir(tmp_path))
     *_, row = [row for row in rows if "onnx/parity_passed" in row]  # one for each checkpoint
@@ -62,7 +67,7 @@ def _history(run_dir: Path) -> list[dict[str, Any]]:
 
 def test_hostile_names_are_made_valid(logger: WandbLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     publish(logger, artifact, HOSTILE, 4)
-    wandb.finish()
+    _finish()
     records = [r.artifact for r in wandb_records(_run_dir(tmp_path)) if r.HasField("artifact")]
     (logged,) = [r for r in records if r.name.startswith("onnx-")]
     assert set(logged.aliases) == {"latest", "epoch=3", "a-b-c", "alias-v3", "onnx", "x" * 128}
@@ -122,6 +127,5 @@ def test_works_when_wandb_is_disabled(
     caplog.set_level(logging.ERROR)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     publish(WandbLogger(save_dir=tmp_path), artifact, ["best"], 1)
-    wandb.finish()
-    wandb.teardown()
+    _finish()
     assert not list(tmp_path.rglob("*.wandb"))
