@@ -1,4 +1,4 @@
-"""What the site needs beside its plugins: the help of each command, so that it cannot drift; examples in docstrings."""
+"""What the site needs besides its plugins: the help of each command, always up to date; examples in docstrings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def help_of(command: list[str]) -> str:
 
 
 class Examples(griffe.Extension):
-    """Reads ``Example:`` in docstrings as a section of code; griffe knows ``Examples:`` alone."""
+    """Reads ``Example:`` in docstrings as a section of code; griffe knows only ``Examples:``."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of one object."""

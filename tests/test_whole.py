@@ -43,7 +43,7 @@ def test_after_training(trained: Any) -> None:
     holds(artifact)
 
 
-def test_again_from_the_checkpoint_alone(
+def test_again_from_only_the_checkpoint(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, first, checkpoint = trained

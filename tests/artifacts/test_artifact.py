@@ -43,7 +43,7 @@ def test_missing_files_are_found(artifact: ONNXArtifact) -> None:
         ONNXArtifact.load(artifact.directory)
 
 
-def test_what_is_no_artifact(tmp_path: Path) -> None:
+def test_not_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is no artifact"):
         ONNXArtifact.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 99}))
@@ -61,7 +61,7 @@ def test_manifests_of_another_form(manifest: object, tmp_path: Path) -> None:
         ONNXArtifact.load(tmp_path)
 
 
-def test_existing_directory_is_left_alone(artifact: ONNXArtifact) -> None:
+def test_existing_directory_is_unchanged(artifact: ONNXArtifact) -> None:
     with pytest.raises(ArtifactError, match="exists"):
         lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=artifact.directory)
     ONNXArtifact.load(artifact.directory)

@@ -251,7 +251,7 @@ def never(*_: Any) -> None:
     raise AssertionError("nothing failed, so nothing is looked for")
 
 
-def test_what_passes_or_is_noise_costs_nothing(tmp_path: Path) -> None:
+def test_nothing_is_searched_where_parity_passed_or_found_noise(tmp_path: Path) -> None:
     context = layers(tmp_path).replace(inner=never)
     assert Parity()(context).status == "passed"
     noisy = context.replace(nudged=lambda tensors, seed: [-t for t in context.module.reference(tensors)])

@@ -210,7 +210,7 @@ class LossInside(Classifier):
 
 
 @pytest.mark.slow
-def test_what_the_graph_does_not_give_is_told(tmp_path: Path) -> None:
+def test_what_the_graph_does_not_give_is_reported(tmp_path: Path) -> None:
     module = LossInside()
     artifact = exported(module, tmp_path / "a", checks=[MetricParity()], dataloaders=loader())
     found = metrics_of(artifact)
@@ -395,7 +395,7 @@ def test_tolerances(name: str, own: float, other: float | None, status: str) -> 
     assert row["status"] == status
 
 
-def test_a_tolerance_of_what_is_not_logged_fails() -> None:
+def test_a_tolerance_for_a_metric_that_is_not_logged_fails() -> None:
     found = MetricParity(tolerances={"val_los": 1.0}).compare(Measured({"a": 1.0}, ["x"]), Measured({"a": 1.0}, ["x"]))
     assert found.status == "failed"
     assert "val_los: it has a tolerance" in str(found.reason)
@@ -408,7 +408,7 @@ def test_one_sample_of_the_loader_that_a_metric_is_of() -> None:
     assert [row["status"] for row in rows.values()] == ["passed", "failed"]
 
 
-def test_nothing_logged_is_no_pass() -> None:
+def test_nothing_logged_does_not_pass() -> None:
     assert MetricParity().compare(Measured(), Measured()).status == "skipped"
     assert MetricParity().compare(Measured({"a": 1.0}, ["x"]), Measured({"a": 1.0}, ["y"])).status == "skipped"
 

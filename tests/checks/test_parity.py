@@ -111,7 +111,7 @@ def test_wrong_output_fails(change: Any, reason: str, context: CheckContext) -> 
     assert result.scalars["parity_passed"] == 0
 
 
-def test_wrong_at_an_untraced_size_alone_fails(context: CheckContext) -> None:
+def test_wrong_only_at_an_untraced_size_fails(context: CheckContext) -> None:
     result = Parity()(altered(context, lambda o: {"y": o["y"] * (2 if len(o["y"]) == 5 else 1)}))
     assert result.status == "failed"
     assert result.reason is not None

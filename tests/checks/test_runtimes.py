@@ -94,7 +94,7 @@ def test_absent_is_skipped_and_required_is_failed(context: CheckContext) -> None
     assert required.reason == f"{TENSORRT}: it is required: {row['reason']}"
 
 
-def test_a_crash_fails_its_row_alone(context: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_fails_only_its_row(context: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(base.RUNTIMES, "crashing", "tests.runtimes.faulty:Crashing")
     result = RuntimeParity(("crashing", "onnxruntime"))(context)
     rows = result.figures["runtimes"]
@@ -102,7 +102,7 @@ def test_a_crash_fails_its_row_alone(context: CheckContext, monkeypatch: pytest.
     assert "died by SIGABRT" in rows["crashing"]["reason"]
 
 
-def test_a_hang_fails_its_row_alone(context: CheckContext) -> None:
+def test_a_hang_fails_only_its_row(context: CheckContext) -> None:
     result = RuntimeParity(("reference",), time_limit=0.01)(context)
     assert result.status == "failed"
     assert "no answer within 0.01 s" in str(result.reason)

@@ -42,7 +42,7 @@ def test_reads_what_onnx_reads(tmp_path: Path) -> None:
     assert specs.batch == "n"
 
 
-def test_optional_inputs_and_numbers_alone(tmp_path: Path) -> None:
+def test_optional_inputs_and_scalars(tmp_path: Path) -> None:
     import ml_dtypes
 
     specs = ModelSpecs.read(written(tmp_path / "m.onnx"))
@@ -75,7 +75,7 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
     assert peak < 2**20  # bytes, of a file of 16 MiB
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("no model at all")
     with pytest.raises(InputError, match="is no ONNX model"):

@@ -250,7 +250,7 @@ def test_a_large_output_is_counted_in_part() -> None:
     assert found.outside > 0.9
 
 
-def test_failed_is_told_without_colour(manifest: dict[str, Any]) -> None:
+def test_failed_is_visible_without_colour(manifest: dict[str, Any]) -> None:
     manifest["checks"][0] |= {"status": "failed", "reason": "50% of the elements"}
     text = Elements(page(manifest)).text
     assert text.count("✗ failed") == 2
@@ -305,7 +305,7 @@ def test_it_holds_nothing_private(artifact: ONNXArtifact) -> None:
         assert str(Path.home()) not in text
 
 
-def test_a_plot_that_fails_costs_the_plot_alone(manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plot_that_fails_is_left_out(manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> str:
         raise OSError("/home/someone/.cache/matplotlib cannot be written")
 

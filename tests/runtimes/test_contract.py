@@ -95,7 +95,7 @@ def test_each_but_the_default_has_a_process_of_its_own() -> None:
     assert len({id(worker) for worker in own}) == 3
 
 
-def test_a_crash_is_told_and_leaves_the_others(exported: dict[str, ONNXArtifact]) -> None:
+def test_a_crash_is_reported_and_leaves_the_others(exported: dict[str, ONNXArtifact]) -> None:
     path = exported["linear"].model_path
     other = client.hosted(base.DEFAULT).load(path)
     runtime = client.hosted("reference")
@@ -113,7 +113,7 @@ def test_time_limit(exported: dict[str, ONNXArtifact]) -> None:
 
 
 @pytest.mark.parametrize("module", ["openvino", "ncnn", "pnnx", "onnxruntime"])
-def test_a_missing_package_is_told_with_the_pip_line(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_pip_line(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     name = "ncnn" if module == "pnnx" else module
     path, _, attribute = base.RUNTIMES[name].partition(":")

@@ -23,7 +23,7 @@ class MultipleOfTwo(nn.Module):
         return x.reshape(x.shape[0], x.shape[1] // 2, 2, 4).sum(2)
 
 
-def test_relation_is_kept_and_told(tmp_path: Path) -> None:
+def test_relation_is_kept_and_reported(tmp_path: Path) -> None:
     artifact = lightning_onnx.export(MultipleOfTwo(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
     assert artifact.manifest["relations"] == ["length is a multiple of 2"]
     assert artifact.manifest["model"]["engine"] == "dynamo"

@@ -42,7 +42,7 @@ def test_adaptive_pooling_holds_for_every_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "bins"), [(1, 1), (5, 3), (3, 5), (7, 7), (12, 5)])
-def test_matrix_of_adaptive_pooling_is_torchs(size: int, bins: int) -> None:
+def test_matrix_of_adaptive_pooling_equals_that_of_torch(size: int, bins: int) -> None:
     x = torch.randn(1, 1, size)
     torch.testing.assert_close(x @ adaptive_average(size, bins, x).T, nn.functional.adaptive_avg_pool1d(x, bins))
 

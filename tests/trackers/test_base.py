@@ -85,7 +85,7 @@ def test_tracker_is_imported_on_first_use(artifact: ONNXArtifact) -> None:
 
 
 @pytest.mark.parametrize("tracker", ["module", ":attribute", "module:", ""])
-def test_register_refuses_a_text_that_is_no_tracker(tracker: str) -> None:
+def test_register_refuses_a_text_that_is_not_a_tracker(tracker: str) -> None:
     with pytest.raises(ConfigurationError, match="module:class"):
         register("a.Logger", tracker)
 

@@ -105,7 +105,7 @@ def test_copy_replaces_what_is_there(prefix: str, artifact: ONNXArtifact, tmp_pa
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
-def test_artifact_that_lies_there_already_is_left_alone(
+def test_artifact_that_is_already_there_is_unchanged(
     prefix: str, artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "log" / "onnx" / "mine"

@@ -64,7 +64,7 @@ def test_a_metric_that_is_not_logged_fails() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), None, float("inf")])
-def test_no_number_is_no_pass(value: Any) -> None:
+def test_nan_does_not_pass(value: Any) -> None:
     found = budget.judge(Int8(), {"val_acc": {"module": 0.9, "onnx": value, "status": "passed"}})
     assert found.status == "failed"
     assert found.reason == "val_acc is no finite number, the module's 0.9: worse by no finite number, 0.01 is allowed"

@@ -38,7 +38,7 @@ class Masked(nn.Module):
         return (x + torch.full_like(x[0], torch.finfo(torch.float32).min) * (x < 0)).softmax(-1)
 
 
-def test_masks_are_cut_and_told(tmp_path: Path) -> None:
+def test_masks_are_cut_and_reported(tmp_path: Path) -> None:
     made = exported(Masked(), torch.randn(2, 5), tmp_path / "a", variants=[Float16()])
     entry = made.manifest["variants"][0]
     assert entry["status"] == "passed", entry["reason"]

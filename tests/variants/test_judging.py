@@ -184,7 +184,7 @@ def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: P
         concurrent.clear()
 
 
-def test_a_variant_that_failed_is_told(fit: Any, tmp_path: Path) -> None:
+def test_a_variant_that_failed_is_reported(fit: Any, tmp_path: Path) -> None:
     from tests.models import Classifier
 
     callback = ONNXExport(tmp_path / "onnx", variants=[Faulty("raising")])

@@ -43,7 +43,7 @@ def test_checkpoint_with_any_hyperparameters_is_read_and_nothing_of_it_runs(
     assert not (tmp_path / "ran-what-stood-in-the-checkpoint").exists()
 
 
-def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+def test_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a.ckpt").write_text("text")
     with pytest.raises(WeightsError, match=r"'a.ckpt' cannot be read"):
         read_checkpoint(str(tmp_path / "a.ckpt"))

@@ -45,13 +45,13 @@ def test_what_the_function_raises_comes_back(worker):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_crash_is_told_and_the_next_call_works(worker, number):
+def test_crash_is_reported_and_the_next_call_works(worker, number):
     with pytest.raises(WorkerError, match=rf"died by {number.name}"):
         worker.call("signal:raise_signal", int(number))
     assert worker.call("builtins:abs", -1) == 1
 
 
-def test_exit_is_told(worker):
+def test_exit_is_reported(worker):
     with pytest.raises(WorkerError, match="died with exit code 3"):
         worker.call("os:_exit", 3)
 

@@ -57,5 +57,5 @@ def test_size_stays_a_size(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
-def test_linspace_is_torchs(steps: int) -> None:
+def test_linspace_equals_that_of_torch(steps: int) -> None:
     torch.testing.assert_close(linspace(-1, 2, torch.tensor(steps)), torch.linspace(-1, 2, steps))

@@ -7,7 +7,7 @@ import torch
 from lightning_onnx.tracing.rules import special
 
 
-def test_special_functions_are_torchs() -> None:
+def test_special_functions_equal_those_of_torch() -> None:
     x = torch.linspace(-4.97, 30, 2000, dtype=torch.float64)
     torch.testing.assert_close(special.lgamma(x), torch.lgamma(x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(special.digamma(x), torch.digamma(x), rtol=1e-12, atol=1e-12)

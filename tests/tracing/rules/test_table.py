@@ -167,7 +167,7 @@ def test_operator_of_free_sizes(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, function(x).numpy(), rtol=1e-3, atol=1e-5)
 
 
-def test_an_overload_in_place_that_no_rule_is_for_is_left_alone() -> None:
+def test_an_in_place_overload_without_a_rule_is_unchanged() -> None:
     class Dropped(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return (x * 2).unsqueeze_(1).squeeze_((1,))
