@@ -8,6 +8,7 @@ which is computed again for each set of weights.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -153,6 +154,8 @@ class _Folder:
         if source is None or recipe is None or node.outputs[0].is_graph_output() or "perm" not in node.attributes:
             return
         perm = tuple(node.attributes["perm"].as_ints())
+        if source.shape is not None and len(source.shape) != len(perm):
+            return  # no runtime loads such a node; the engine's check of the file says so
         shape = None if source.shape is None else ir.Shape([source.shape[d] for d in perm])
         made = self._initializer(f"{source.name}_transposed", Transposed(recipe, perm), source.type, shape)
         self._replace(node, made)
@@ -173,12 +176,14 @@ class _Folder:
         if len(weight.uses()) > 1:
             return
         self.recipes[str(weight.name)] = ScaledWeight(weight_recipe, norm, axis)
-        name = str(weight.name).removesuffix("weight") + "bias"
-        if bias is not None:
-            name = str(bias.name) if len(bias.uses()) == 1 else f"{bias.name}_folded"
         channels = node.inputs[1].shape if node.inputs[1] is not None else None
         shape = None if channels is None else ir.Shape(channels)
-        shifted = self._initializer(name, ShiftedBias(bias_recipe, norm), weight.type, shape)
+        recipe = ShiftedBias(bias_recipe, norm)
+        if bias is not None and len(bias.uses()) == 1:
+            self.recipes[str(bias.name)], bias.shape, shifted = recipe, shape, bias
+        else:
+            name = f"{bias.name}_folded" if bias is not None else str(weight.name).removesuffix("weight") + "bias"
+            shifted = self._initializer(name, recipe, weight.type, shape)
         layer.resize_inputs(3)
         layer.replace_input_with(2, shifted)
         self._replace(node, layer.outputs[0])
@@ -205,17 +210,15 @@ class _Folder:
         return self.recipes.get(str(value.name)) if value is not None and value.is_initializer() else None
 
     def _initializer(self, name: str, recipe: Recipe, type: ir.TypeProtocol | None, shape: ir.Shape | None) -> ir.Value:
-        """Return the initializer of that name with a new recipe; it is added if the graph has none."""
+        """Add an initializer with a recipe. Where the name stands for other values, it gets a number."""
         import onnx_ir as ir
 
-        self.recipes[name] = recipe
-        value = self.graph.initializers.get(name)
-        if value is not None:
-            value.shape = shape
-            return value
-        value = ir.Value(name=name, type=type, shape=shape)
-        self.graph.initializers[name] = value
-        return value
+        names = (name if number == 0 else f"{name}_{number}" for number in itertools.count())
+        name = next(n for n in names if n not in self.graph.initializers or self.recipes[n] == recipe)
+        if name not in self.graph.initializers:
+            self.recipes[name] = recipe
+            self.graph.initializers[name] = ir.Value(name=name, type=type, shape=shape)
+        return self.graph.initializers[name]
 
     def _replace(self, node: ir.Node, value: ir.Value) -> None:
         """Replace a node's output by ``value`` everywhere, and remove the node."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,11 +17,8 @@ from lightning_onnx.tracing.captures.base import Capture, Captured, DynamicShape
 from lightning_onnx.tracing.constant_dims import find_lines
 from lightning_onnx.tracing.dims import ProgramDims, dims_of
 from lightning_onnx.tracing.inner.replay import Program, Replay
+from lightning_onnx.tracing.optimization import optimized
 from lightning_onnx.tracing.rules import size_arithmetic, table
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
 
 class DynamoEngine:
     """``torch.onnx.export(dynamo=True)``, traced once; new weights are written into the same graph.
@@ -108,16 +105,16 @@ def _with_lines(dims: ProgramDims, module: FlatModule, request: Request, shapes:
 
 
 def _optimize(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: bool) -> EngineModel:
-    """Optimize a graph once for all weights: they are inputs while torch's optimizer looks at it."""
+    """Optimize a graph once for all weights: they are inputs meanwhile."""
     graph = program.model.graph
-    values: dict[str, ir.Value] = {
-        name: graph.initializers.pop(name) for name in list(graph.initializers) if name in weights
-    }
-    for value in values.values():
+    names = [name for name in graph.initializers if name in weights]
+    for name in names:
+        value = graph.initializers.pop(name)
         value.const_value = None
         graph.inputs.append(value)
-    program.optimize()
-    for name, value in values.items():
-        graph.inputs.remove(value)
-        graph.initializers[name] = value
-    return EngineModel(program.model, recipes.recipes(program.model, values, fold))
+    model = optimized(program.model)
+    inputs = {value.name: value for value in model.graph.inputs}
+    for name in names:
+        model.graph.inputs.remove(inputs[name])
+        model.graph.initializers[name] = inputs[name]
+    return EngineModel(model, recipes.recipes(model, names, fold))

@@ -54,6 +54,51 @@ class Shared(nn.Module):
 LAYERS["shared"] = (Shared(), (2, 3, 4, 4))
 
 
+class SharedBias(nn.Module):
+    """Three layers with one bias, and a norm behind each: three different biases when folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(5, 5)) for _ in range(3)])
+        self.bias = nn.Parameter(torch.randn(5))
+        self.norms = nn.ModuleList([nn.BatchNorm1d(5) for _ in range(3)])
+
+    def forward(self, input):
+        for weight, norm in zip(self.weights, self.norms, strict=True):
+            input = norm(nn.functional.linear(input, weight, self.bias)).relu()
+        return input
+
+
+class OwnBias(nn.Module):
+    """A convolution without bias beside a parameter that has the name of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 3, 1, 1)), nn.Parameter(torch.randn(4))
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, input):
+        return self.norm(nn.functional.conv2d(input, self.weight)).relu() + self.bias.view(1, -1, 1, 1)
+
+
+class TwoOrders(nn.Module):
+    """One parameter with its dims in two other orders."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(3, 3, 3))
+
+    def forward(self, input):
+        return input @ self.table.permute(2, 0, 1) + input @ self.table.permute(1, 2, 0)
+
+
+LAYERS |= {
+    "shared_bias": (SharedBias(), (3, 5)),
+    "own_bias": (OwnBias(), (2, 3, 4, 4)),
+    "orders": (TwoOrders(), (4, 3)),
+}
+
+
 def planned(module, x):
     copied = copying.private_copy(module)
     sample = matching.sample_of(module, "forward", ((x,), {}))
