@@ -20,6 +20,7 @@ from lightning_onnx.tracing.inner.replay import Program, Replay
 from lightning_onnx.tracing.optimization import optimized
 from lightning_onnx.tracing.rules import size_arithmetic, table
 
+
 class DynamoEngine:
     """``torch.onnx.export(dynamo=True)``, traced once; new weights are written into the same graph.
 
