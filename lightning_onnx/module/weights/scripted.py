@@ -18,6 +18,8 @@ class Scripted(nn.Module):
         script: The scripted or traced part of a private copy.
     """
 
+    __module__ = "lightning_onnx.scripted"  # files name the class of a node's module: it stays when this file moves
+
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
         self.__dict__["script"] = script
