@@ -1,11 +1,11 @@
-"""What all commands share: exit codes, the place of a model, JSON."""
+"""What all commands share: options, exit codes, finding a model, writing."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,34 +13,39 @@ from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
 from lightning_onnx.errors import first_line
 
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
-"""Exit codes: nothing failed; something did; the command line is wrong; all checks were skipped."""
+"""Exit codes: nothing failed; something failed; the command line is wrong; all checks were skipped."""
+
+Run = Callable[[argparse.Namespace], int]
+"""A command: takes the parsed arguments and returns the exit code."""
 
 Subparsers = Any
-"""What ``ArgumentParser.add_subparsers`` returns; argparse gives that class no public name."""
+"""What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for that class."""
 
 
 class Command(Protocol):
-    """A module of this package."""
+    """A module of this package that adds one command."""
 
     def add(self, subparsers: Subparsers) -> None:
-        """Add the command's parser, with ``run`` as a default of it."""
+        """Add the command's parser, whose default ``run`` is the function to call."""
 
 
 class UsageError(Exception):
-    """The command line cannot be meant: exit code 2."""
+    """The command line is invalid: exit code 2."""
 
 
-def add_parser(subparsers: Subparsers, name: str, run: Any, help: str, examples: Iterable[str]) -> Any:
+def add_parser(
+    subparsers: Subparsers, name: str, run: Run, help: str, examples: Iterable[str]
+) -> argparse.ArgumentParser:
     """Add a command's parser with examples below its help.
 
     Args:
-        subparsers: Where to.
+        subparsers: What the parser is added to.
         name: The command.
         run: Takes the parsed arguments and returns the exit code.
         help: One line, without a full stop.
         examples: Command lines.
     """
-    parser = subparsers.add_parser(
+    parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=help,
         description=f"{help[0].upper()}{help[1:]}.",
@@ -51,13 +56,17 @@ def add_parser(subparsers: Subparsers, name: str, run: Any, help: str, examples:
     return parser
 
 
-def add_model(parser: Any) -> None:
-    """Add what a model is given by, and ``--json``."""
+def add_path(parser: argparse.ArgumentParser) -> None:
+    """Add the model that a command looks at."""
     parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
 
 
-def add_runtimes(parser: Any) -> None:
+def add_runtimes(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose runtimes."""
     parser.add_argument(
         "--runtime",
@@ -77,11 +86,30 @@ def add_runtimes(parser: Any) -> None:
     )
 
 
+def add_run_parser(
+    subparsers: Subparsers, name: str, run: Run, help: str, examples: Iterable[str]
+) -> argparse.ArgumentParser:
+    """Add the parser of a command that runs a model in runtimes.
+
+    Args:
+        subparsers: What the parser is added to.
+        name: The command.
+        run: Takes the parsed arguments and returns the exit code.
+        help: One line, without a full stop.
+        examples: Command lines.
+    """
+    parser = add_parser(subparsers, name, run, help, examples)
+    add_path(parser)
+    add_json(parser)
+    add_runtimes(parser)
+    return parser
+
+
 def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the runtimes that were chosen, the required ones among them.
+    """Return the chosen runtimes, including the required ones.
 
     Raises:
-        ConfigurationError: If one is not known.
+        ConfigurationError: If there is no runtime of one of the names.
     """
     from lightning_onnx.runtimes import base as runtimes
 
@@ -92,10 +120,10 @@ def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def model_at(path: Path) -> Path:
-    """Return the model that a path means: an artifact's, a file, or ``model.onnx`` in a directory that others made.
+    """Return the model at a path: an ONNX file, or that of an artifact or of a directory with a ``model.onnx``.
 
     Raises:
-        UsageError: If it is none of these, or the file is no ONNX model.
+        UsageError: If there is no model, or the file is no ONNX model.
     """
     if path.is_dir() and not (path / MANIFEST).is_file() and (path / MODEL).is_file():
         return path / MODEL
@@ -112,14 +140,14 @@ def model_at(path: Path) -> Path:
 
 
 def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
-    """Return the model that a path means, and its artifact where it is one.
+    """Return the model at a path, and its artifact; None for an ONNX file on its own.
 
     Args:
         path: An artifact's directory, or an ONNX file.
 
     Raises:
         UsageError: If it is neither.
-        ArtifactError: If the artifact is not what its manifest says.
+        ArtifactError: If the artifact does not match its manifest.
     """
     if path.is_file():
         return path, None
@@ -132,7 +160,7 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
 
 
 def _suggest(path: Path) -> str:
-    """Name what may have been meant: a run's directory has its artifacts below it."""
+    """Name the artifacts below a directory, which may be that of a run."""
     found = [p.parent for depth in ("*", "*/*", "*/*/*") for p in sorted(path.glob(f"{depth}/{MANIFEST}"))]
     if found:
         return f"Below it are {', '.join(map(str, found[:5]))}."
@@ -140,7 +168,7 @@ def _suggest(path: Path) -> str:
 
 
 def code_of(statuses: Iterable[str]) -> int:
-    """Return the exit code for the ends of checks; none at all is no failure.
+    """Return the exit code for the statuses of checks; no checks at all is no failure.
 
     Example:
         >>> code_of(["passed", "skipped"]), code_of(["passed", "failed"]), code_of(["skipped"]), code_of([])

@@ -1,4 +1,4 @@
-"""``lightning-onnx bench``: how fast a model is in each runtime, as a table and a plot."""
+"""``lightning-onnx bench``: the latency of a model in each runtime, as a table and a plot."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from lightning_onnx.cli.base import (
     SKIPPED,
     Subparsers,
     UsageError,
-    add_model,
-    add_parser,
-    add_runtimes,
+    add_run_parser,
     model_at,
     runtimes_of,
     write,
@@ -34,11 +32,9 @@ _EXAMPLES = (
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
-    parser = add_parser(
+    parser = add_run_parser(
         subparsers, "bench", run, "measure the latency of an artifact or an ONNX file, with a plot", _EXAMPLES
     )
-    add_model(parser)
-    add_runtimes(parser)
     parser.add_argument(
         "--batch", type=int, action="append", metavar="N", help="a batch size, also several times; default: 1 and 8"
     )
@@ -53,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure; 1 where a runtime fails or a required one is absent, 3 where none is there."""
+    """Measure; 1 if a runtime fails or a required one is missing, 3 if none is available."""
     from lightning_onnx.checks.latency import measure, resized
 
     names = runtimes_of(arguments)
@@ -84,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
-    """The first data set's inputs, else numbers of the right shapes."""
+    """Return the inputs of the first test data set, or generated ones if there is none."""
     from lightning_onnx.artifacts import data_set
 
     sets = data_set.find_data_sets(data or model.parent)
@@ -100,8 +96,8 @@ def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
         shape = [1 if dim == specs.batch else dim for dim in spec.shape or (None,)]
         if spec.dtype is None or not all(isinstance(dim, int) for dim in shape):
             raise UsageError(
-                f"input {spec.name!r} is {spec}, whose sizes are not known, and there is no test data beside the "
-                "model. Give inputs: --data DIR."
+                f"input {spec.name!r} is {spec}, whose sizes are unknown, and there is no test data beside the model. "
+                "Give inputs: --data DIR."
             )
         # Integers are 0: an index or a length that is too large would be an error.
         drawn = generator.normal(size=shape) if "float" in spec.dtype else np.zeros(shape)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""``lightning-onnx check``: run a model on its test data."""
+"""``lightning-onnx check``: run a model on its test data and compare the outputs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 from lightning_onnx.cli.base import (
     Subparsers,
     UsageError,
-    add_model,
-    add_parser,
-    add_runtimes,
+    add_run_parser,
     code_of,
     model_at,
     runtimes_of,
@@ -29,11 +27,9 @@ _EXAMPLES = (
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
-    parser = add_parser(
+    parser = add_run_parser(
         subparsers, "check", run, "run an artifact or any ONNX file on its test data and compare the outputs", _EXAMPLES
     )
-    add_model(parser)
-    add_runtimes(parser)
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="a test_data_set_*, or a directory of them; default: beside the model"
     )
@@ -42,7 +38,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check; 1 where the outputs differ or a runtime fails, 3 where all is skipped."""
+    """Check; 1 if outputs differ or a runtime fails, 3 if all is skipped."""
     from lightning_onnx.artifacts import data_set
     from lightning_onnx.checks import stored_data
     from lightning_onnx.checks.parity import Parity

@@ -1,4 +1,4 @@
-"""``lightning-onnx export``: an artifact of a checkpoint of an earlier run."""
+"""``lightning-onnx export``: make an artifact from a checkpoint of an earlier run."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export; 1 where a check failed or the export did, 3 where all checks were skipped."""
+    """Export; 1 if a check or the export failed, 3 if all checks were skipped."""
     from lightning_onnx.pipeline.config import ExportConfig
     from lightning_onnx.pipeline.from_checkpoint import export_checkpoint
     from lightning_onnx.variants.base import named
@@ -125,7 +125,7 @@ def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Any]:
             raise UsageError("--metrics needs batches to validate on. Give them by --data MODULE:NAME.")
         checks.append(MetricParity(arguments.limit_batches))
     elif arguments.limit_batches is not None:
-        raise UsageError("--limit-batches is of --metrics. Ask for both.")
+        raise UsageError("--limit-batches limits --metrics. Give both.")
     if arguments.latency:
         checks.append(Latency(arguments.latency, names, precision=arguments.precision))
     return checks

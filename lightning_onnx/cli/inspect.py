@@ -1,16 +1,29 @@
-"""``lightning-onnx inspect``: what a model takes, gives and consists of, and how its checks ended."""
+"""``lightning-onnx inspect``: a model's inputs, outputs and operators, and the results of its checks."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.cli.base import Subparsers, UsageError, add_parser, code_of, locate, write, write_json
+from lightning_onnx.cli.base import (
+    Subparsers,
+    UsageError,
+    add_json,
+    add_parser,
+    add_path,
+    code_of,
+    locate,
+    write,
+    write_json,
+)
 from lightning_onnx.errors import first_line
 from lightning_onnx.report.report import Report
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
 
 _EXAMPLES = (
     "lightning-onnx inspect lightning_logs/version_0/onnx/epoch=2-step=90",
@@ -28,12 +41,12 @@ def add(subparsers: Subparsers) -> None:
         "show signature, operators, oldest onnxruntime, private data and recorded checks of a model",
         _EXAMPLES,
     )
-    parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
-    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
+    add_path(parser)
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show a model; 1 where a recorded check failed or the artifact is damaged, 3 where all were skipped."""
+    """Show a model; 1 if a recorded check failed or the artifact is damaged, 3 if all checks were skipped."""
     model, artifact = locate(arguments.path)
     found = describe(model, artifact)
     if arguments.json:
@@ -44,11 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
-    """Return what there is to say of a model, in plain values.
+    """Return the description of a model that ``--json`` writes.
 
     Args:
-        model: The ONNX file, which is read.
-        artifact: Its artifact, whose manifest says more: None for a file alone.
+        model: The ONNX file.
+        artifact: Its artifact, whose manifest says more; None for a file on its own.
 
     Raises:
         UsageError: If the file is no ONNX model.
@@ -84,7 +97,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
     }
 
 
-def _spec(value: Any) -> dict[str, Any]:
+def _spec(value: ValueInfoProto) -> dict[str, Any]:
     from onnx import TensorProto, helper
 
     kind = value.type.WhichOneof("value")
@@ -92,8 +105,8 @@ def _spec(value: Any) -> dict[str, Any]:
         return {"name": value.name, "dtype": kind, "shape": None}
     tensor = value.type.tensor_type
     shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-    special = {TensorProto.STRING: "string", TensorProto.UNDEFINED: "undefined"}
-    # As the manifest has it: numpy's names.
+    special: dict[int, str] = {TensorProto.STRING: "string", TensorProto.UNDEFINED: "undefined"}
+    # Numpy's names, as in the manifest.
     dtype = special.get(tensor.elem_type) or str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     return {
         "name": value.name,
@@ -122,7 +135,7 @@ def _text(found: dict[str, Any], artifact: ONNXArtifact | None) -> str:
 
 def _oldest(found: dict[str, Any]) -> str:
     oldest = found["oldest_onnxruntime"]
-    return f"onnxruntime {oldest} and later" if oldest else "unknown: no onnxruntime is known to"
+    return f"onnxruntime {oldest} and later" if oldest else "unknown: no known version of onnxruntime loads it"
 
 
 def _private(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The command line ``lightning-onnx``: chooses the command and turns errors into exit codes."""
+"""The command line ``lightning-onnx``: runs a command and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_onnx.cli.base import FAILED, USAGE, Command, UsageError
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 
 COMMANDS: tuple[Command, ...] = (export, check, bench, inspect, view)
-"""In the order of the help; a new command is a file in ``commands/`` and a name here."""
+"""In the order of the help; a new command is a file in this folder and a name here."""
 
 _EPILOG = """\
 exit codes:

@@ -1,13 +1,12 @@
-"""``lightning-onnx view``: the graph in Netron."""
+"""``lightning-onnx view``: show the graph in Netron."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import sys
-from pathlib import Path
 
-from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_parser, locate
+from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_parser, add_path, locate
 
 _EXAMPLES = (
     "lightning-onnx view lightning_logs/version_0/onnx/epoch=2-step=90",
@@ -20,13 +19,13 @@ def add(subparsers: Subparsers) -> None:
     parser = add_parser(
         subparsers, "view", run, "open the graph of an artifact or an ONNX file in Netron, until Ctrl-C", _EXAMPLES
     )
-    parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
+    add_path(parser)
     parser.add_argument("--port", type=int, help="port on this machine; default: Netron's own, 8080, or a free one")
     parser.add_argument("--no-browser", action="store_true", help="only serve the page")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the model on this machine alone until interrupted; 1 where Netron is not installed."""
+    """Serve the model, only on this machine, until interrupted; 1 if Netron is not installed."""
     model, _ = locate(arguments.path)
     if importlib.util.find_spec("netron") is None:
         sys.stderr.write("lightning-onnx view: Netron is not installed. Install it: pip install netron\n")

@@ -1,1 +1,1 @@
-"""Other models made from the first: ``base`` holds the protocol; ``judging`` and ``budget`` decide which are kept."""
+"""Other models made from ``model.onnx``: ``base`` has the protocol, ``judging`` decides which are kept."""

@@ -1,6 +1,6 @@
-"""What a variant is: another model made from ``model.onnx``, and the table of those that there are.
+"""What a variant is, another model made from ``model.onnx``, and the table of all variants.
 
-Nothing here imports torch: the process that makes a variant needs it not.
+Nothing here imports torch: the process that makes a variant does not need it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Making:
 
     Attributes:
         model_path: The staged ``model.onnx``.
-        context: What checks get: the module, inputs, and the user's validation where there is one.
-        runtime: onnxruntime in a process of this variant's own, in which it is made, too.
-        target: The program that the opset was chosen for.
+        context: What checks get: the module, inputs, and the user's validation loop if there is one.
+        runtime: onnxruntime in a process of its own, in which the variant is made and checked.
+        target: The program that the opset was chosen for; None if none was asked for.
     """
 
     model_path: Path
@@ -39,14 +39,14 @@ class Making:
     target: str | None = None
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Call ``"module:function"`` in the variant's process: what crashes there is a failed variant."""
+        """Call a function, given as ``"module:function"``, in the variant's process: a crash only fails the variant."""
         return self.runtime.call_function(function, *arguments)
 
     def feeds(self, batches: int) -> tuple[list[Arrays], str]:
-        """Return inputs to calibrate on, and a sentence that says where they come from.
+        """Return inputs to calibrate with, and a sentence that says where they come from.
 
         Args:
-            batches: How many batches of the validation data at most.
+            batches: The most batches of the validation data to take.
         """
         reason = self.context.inputs.no_validation
         if self.context.inputs.validation is not None:
@@ -65,7 +65,7 @@ class Making:
 
 @runtime_checkable
 class Variant(Protocol):
-    """Another model made from the first; checked by the package before it is kept."""
+    """Another model made from ``model.onnx``; the package checks it before it is kept."""
 
     @property
     def name(self) -> str:
@@ -73,25 +73,29 @@ class Variant(Protocol):
 
     @property
     def needs_validation(self) -> bool:
-        """Whether it wants the validation loop, and so cannot be made beside training."""
+        """Whether it uses the validation loop, and so cannot be made while training runs."""
 
     @property
     def max_difference(self) -> float | None:
-        """What outputs may differ by, as a share of their scale; None: no more than ``model.onnx`` may."""
+        """How much outputs may differ, as a share of their scale; None: as much as those of ``model.onnx``."""
 
     @property
     def max_metric_drop(self) -> float:
-        """By how much a metric may get worse."""
+        """How much worse a metric may get."""
 
     @property
     def metric(self) -> str | None:
-        """The metric that decides; None: all that are logged in validation, losses only where there is nothing else."""
+        """The metric that decides; None: every metric that validation logs, losses only if there is no other."""
 
     def make(self, making: Making, destination: Path) -> list[str]:
-        """Write the file and return what users should know, in sentences.
+        """Write the file and return notes for the user, each a sentence.
+
+        Args:
+            making: What it is made from.
+            destination: The file to write.
 
         Raises:
-            RuntimeUnavailable: If a package is missing; the variant is skipped. Any other exception fails it.
+            RuntimeUnavailable: If a package is missing, which skips the variant. Any other exception fails it.
         """
 
 
@@ -100,7 +104,7 @@ VARIANTS: dict[str, str] = {
     "int8": "lightning_onnx.variants.int8:Int8",
     "simplified": "lightning_onnx.variants.simplified:Simplified",
 }
-"""Variants by name, as ``module:class``, for the command line."""
+"""The class of each variant by name, as ``"module:class"``, for the command line."""
 
 
 def named(name: str) -> Variant:
@@ -110,7 +114,7 @@ def named(name: str) -> Variant:
         name: One of ``VARIANTS``.
 
     Raises:
-        ConfigurationError: If there is none of that name.
+        ConfigurationError: If there is no variant of that name.
 
     Example:
         >>> named("fp16").name
@@ -124,30 +128,32 @@ def named(name: str) -> Variant:
 
 
 def check_options(variant: Variant) -> None:
-    """Check what all variants have.
+    """Check the options that all variants have.
 
     Raises:
-        ConfigurationError: If a value cannot be meant.
+        ConfigurationError: If a value is invalid.
     """
     kind = type(variant).__name__
     if not isinstance(variant.name, str) or not _NAME.fullmatch(variant.name):
         raise ConfigurationError(
-            f"{kind}(name={variant.name!r}): the name is part of a file's. Use letters, digits, '_' and '-'."
+            f"{kind}(name={variant.name!r}): the name is part of a file name. Use letters, digits, '_' and '-'."
         )
     for option in ("max_difference", "max_metric_drop"):
         value = getattr(variant, option)
         none = value is None and option == "max_difference"
         if not none and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
-            raise ConfigurationError(f"{kind}({option}={value!r}): give a number not below 0, such as 0.01.")
+            raise ConfigurationError(f"{kind}({option}={value!r}): give a number of 0 or more, such as 0.01.")
     if variant.metric is not None and not isinstance(variant.metric, str):
-        raise ConfigurationError(f"{kind}(metric={variant.metric!r}): give a name that is logged, such as 'val_acc'.")
+        raise ConfigurationError(
+            f"{kind}(metric={variant.metric!r}): give the name of a logged metric, such as 'val_acc'."
+        )
 
 
 def need(module: str) -> None:
-    """Raise where the package of a variant is not installed, without importing it.
+    """Check that a variant's package is installed, without importing it.
 
     Raises:
-        RuntimeUnavailable: If it is not.
+        RuntimeUnavailable: If it is not installed.
     """
     if importlib.util.find_spec(module) is None:
         raise RuntimeUnavailable(f"{module} is not installed. Install it: pip install 'lightning-onnx[variants]'")

@@ -1,4 +1,4 @@
-"""Does a metric of the user's validation get worse with a variant by more than it may?"""
+"""Is a metric of the user's validation loop worse with a variant by more than its budget?"""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def check(variant: Variant, context: CheckContext, metrics: MetricParity) -> Che
     """Run the validation loop on the module and on the variant.
 
     Args:
-        variant: What it may lose, and by which metric.
+        variant: Its budget, and the metric that decides.
         context: Its file, and the validation loop.
-        metrics: How that is run.
+        metrics: Runs the loop.
     """
-    found = metrics(context)  # its own verdict is of a model that must be the same
+    found = metrics(context)  # its own verdict is for a model that must equal the module
     return judge(variant, found.figures.get("metrics", {}), found.reason)
 
 
 def judge(variant: Variant, metrics: Mapping[str, Mapping[str, Any]], reason: str | None = None) -> CheckResult:
-    """Hold metrics against a budget.
+    """Compare metrics with a variant's budget.
 
     Args:
-        variant: What it may lose, and by which metric.
-        metrics: ``module`` and ``onnx`` of each metric, and ``status``: what was skipped is not judged.
-        reason: Why there are none.
+        variant: Its budget, and the metric that decides.
+        metrics: For each metric ``module``, ``onnx`` and ``status``; those that were skipped are left out.
+        reason: Why there are no metrics.
     """
     known = {name: row for name, row in metrics.items() if row.get("status") != "skipped"}
     if variant.metric is not None and variant.metric not in known:
@@ -76,7 +76,7 @@ def _row(name: str, row: Mapping[str, Any], allowed: float, decides: bool) -> di
 
 
 def _number(value: Any) -> float | None:
-    """A finite number; JSON has no other."""
+    """Return a finite number, as JSON has no others, or None."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 

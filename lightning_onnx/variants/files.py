@@ -1,13 +1,12 @@
-"""A variant's file: it says of itself what ``model.onnx`` says. Runs in the variant's process, without torch."""
+"""A variant's file, with the metadata of ``model.onnx``; runs in the variant's process, without torch."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -16,12 +15,12 @@ from lightning_onnx.onnxfile import privacy, walk, writer
 from lightning_onnx.onnxfile.head import opset_of, read_head
 
 MARK = "lightning_onnx.variant"
-"""Key of the metadata that names the variant."""
+"""Key of the metadata whose value is the variant's name."""
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Work in an empty directory: converters leave files where they run."""
+    """Change into an empty directory, because converters leave files in the current one."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
@@ -32,17 +31,17 @@ def scratch() -> Iterator[Path]:
 
 
 def is_large(model: onnx.ModelProto) -> bool:
-    """Whether the model needs a second file for its weights; what is one message in memory must not be larger."""
+    """Return whether the model is too large for one protobuf message, so that its weights need a second file."""
     return sum(_bytes(t) for t in model.graph.initializer) > writer.SINGLE_FILE_BYTES
 
 
 def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
-    """Write a variant with what the original says of itself, and the variant's name.
+    """Write a variant with the original's metadata and the variant's name.
 
     Args:
-        model: What a converter made; changed.
+        model: What a converter made; it is changed.
         original: ``model.onnx``.
-        destination: ``model.<name>.onnx``; above 2 GiB its weights go to ``<destination>.data``.
+        destination: ``model.<name>.onnx``. Weights of more than 2 GiB go to ``<destination>.data``.
     """
     head = read_head(original)
     for field in ("producer_name", "producer_version", "domain", "doc_string"):
@@ -59,10 +58,10 @@ def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
 
 
 def problems(original: str, variant: str) -> list[str]:
-    """Read a variant back and say where it is not what ``model.onnx`` is: validity, inputs, outputs, opset, metadata.
+    """Read a variant back and return what is wrong with it: invalid, or other inputs, outputs, opset or metadata.
 
     Args:
-        original: Path of ``model.onnx``.
+        original: Path of ``model.onnx``, with which it is compared.
         variant: Path of the variant.
     """
     found = []
@@ -86,20 +85,20 @@ def problems(original: str, variant: str) -> list[str]:
         found.append(f"metadata is lost or changed: {lost}")
     known = {private.found for private in privacy.find_private_data(was)}
     added = [private for private in privacy.find_private_data(now) if private.found not in known]
-    found += [f"it has a {private.kind} in {private.where}" for private in added]
+    found += [f"it contains private data: {private.kind} in {private.where}" for private in added]
     return found
 
 
 def _import_what_is_used(model: onnx.ModelProto) -> None:
-    """Leave out opsets of other domains that optimizers list and no operator is of."""
+    """Remove the opsets of domains without operators, which optimizers leave behind."""
     used = {n.domain for n in walk.nodes(model)} | {f.domain for f in model.functions} | {""}
     kept = sorted((o.domain, o.version) for o in model.opset_import if o.domain in used)
     model.ClearField("opset_import")
     model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in kept)
 
 
-def _specs(values: Any) -> list[tuple[str, str, list[str]]]:
-    """Name, dtype and dims."""
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> list[tuple[str, str, list[str]]]:
+    """Return name, dtype and dims of each value."""
     return [
         (
             v.name,

@@ -1,4 +1,4 @@
-"""Floats of half the size: weights and what is computed, inputs and outputs apart."""
+"""Weights and arithmetic in float16; inputs and outputs stay as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,26 +17,29 @@ from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 _LARGEST = 1e4
-"""To which the converter cuts weights and constants that are larger: what masks are made of."""
+"""The converter clips weights and constants to this magnitude; larger ones are mostly those of masks."""
 
 _MOST = 5
-"""Names in a sentence."""
+"""Names that a sentence lists."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Float16:
-    """A model of half the size that computes in float16, made by ``onnxconverter_common``; inputs and outputs stay.
+    """A model of half the size that computes in float16, made by ``onnxconverter_common``.
 
-    Made for GPUs: on CPUs without float16 arithmetic it is as fast as float32. Values beyond ±65504 become infinite
-    in it, which fails it.
+    Its inputs and outputs keep their dtypes. It is meant for GPUs: on CPUs without float16 arithmetic it is no faster
+    than float32. Values beyond ±65504 become infinite, which fails the variant.
 
     Args:
-        keep_float32: Operators that stay in float32, such as ``"ReduceMean"`` where sums leave the range of float16;
-            beside those that the converter always leaves.
-        max_difference: What outputs may differ by, as a share of their scale.
-        max_metric_drop: By how much a metric may get worse: absolute, and for losses as a share.
-        metric: The metric that decides; default: all that are logged in validation but losses, else these.
+        keep_float32: Operators that stay in float32 in addition to those that the converter never converts, such as
+            ``"ReduceMean"`` if its sums leave the range of float16.
+        max_difference: How much outputs may differ, as a share of their scale.
+        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
+        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
         name: Its file is ``model.<name>.onnx``.
 
     Example:
@@ -69,8 +72,8 @@ class Float16:
         if found:
             kinds = ", ".join(map(repr, dict.fromkeys(kind for _, kind in found)))
             raise ValueError(
-                f"values leave the range of float16 (±65504) in {[name for name, _ in found[:_MOST]]}; operators can "
-                f"be kept in float32: Float16(keep_float32=({kinds},))"
+                f"values leave the range of float16 (±65504) in {[name for name, _ in found[:_MOST]]}. Keep their "
+                f"operators in float32: Float16(keep_float32=({kinds},))"
             )
         return notes
 
@@ -84,16 +87,18 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
     from onnxconverter_common import float16
 
     model = onnx.load(model_path)
-    cut = _beyond(model)
+    clipped = _clipped(model)
     floats = [v.name for v in model.graph.output if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     with files.scratch(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each weight that rounding to float16 makes zero
+        warnings.simplefilter("ignore")  # a warning for each weight that becomes zero in float16
         made = float16.convert_float_to_float16(
             model,
             keep_io_types=True,
-            disable_shape_infer=files.is_large(model),  # it takes one message, and the files have shapes already
+            disable_shape_infer=files.is_large(
+                model
+            ),  # which takes a single message; the shapes are in the file already
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *keep_float32],
-            # A cast to float32 stays one, and the converter believes that it gives float16 now.
+            # A cast to float32 remains one, but the converter would take its output for float16.
             node_block_list=[node.name for node in walk.nodes(model.graph) if _casts(node, onnx.TensorProto.FLOAT)],
         )
     _keep_outputs(made.graph, floats)
@@ -101,16 +106,16 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
     if onnx.TensorProto.FLOAT16 not in kinds and not any(
         _casts(node, onnx.TensorProto.FLOAT16) for node in walk.nodes(made.graph)
     ):
-        raise ValueError("there is nothing in float32 that could be converted")
+        raise ValueError("nothing in the model is float32")
     files.save(made, Path(model_path), Path(destination))
-    return [f"values beyond ±{_LARGEST:g} were cut to it in {cut}"] if cut else []
+    return [f"values beyond ±{_LARGEST:g} were clipped in {clipped}"] if clipped else []
 
 
 def overflowing(model_path: str, destination: str, feeds: Sequence[Arrays]) -> list[tuple[str, str]]:
-    """Return name and operator of what is finite in the model and not in float16.
+    """Return name and operator of each value that is finite in the model but not in float16.
 
-    On CPUs onnxruntime computes in float32 between casts and takes casts out, so that outputs do not show it; a GPU
-    would. What is asked for as an output is really rounded.
+    On CPUs onnxruntime removes casts and computes in float32 between them, so the outputs do not show an overflow that
+    happens on a GPU. Values that are outputs themselves really are rounded.
     """
     was, now = onnx.load(model_path), onnx.load(destination)
     if files.is_large(was):
@@ -131,7 +136,8 @@ def overflowing(model_path: str, destination: str, feeds: Sequence[Arrays]) -> l
     return list(found.items())
 
 
-def _session(model: onnx.ModelProto, names: Sequence[str]) -> Any:
+def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    """Load a model with inner values as further outputs."""
     import onnxruntime
 
     infos = {v.name: v for v in model.graph.value_info}
@@ -146,7 +152,7 @@ def _casts(node: onnx.NodeProto, kind: int) -> bool:
 
 
 def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
-    """Give outputs as the operators that stay in float32 compute them: the converter rounds these, and leaves it so."""
+    """Return the outputs of operators that stay in float32 unrounded: the converter casts them to float16."""
     makers = {name: node for node in graph.node for name in node.output}
     for output in graph.output:
         cast = makers[output.name]
@@ -164,7 +170,7 @@ def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
             graph.node.remove(cast)
 
 
-def _beyond(model: onnx.ModelProto) -> list[str]:
-    """Name the weights and constants that the converter cuts; masks have such values, and a cut does them no harm."""
+def _clipped(model: onnx.ModelProto) -> list[str]:
+    """Name the weights and constants that the converter clips; those of masks are none the worse for it."""
     floats = [t for t in walk.tensors(model.graph) if t.data_type == onnx.TensorProto.FLOAT]
     return [t.name or "a constant" for t in floats if (abs(onnx.numpy_helper.to_array(t)) > _LARGEST).any()][:_MOST]

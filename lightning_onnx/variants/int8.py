@@ -1,4 +1,4 @@
-"""Whole numbers of 8 bits: weights, and what is computed from them, by onnxruntime's quantizers."""
+"""Weights and arithmetic in integers of 8 bits, by onnxruntime's quantizers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CHOICES = {
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # The instructions of x86 CPUs multiply unsigned activations with signed weights.
+    # x86 CPUs have instructions that multiply unsigned activations with signed weights.
     "x86": ("QUInt8", {}),
-    # TensorRT takes scales without zero points, and biases in float32.
+    # TensorRT takes only scales without zero points, and biases in float32.
     "tensorrt": ("QInt8", {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}),
 }
-"""Type of the activations and options of ``quantize_static``."""
+"""The type of activations and the extra options of ``quantize_static``."""
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 
@@ -38,22 +38,22 @@ _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dy
 class Int8:
     """A model of about a quarter of the size that computes in 8 bits, made by ``onnxruntime.quantization``.
 
-    Static quantization (operators between ``QuantizeLinear`` and ``DequantizeLinear``) is what makes convolutional
-    networks faster; its ranges are taken from the validation data. Dynamic quantization finds them in each call, and
-    serves transformers and recurrent networks, whose outputs static quantization spoils.
+    Static quantization (operators between ``QuantizeLinear`` and ``DequantizeLinear``) makes convolutional networks
+    faster; it takes the ranges of activations from the validation data. Dynamic quantization finds the ranges in each
+    call; it suits transformers and recurrent networks, whose outputs static quantization would change too much.
 
     Args:
-        mode: ``"static"``, ``"dynamic"``, or ``"auto"``: static where most of the layers with weights are convolutions,
-            and with the preset ``"tensorrt"``, which knows no other.
-        calibration_batches: How many batches of the validation data give the ranges.
-        per_channel: Whether each channel of a weight has a scale of its own.
-        preset: ``"x86"`` (unsigned activations, signed weights) or ``"tensorrt"`` (both signed and symmetric, biases
-            left in float32); default: by the ``target`` of the export.
+        mode: ``"static"``, ``"dynamic"``, or ``"auto"``: static if most layers with weights are convolutions, or if the
+            preset is ``"tensorrt"``, which runs nothing else.
+        calibration_batches: The number of batches of the validation data that ranges are taken from.
+        per_channel: Whether each channel of a weight has its own scale.
+        preset: ``"x86"`` (unsigned activations, signed weights) or ``"tensorrt"`` (both signed and symmetric, biases in
+            float32); default: chosen by the ``target`` of the export.
         calibrate: How ranges are found: ``"minmax"``, ``"entropy"`` or ``"percentile"``.
-        max_difference: What outputs may differ by, as a share of their scale.
-        max_metric_drop: By how much a metric may get worse: absolute, and for losses as a share.
-        metric: The metric that decides; default: all that are logged in validation but losses, else these.
-        name: Its file is ``model.<name>.onnx``; two of them in one export need two names.
+        max_difference: How much outputs may differ, as a share of their scale.
+        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
+        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
+        name: Its file is ``model.<name>.onnx``; two of them in one export need different names.
 
     Example:
         >>> [v.name for v in (Int8(), Int8(mode="dynamic", name="int8-dynamic"))]
@@ -86,8 +86,8 @@ class Int8:
             )
         if self.mode == "dynamic" and self.preset == "tensorrt":
             raise ConfigurationError(
-                "Int8(mode='dynamic', preset='tensorrt'): TensorRT runs statically quantized models alone. "
-                "Leave one of them out."
+                "Int8(mode='dynamic', preset='tensorrt'): TensorRT runs only statically quantized models. "
+                "Leave one of the two options out."
             )
 
     def make(self, making: Making, destination: Path) -> list[str]:
@@ -95,27 +95,29 @@ class Int8:
         preset = self._preset(making.target)
         mode = self.mode
         if mode == "auto":
-            mode = "static" if preset == "tensorrt" else making.call(f"{__name__}:suited", str(making.model_path))
+            mode = (
+                "static" if preset == "tensorrt" else making.call(f"{__name__}:suitable_mode", str(making.model_path))
+            )
         paths = (str(making.model_path), str(destination))
         if mode == "dynamic":
             return [*making.call(f"{__name__}:dynamic", *paths, self.per_channel), "quantized dynamically"]
         feeds, origin = making.feeds(self.calibration_batches)
         if not feeds:
-            raise ValueError("there are no inputs to calibrate on")
+            raise ValueError("there are no inputs to calibrate with")
         told = making.call(f"{__name__}:static", *paths, feeds, self.per_channel, preset, self.calibrate)
         return [*told, f"quantized statically for {preset}", origin]
 
     def _preset(self, target: str | None) -> str:
-        """The preset; that of the target where none was chosen."""
+        """Return the preset, by default that of the target."""
         if self.preset is not None:
             return self.preset
         return "tensorrt" if target is not None and target.startswith("tensorrt") and self.mode != "dynamic" else "x86"
 
 
-def suited(model_path: str) -> str:
-    """Return ``"static"`` where most of the layers with weights are convolutions; else ``"dynamic"``.
+def suitable_mode(model_path: str) -> str:
+    """Return ``"static"`` if most layers with weights are convolutions, else ``"dynamic"``.
 
-    A vision transformer has one convolution, which cuts the image into patches, and suffers from static quantization.
+    One convolution is not enough: vision transformers have one, which cuts the image into patches.
     """
     counts = Counter(n.op_type for n in walk.nodes(onnx.load(model_path, load_external_data=False).graph))
     convolutions = counts["Conv"] + counts["ConvTranspose"]
@@ -170,13 +172,13 @@ def static(
 
 
 def _prepared(model_path: str, directory: Path) -> tuple[str, bool, list[str]]:
-    """Fold constants, so that weights which are computed from others can be quantized: those of recurrent layers."""
+    """Fold constants, so that computed weights, such as those of recurrent layers, can be quantized."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     large = files.is_large(onnx.load(model_path))
     prepared = str(directory / "prepared.onnx")
     problem = ""
-    for skip_symbolic_shape in (False, True):  # it gives up on many transformers, and is then of no use
+    for skip_symbolic_shape in (False, True):  # symbolic inference fails on many transformers
         try:
             quant_pre_process(
                 model_path, prepared, skip_symbolic_shape=skip_symbolic_shape, save_as_external_data=large
@@ -190,5 +192,5 @@ def _prepared(model_path: str, directory: Path) -> tuple[str, bool, list[str]]:
 def _save(made: Path, model_path: str, destination: str) -> None:
     model = onnx.load(str(made))
     if not any(n.op_type in _QUANTIZED or n.op_type.endswith("Integer") for n in walk.nodes(model.graph)):
-        raise ValueError("it has no operator that onnxruntime's quantizer knows")
+        raise ValueError("the model has no operator that onnxruntime's quantizer supports")
     files.save(model, Path(model_path), Path(destination))

@@ -1,4 +1,4 @@
-"""Variants are made, checked on the staged bytes, and kept only where they hold what they promise."""
+"""Makes variants, checks their staged bytes, and keeps only those that stay within their budgets."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class VariantResult:
 
 @dataclasses.dataclass(frozen=True)
 class LooseParity(Parity):
-    """Parity for a model that is meant to differ: of whole numbers (classes, say) a share may be others.
+    """Parity for a model that is allowed to differ: a share of its integers, such as classes, may be others.
 
     Args:
-        atol: What floats may differ by, as a share of their scale, and the share of whole numbers that may differ.
+        atol: How much floats may differ, as a share of their scale, and the share of integers that may differ.
     """
 
     rtol: float | None = 0.0
@@ -72,13 +72,13 @@ def make(
     metrics: MetricParity | None = None,
     target: str | None = None,
 ) -> list[VariantResult]:
-    """Make and check variants beside the staged model; files of those that did not pass are removed.
+    """Make and check variants beside the staged model; the files of those that do not pass are removed.
 
     Args:
-        variants: Which.
+        variants: The variants.
         context: What checks get.
-        parity: How the model's own outputs are compared; default: as ``Parity`` does.
-        metrics: How the validation loop is run; default: as ``MetricParity`` does.
+        parity: How the outputs of ``model.onnx`` are compared; default: ``Parity()``.
+        metrics: Runs the validation loop; default: ``MetricParity()``.
         target: The program that the model's opset was chosen for.
     """
     return [
@@ -87,19 +87,19 @@ def make(
 
 
 def not_made(variants: Sequence[Variant], reason: str) -> list[VariantResult]:
-    """Return variants that are skipped, all for one reason."""
+    """Return the results of variants that are skipped for one reason."""
     return [_judged(variant, "skipped", reason) for variant in variants]
 
 
 class _Maker:
-    """One variant: its file, its process, and what is known of it so far."""
+    """Makes one variant: its file, its process, and what is known of it so far."""
 
     def __init__(
         self, variant: Variant, context: CheckContext, parity: Parity, metrics: MetricParity, target: str | None
     ) -> None:
         self.variant = variant
         self.metrics = metrics
-        self.original = context.model_path.resolve()  # the process works in another directory
+        self.original = context.model_path.resolve()  # its process works in another directory
         self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
         self.runtime = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
         self.making = Making(self.original, context, self.runtime, target)
@@ -139,7 +139,7 @@ class _Maker:
             self.runtime.close()
 
     def _checked(self) -> tuple[Status, str | None]:
-        """Run the checks, all of them, so that there are figures of what failed."""
+        """Run all checks, even after one has failed, so that its figures are recorded."""
         self.results.append(self._result("parity", lambda: self.parity(self.context)))
         self.results.append(self._result("metrics", lambda: budget.check(self.variant, self.context, self.metrics)))
         outputs = self.results[0].figures.get("outputs", {})
@@ -173,7 +173,7 @@ class _Maker:
             return None
 
     def _described(self) -> dict[str, Any]:
-        """What is to say of the file; nothing where there is none, or what there is cannot be read."""
+        """Describe the file; nothing if there is none."""
         if not self.path.is_file():
             return {}
         size = sum(f.stat().st_size for f in self._files())
@@ -190,7 +190,7 @@ class _Maker:
 
 
 def _told(text: str) -> str:
-    """A sentence that travels with the artifact: names of files, not where they lie on this machine."""
+    """Return a sentence for the manifest: with the names of files, without their directories."""
     return privacy.without_paths(text.replace("WorkerError: ", ""))
 
 

@@ -1,4 +1,4 @@
-"""The same numbers by fewer operators."""
+"""The same outputs with fewer operators."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_onnx.variants.base import Making
 
 @dataclasses.dataclass(frozen=True)
 class Simplified:
-    """The model as ``onnxsim`` writes it: constants folded, operators merged. Its outputs must be the module's.
+    """The model as ``onnxsim`` writes it: constants folded, operators merged, outputs those of the module.
 
-    What torch writes is optimized already, so that convolutional networks gain nothing; sequence models may.
+    What torch writes is optimized already: convolutional networks gain nothing, sequence models may.
 
     Args:
-        max_metric_drop: By how much a metric may get worse: absolute, and for losses as a share.
-        metric: The metric that decides; default: all that are logged in validation but losses, else these.
+        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
+        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
         name: Its file is ``model.<name>.onnx``.
 
     Example:
@@ -33,7 +33,7 @@ class Simplified:
     metric: str | None = None
     name: str = "simplified"
     max_difference: float | None = dataclasses.field(default=None, init=False)
-    needs_validation: bool = dataclasses.field(default=False, init=False)  # parity alone is proof enough
+    needs_validation: bool = dataclasses.field(default=False, init=False)  # parity is proof enough
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -43,16 +43,16 @@ class Simplified:
         """Simplify."""
         base.need("onnxsim")
         removed: int = making.call(f"{__name__}:convert", str(making.model_path), str(destination))
-        return [] if removed else ["it has as many operators as model.onnx"]
+        return [] if removed else ["it has no fewer operators than model.onnx"]
 
 
 def convert(model_path: str, destination: str) -> int:
-    """Write the simplified model; returns how many operators it has less."""
+    """Write the simplified model; returns by how many operators it is smaller."""
     import onnxsim
 
     model = onnx.load(model_path)
     before = sum(1 for _ in walk.nodes(model.graph))
-    # Newer versions try to prove the result by z3 where that is installed; parity does it for all.
+    # Newer versions prove the result with z3 if it is installed; the parity check makes that superfluous.
     options = {"certify": False} if "certify" in inspect.signature(onnxsim.simplify).parameters else {}
     with files.scratch():
         made, _ = onnxsim.simplify(model, **options)

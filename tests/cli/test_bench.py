@@ -56,4 +56,4 @@ def test_bench_makes_up_inputs_where_sizes_are_known(
     onnx.save(model, tmp_path / "open.onnx")
     capsys.readouterr()
     assert main.main(["bench", "open.onnx"]) == 2
-    assert "whose sizes are not known" in capsys.readouterr().err
+    assert "whose sizes are unknown" in capsys.readouterr().err

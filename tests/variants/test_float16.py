@@ -42,7 +42,7 @@ def test_masks_are_cut_and_reported(tmp_path: Path) -> None:
     made = exported(Masked(), torch.randn(2, 5), tmp_path / "a", variants=[Float16()])
     entry = made.manifest["variants"][0]
     assert entry["status"] == "passed", entry["reason"]
-    assert entry["notes"][0].startswith("values beyond ±10000 were cut to it in ")
+    assert entry["notes"][0].startswith("values beyond ±10000 were clipped in ")
 
 
 class Largest(nn.Module):
@@ -73,7 +73,7 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
     made = exported(Whole(), torch.arange(6).reshape(2, 3), tmp_path / "a", variants=[Float16()])
     entry = made.manifest["variants"][0]
     assert entry["status"] == "failed"
-    assert "there is nothing in float32 that could be converted" in entry["reason"]
+    assert "nothing in the model is float32" in entry["reason"]
 
 
 @pytest.mark.parametrize(

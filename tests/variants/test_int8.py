@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_onnx import ConfigurationError, Int8
 from lightning_onnx.variants import judging
-from lightning_onnx.variants.int8 import suited
+from lightning_onnx.variants.int8 import suitable_mode
 from tests.variants.conftest import MODULES, module_of
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,7 @@ def test_without_a_loop_it_says_what_it_was_calibrated_on(context: Any) -> None:
 def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
     module = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
     context = staged(module, torch.randn(2, 8))
-    assert suited(str(context.model_path)) == "dynamic"
+    assert suitable_mode(str(context.model_path)) == "dynamic"
     entry, model = made(context, Int8())
     assert entry["notes"] == ["quantized dynamically"]
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {n.op_type for n in model.graph.node}
@@ -128,7 +128,7 @@ def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
 
 
 def test_static_where_convolutions_are_most_of_it(context: Any) -> None:
-    assert suited(str(context.model_path)) == "static"
+    assert suitable_mode(str(context.model_path)) == "static"
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_nothing_to_quantize(staged: Any) -> None:
     context = staged(NothingToQuantize(), torch.randn(2, 4))
     (found,) = judging.make([Int8()], context)
     assert found.entry["status"] == "failed"
-    assert "it has no operator that onnxruntime's quantizer knows" in found.entry["reason"]
+    assert "the model has no operator that onnxruntime's quantizer supports" in found.entry["reason"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_nothing_to_quantize(staged: Any) -> None:
         ({"mode": "dynamic", "preset": "tensorrt"}, "statically quantized models alone"),
         ({"max_difference": "small"}, "max_difference='small'"),
         ({"max_metric_drop": True}, "max_metric_drop=True"),
-        ({"name": "a/b"}, "the name is part of a file's"),
+        ({"name": "a/b"}, "the name is part of a file name"),
         ({"metric": 3}, "give a name that is logged"),
     ],
 )

@@ -50,7 +50,7 @@ def entry(artifact: ONNXArtifact, place: int = 0) -> dict[str, Any]:
         ("static", r"its inputs are \[\('input', 'float', \['2', '4'\]\)\], .*'batch'"),
         ("later_opset", "its opset are 21, those of model.onnx 20"),
         ("without_metadata", r"metadata is lost or changed: \['lightning_onnx.weights'"),
-        ("telling", "it has a absolute path in"),
+        ("telling", "it contains private data: absolute path in"),
         ("invalid", "onnx finds the model invalid"),
         ("other_weights", r"parity: output at traced .*100.00% of the elements are outside the tolerance"),
     ],
@@ -151,7 +151,7 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
         ({"variants": [Float16]}, "is not a list of variants"),
         ({"variants": ["int8"]}, "is not a list of variants"),
         ({"variants": [Int8(), Int8(mode="dynamic")]}, "two of the same name"),
-        ({"variants": [Faulty("copy", name="../x")]}, "the name is part of a file's"),
+        ({"variants": [Faulty("copy", name="../x")]}, "the name is part of a file name"),
         ({"variants": [Faulty("copy", max_metric_drop=-1)]}, r"Faulty\(max_metric_drop=-1\)"),
     ],
 )
