@@ -78,7 +78,7 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"keep_float32": "Gemm"}, "is one string"), ({"max_difference": -1}, "not below 0"), ({"name": ""}, "the name")],
+    [({"keep_float32": "Gemm"}, "is one string"), ({"max_difference": -1}, "of 0 or more"), ({"name": ""}, "the name")],
 )
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

@@ -164,11 +164,11 @@ def test_nothing_to_quantize(staged: Any) -> None:
         ({"preset": "arm"}, r"'x86', 'tensorrt'"),
         ({"calibrate": "mse"}, "'minmax', 'entropy', 'percentile'"),
         ({"calibration_batches": 0}, "give a number of 1 or more"),
-        ({"mode": "dynamic", "preset": "tensorrt"}, "statically quantized models alone"),
+        ({"mode": "dynamic", "preset": "tensorrt"}, "only statically quantized models"),
         ({"max_difference": "small"}, "max_difference='small'"),
         ({"max_metric_drop": True}, "max_metric_drop=True"),
         ({"name": "a/b"}, "the name is part of a file name"),
-        ({"metric": 3}, "give a name that is logged"),
+        ({"metric": 3}, "give the name of a logged metric"),
     ],
 )
 def test_options(options: dict[str, Any], message: str) -> None:
