@@ -16,8 +16,7 @@ from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.module.weights.state import state
 from lightning_onnx.onnxfile.recipes import Recipe
 from lightning_onnx.tracing.captures.base import Weights
-from lightning_onnx.tracing.patches.quiet import quiet
-from lightning_onnx.tracing.patches.traceable import traceable
+from lightning_onnx.tracing.patches.table import patched
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -124,7 +123,7 @@ def tracing(engine: str) -> Iterator[None]:
     Raises:
         EngineError: If torch raises anything; the message names the innermost cause.
     """
-    with quiet(), _engine_errors(engine), traceable(), torch.no_grad():
+    with _engine_errors(engine), patched("quiet", "trace"), torch.no_grad():
         yield
 
 

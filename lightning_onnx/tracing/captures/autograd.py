@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,6 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.captures.base import Captured, DynamicShapes, export_program
+from lightning_onnx.tracing.patches.derivatives import takes_derivative
+from lightning_onnx.tracing.patches.table import patched
 
 
 class Autograd:
@@ -68,9 +69,5 @@ def _backward_rules() -> dict[Any, Callable[..., Any]]:
 
 
 def _takes_derivative(flat: FlatModule, tensors: tuple[Tensor, ...]) -> bool:
-    with (
-        mock.patch.object(torch.autograd, "grad", wraps=torch.autograd.grad) as grad,
-        mock.patch.object(torch.autograd, "backward", wraps=torch.autograd.backward) as backward,
-    ):
-        flat.reference(tensors)
-    return grad.called or backward.called
+    with patched("derivatives"):
+        return takes_derivative(lambda: flat.reference(tensors))

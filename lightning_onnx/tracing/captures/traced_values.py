@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.captures.base import Captured, DynamicShapes, export_program
-from lightning_onnx.tracing.patches.by_values import by_values
+from lightning_onnx.tracing.patches.patch import Group
+from lightning_onnx.tracing.patches.table import patched
 
 
 class TracedValues:
@@ -37,7 +38,8 @@ def capture_with_values(
         strict: Whether to read the module's bytecode instead of running it.
         symbolic_int: Whether ``int(tensor)`` stays a number that the graph computes.
     """
-    with by_values(symbolic_int):
+    groups: tuple[Group, ...] = ("traced_values", "symbolic_int") if symbolic_int else ("traced_values",)
+    with patched(*groups):
         program = export_program(module, tensors, dynamic_shapes, strict=strict)
     _forget_values(program)
     return Captured(program)

@@ -1,10 +1,10 @@
-"""Functions that take a size for a number of Python, which would fix the dim; replaced while tracing."""
+"""Functions that convert a size to a Python number, which would make the dim constant, as functions that do not."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,25 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def replacements() -> Iterator[tuple[Any, str, Any]]:
-    """Yield what to replace while tracing, as owner, name and replacement."""
-    yield math, "sqrt", _of_size(math.sqrt, torch.sym_sqrt)
-    yield math, "log", _of_size(math.log, _log)
-    for name in ("log2", "log10", "exp"):
-        yield math, name, _of_size(getattr(math, name), _as_tensor(getattr(torch, name)))
-    yield torch, "linspace", linspace
-    for owner in (torch, Tensor):
-        yield owner, "chunk", chunk
-        yield owner, "corrcoef", corrcoef
-        yield owner, "cov", cov
-        yield owner, "istft", istft
-    for name, whole in {"max": _largest, "avg": _mean}.items():
-        for dims in (1, 2, 3):
-            original = getattr(functional, f"{name}_pool{dims}d")
-            yield functional, f"{name}_pool{dims}d", _pool(original, whole, dims)
+def of_size(original: Callable[..., float], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a number that also takes a size of the traced call.
 
+    Args:
+        original: Computes with Python numbers.
+        symbolic: Computes with symbols.
+    """
 
-def _of_size(original: Any, symbolic: Any) -> Callable[..., Any]:
     def function(value: Any, /, *rest: Any) -> Any:
         traced = isinstance(value, (torch.SymInt, torch.SymFloat))
         return symbolic(value, *rest) if traced else original(value, *rest)
@@ -38,20 +27,29 @@ def _of_size(original: Any, symbolic: Any) -> Callable[..., Any]:
     return function
 
 
-def _as_tensor(function: Callable[[Tensor], Tensor]) -> Callable[[Any], Tensor]:
-    """Compute with a tensor of no dims, for which torch.export has operators."""
+def by_tensor(function: Callable[[Tensor], Tensor]) -> Callable[[torch.SymInt | torch.SymFloat], Tensor]:
+    """Return a function that computes with a float64 tensor of no dims, for which torch.export has operators."""
     return lambda value: function(torch.scalar_tensor(value, dtype=torch.float64))
 
 
-def _log(value: Any, base: float = math.e) -> Tensor:
+def log(value: torch.SymInt | torch.SymFloat, base: float = math.e) -> Tensor:
+    """Return the logarithm of a symbol as a float64 tensor of no dims."""
     return torch.scalar_tensor(value, dtype=torch.float64).log() / math.log(base)
+
+
+_len = len
+
+
+def length(value: Any, /) -> Any:
+    """Return ``len(value)``, that of a tensor as a size."""
+    return value.size(0) if isinstance(value, Tensor) and value.dim() else _len(value)
 
 
 _linspace = torch.linspace
 
 
 def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
-    """Return ``torch.linspace``, which takes no symbolic number of steps, as its definition says."""
+    """Return ``torch.linspace`` by its definition, which holds for a symbolic number of steps too."""
     if not isinstance(steps, (torch.SymInt, Tensor)):
         return _linspace(start, end, steps, **options)
     intervals: Any = steps.clamp(min=2) - 1 if isinstance(steps, Tensor) else torch.sym_max(steps, 2) - 1
@@ -64,19 +62,19 @@ _cov = torch.cov
 
 
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
-    """Return ``torch.cov``, which looks at values to say that there are too few of them."""
+    """Return ``torch.cov``, which warns where there are too few columns, without comparing their number."""
     if fweights is not None or aweights is not None or input.is_complex():
         return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
     rows = input if input.is_floating_point() else input.to(torch.get_default_dtype())
     rows = rows if rows.dim() == 2 else rows.reshape(1, -1)
-    centred = rows - rows.mean(1, keepdim=True)
+    centered = rows - rows.mean(1, keepdim=True)
     number: Any = torch.sym_max(rows.shape[1] - correction, 0)
-    found: Tensor = centred @ centred.mT / number
+    found: Tensor = centered @ centered.mT / number
     return found.reshape(()) if rows.shape[0] == 1 else found
 
 
 def corrcoef(input: Tensor) -> Tensor:
-    """Return ``torch.corrcoef``, for the same reason."""
+    """Return ``torch.corrcoef``, which calls ``torch.cov``."""
     found = cov(input)
     if found.dim() == 0:
         return found / found
@@ -88,7 +86,7 @@ _chunk = torch.chunk
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
-    """Return ``torch.chunk``, of which the exporter writes an operator that its optimizer breaks on."""
+    """Return ``torch.chunk`` as slices: the exporter's optimizer fails on the operator that the exporter writes."""
     size: Any = input.shape[dim]
     if not isinstance(size, torch.SymInt):
         return _chunk(input, chunks, dim)
@@ -113,7 +111,7 @@ def istft(
     length: Any = None,
     return_complex: bool = False,
 ) -> Tensor:
-    """Return ``torch.istft`` as documented; its own code takes no symbolic length, and looks at values."""
+    """Return ``torch.istft`` as documented; its own code takes no symbolic length, and checks values."""
     if return_complex or onesided is False:
         return _istft(
             input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
@@ -137,10 +135,18 @@ def istft(
     return found if length is None else functional.pad(found, (0, torch.sym_max(end - size, 0)))
 
 
-def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int) -> Callable[..., Any]:
-    """Pool a whole image or sequence by a reduction; the exporters take a kernel's size for a constant."""
+def pool(
+    original: Callable[..., Tensor], whole: Callable[[Tensor, list[int]], Tensor], dims: int
+) -> Callable[..., Tensor]:
+    """Return a pooling that reduces a whole image or sequence; the exporters need a constant kernel size.
 
-    def pool(input: Tensor, kernel_size: Any, *args: Any, **options: Any) -> Any:
+    Args:
+        original: The pooling of torch.
+        whole: Reduces some dims of a tensor to size 1.
+        dims: The number of dims that are pooled: the last ones.
+    """
+
+    def pooled(input: Tensor, kernel_size: Any, *args: Any, **options: Any) -> Tensor:
         kernel = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * dims
         traced = isinstance(kernel_size, torch.Size) or any(isinstance(k, (torch.SymInt, Tensor)) for k in kernel)
         if (
@@ -152,12 +158,14 @@ def _pool(original: Any, whole: Callable[[Tensor, list[int]], Tensor], dims: int
             return whole(input, list(range(-dims, 0)))
         return original(input, kernel_size, *args, **options)
 
-    return pool
+    return pooled
 
 
-def _largest(input: Tensor, dims: list[int]) -> Tensor:
+def largest(input: Tensor, dims: list[int]) -> Tensor:
+    """Return the maximum over some dims, which keep size 1."""
     return input.amax(dims, keepdim=True)
 
 
-def _mean(input: Tensor, dims: list[int]) -> Tensor:
+def mean(input: Tensor, dims: list[int]) -> Tensor:
+    """Return the mean over some dims, which keep size 1."""
     return input.mean(dims, keepdim=True)

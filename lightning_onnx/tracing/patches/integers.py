@@ -1,6 +1,6 @@
-"""``int(tensor)`` as a number of the graph, where torch would make it a constant of the traced call.
+"""``int(tensor)`` as a number that the graph computes, where torch would make it a constant of the traced call.
 
-Python's own ``int`` cannot return a symbol, so that the name is replaced in the modules outside of torch.
+Python's own ``int`` cannot return a symbol, so the name is replaced in modules outside of torch.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_onnx.tracing.patches.patch import Patch
+
 _int = builtins.int
 _SYMBOLS: tuple[Any, ...] = (torch.SymInt, torch.SymFloat)
 
 
 class _Kind(type):
-    """Classes that are asked as ``int`` is."""
+    """Makes ``isinstance(value, int)`` true for symbols, and the class equal to ``int``."""
 
     def __instancecheck__(cls, value: Any) -> bool:
         return isinstance(value, (_int, _SYMBOLS[0]))
@@ -36,10 +38,11 @@ class _Kind(type):
         return hash(_int)
 
 
-class _Integer(metaclass=_Kind):
-    """Stands for ``int``."""
+class Integer(metaclass=_Kind):
+    """Takes the place of ``int``; returns a symbol where the value is one."""
 
     def __new__(cls, value: Any = 0, *rest: Any, **options: Any) -> Any:
+        """Convert as ``int`` does, but keep a symbol."""
         if isinstance(value, Tensor) and not rest:
             return _whole(value.item())
         return _whole(value) if isinstance(value, _SYMBOLS) and not rest else _int(value, *rest, **options)
@@ -54,16 +57,20 @@ def _whole(number: Any) -> Any:
 
 
 @contextlib.contextmanager
-def symbolic() -> Iterator[None]:
-    """Replace ``int`` in all modules but those of Python, torch and what exports."""
-    replaced = [module for name, module in list(sys.modules.items()) if _is_of_users(name, module)]
+def replaced_in_modules(patch: Patch) -> Iterator[None]:
+    """Give all modules but those of Python, torch and the exporters a global of the patch's name."""
+    replaced = [
+        module
+        for name, module in list(sys.modules.items())
+        if _is_users(name, module) and patch.name not in vars(module)
+    ]
     for module in replaced:
-        vars(module)["int"] = _Integer
+        vars(module)[patch.name] = patch.replacement
     try:
         yield
     finally:
         for module in replaced:
-            vars(module).pop("int", None)
+            vars(module).pop(patch.name, None)
 
 
 _LEFT_ALONE = frozenset(
@@ -71,11 +78,6 @@ _LEFT_ALONE = frozenset(
 )
 
 
-def _is_of_users(name: str, module: Any) -> bool:
+def _is_users(name: str, module: Any) -> bool:
     top = name.partition(".")[0]
-    return (
-        isinstance(module, ModuleType)
-        and top not in _LEFT_ALONE
-        and top not in sys.stdlib_module_names
-        and "int" not in vars(module)
-    )
+    return isinstance(module, ModuleType) and top not in _LEFT_ALONE and top not in sys.stdlib_module_names

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What torch's exporters print, and how it is kept from being printed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from unittest import mock
 
-import torch
+from lightning_onnx.tracing.patches.patch import Patch
 
-_LOGGERS = (
+LOGGERS = (
     "torch.onnx",
     "onnxscript",
     "onnx_ir",
@@ -19,26 +18,38 @@ _LOGGERS = (
     "torch._export",
     "torch.fx.experimental.symbolic_shapes",
 )
+"""Loggers that warn of what an export meets on its way."""
+
+
+class Nowhere(io.TextIOBase):
+    """A text file that drops what is written to it."""
+
+    def write(self, text: str, /) -> int:
+        """Return the number of characters, as a file does."""
+        return len(text)
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep torch's exporters from printing: what matters of it is in the errors and in the manifest."""
-    loggers = [logging.getLogger(n) for n in _LOGGERS]
+def errors_only(patch: Patch) -> Iterator[None]:
+    """Let the loggers pass only errors."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    nowhere = io.StringIO()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
-        # the TorchScript based exporter turns its log of graphs on, which C++ writes to the process's stdout
-        torch._C._jit_set_onnx_log_enabled(False)
-        stack.enter_context(mock.patch.object(torch._C, "_jit_set_onnx_log_enabled", return_value=None))
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def without_warnings(patch: Patch) -> Iterator[None]:
+    """Ignore all warnings."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield
+
+
+def do_nothing(*args: object, **kwargs: object) -> None:
+    """Take the place of a function that prints or complains."""

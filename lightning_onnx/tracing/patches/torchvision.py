@@ -1,27 +1,14 @@
-"""torchvision's detectors: what branches on the number of boxes, makes a number of a size, or rounds when traced."""
+"""Functions of torchvision's detectors that decide by the number of boxes, convert sizes to numbers, or round them."""
 
 from __future__ import annotations
 
 import functools
 import math
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def replacements() -> Iterator[tuple[Any, str, Any]]:
-    """Yield what to replace while tracing, as owner, name and replacement; nothing where torchvision is not in use."""
-    boxes = sys.modules.get("torchvision.ops.boxes")
-    if boxes is not None:
-        yield boxes.batched_nms, "__code__", batched_nms.__code__  # for modules that imported it by its name, too
-    transform = sys.modules.get("torchvision.models.detection.transform")
-    if transform is not None:
-        yield transform, "_resize_image_and_masks", resize_image
-        yield transform.GeneralizedRCNNTransform, "batch_images", batch_images
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from lightning_onnx import export
 from lightning_onnx.module.rounding import TiesReversed
-from lightning_onnx.tracing.patches.traceable import traceable
+from lightning_onnx.tracing.patches.table import patched
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def test_replacements_are_torchvisions_functions() -> None:
                 batch.tensors, torch.tensor(batch.image_sizes)]  # fmt: skip
 
     before = results()
-    with traceable():
+    with patched("trace"):
         during = results()
         assert detection.transform._resize_image_and_masks.__module__.startswith("lightning_onnx")
         assert ops.batched_nms.__code__.co_filename.endswith("detection.py")

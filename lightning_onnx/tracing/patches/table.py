@@ -1,0 +1,273 @@
+"""All that is replaced in torch, torchvision and Python while a trace runs, and the one door to it."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch.nn import functional
+
+from lightning_onnx.tracing.patches import derivatives, functions, integers, modules, quiet, torchvision
+from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
+
+_TORCH = "torch 2.14"
+_TORCHVISION = "torchvision 0.29"
+
+
+@contextlib.contextmanager
+def patched(*groups: Group) -> Iterator[None]:
+    """Put in the patches of some groups, and take them out again.
+
+    Args:
+        groups: The groups, in the order in which they are put in.
+    """
+    with put_in(*(patch for group in groups for patch in PATCHES if patch.group == group)):
+        yield
+
+
+@contextlib.contextmanager
+def _after_listing(patch: Patch) -> Iterator[None]:
+    """Replace a function of Python once dynamo has listed them: it lists them when first asked, and would list ours."""
+    from torch._dynamo.trace_rules import is_builtin_callable
+
+    is_builtin_callable(getattr(builtins, patch.name))
+    with replaced_attribute(patch):
+        yield
+
+
+def _pools() -> Iterator[Patch]:
+    for kind, whole in {"max": functions.largest, "avg": functions.mean}.items():
+        for dims in (1, 2, 3):
+            name = f"{kind}_pool{dims}d"
+            yield Patch(
+                owner="torch.nn.functional",
+                name=name,
+                replacement=functions.pool(getattr(functional, name), whole, dims),
+                why="The exporters write the kernel size as a constant, also where it is that of the whole input.",
+                seen=_TORCH,
+                case=f"{kind}_pool_of_the_whole_{dims}d",
+            )
+
+
+def _for_torch_and_tensors(name: str, replacement: object, why: str) -> Iterator[Patch]:
+    for owner in ("torch", "torch:Tensor"):
+        case = name if owner == "torch" else f"tensor_{name}"
+        yield Patch(owner=owner, name=name, replacement=replacement, why=why, seen=_TORCH, case=case)
+
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(
+        owner="builtins",
+        name="len",
+        replacement=functions.length,
+        why="The length of a tensor becomes a Python number, which makes the dim constant.",
+        seen=_TORCH,
+        case="length",
+        replace=_after_listing,
+    ),
+    Patch(
+        owner="math",
+        name="sqrt",
+        replacement=functions.of_size(math.sqrt, torch.sym_sqrt),
+        why="A size becomes a Python number, which makes the dim constant.",
+        seen=_TORCH,
+        case="sqrt",
+    ),
+    Patch(
+        owner="math",
+        name="log",
+        replacement=functions.of_size(math.log, functions.log),
+        why="A size becomes a Python number, which makes the dim constant.",
+        seen=_TORCH,
+        case="log",
+    ),
+    *(
+        Patch(
+            owner="math",
+            name=name,
+            replacement=functions.of_size(getattr(math, name), functions.by_tensor(getattr(torch, name))),
+            why="A size becomes a Python number, which makes the dim constant.",
+            seen=_TORCH,
+            case=name,
+        )
+        for name in ("log2", "log10", "exp")
+    ),
+    Patch(
+        owner="torch",
+        name="linspace",
+        replacement=functions.linspace,
+        why="A number of steps that is a size of the input makes the dim constant.",
+        seen=_TORCH,
+        case="linspace",
+    ),
+    *_for_torch_and_tensors(
+        "chunk", functions.chunk, "The exporter's optimizer fails on the operator that the exporter writes."
+    ),
+    *_for_torch_and_tensors("cov", functions.cov, "torch compares the number of columns, to warn of too few."),
+    *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
+    *_for_torch_and_tensors("istft", functions.istft, "torch takes no symbolic length, and checks values."),
+    *_pools(),
+    Patch(
+        owner="torch.distributions:Distribution",
+        name="_validate_args",
+        replacement=False,
+        why="Distributions check the values of their parameters, which a trace does not have.",
+        seen=_TORCH,
+        case="distribution",
+    ),
+    Patch(
+        owner="torch.backends.mha",
+        name="fastpath_enabled",
+        replacement=False,
+        why="Eval mode takes a fast path with operators and nested tensors that ONNX lacks.",
+        seen=_TORCH,
+        case="fast_path",
+        replace=switched(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    ),
+    Patch(
+        owner="torch.nn.modules.transformer",
+        name="_detect_is_causal_mask",
+        replacement=modules.is_causal_as_told,
+        why="torch compares a mask's values with those of a causal mask; the mask alone gives the same result.",
+        seen=_TORCH,
+        case="causal_mask",
+    ),
+    Patch(
+        owner="torch.nn:TransformerEncoder",
+        name="forward",
+        replacement=modules.encode,
+        why="Without nested tensors, which ONNX lacks, the padding is not zero before the last norm.",
+        seen=_TORCH,
+        case="padded_encoder",
+    ),
+    Patch(
+        owner="torch.nn:Module",
+        name="to",
+        replacement=modules.to,
+        why="A trace cannot put other tensors into a module, not even equal ones.",
+        seen=_TORCH,
+        case="moved_module",
+    ),
+    Patch(
+        owner="torchvision.ops.boxes:batched_nms",
+        name="__code__",  # for modules that imported the function by its name, too
+        replacement=torchvision.batched_nms.__code__,
+        why="torchvision chooses between two algorithms by the number of boxes, which a trace does not know.",
+        seen=_TORCHVISION,
+        case="batched_nms",
+        optional=True,
+    ),
+    Patch(
+        owner="torchvision.models.detection.transform",
+        name="_resize_image_and_masks",
+        replacement=torchvision.resize_image,
+        why="torchvision computes the new size in single precision when traced, off by one for some images.",
+        seen=_TORCHVISION,
+        case="resized_image",
+        optional=True,
+    ),
+    Patch(
+        owner="torchvision.models.detection.transform:GeneralizedRCNNTransform",
+        name="batch_images",
+        replacement=torchvision.batch_images,
+        why="torchvision converts image sizes to Python numbers, which makes the dims constant.",
+        seen=_TORCHVISION,
+        case="batched_images",
+        optional=True,
+    ),
+    *(
+        Patch(
+            owner="sys",
+            name=name,
+            replacement=quiet.Nowhere(),
+            why="The exporters print their progress, and the whole graph where one fails.",
+            seen=_TORCH,
+            case=f"nothing_on_{name}",
+            group="quiet",
+        )
+        for name in ("stdout", "stderr")
+    ),
+    Patch(
+        owner="warnings",
+        name="filters",
+        replacement=("ignore",),
+        why="torch warns of its own deprecated calls, and of what the checks of the artifact look at.",
+        seen=_TORCH,
+        case="no_warnings",
+        group="quiet",
+        replace=quiet.without_warnings,
+    ),
+    Patch(
+        owner="logging",
+        name="level",
+        replacement=quiet.LOGGERS,
+        why="The exporters log warnings about what a later attempt does right.",
+        seen=_TORCH,
+        case="no_log",
+        group="quiet",
+        replace=quiet.errors_only,
+    ),
+    Patch(
+        owner="torch._C",
+        name="onnx_log_enabled",
+        replacement=False,
+        why="Each export by TorchScript leaves on the log of graphs, which C++ writes to the process's stdout.",
+        seen=_TORCH,
+        case="no_graph_after_an_export_by_torchscript",
+        group="quiet",
+        replace=switched(torch._C._jit_is_onnx_log_enabled, torch._C._jit_set_onnx_log_enabled),
+    ),
+    Patch(
+        owner="torch._C",
+        name="_jit_set_onnx_log_enabled",
+        replacement=quiet.do_nothing,
+        why="The TorchScript based exporter turns on the log of graphs, which C++ writes to the process's stdout.",
+        seen=_TORCH,
+        case="no_graph",
+        group="quiet",
+    ),
+    Patch(
+        owner="torch._functorch.config",
+        name="fake_tensor_propagate_real_tensors",
+        replacement=True,
+        why="torch refuses a module that decides by values; here those of the traced call decide.",
+        seen=_TORCH,
+        case="decision_by_a_value",
+        group="traced_values",
+    ),
+    Patch(
+        owner="torch._subclasses.fake_utils",
+        name="_check_fake_real_tensors",
+        replacement=quiet.do_nothing,
+        why="torch compares sizes and offsets with those of the traced call, which makes them constant.",
+        seen=_TORCH,
+        case="offset_by_a_size",
+        group="traced_values",
+    ),
+    Patch(
+        owner="builtins",
+        name="int",
+        replacement=integers.Integer,
+        why="Python's own ``int`` cannot return a symbol, so that a number computed from values becomes a constant.",
+        seen="Python 3.11",
+        case="int_of_a_tensor",
+        group="symbolic_int",
+        replace=integers.replaced_in_modules,
+    ),
+    *(
+        Patch(
+            owner="torch.autograd",
+            name=name,
+            replacement=replacement,
+            why="Nothing in torch tells whether a method calls autograd.",
+            seen=_TORCH,
+            case=f"derivative_by_{name}",
+            group="derivatives",
+        )
+        for name, replacement in {"grad": derivatives.grad, "backward": derivatives.backward}.items()
+    ),
+)
+"""The patches, in the order in which those of a group are put in."""

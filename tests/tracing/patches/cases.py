@@ -1,0 +1,310 @@
+"""For each patch a small module that a trace gets right with the patch and wrong without it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_onnx.errors import EngineError
+from lightning_onnx.tracing.base import tracing
+from lightning_onnx.tracing.captures.base import dynamic_shapes_of
+from lightning_onnx.tracing.captures.symbolic_int import SymbolicInt
+from lightning_onnx.tracing.captures.torch_export import TorchExport
+from lightning_onnx.tracing.captures.traced_values import TracedValues
+from lightning_onnx.tracing.dynamo import DynamoEngine
+from lightning_onnx.tracing.patches.derivatives import takes_derivative
+from lightning_onnx.tracing.patches.table import patched
+from lightning_onnx.tracing.torchscript import TorchScriptEngine
+from tests.tracing.making import made
+
+Case = Callable[[pytest.CaptureFixture[str]], None]
+CASES: dict[str, Case] = {}
+"""Each raises where its patch is missing."""
+
+
+class Calls(nn.Module):
+    """Calls a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.function(*tensors)
+
+
+def case(function: Case) -> Case:
+    CASES[function.__name__] = function
+    return function
+
+
+def axes_of(traced: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[dict[int, str], ...]:
+    """Name the dims in which two calls differ."""
+    return tuple(
+        {d: f"d{i}_{d}" for d in range(a.dim()) if a.shape[d] != b.shape[d]}
+        for i, (a, b) in enumerate(zip(traced, other, strict=True))
+    )
+
+
+def check_program(module: nn.Module, traced: tuple[Tensor, ...], other: tuple[Tensor, ...], capture: Any) -> None:
+    """Capture with some tensors, and compare the program with the module on others."""
+    flat, request = made(module, *traced, axes=axes_of(traced, other))
+    with tracing("dynamo"):
+        program = capture.capture(flat, request.tensors, dynamic_shapes_of(request.axes)).program
+    with torch.no_grad():
+        expected = torch.utils._pytree.tree_leaves(module(*other))
+        torch.testing.assert_close(list(program.module()(*other)), expected, rtol=1e-4, atol=1e-5)
+
+
+def check_file(module: nn.Module, traced: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
+    """Translate to ONNX with some tensors, and compare what onnxruntime computes with the module on others."""
+    flat, request = made(module, *traced, axes=axes_of(traced, other))
+    model = DynamoEngine(TorchExport()).trace(flat, request, 20, {}).first.model
+    session = onnxruntime.InferenceSession(onnx_ir.to_proto(model).SerializeToString())
+    feeds = dict(zip([i.name for i in session.get_inputs()], [t.numpy() for t in other], strict=True))
+    with torch.no_grad():
+        expected = torch.utils._pytree.tree_leaves(module(*other))
+    found = [torch.from_numpy(a) for a in session.run(None, feeds)]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+ROWS = torch.randn(3, 7), torch.randn(3, 12)
+"""The sizes of a traced call and of another one."""
+
+FREE: dict[str, Callable[[Tensor], Tensor]] = {
+    "length": lambda x: x.T / len(x.T),
+    "sqrt": lambda x: x / math.sqrt(x.shape[1]),
+    "log": lambda x: x * math.log(x.shape[1], 512),
+    "log2": lambda x: x * math.log2(x.shape[1]),
+    "log10": lambda x: x * math.log10(x.shape[1]),
+    "exp": lambda x: x * math.exp(-x.shape[1] / 50),
+    "linspace": lambda x: x + torch.linspace(-1, 1, x.shape[1]),
+    "cov": lambda x: torch.cov(x),
+    "tensor_cov": lambda x: x.cov(),
+    "corrcoef": lambda x: torch.corrcoef(x),
+    "tensor_corrcoef": lambda x: x.corrcoef(),
+}
+"""Functions of a matrix with a dynamic number of columns."""
+
+for name, function in FREE.items():
+    CASES[name] = lambda capfd, f=function: check_program(Calls(f), ROWS[:1], ROWS[1:], TorchExport())  # type: ignore[misc]
+
+FREE_IN_FILES: dict[str, Callable[[Tensor], Tensor]] = {
+    "chunk": lambda x: torch.chunk(x, 2, 1)[0],
+    "tensor_chunk": lambda x: x.chunk(2, 1)[0],
+    **{
+        f"{kind}_pool_of_the_whole_{dims}d": lambda x, kind=kind, dims=dims: getattr(functional, f"{kind}_pool{dims}d")(
+            image := x[(None,) * dims].transpose(0, -2).contiguous(), tuple(image.shape[2:])
+        )
+        for kind in ("max", "avg")
+        for dims in (1, 2, 3)
+    },
+}
+
+for name, function in FREE_IN_FILES.items():
+    CASES[name] = lambda capfd, f=function: check_file(Calls(f), ROWS[:1], ROWS[1:])  # type: ignore[misc]
+
+
+def signal_of(by: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+    def signal(x: Tensor) -> Tensor:
+        found = torch.stft(x, 16, 8, window=torch.hann_window(16), return_complex=True)
+        return by(found, 16, 8, window=torch.hann_window(16), length=x.shape[-1])
+
+    return signal
+
+
+@case
+def istft(capfd: Any) -> None:
+    signal = signal_of(lambda *a, **k: torch.istft(*a, **k))
+    check_program(Calls(signal), (torch.randn(2, 64),), (torch.randn(2, 101),), TorchExport())
+
+
+@case
+def tensor_istft(capfd: Any) -> None:
+    signal = signal_of(lambda *a, **k: Tensor.istft(*a, **k))
+    check_program(Calls(signal), (torch.randn(2, 64),), (torch.randn(2, 101),), TorchExport())
+
+
+@case
+def distribution(capfd: Any) -> None:
+    torch.distributions.Distribution.set_default_validate_args(True)
+    module = Calls(lambda x: torch.distributions.Normal(x, x.exp()).log_prob(x * 2))
+    check_program(module, ROWS[:1], ROWS[1:], TorchExport())
+
+
+class Encodes(nn.Module):
+    def __init__(self, padded: bool = False, causal: bool = False) -> None:
+        super().__init__()
+        self.net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1, nn.LayerNorm(8))
+        self.padded, self.causal = padded, causal
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None
+        return self.net(x, mask=mask, src_key_padding_mask=padding)
+
+
+@case
+def fast_path(capfd: Any) -> None:
+    net = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True).eval()
+    check_file(net, (torch.randn(2, 5, 8),), (torch.randn(2, 9, 8),))
+
+
+@case
+def causal_mask(capfd: Any) -> None:
+    net = Encodes(causal=True).eval()
+    check_program(net, (torch.randn(2, 5, 8),), (torch.randn(2, 9, 8),), TorchExport())
+
+
+@case
+def padded_encoder(capfd: Any) -> None:
+    net, padding = Encodes(padded=True).eval(), torch.arange(5) > torch.tensor([[4], [2]])
+    other = torch.arange(9) > torch.tensor([[8], [3]])
+    check_program(net, (torch.randn(2, 5, 8), padding), (torch.randn(2, 9, 8), other), TorchExport())
+
+
+class Moves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(7, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.to(x.device)(x)
+
+
+@case
+def moved_module(capfd: Any) -> None:
+    check_program(Moves(), (torch.randn(2, 7),), (torch.randn(3, 7),), TorchExport())
+
+
+@case
+def batched_nms(capfd: Any) -> None:
+    ops = pytest.importorskip("torchvision.ops")
+
+    def kept(corners: Tensor, scores: Tensor) -> Tensor:
+        return ops.batched_nms(torch.cat([corners, corners + 1], 1), scores, (scores > 0.5).long(), 0.5)
+
+    few, many = torch.rand(40, 2) * 50, torch.rand(1200, 2) * 50
+    check_program(Calls(kept), (few, torch.rand(40)), (many, torch.rand(1200)), TorchExport())
+
+
+def transform(*sizes: int) -> Any:
+    detection = pytest.importorskip("torchvision.models.detection")
+    return detection.transform.GeneralizedRCNNTransform(*sizes, [0.5] * 3, [0.2] * 3).eval()
+
+
+@case
+def resized_image(capfd: Any) -> None:
+    resize = transform(64, 128).resize
+    module = Calls(lambda x: resize(x)[0])
+    check_program(module, (torch.randn(3, 72, 80),), (torch.randn(3, 200, 130),), TorchExport())
+
+
+@case
+def batched_images(capfd: Any) -> None:
+    module = Calls(lambda x: transform(64, 128).batch_images([x]))
+    check_program(module, (torch.randn(3, 72, 80),), (torch.randn(3, 200, 130),), TorchExport())
+
+
+def translate(engine: Any, module: nn.Module, *tensors: Tensor) -> None:
+    flat, request = made(module, *tensors)
+    engine.trace(flat, request, 18, {})
+
+
+@case
+def nothing_on_stdout(capfd: Any) -> None:
+    translate(TorchScriptEngine(), Calls(lambda x: print("traced") or x * 2), torch.randn(2, 3))
+    assert not capfd.readouterr().out
+
+
+@case
+def nothing_on_stderr(capfd: Any) -> None:
+    translate(TorchScriptEngine(), Calls(lambda x: print("traced", file=sys.stderr) or x * 2), torch.randn(2, 3))
+    assert not capfd.readouterr().err
+
+
+@case
+def no_warnings(capfd: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translate(TorchScriptEngine(), Calls(lambda x: x * 2), torch.randn(2, 3))
+
+
+@case
+def no_log(capfd: Any) -> None:
+    told: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = told.append  # type: ignore[method-assign]
+    logging.getLogger("torch.onnx").addHandler(handler)
+    try:
+        translate(DynamoEngine(TorchExport()), Calls(lambda x: x * 2), torch.randn(2, 3))
+    finally:
+        logging.getLogger("torch.onnx").removeHandler(handler)
+    assert not told
+
+
+def fails() -> None:
+    with pytest.raises(EngineError):
+        translate(TorchScriptEngine(), Calls(lambda x: x.cummax(1).values), torch.ones(3, 4))
+
+
+@case
+def no_graph(capfd: Any) -> None:
+    fails()
+    assert "graph(" not in capfd.readouterr().out
+
+
+@case
+def no_graph_after_an_export_by_torchscript(capfd: Any) -> None:
+    torch._C._jit_set_onnx_log_enabled(True)
+    try:
+        fails()
+    finally:
+        torch._C._jit_set_onnx_log_enabled(False)
+    assert "graph(" not in capfd.readouterr().out
+
+
+@case
+def decision_by_a_value(capfd: Any) -> None:
+    module = Calls(lambda x: x * 2 if x.sum() > 0 else x + 1)
+    check_program(module, (torch.ones(3, 4),), (torch.ones(5, 4),), TracedValues())
+
+
+@case
+def offset_by_a_size(capfd: Any) -> None:
+    def halves(x: Tensor, number: Tensor) -> Tensor:
+        return x[x.shape[0] // 2] + torch.zeros(int(number.max()), 4)[0]
+
+    number = torch.tensor([2, 3])
+    check_program(Calls(halves), (torch.randn(4, 4), number), (torch.randn(7, 4), number), TracedValues())
+
+
+@case
+def int_of_a_tensor(capfd: Any) -> None:
+    module = Calls(lambda x: torch.zeros(int(x.max()) + 1).index_add(0, x, torch.ones(x.shape[0])))
+    check_program(module, (torch.tensor([0, 0, 1, 2]),), (torch.tensor([4, 4, 0, 1, 1, 1]),), SymbolicInt())
+
+
+def check_derivative(by: Callable[[Tensor], object]) -> None:
+    with patched("derivatives"):
+        assert takes_derivative(lambda: by(torch.ones(2, requires_grad=True)))
+
+
+@case
+def derivative_by_grad(capfd: Any) -> None:
+    check_derivative(lambda x: torch.autograd.grad(x.sum(), x))
+
+
+@case
+def derivative_by_backward(capfd: Any) -> None:
+    check_derivative(lambda x: x.sum().backward())
