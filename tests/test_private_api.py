@@ -20,6 +20,8 @@ NO_API = {
     "_dim_",
     "_dim_0",
     "_fields",
+    "_pool",
+    "_pool_of_the_whole_",
     "_float16",
     "_imag",
     "_real",
@@ -84,6 +86,7 @@ def uses(tree: ast.Module) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.Constant) and isinstance(name := node.value, str):
             yield from [name] if private(name) and name.isidentifier() and name not in own | NO_API else []
+            yield from [name] if private(name) and re.fullmatch(r"torch(\.\w+)+", name) else []
 
 
 def in_the_code() -> dict[str, set[str]]:

@@ -17,6 +17,7 @@ import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError
 from lightning_onnx.errors import CaptureNotApplicable
 from lightning_onnx.tracing.engines import failure, order
+from lightning_onnx.tracing.patches.table import patched
 from lightning_onnx.tracing.rules.pooling import adaptive_average
 from tests import outside
 
@@ -173,9 +174,7 @@ print(made.manifest["model"]["engine"])
 
 
 def test_int_is_pythons_own_again_after_an_export(tmp_path: Path) -> None:
-    from lightning_onnx.tracing.patches import integers
-
-    with integers.symbolic():
+    with patched("symbolic_int"):
         assert globals()["int"] is not builtins.int
         assert isinstance(1, globals()["int"])
         assert globals()["int"]("7") == 7

@@ -62,7 +62,7 @@ _cov = torch.cov
 
 
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
-    """Return ``torch.cov``, which warns where there are too few columns, without comparing their number."""
+    """Return ``torch.cov``, without its warning of too few columns, for which it looks at a value."""
     if fweights is not None or aweights is not None or input.is_complex():
         return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
     rows = input if input.is_floating_point() else input.to(torch.get_default_dtype())

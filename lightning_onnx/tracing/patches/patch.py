@@ -74,7 +74,8 @@ class Patch:
         replacement: Its value while the patch is in place.
         why: What goes wrong without it, in one sentence.
         seen: The version of torch, torchvision or Python in which that was observed.
-        case: The case in ``tests/tracing/patches/cases.py`` that holds with the patch and fails without it.
+        case: The case in ``tests/tracing/patches/cases.py`` that holds with the patch and fails without it; None for a
+            precaution that no case was found to need.
         group: The patches that it is in place with.
         optional: Whether the owner belongs to a package that may be missing; nothing is replaced until it is imported.
         replace: How the value is replaced.
@@ -85,7 +86,7 @@ class Patch:
     replacement: object
     why: str
     seen: str
-    case: str
+    case: str | None
     group: Group = "trace"
     optional: bool = False
     replace: Callable[[Patch], AbstractContextManager[None]] = replaced_attribute

@@ -10,16 +10,6 @@ from collections.abc import Iterator
 
 from lightning_onnx.tracing.patches.patch import Patch
 
-LOGGERS = (
-    "torch.onnx",
-    "onnxscript",
-    "onnx_ir",
-    "torch.export",
-    "torch._export",
-    "torch.fx.experimental.symbolic_shapes",
-)
-"""Loggers that warn of what an export meets on its way."""
-
 
 class Nowhere(io.TextIOBase):
     """A text file that drops what is written to it."""
@@ -30,17 +20,15 @@ class Nowhere(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def errors_only(patch: Patch) -> Iterator[None]:
-    """Let the loggers pass only errors."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
+def at_level(patch: Patch) -> Iterator[None]:
+    """Give a logger another level."""
+    logger = logging.getLogger(patch.owner)
+    level = logger.level
+    logger.setLevel(str(patch.replacement))
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

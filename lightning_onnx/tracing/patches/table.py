@@ -15,6 +15,7 @@ from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
+_PRECAUTIONS = ("onnx_ir", "torch.export", "torch._export")
 
 
 @contextlib.contextmanager
@@ -106,9 +107,16 @@ PATCHES: tuple[Patch, ...] = (
     *_for_torch_and_tensors(
         "chunk", functions.chunk, "The exporter's optimizer fails on the operator that the exporter writes."
     ),
-    *_for_torch_and_tensors("cov", functions.cov, "torch compares the number of columns, to warn of too few."),
+    *_for_torch_and_tensors("cov", functions.cov, "torch looks at the value of a tensor, to warn of too few columns."),
     *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
-    *_for_torch_and_tensors("istft", functions.istft, "torch takes no symbolic length, and checks values."),
+    Patch(
+        owner="torch",
+        name="istft",
+        replacement=functions.istft,
+        why="torch takes no symbolic length, and checks values.",
+        seen=_TORCH,
+        case="istft",
+    ),
     *_pools(),
     Patch(
         owner="torch.distributions:Distribution",
@@ -200,15 +208,25 @@ PATCHES: tuple[Patch, ...] = (
         group="quiet",
         replace=quiet.without_warnings,
     ),
-    Patch(
-        owner="logging",
-        name="level",
-        replacement=quiet.LOGGERS,
-        why="The exporters log warnings about what a later attempt does right.",
-        seen=_TORCH,
-        case="no_log",
-        group="quiet",
-        replace=quiet.errors_only,
+    *(
+        Patch(
+            owner=logger,
+            name="level",
+            replacement="ERROR",
+            why=why,
+            seen=_TORCH,
+            case=None if logger in _PRECAUTIONS else f"no_log_of_{logger.replace('.', '_')}",
+            group="quiet",
+            replace=quiet.at_level,
+        )
+        for logger, why in {
+            "torch.onnx": "It warns that opset 17 is converted from opset 18.",
+            "onnxscript": "It warns of how an opset is converted, and of each operator that it does not fold.",
+            "onnx_ir": "It can warn of initializers without a value; no export was seen that makes it.",
+            "torch.export": "It can warn of deprecated dynamic shapes; no export was seen that makes it.",
+            "torch._export": "It can warn of a dim that is traced at size 1; no export was seen that makes it.",
+            "torch.fx.experimental.symbolic_shapes": "It warns of each decision by a value of the traced call.",
+        }.items()
     ),
     Patch(
         owner="torch._C",

@@ -79,7 +79,7 @@ def check_file(module: nn.Module, traced: tuple[Tensor, ...], other: tuple[Tenso
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-ROWS = torch.randn(3, 7), torch.randn(3, 12)
+ROWS = torch.randn(3, 7), torch.randn(3, 20)
 """The sizes of a traced call and of another one."""
 
 FREE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -116,23 +116,12 @@ for name, function in FREE_IN_FILES.items():
     CASES[name] = lambda capfd, f=function: check_file(Calls(f), ROWS[:1], ROWS[1:])  # type: ignore[misc]
 
 
-def signal_of(by: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
-    def signal(x: Tensor) -> Tensor:
-        found = torch.stft(x, 16, 8, window=torch.hann_window(16), return_complex=True)
-        return by(found, 16, 8, window=torch.hann_window(16), length=x.shape[-1])
-
-    return signal
-
-
 @case
 def istft(capfd: Any) -> None:
-    signal = signal_of(lambda *a, **k: torch.istft(*a, **k))
-    check_program(Calls(signal), (torch.randn(2, 64),), (torch.randn(2, 101),), TorchExport())
+    def signal(x: Tensor) -> Tensor:
+        found = torch.stft(x, 16, 8, window=torch.hann_window(16), return_complex=True)
+        return torch.istft(found, 16, 8, window=torch.hann_window(16), length=x.shape[-1])
 
-
-@case
-def tensor_istft(capfd: Any) -> None:
-    signal = signal_of(lambda *a, **k: Tensor.istft(*a, **k))
     check_program(Calls(signal), (torch.randn(2, 64),), (torch.randn(2, 101),), TorchExport())
 
 
@@ -144,10 +133,10 @@ def distribution(capfd: Any) -> None:
 
 
 class Encodes(nn.Module):
-    def __init__(self, padded: bool = False, causal: bool = False) -> None:
+    def __init__(self, causal: bool = False) -> None:
         super().__init__()
         self.net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1, nn.LayerNorm(8))
-        self.padded, self.causal = padded, causal
+        self.causal = causal
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None
@@ -156,8 +145,7 @@ class Encodes(nn.Module):
 
 @case
 def fast_path(capfd: Any) -> None:
-    net = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True).eval()
-    check_file(net, (torch.randn(2, 5, 8),), (torch.randn(2, 9, 8),))
+    translate(TorchScriptEngine(), nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), torch.randn(2, 5, 8))
 
 
 @case
@@ -168,7 +156,7 @@ def causal_mask(capfd: Any) -> None:
 
 @case
 def padded_encoder(capfd: Any) -> None:
-    net, padding = Encodes(padded=True).eval(), torch.arange(5) > torch.tensor([[4], [2]])
+    net, padding = Encodes().eval(), torch.arange(5) > torch.tensor([[4], [2]])
     other = torch.arange(9) > torch.tensor([[8], [3]])
     check_program(net, (torch.randn(2, 5, 8), padding), (torch.randn(2, 9, 8), other), TorchExport())
 
@@ -216,9 +204,9 @@ def batched_images(capfd: Any) -> None:
     check_program(module, (torch.randn(3, 72, 80),), (torch.randn(3, 200, 130),), TorchExport())
 
 
-def translate(engine: Any, module: nn.Module, *tensors: Tensor) -> None:
+def translate(engine: Any, module: nn.Module, *tensors: Tensor, opset_version: int = 18) -> None:
     flat, request = made(module, *tensors)
-    engine.trace(flat, request, 18, {})
+    engine.trace(flat, request, opset_version, {})
 
 
 @case
@@ -240,17 +228,39 @@ def no_warnings(capfd: Any) -> None:
         translate(TorchScriptEngine(), Calls(lambda x: x * 2), torch.randn(2, 3))
 
 
-@case
-def no_log(capfd: Any) -> None:
-    told: list[logging.LogRecord] = []
+def logged(logger: str, engine: Any, module: nn.Module, *tensors: Tensor, opset_version: int = 18) -> list[str]:
+    """What a logger lets through during a trace."""
+    told: list[str] = []
     handler = logging.Handler()
-    handler.emit = told.append  # type: ignore[method-assign]
-    logging.getLogger("torch.onnx").addHandler(handler)
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
     try:
-        translate(DynamoEngine(TorchExport()), Calls(lambda x: x * 2), torch.randn(2, 3))
+        translate(engine, module, *tensors, opset_version=opset_version)
     finally:
-        logging.getLogger("torch.onnx").removeHandler(handler)
-    assert not told
+        logging.getLogger(logger).removeHandler(handler)
+    return told
+
+
+def decides(x: Tensor, number: Tensor) -> Tensor:
+    return x * 2 if int(number.max()) == 3 else x + 1
+
+
+for logger, arguments in {
+    "torch.onnx": (DynamoEngine(TorchExport()), Calls(torch.relu), torch.randn(2, 3)),
+    "onnxscript": (DynamoEngine(TorchExport()), Calls(torch.relu), torch.randn(2, 3)),
+    "torch.fx.experimental.symbolic_shapes": (
+        DynamoEngine(TracedValues()),
+        Calls(decides),
+        torch.randn(2, 3),
+        torch.tensor([3]),
+    ),
+}.items():
+
+    def no_log(capfd: Any, logger: str = logger, arguments: Any = arguments) -> None:
+        opset_version = 17 if logger in ("torch.onnx", "onnxscript") else 18
+        assert not logged(logger, *arguments, opset_version=opset_version)
+
+    CASES[f"no_log_of_{logger.replace('.', '_')}"] = no_log
 
 
 def fails() -> None:
@@ -276,8 +286,8 @@ def no_graph_after_an_export_by_torchscript(capfd: Any) -> None:
 
 @case
 def decision_by_a_value(capfd: Any) -> None:
-    module = Calls(lambda x: x * 2 if x.sum() > 0 else x + 1)
-    check_program(module, (torch.ones(3, 4),), (torch.ones(5, 4),), TracedValues())
+    number = torch.tensor([3])
+    check_program(Calls(decides), (torch.randn(3, 4), number), (torch.randn(6, 4), number), TracedValues())
 
 
 @case

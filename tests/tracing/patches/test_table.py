@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
+import logging
+import warnings
+from collections.abc import Iterator
 
 import pytest
+import torch
 from torch.distributions import Distribution
 
 from lightning_onnx.tracing.patches import table
-from lightning_onnx.tracing.patches.patch import Patch
+from lightning_onnx.tracing.patches.patch import Patch, put_in, replaced_attribute
+from lightning_onnx.tracing.patches.quiet import at_level
 from tests.tracing.patches.cases import CASES
 
-PATCHES = [pytest.param(patch, id=patch.case) for patch in table.PATCHES]
+SLOW = {f"{kind}_pool_of_the_whole_{dims}d" for kind in ("max", "avg") for dims in (2, 3)} | {
+    "max_pool_of_the_whole_1d",
+    "tensor_chunk",
+    "no_log_of_onnxscript",
+    "resized_image",
+    "batched_images",
+    "batched_nms",
+}
+"""Cases that take longer, each like a fast one."""
+
+GUARDED = [patch for patch in table.PATCHES if patch.case is not None]
+PATCHES = [pytest.param(p, id=p.case, marks=[pytest.mark.slow] * (p.case in SLOW)) for p in GUARDED]
 
 
 @pytest.fixture(autouse=True)
-def _distributions_check_values() -> object:
+def _distributions_check_values() -> Iterator[None]:
     before = Distribution._validate_args
     yield
     Distribution.set_default_validate_args(before)
 
 
 def test_each_patch_has_a_case_of_its_own() -> None:
-    assert sorted(patch.case for patch in table.PATCHES) == sorted(CASES)
+    assert sorted(str(patch.case) for patch in GUARDED) == sorted(CASES)
 
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_the_case_holds(patch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
-    CASES[patch.case](capfd)
+    CASES[str(patch.case)](capfd)
 
 
 @pytest.mark.parametrize("patch", PATCHES)
@@ -38,4 +52,43 @@ def test_the_case_without_the_patch(
 ) -> None:
     """Passes, and so fails the suite, once the installed torch does not need the patch."""
     monkeypatch.setattr(table, "PATCHES", tuple(p for p in table.PATCHES if p is not patch))
-    CASES[patch.case](capfd)
+    CASES[str(patch.case)](capfd)
+
+
+def state() -> list[object]:
+    """What each patch replaces, as it is now."""
+    found: list[object] = [torch.backends.mha.get_fastpath_enabled(), torch._C._jit_is_onnx_log_enabled()]
+    for patch in table.PATCHES:
+        if patch.replace is at_level:
+            found.append(logging.getLogger(patch.owner).level)
+        elif (owner := patch.find_owner()) is not None and hasattr(owner, patch.name):
+            found.append((getattr(owner, patch.name), patch.name in vars(owner)))
+    return [*found, list(warnings.filters), "int" in globals()]
+
+
+def test_nothing_stays_replaced_even_after_an_error() -> None:
+    before, during = state(), []
+
+    def fails() -> None:
+        during.extend(state())
+        raise KeyError
+
+    with pytest.raises(KeyError), table.patched("quiet", "trace", "traced_values", "symbolic_int", "derivatives"):
+        fails()
+    assert during != before
+    assert state() == before
+
+
+@pytest.mark.parametrize("patch", [patch for patch in table.PATCHES if patch.replace is replaced_attribute])
+def test_what_is_replaced_exists(patch: Patch) -> None:
+    """Fails where torch moves it."""
+    if patch.optional:
+        pytest.importorskip(patch.owner.partition(":")[0])
+    assert hasattr(patch.find_owner(), patch.name)
+
+
+def test_nothing_is_replaced_in_a_package_that_is_not_imported() -> None:
+    patch = Patch("package_that_is_missing", "name", None, "why", "seen", None, optional=True)
+    assert patch.find_owner() is None
+    with put_in(patch):
+        pass
