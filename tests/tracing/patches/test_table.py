@@ -19,6 +19,7 @@ SLOW = {f"{kind}_pool_of_the_whole_{dims}d" for kind in ("max", "avg") for dims 
     "max_pool_of_the_whole_1d",
     "tensor_chunk",
     "no_log_of_onnxscript",
+    "no_log_of_torch_fx_experimental_symbolic_shapes",
     "resized_image",
     "batched_images",
     "batched_nms",
