@@ -120,12 +120,17 @@ class CheckContext:
         return self.file.runtime
 
     @property
+    def reference(self) -> Callable[[Sequence[Tensor]], list[Tensor]]:
+        """Calls the module with the exported weights: flat tensors in, flat tensors out."""
+        return self.module.reference
+
+    @property
     def cases(self) -> tuple[Case, ...]:
-        """Inputs to compare on."""
+        """Inputs to compare on; the first one at the traced sizes."""
         return self.inputs.cases
 
     def replace(self, **changes: Any) -> CheckContext:
-        """Return a context with fields of its parts replaced, by their names.
+        """Return the same context with other values for fields of its parts, given by the fields' names.
 
         Raises:
             TypeError: If no part has a field of that name.
