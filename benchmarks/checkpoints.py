@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader
 
 from lightning_onnx import ONNXExport
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig

@@ -62,14 +62,14 @@ class CheckedModule:
 
     Attributes:
         reference: Calls it: flat tensors in, flat tensors out.
-        nudged: The same with inputs and parameters changed by rounding; the number chooses in which way.
+        perturbed: The same with inputs and parameters changed by rounding; the number chooses in which way.
         is_stochastic: Whether it may draw random numbers in eval mode.
         flat: The module itself, called with flat tensors; None where only its outputs are known.
         inner: Tells its inner values, to find where the file differs from it; None where they are not known.
     """
 
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
-    nudged: Callable[[Sequence[Tensor], int], list[Tensor]]
+    perturbed: Callable[[Sequence[Tensor], int], list[Tensor]]
     is_stochastic: bool = True
     flat: nn.Module | None = None
     inner: InnerValues | None = None

@@ -1,9 +1,13 @@
-"""How one output of one case compares: tolerances by dtype, and the figures of a comparison."""
+r"""How one output of a file compares with that of the module.
+
+Floats are compared by ``|actual - expected| <= atol * scale + rtol * |expected|``, where the scale of an output is its
+largest magnitude: logits of 400 carry float32 noise of 4e-4, probabilities of 0.1 must not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +28,9 @@ They start from ``torch.testing.assert_close`` (float32: 1.3e-6 and 1e-5 for one
 network of a hundred operations adds when two programs sum in different orders: 1e-6 to 1e-5 of the scale.
 """
 
-_SENSITIVE = 1e-3
+_SMALL = 1e-3
 """Share of the scale up to which a difference is taken for rounding, where the module's own rounding does the same:
-a thousandth changes no decision that is not a tie."""
+a thousandth changes no decision except a tie."""
 
 _FLOOR = {"float64": 1e-16, "complex128": 1e-16}
 
@@ -34,10 +38,13 @@ _FLOOR_FLOAT32 = 6e-8
 """Differences below half a unit in the last place of 1 never count: an output may be the rest of a cancellation."""
 
 RATIO_EDGES = tuple(float(f"1e{exponent}") for exponent in range(-6, 4))
-"""Between these the elements are counted by difference as a share of what is allowed: 1 is the tolerance."""
+"""Edges of the histogram of differences, each as a share of what is allowed: 1 is the tolerance."""
 
 _COUNTED = 2**16
 """Elements counted at most, evenly spread: a map of a million pixels would take longer to count than to compare."""
+
+_LARGEST_RATIO = 1e300
+"""JSON has no infinity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +53,25 @@ class Comparison:
 
     Attributes:
         output: Name of the output.
-        problem: What is wrong with it, None where nothing is.
+        problem: What is wrong with it; None if nothing is.
+        kind: What the problem is about: ``"values"``, ``"shape"``, or None for anything else, such as the dtype.
+        excuse: Why the problem is no failure: ``"noise"`` (the module's own output changes as much when its inputs and
+            parameters change by rounding) or ``"random"`` (the module draws random numbers). None if it has no excuse.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
-        needed_atol: The ``atol`` (as a share of the scale) that would let all pass.
-        top1_agreement: Share of rows whose largest element stands in the same place; None where rows have one element.
-        kind: What the problem is about: ``"values"``, ``"shape"``, or another thing that noise cannot explain.
-        noise: Whether the module's own output changes as much when inputs and parameters change by rounding.
+        needed_atol: The ``atol`` (as a share of the scale) that would let all elements pass.
+        top1_agreement: Share of rows whose largest element is in the same place; None if rows have one element.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element, of which this cannot be said.
-        worst_ratio: Largest difference as a share of what is allowed there; None where floats were not compared.
+        worst_ratio: Largest difference as a share of what is allowed there; None if floats were not compared.
         ratios: How many elements lie between ``RATIO_EDGES``, from below the first to above the last.
     """
 
     output: str
     problem: str | None = None
-    kind: str | None = None
-    noise: bool = False
+    kind: Literal["values", "shape"] | None = None
+    excuse: Literal["noise", "random"] | None = None
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     outside: float = 0.0
@@ -74,9 +82,77 @@ class Comparison:
     ratios: tuple[int, ...] = ()
 
     @property
+    def is_failure(self) -> bool:
+        """Whether there is a problem without an excuse."""
+        return self.problem is not None and self.excuse is None
+
+    @property
     def is_small(self) -> bool:
-        """Whether it is far from changing a decision that is no tie, as what rounding does is."""
-        return self.kind == "values" and 0 < self.max_rel_diff <= _SENSITIVE
+        """Whether the difference is as small as what rounding does: too small to change any decision except a tie."""
+        return self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
+
+
+def compare_arrays(
+    name: str, expected: Array, actual: Array, rtol: float | None = None, atol: float | None = None
+) -> Comparison:
+    """Compare one output.
+
+    Args:
+        name: Its name.
+        expected: The module's array.
+        actual: The runtime's array.
+        rtol: Relative tolerance for floats; default: by dtype, see ``DEFAULT_TOLERANCES``.
+        atol: Tolerance as a share of the output's scale; default: by dtype.
+    """
+    if actual.dtype != expected.dtype:
+        return Comparison(name, f"dtype is {actual.dtype}, the module gives {expected.dtype}")
+    if actual.shape != expected.shape:
+        return Comparison(name, f"shape is {actual.shape}, the module gives {expected.shape}", "shape")
+    if expected.size == 0:
+        return Comparison(name, constant=True)
+    constant = bool((expected == expected.flat[0]).all()) if expected.size > 1 else None
+    if not np.issubdtype(expected.dtype, np.inexact):
+        differ = float((actual != expected).mean())
+        problem = f"{differ:.2%} of the elements differ" if differ else None
+        return Comparison(name, problem, "values", outside=differ, constant=constant)
+    if not _same_non_finite(expected, actual):
+        problem = "NaN or infinity stand in different places"
+        return Comparison(name, problem, outside=1.0, constant=constant)
+    if not np.isfinite(expected).any():
+        return Comparison(name, "no element of the module's output is finite", outside=1.0, constant=True)
+    compared = _compare_finite(name, expected, actual, rtol, atol)
+    return dataclasses.replace(compared, constant=constant)
+
+
+def _compare_finite(name: str, expected: Array, actual: Array, rtol: float | None, atol: float | None) -> Comparison:
+    """Compare the finite elements of floats."""
+    dtype = str(expected.dtype)
+    default_rtol, default_atol = DEFAULT_TOLERANCES.get(dtype, DEFAULT_TOLERANCES["bfloat16"])
+    rtol = default_rtol if rtol is None else rtol
+    atol = default_atol if atol is None else atol
+    finite = np.isfinite(expected)
+    wide = np.complex128 if np.iscomplexobj(expected) else np.float64
+    want, got = expected[finite].astype(wide), actual[finite].astype(wide)
+    difference, magnitude = np.abs(got - want), np.abs(want)
+    scale = float(magnitude.max())
+    floor = _FLOOR.get(dtype, _FLOOR_FLOAT32)
+    allowed = np.maximum(atol * scale + rtol * magnitude, floor)
+    ratio = difference / allowed
+    outside = float((difference > allowed).mean())
+    worst = float(difference.max())
+    over = np.maximum(difference - rtol * magnitude, 0)
+    return Comparison(
+        name,
+        f"{outside:.2%} of the elements are outside the tolerance, by up to {worst:.2e}" if outside else None,
+        "values",
+        max_abs_diff=worst,
+        max_rel_diff=worst / scale if scale else float(worst > floor),
+        outside=outside,
+        needed_atol=float(over.max()) / scale if scale else 0.0,
+        top1_agreement=_top1(expected, actual),
+        worst_ratio=min(float(ratio.max()), _LARGEST_RATIO),
+        ratios=_count_ratios(ratio),
+    )
 
 
 def _same_non_finite(expected: Array, actual: Array) -> bool:
@@ -86,7 +162,7 @@ def _same_non_finite(expected: Array, actual: Array) -> bool:
     return np.array_equal(infinite, np.isinf(actual)) and bool((expected[infinite] == actual[infinite]).all())
 
 
-def _counted(ratio: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+def _count_ratios(ratio: NDArray[np.float64]) -> tuple[int, ...]:
     some = ratio[:: -(-ratio.size // _COUNTED)]
     return tuple(np.bincount(np.digitize(some, RATIO_EDGES), minlength=len(RATIO_EDGES) + 1).tolist())
 

@@ -1,81 +1,50 @@
-"""Where a file that fails parity parts from the module: the first of its values that is not what torch computes.
+"""Where a file that fails parity first differs from the module: the first value that is not what torch computes.
 
 Some values of the file have a counterpart in torch (``lightning_onnx.module.inner_values``); the others are skipped.
 The search starts at the wrong output and goes back until values agree. The first wrong value on the way is where they
-part, because everything that its node reads is right. It runs after a check has failed, and traces nothing.
+differ, because everything that its node reads is right. It runs after a check has failed, and traces nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto
-from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext
-from lightning_onnx.module.arrays import feeds, to_numpy
+from lightning_onnx.checks.inner_comparison import Compare, InnerComparison, ValueMatch
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.scopes import path_of, source_of
 from lightning_onnx.onnxfile.walk import inputs
-from lightning_onnx.runtimes.base import Arrays
 
 log = logging.getLogger(__name__)
 
 _LARGEST = 2**30
-"""Bytes of a model that is looked into."""
-
-_AT_ONCE = 2**28
-"""Bytes of values that are compared in one run."""
+"""Size of the largest model that is examined, in bytes."""
 
 _SMALL = 2**10
-"""Elements of an initializer that is kept for onnx's shape inference: sizes and axes."""
-
-Array = NDArray[np.generic]
-
-
-class Compared(Protocol):
-    """What ``lightning_onnx.checks.parity.Comparison`` says of two arrays."""
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong; None where nothing is."""
-
-    @property
-    def kind(self) -> str | None:
-        """``"values"`` where the arrays could be subtracted."""
-
-    @property
-    def max_rel_diff(self) -> float:
-        """Largest difference as a share of the scale."""
-
-
-Compare = Callable[[str, Array, Array], Compared]
-"""Compares what torch gives with what the runtime gives."""
+"""Number of elements up to which an initializer is kept, because onnx's shape inference needs sizes and axes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """Where the file parts from the module.
+    """Where the file first differs from the module.
 
     Attributes:
         node: Name of the node in the file.
         operator: Its operator.
-        module: Qualified name of the module that it comes from; None where that is not certain.
-        source: Torch's operator that it was made of; None where that is not certain.
-        output: The output of the file that is wrong for it.
-        max_rel_diff: Largest difference of its value as a share of the scale; None where none can be computed.
-        before: Names of the nodes just before it that cannot be compared, of which one may be wrong instead.
+        module: Qualified name of the submodule that it comes from; None if that is not certain.
+        source: The operator of torch that it was translated from; None if that is not certain.
+        output: The output of the file that is wrong because of it.
+        max_rel_diff: Largest difference of its value as a share of the scale; None if it cannot be computed.
+        before: Names of the nodes just before it that cannot be compared; one of them may be wrong instead.
     """
 
     node: str
@@ -87,7 +56,7 @@ class Divergence:
     before: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Say it in one clause."""
+        """Return a clause for the reason of a check."""
         said = f"first differs at node '{self.node}' ({self.operator})"
         said += f" of module '{self.module}'" if self.module else ""
         said += f", {self.source}" if self.source else ""
@@ -97,14 +66,14 @@ class Divergence:
         return said
 
     def figures(self) -> dict[str, Any]:
-        """Return it as the manifest holds it."""
+        """Return the divergence as the manifest holds it."""
         found = dataclasses.asdict(self)
         before = found.pop("before")
         return found | ({"or_before": list(before)} if before else {})
 
 
 def find_divergence(context: CheckContext, case: Case, output: str, compare: Compare) -> Divergence | None:
-    """Return where an output comes to be wrong; None where that cannot be told, whatever the cause.
+    """Return where an output becomes wrong; None if that cannot be found, for whatever reason.
 
     Args:
         context: The file, the module and the runtime.
@@ -116,8 +85,8 @@ def find_divergence(context: CheckContext, case: Case, output: str, compare: Com
         return None
     try:
         return _found(context, context.module.inner, case, output, compare)
-    except Exception:  # a diagnosis is no result: the check stays as it was
-        log.debug("where %s parts from the module is not known", output, exc_info=True)
+    except Exception:  # without a diagnosis the result of the check stays as it was
+        log.debug("where %s differs from the module is not known", output, exc_info=True)
         return None
 
 
@@ -125,18 +94,18 @@ def _found(context: CheckContext, inner: InnerValues, case: Case, output: str, c
     graph = _without_weights(context.model_path)
     expected = context.module.reference(case.tensors) if case.expected is None else case.expected
     outputs = {s.name: t for s, t in zip(context.signature.outputs, expected, strict=True)}
-    search = _Search(context, inner, case, compare, graph, outputs)
-    sizes = search.sizes(output)
+    comparison = InnerComparison(context, inner, case, compare, graph, outputs)
+    sizes = comparison.sizes(output)
     if sizes is None:
         return None
-    values = search.values(sizes)
+    values = comparison.values(sizes)
     if output not in values or values[output].agrees:
-        return None  # it does not fail where inner values are looked at
+        return None  # with inner values as further outputs, it does not fail
     return _first(graph, values, output)
 
 
 def _without_weights(path: Path) -> GraphProto:
-    """Read a graph with the types of its values; of the weights it keeps names."""
+    """Read a graph with the types of its values, and only the names of its weights."""
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
     if any(w.data_location == onnx.TensorProto.EXTERNAL for w in graph.initializer):
@@ -150,108 +119,7 @@ def _without_weights(path: Path) -> GraphProto:
     return graph
 
 
-@dataclasses.dataclass(frozen=True)
-class _Value:
-    """How a value of the file compares with torch's."""
-
-    agrees: bool
-    max_rel_diff: float | None
-
-
-@dataclasses.dataclass
-class _Search:
-    """Runs file and module, as many values at once as memory is meant for."""
-
-    context: CheckContext
-    inner: InnerValues
-    case: Case
-    compare: Compare
-    graph: GraphProto
-    outputs: Mapping[str, Tensor]
-
-    def sizes(self, output: str) -> Counter[str] | None:
-        """Return the bytes of all values that torch tells; None where its program is itself not the module."""
-        sizes: Counter[str] = Counter()
-        told: list[Tensor] = []
-
-        def take(name: str, tensor: Tensor) -> None:
-            sizes[name] += tensor.nbytes
-            if name == output:
-                told.append(tensor.clone())
-
-        self.inner(self.graph, self.case.tensors, take)
-        value = to_numpy(self.outputs[output])
-        trusted = not told or any(not self.compare(output, value, to_numpy(t)).problem for t in told)
-        return sizes if trusted else None
-
-    def values(self, sizes: Mapping[str, int]) -> dict[str, _Value]:
-        """Compare all values that have a counterpart, by name."""
-        made = [name for node in self.graph.node for name in node.output if name in sizes or name in self.outputs]
-        found: dict[str, _Value] = {}
-        for names in _portions(made, sizes):
-            actual = self._of_file([n for n in names if n not in self.outputs])
-            wanted = self._of_module(names)
-            compared = {n: self._compared(n, wanted[n], actual[n]) for n in names}
-            found |= {name: value for name, value in compared.items() if value is not None}
-        return found
-
-    def _of_module(self, names: Collection[str]) -> Mapping[str, list[Tensor]]:
-        found = {name: [self.outputs[name]] if name in self.outputs else [] for name in names}
-
-        def take(name: str, tensor: Tensor) -> None:
-            if name in found and name not in self.outputs:
-                found[name].append(tensor.clone())
-
-        self.inner(self.graph, self.case.tensors, take)
-        return found
-
-    def _of_file(self, names: Sequence[str]) -> Arrays:
-        """Run the file with inner values as further outputs; a message behind another is merged with it."""
-        further = onnx.ModelProto(graph=GraphProto(output=[onnx.ValueInfoProto(name=name) for name in names]))
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "model.onnx"
-            shutil.copyfile(self.context.model_path, path)
-            with path.open("ab") as file:
-                file.write(further.SerializeToString())
-            session = self.context.runtime.load(path)
-            return session.run(feeds(self.context.signature.inputs, self.case.tensors))
-
-    def _compared(self, name: str, wanted: Sequence[Tensor], actual: Array) -> _Value | None:
-        """Compare with what torch has for a value; None where it has another kind of value."""
-        arrays = [a for a in map(to_numpy, wanted) if a.dtype == actual.dtype and a.ndim == actual.ndim]
-        if not arrays:
-            return _Value(False, None) if name in self.outputs else None
-        if any(_same_non_finite(array, actual) for array in arrays):
-            return _Value(True, None)
-        compared = [self.compare(name, array, actual) for array in arrays]
-        agrees = any(c.problem is None for c in compared)
-        return _Value(agrees, compared[0].max_rel_diff if compared[0].kind == "values" else None)
-
-
-def _same_non_finite(expected: Array, actual: Array) -> bool:
-    """Whether nothing is finite in both, which is no sound output, and may be a mask."""
-    if not np.issubdtype(expected.dtype, np.inexact) or expected.size == 0 or np.isfinite(expected).any():
-        return False
-    return np.array_equal(expected, actual, equal_nan=True)
-
-
-def _portions(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    portion: list[str] = []
-    held = 0
-    for name in names:
-        if portion and held + sizes.get(name, 0) > _AT_ONCE:
-            yield portion
-            portion, held = [], 0
-        portion.append(name)
-        held += sizes.get(name, 0)
-    if portion:
-        yield portion
-
-
-# Back from the wrong output ------------------------------------------------------------------------------------------
-
-
-def _first(graph: GraphProto, values: Mapping[str, _Value], output: str) -> Divergence | None:
+def _first(graph: GraphProto, values: Mapping[str, ValueMatch], output: str) -> Divergence | None:
     right = {name for name, value in values.items() if value.agrees}
     wrong = {name for name, value in values.items() if not value.agrees}
     suspects = _back(graph, output, right)
@@ -265,9 +133,9 @@ def _first(graph: GraphProto, values: Mapping[str, _Value], output: str) -> Dive
         graph.node[i] for i in _back(graph, name, right) if i != number and not set(graph.node[i].output) <= fixed
     ]
     if before and name == output and not right - {o.name for o in graph.output}:
-        return None  # it may be anywhere
+        return None  # it could be anywhere
     modules, sources = ({told(n) for n in (node, *before)} for told in (_module, source_of))
-    source = sources.pop() if len(sources) == 1 else None  # one operator of torch may be several nodes
+    source = sources.pop() if len(sources) == 1 else None  # one operator of torch may become several nodes
     return Divergence(
         node.name,
         node.op_type,
@@ -280,7 +148,7 @@ def _first(graph: GraphProto, values: Mapping[str, _Value], output: str) -> Dive
 
 
 def _back(graph: GraphProto, value: str, right: Collection[str]) -> list[int]:
-    """Return, in order, the nodes that a value is computed by, as far back as values are right."""
+    """Return, in order, the indices of the nodes that compute a value, back to values that are right."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
     found, pending = set(), [value]
     while pending:
@@ -292,7 +160,7 @@ def _back(graph: GraphProto, value: str, right: Collection[str]) -> list[int]:
 
 
 def _without_data(graph: GraphProto) -> set[str]:
-    """Return the values that are made of weights, constants and sizes alone; what uses them is compared."""
+    """Return the values computed only from weights, constants and sizes; what uses them is compared."""
     found = {weight.name for weight in graph.initializer} | {""}
     for node in graph.node:
         if node.op_type in ("Shape", "Size") or set(inputs(node)) <= found:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.calls.nested import TensorPath, flatten
-from lightning_onnx.module.calls.observer import make_sample, method_signature
+from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import copying, loading

@@ -1,10 +1,18 @@
-"""Inputs to try a model with."""
+"""Inputs on which a file is compared with the module."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from torch import Tensor
+
+CaseKind = Literal["traced", "observed", "resized"]
+"""Where a case's inputs come from.
+
+``"traced"``: observed values at the traced sizes; ``"observed"``: an observed call at its own sizes, though a large batch
+is cut to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,11 +20,13 @@ class Case:
     """Inputs to try a model with.
 
     Attributes:
-        label: What they are, for people: sizes and where they come from.
-        tensors: One tensor an input, in the graph's order.
-        expected: The module's outputs where they are known already; computed where they are not.
+        label: What they are, in words: where they come from and their sizes.
+        tensors: One tensor for each input, in the graph's order.
+        expected: The module's outputs if they are known already; None if they have to be computed.
+        kind: Where the inputs come from.
     """
 
     label: str
     tensors: tuple[Tensor, ...]
     expected: tuple[Tensor, ...] | None = None
+    kind: CaseKind = dataclasses.field(kw_only=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.nested import flatten
-from lightning_onnx.module.calls.observer import Sample
 from lightning_onnx.module.calls.outputs import Outputs
+from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import TiesReversed
 
@@ -54,7 +54,7 @@ class FlatModule(nn.Module):
             structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
             return Outputs(tuple(t.detach().clone() for t in outputs), tuple(structure.paths))
 
-    def nudged(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
         """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed.
 
         Args:
@@ -62,12 +62,12 @@ class FlatModule(nn.Module):
             seed: Chooses one of many ways to round.
         """
         generator = torch.Generator().manual_seed(seed)
-        parameters = {name: nudge(p, generator) for name, p in self.named_parameters()}
+        parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
         with torch.no_grad(), self.random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
-            outputs = torch.func.functional_call(self, parameters, tuple(nudge(t, generator) for t in tensors))
+            outputs = torch.func.functional_call(self, parameters, tuple(perturb(t, generator) for t in tensors))
         return [t.detach() for t in outputs]
 
-    def draws_on(self, tensors: Sequence[Tensor]) -> bool:
+    def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
         """Tell whether a call draws random numbers, of torch, of numpy or of Python."""
         with random_states_kept(include_cuda=False), torch.no_grad():
             before = random_states()
@@ -79,7 +79,7 @@ class FlatModule(nn.Module):
         return random_states_kept(include_cuda=False) if self.is_stochastic else contextlib.nullcontext()
 
 
-def nudge(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Change floats by up to four units in the last place, which is less than a network's own rounding."""
     if not tensor.is_floating_point():
         return tensor.clone()

@@ -1,4 +1,4 @@
-"""Trying the module: which of the observed calls runs, and at which sizes; what a graph is compared on."""
+"""On what a graph is tried: observed values, at the traced sizes, at those observed and at others."""
 
 from __future__ import annotations
 
@@ -7,134 +7,69 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_onnx.errors import SampleError, first_line
-from lightning_onnx.module.arrays import to_numpy
-from lightning_onnx.module.calls.batch_dim import few_rows
-from lightning_onnx.module.calls.observer import Observation
-from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
-from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.cases import Case, CaseKind
+from lightning_onnx.module.runner import Runner
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
 
 
-class Runner:
-    """Calls the module on flat tensors; None where it does not take them. Repeated questions run once."""
-
-    def __init__(self, flat: FlatModule) -> None:
-        self.flat = flat
-        self.error: Exception | None = None
-        self._known: dict[tuple[tuple[torch.Size, int], ...], Outputs] = {}
-
-    def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
-        """Return the outputs on flat tensors, or None."""
-        key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
-        if key not in self._known:
-            try:
-                self._known[key] = self.flat.outputs(tensors)
-            except Exception as error:  # a module may refuse a size with any exception
-                self.error = error
-                return None
-        return self._known[key]
-
-
-def first_that_runs(
-    module: nn.Module, method: str, observations: Sequence[Observation], exclude_inputs: Sequence[str] = ()
-) -> tuple[Observation, Runner]:
-    """Return the first observation whose call the module takes, labels left out where it works without them.
-
-    Raises:
-        SampleError: If it takes none.
-    """
-    refused: list[tuple[str, Exception]] = []
-    for observation in observations:
-        if not any(sample.tensors for sample in observation.samples):
-            refused.append((observation.source, TypeError("no tensor among the arguments")))
-            continue
-        observation = _as_reference(observation)
-        for candidate in (_without_excluded(observation, exclude_inputs), observation):
-            if candidate is None:
-                continue
-            flat = FlatModule(module, method, candidate.samples[0])
-            run = Runner(flat)
-            if run(few_rows(candidate)) is not None or run(candidate.samples[0].tensors) is not None:
-                return candidate, run
-            assert run.error is not None
-            refused.append((candidate.source, run.error))
-    name = f"{type(module).__name__}.{method}"
-    tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
-    raise SampleError(
-        f"no call of {name} is known that runs on tensors. Tried: {tried}. "
-        "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
-        "kwargs to export()."
-    ) from (refused[0][1] if refused else None)
-
-
-def _as_reference(observation: Observation) -> Observation:
-    """The reference is in float32, so its inputs are, whatever precision the training had."""
-    half = (torch.float16, torch.bfloat16)
-    samples = tuple(
-        dataclasses.replace(s, tensors=tuple(t.float() if t.dtype in half else t for t in s.tensors))
-        for s in observation.samples
-    )
-    return dataclasses.replace(observation, samples=samples)
-
-
-def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
-    """The observation without the inputs that are labels; None where it has none of them."""
-    paths = observation.samples[0].paths
-    kept = [i for i, path in enumerate(paths) if path[-1] not in excluded]
-    if len(kept) == len(paths) or not kept:
-        return None
-    samples = tuple(s.without(lambda path: path[-1] in excluded) for s in observation.samples)
-    if any(len(s.tensors) != len(kept) for s in samples):
-        return None  # required, or part of something that has no keys
-    shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
-    dropped = [".".join(paths[i]) for i in range(len(paths)) if i not in kept]
-    note = f"left out of the graph, because {'.'.join(dropped)} is in exclude_inputs: {', '.join(dropped)}"
-    return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))
-
-
-# Sizes ---------------------------------------------------------------------------------------------------------------
-
-
 def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
-    """Inputs that the module takes, with its outputs: traced sizes, the observed calls, sizes not traced."""
-    cases: dict[str, Case] = {}
+    """Return inputs that the module takes, with its outputs: traced sizes, the observed calls, sizes not traced.
 
-    def add(kind: str, tensors: tuple[Tensor, ...]) -> bool:
-        label = _label(kind, request, tensors)
-        if any(same.partition(" ")[2] == label.partition(" ")[2] for same in cases):
-            return True
-        expected = run(tensors)
-        if expected is not None:
-            cases[label] = Case(label, tensors, expected.tensors)
-        return expected is not None
-
-    add("traced", request.tensors)
-    traced = request.sizes(request.tensors)
+    Args:
+        request: What the graph is to be; its first case is the traced one.
+        run: Runs the module.
+    """
+    cases = _Cases(request, run)
+    cases.add("traced", request.tensors)
     for sample in request.samples[1:]:  # other values at the traced sizes: what is wrong here is not about sizes
-        tensors = resize(sample.tensors, request.axes, traced)
-        only_rows = all(n == BATCH or size == traced[n] for n, size in request.sizes(sample.tensors).items())
-        expected = run(tensors) if only_rows and request.fits(tensors) else None
-        if expected is not None:
-            cases[f"traced with values of call {len(cases) + 1}"] = Case(
-                f"traced with values of call {len(cases) + 1}", tensors, expected.tensors
-            )
+        cases.add_values(sample.tensors)
     for sample in request.samples:
         tensors = _cut(sample.tensors, request)
         if request.fits(tensors):
-            add("observed", tensors)
+            cases.add("observed", tensors)
     for alternatives in probe_sizes(request):
-        any(add("resized", request.resized(sizes)) for sizes in alternatives)
-    return tuple(cases.values())
+        any(cases.add("resized", request.resized(sizes)) for sizes in alternatives)
+    return tuple(cases.found)
+
+
+@dataclasses.dataclass
+class _Cases:
+    """Collects inputs that the module takes."""
+
+    request: Request
+    run: Runner
+    found: list[Case] = dataclasses.field(default_factory=list)
+    sizes: list[dict[str, int]] = dataclasses.field(default_factory=list)
+
+    def add(self, kind: CaseKind, tensors: tuple[Tensor, ...]) -> bool:
+        """Add a case of new sizes; return False if the module does not take it."""
+        sizes = self.request.sizes(tensors)
+        if sizes in self.sizes:
+            return True
+        expected = self.run(tensors)
+        if expected is None:
+            return False
+        self.sizes.append(sizes)
+        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        self.found.append(Case(f"{kind} ({told})" if told else kind, tensors, expected.tensors, kind=kind))
+        return True
+
+    def add_values(self, observed: tuple[Tensor, ...]) -> None:
+        """Add the values of another observed call at the traced sizes, if nothing but its rows has to be cut."""
+        traced = self.request.sizes(self.request.tensors)
+        tensors = resize(observed, self.request.axes, traced)
+        only_rows = all(name == BATCH or size == traced[name] for name, size in self.request.sizes(observed).items())
+        expected = self.run(tensors) if only_rows and self.request.fits(tensors) else None
+        if expected is not None:
+            label = f"traced with values of call {len(self.found) + 1}"
+            self.found.append(Case(label, tensors, expected.tensors, kind="traced"))
 
 
 def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
@@ -144,13 +79,8 @@ def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
     return resize(tensors, request.axes, {BATCH: _CHECKED_ROWS})
 
 
-def _label(kind: str, request: Request, tensors: Sequence[Tensor]) -> str:
-    sizes = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
-    return f"{kind} ({sizes})" if sizes else kind
-
-
 def multiples(request: Request, run: Runner) -> Iterator[str]:
-    """Find dims of which the module takes multiples of a number alone, by calling it."""
+    """Find dims of which the module takes only multiples of a number, by calling it; yield a clause for each."""
     traced = request.sizes(request.tensors)
     for name, size in traced.items():
         if name == BATCH or run(request.resized(traced | {name: size + 1})) is not None:
@@ -162,10 +92,11 @@ def multiples(request: Request, run: Runner) -> Iterator[str]:
 
 
 def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
-    """Yield sizes at which a graph is to be tried, as lists of which the first that the module takes is enough.
+    """Yield lists of sizes to try a graph at; of each list, the first that the module takes is enough.
 
-    Each dim at unseen larger sizes, by the step that was observed (images of 64 and 96 are followed by 128) and by one;
-    at 1; at smaller sizes; then all dims at once. A dim that another input points into becomes larger alone.
+    Each dim is tried at larger sizes that were not observed, by the observed step (128 comes after 64 and 96) and by
+    one, at smaller sizes, and at 1. Then all dims are tried at once. A dim that another input points into only becomes
+    larger.
     """
     pointed = pointed_at(request.tensors, request.axes)
     traced = request.sizes(request.tensors)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.probing import Runner, cases_of, multiples
+from lightning_onnx.module.probing import cases_of, multiples
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
 from lightning_onnx.tracing.base import ConstantDim, Engine, Traced

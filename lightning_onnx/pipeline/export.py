@@ -16,7 +16,7 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.validation import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source

@@ -20,7 +20,8 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.validation import NO_LOADERS, Loaders
 from lightning_onnx.errors import ConfigurationError, SampleError, first_line
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation, method_signature
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.sample import method_signature
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source

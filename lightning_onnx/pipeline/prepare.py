@@ -10,11 +10,12 @@ from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.names import check_axes_names
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.probing import Runner, cases_of, first_that_runs
+from lightning_onnx.module.probing import cases_of
+from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.weights import state
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.search import find_graph
@@ -103,7 +104,7 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         notes=(*notes, *found.notes, *(f"input '{name}' has no effect on the outputs" for name in without_effect)),
         structure=state.structure_of(module),
         source=observation.source,
-        is_stochastic=run.flat.draws_on(request.tensors),
+        is_stochastic=run.flat.draws_random_numbers(request.tensors),
     )
 
 
@@ -118,7 +119,7 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
     cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
     known = {case.label for case in plan.cases}
-    new = [case for case in cases if case.label.startswith("observed") and case.label not in known]
+    new = [case for case in cases if case.kind == "observed" and case.label not in known]
     return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))
 
 

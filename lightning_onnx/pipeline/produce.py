@@ -141,7 +141,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         file=CheckedFile(path, plan.graph.signature, runtime),
         module=CheckedModule(
             flat.reference,
-            flat.nudged,
+            flat.perturbed,
             is_stochastic=plan.is_stochastic,
             flat=flat,
             inner=plan.graph.inner_values(flat),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.probing import Runner
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig

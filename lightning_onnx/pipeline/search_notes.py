@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning_onnx.errors import EngineError, ParityError
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.probing import Runner
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.traced_file import where_it_begins

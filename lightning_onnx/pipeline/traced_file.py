@@ -12,7 +12,7 @@ from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.divergence import Divergence, find_divergence
-from lightning_onnx.checks.parity import is_failure, random_outputs
+from lightning_onnx.checks.noise import find_random_outputs
 from lightning_onnx.errors import EngineError, first_line
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
@@ -55,7 +55,7 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
         if not config.has_weights:
             return
         context = _context(flat, graph, path, cases)
-        random = random_outputs(context, cases[0])
+        random_outputs = find_random_outputs(context, cases[0], cases[0].expected or flat.reference(cases[0].tensors))
         try:
             session = context.runtime.load(path)
         except Exception as error:
@@ -63,10 +63,9 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
                 f"engine '{graph.traced.engine}': onnxruntime does not load the file ({first_line(error)})"
             ) from error
         for case in cases:
-            compared = config.parity.judge(session, context, case)
-            problems = [c for c in compared if is_failure(c, random)]
-            if problems:
-                yield Mismatch(case, min(problems, key=lambda c: c.is_small))
+            failures = config.parity.judge(session, context, case, random_outputs).failures
+            if failures:
+                yield Mismatch(case, min(failures, key=lambda c: c.is_small))
 
 
 def where_it_begins(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
@@ -94,7 +93,7 @@ def _traced_file(flat: FlatModule, graph: Graph) -> Iterator[Path]:
 def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
     return CheckContext(
         file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
-        module=CheckedModule(flat.reference, flat.nudged, inner=graph.inner_values(flat)),
+        module=CheckedModule(flat.reference, flat.perturbed, inner=graph.inner_values(flat)),
         inputs=CheckInputs(tuple(cases)),
     )
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.matching import as_call, match, sample_of
-from lightning_onnx.module.calls.observer import ForwardObserver, Observation
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
 from lightning_onnx.module.weights.state import structure_of
 from lightning_onnx.pipeline.config import ExportConfig

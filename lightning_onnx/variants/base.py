@@ -58,7 +58,7 @@ class Making:
                 return found, f"calibrated on {_count(len(found), 'call')} of the validation loop"
         from lightning_onnx.module.arrays import feeds
 
-        traced = [c for c in self.context.cases if c.label.startswith(("traced", "observed"))]
+        traced = [c for c in self.context.cases if c.kind in ("traced", "observed")]
         found = [feeds(self.context.signature.inputs, case.tensors) for case in traced]
         return found, f"calibrated on {_count(len(found), 'call')} seen when the module was traced: {reason}"
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 import lightning_onnx
 from lightning_onnx import Parity
 from lightning_onnx.artifacts.artifact import MODEL
-from lightning_onnx.checks import divergence
+from lightning_onnx.checks import divergence, inner_comparison
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.validation import NO_LOADERS
 from lightning_onnx.errors import ParityError
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
 from lightning_onnx.pipeline.config import ExportConfig
@@ -254,7 +254,7 @@ def never(*_: Any) -> None:
 def test_nothing_is_searched_where_parity_passed_or_found_noise(tmp_path: Path) -> None:
     context = layers(tmp_path).replace(inner=never)
     assert Parity()(context).status == "passed"
-    noisy = context.replace(nudged=lambda tensors, seed: [-t for t in context.module.reference(tensors)])
+    noisy = context.replace(perturbed=lambda tensors, seed: [-t for t in context.module.reference(tensors)])
     _, result = broken(noisy, LEAKY)
     assert result.status == "skipped"
     assert "first_difference" not in result.figures
@@ -296,7 +296,7 @@ class Dies:
 def test_a_program_that_is_not_the_module_proves_nothing(tmp_path: Path) -> None:
     context = layers(tmp_path)
     other = context.replace(reference=lambda tensors: [t.flip(-1) for t in context.module.reference(tensors)])
-    result = Parity()(other.replace(nudged=lambda tensors, seed: other.module.reference(tensors)))
+    result = Parity()(other.replace(perturbed=lambda tensors, seed: other.module.reference(tensors)))
     assert result.status == "failed"
     assert "first_difference" not in result.figures
 
@@ -315,7 +315,7 @@ def test_nothing_is_left_behind(engine: str, tmp_path: Path) -> None:
 
 
 def test_values_are_compared_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergence, "_AT_ONCE", 200)
+    monkeypatch.setattr(inner_comparison, "_AT_ONCE", 200)
     node, result = broken(layers(tmp_path), LEAKY)
     assert result.figures["first_difference"]["node"] == node.name
 

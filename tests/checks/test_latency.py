@@ -34,7 +34,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         with torch.no_grad():
             return [module(*tensors)]
 
-    cases = (Case("traced", (torch.randn(2, 4),)),)
+    cases = (Case("traced", (torch.randn(2, 4),), kind="traced"),)
     runtime = client.hosted("onnxruntime")
     return CheckContext(
         file=CheckedFile(made.model_path, made.signature, runtime),

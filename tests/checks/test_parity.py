@@ -35,7 +35,7 @@ class Altered(ONNXRuntime):
         return session
 
 
-def nudged(reference: Any) -> Any:
+def perturbed(reference: Any) -> Any:
     return lambda tensors, seed: reference([t * (1 + 1e-6 * torch.randn_like(t)) for t in tensors])
 
 
@@ -59,10 +59,10 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         with torch.no_grad():
             return [module(*tensors)]
 
-    cases = (Case("traced", (torch.randn(2, 4),)), Case("resized", (torch.randn(5, 4),)))
+    cases = (Case("traced", (torch.randn(2, 4),), kind="traced"), Case("resized", (torch.randn(5, 4),), kind="resized"))
     return CheckContext(
         file=CheckedFile(path, signature, ONNXRuntime()),
-        module=CheckedModule(reference, nudged(reference)),
+        module=CheckedModule(reference, perturbed(reference)),
         inputs=CheckInputs(cases),
     )
 
@@ -151,7 +151,7 @@ def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckCon
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0)]
 
     noisy = context.replace(
-        runtime=Altered(lambda o: {"y": np.sign(o["y"])}), reference=decides, nudged=nudged(decides)
+        runtime=Altered(lambda o: {"y": np.sign(o["y"])}), reference=decides, perturbed=perturbed(decides)
     )
     result = Parity()(noisy)
     assert result.status == "skipped"
@@ -166,7 +166,7 @@ def test_an_order_that_one_way_of_rounding_in_several_changes_is_noise(context: 
         return [y.flip(-1) if seed == 2 else y]
 
     found = Altered(lambda outputs: {"y": np.flip(outputs["y"], -1)})
-    noisy = context.replace(runtime=found, nudged=swapped)
+    noisy = context.replace(runtime=found, perturbed=swapped)
     result = Parity()(noisy)
     assert (result.status, result.figures["unstable_outputs"]) == ("skipped", ["y"])
 
@@ -183,7 +183,7 @@ def test_noise_in_one_case_does_not_excuse_another(context: CheckContext) -> Non
         return [torch.where((y.double() * 1e9).frac() > 0.5, 1.0, -1.0) if len(y) == 2 else torch.ones_like(y)]
 
     runtime = Altered(lambda o: {"y": np.sign(o["y"]) if len(o["y"]) == 2 else np.full_like(o["y"], 7)})
-    result = Parity()(context.replace(runtime=runtime, reference=decides, nudged=nudged(decides)))
+    result = Parity()(context.replace(runtime=runtime, reference=decides, perturbed=perturbed(decides)))
     assert result.status == "failed"
     assert "resized" in (result.reason or "")
 
@@ -197,12 +197,12 @@ def test_rounding_that_the_module_amplifies_passes_and_says_so(context: CheckCon
     """Outside the tolerance by little, and no more than the module's own rounding, as deep networks are."""
     noisy = context.replace(
         runtime=Altered(lambda o: {"y": o["y"] + 2e-4 * abs(o["y"]).max()}),
-        nudged=lambda t, seed: [y + 1e-4 * y.abs().max() for y in context.module.reference(t)],
+        perturbed=lambda t, seed: [y + 1e-4 * y.abs().max() for y in context.module.reference(t)],
     )
     result = Parity()(noisy)
     assert result.status == "passed"
     assert "sensitivity" in (result.reason or "")
-    steady = context.replace(runtime=noisy.runtime, nudged=lambda tensors, seed: context.module.reference(tensors))
+    steady = context.replace(runtime=noisy.runtime, perturbed=lambda tensors, seed: context.module.reference(tensors))
     assert Parity()(steady).status == "failed"
 
 

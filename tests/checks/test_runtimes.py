@@ -34,14 +34,14 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
         with torch.no_grad():
             return [module(*tensors)]
 
-    cases = (Case("traced", (torch.randn(2, 4),)), Case("resized", (torch.randn(5, 4),)))
+    cases = (Case("traced", (torch.randn(2, 4),), kind="traced"), Case("resized", (torch.randn(5, 4),), kind="resized"))
 
-    def nudged(tensors: Any, seed: int) -> list[torch.Tensor]:
+    def perturbed(tensors: Any, seed: int) -> list[torch.Tensor]:
         return reference(tensors)
 
     return CheckContext(
         file=CheckedFile(made.model_path, made.signature, client.hosted("onnxruntime")),
-        module=CheckedModule(reference, nudged, is_stochastic=False, flat=module),
+        module=CheckedModule(reference, perturbed, is_stochastic=False, flat=module),
         inputs=CheckInputs(cases),
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_onnx import export
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
 from lightning_onnx.pipeline.config import ExportConfig

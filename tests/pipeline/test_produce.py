@@ -12,7 +12,7 @@ from lightning_onnx import Float16, Parity
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.module.calls.matching import sample_of
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig

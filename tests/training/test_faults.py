@@ -23,7 +23,7 @@ from lightning_onnx import ArtifactError, ONNXArtifact, ONNXExport, export
 from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.staging import sweep
 from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig

@@ -72,14 +72,17 @@ def staged(tmp_path: Path) -> Any:
     def make(module: nn.Module, sample: Tensor, loader: Any = None) -> CheckContext:
         made = exported(module, sample, tmp_path / "staged")
         flat = FlatModule(module, "forward", sample_of(module, "forward", ((sample,), {})), is_stochastic=False)
-        cases = (Case("traced", (sample,)), Case("resized", (torch.cat([sample, sample]),)))
+        cases = (
+            Case("traced", (sample,), kind="traced"),
+            Case("resized", (torch.cat([sample, sample]),), kind="resized"),
+        )
         paths = made.manifest["source"]["paths"]
         ways = [tuple(tuple(path) for path in paths[kind].values()) for kind in ("inputs", "outputs")]
         call = ExportedCall("forward", made.signature, *ways)
         validation = None if loader is None else Validation(module, Loaders(loader, missing=None), call)
         return CheckContext(
             file=CheckedFile(made.model_path, made.signature, client.hosted("onnxruntime")),
-            module=CheckedModule(flat.reference, flat.nudged, is_stochastic=False, flat=flat),
+            module=CheckedModule(flat.reference, flat.perturbed, is_stochastic=False, flat=flat),
             inputs=CheckInputs(cases, validation=validation),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
 from lightning_onnx.module.calls.resizing import Axes, kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH

@@ -10,7 +10,8 @@ from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.nested import flatten
-from lightning_onnx.module.calls.observer import KEPT_CALLS, Observation, Sample, Shapes, make_sample, method_signature
+from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
+from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 

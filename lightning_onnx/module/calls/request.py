@@ -11,9 +11,10 @@ from torch import Tensor
 from lightning_onnx.module.calls.batch_dim import batch_axes, dim_sizes
 from lightning_onnx.module.calls.names import asked_axes, chosen_names, name_paths
 from lightning_onnx.module.calls.nested import TensorPath
-from lightning_onnx.module.calls.observer import Observation, Sample
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
 from lightning_onnx.module.calls.resizing import Axes, kept_whole, resize
+from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.calls.signature import BATCH
 
 

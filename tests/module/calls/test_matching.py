@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_onnx.module.calls.matching import match
-from lightning_onnx.module.calls.observer import method_signature
+from lightning_onnx.module.calls.sample import method_signature
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.matching import sample_of
-from lightning_onnx.module.calls.observer import Observation
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig

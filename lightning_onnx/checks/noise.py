@@ -1,0 +1,94 @@
+"""What the module itself gives when nothing but rounding or random numbers change: that is no fault of the file.
+
+Detectors with untrained weights choose boxes by scores that are equal but for noise: no second program, nor the module
+on another machine, can give the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.comparison import Comparison, compare_arrays
+from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.random_state import random_states_kept
+
+_TRIES = 4
+"""Ways to round that are tried: of two scores that are nearly equal, one way in two changes the order."""
+
+_MARGIN = 10
+"""How many times larger than the module's own noise a difference may be."""
+
+
+def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Tensor]) -> tuple[str, ...]:
+    """Return the outputs that differ between two calls of the module on the same inputs: it draws random numbers.
+
+    Args:
+        context: The module and the names of its outputs.
+        case: The inputs.
+        expected: The outputs of the first call.
+    """
+    if not context.module.is_stochastic:
+        return ()
+    with random_states_kept(include_cuda=False):
+        # The reference keeps the random state, so that without this two calls would draw the same numbers.
+        torch.rand(1), np.random.random(), random.random()
+        again = context.module.reference(case.tensors)
+    return tuple(
+        spec.name
+        for spec, a, b in zip(context.signature.outputs, expected, again, strict=False)
+        if a.shape != b.shape or not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+    )
+
+
+def excuse_noise(
+    comparisons: Sequence[Comparison], context: CheckContext, case: Case, expected: Sequence[Tensor]
+) -> list[Comparison]:
+    """Return comparisons with ``excuse="noise"`` where rounding changes the module's own output as much.
+
+    Args:
+        comparisons: Those of all outputs of one case.
+        context: The module and the names of its outputs.
+        case: The inputs.
+        expected: The module's outputs.
+    """
+    judged = list(comparisons)
+    for seed in range(_TRIES):
+        if not any(c.is_failure for c in judged):
+            break
+        own = _own_noise(context, case, expected, seed)
+        judged = [
+            dataclasses.replace(c, excuse="noise") if c.is_failure and _is_noise(c, own.get(c.output)) else c
+            for c in judged
+        ]
+    return judged
+
+
+def _own_noise(context: CheckContext, case: Case, expected: Sequence[Tensor], seed: int) -> dict[str, Comparison]:
+    """Compare the module with itself after rounding changed its inputs and parameters, with default tolerances."""
+    perturbed = context.module.perturbed(case.tensors, seed)
+    if len(perturbed) != len(expected):
+        return {}
+    return {
+        spec.name: compare_arrays(spec.name, to_numpy(before), to_numpy(after))
+        for spec, before, after in zip(context.signature.outputs, expected, perturbed, strict=False)
+    }
+
+
+def _is_noise(found: Comparison, own: Comparison | None) -> bool:
+    """Whether a problem is no larger than the module's own noise in the same output."""
+    if own is None:
+        return False
+    is_near = found.kind == "values" and found.max_abs_diff <= _MARGIN * own.max_abs_diff
+    if is_near and found.is_small:
+        return True
+    if own.problem is None or found.kind != own.kind:
+        return False
+    return found.kind == "shape" or (is_near and found.outside <= _MARGIN * own.outside)

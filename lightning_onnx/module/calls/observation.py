@@ -1,0 +1,42 @@
+"""One way in which the exported method is called."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+from lightning_onnx.module.calls.sample import Sample
+
+Shapes = tuple[tuple[int, ...], ...]
+"""The shapes of a call's tensors, in flat order."""
+
+KEPT_CALLS = 3
+"""Calls whose tensors are kept, per structure: enough to see that a module works at several real sizes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """One way in which the method is called.
+
+    Attributes:
+        samples: Calls with their tensors; the first one is what the graph is traced with.
+        shapes: The tensors' shapes in every call seen, each with the loader's batch size at that time, if known.
+        source: Where the calls come from, for messages and the manifest.
+        notes: What a user should know about them.
+    """
+
+    samples: tuple[Sample, ...]
+    shapes: tuple[tuple[Shapes, int | None], ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def with_constants(self, places: Collection[int]) -> Observation:
+        """Return the same calls with the tensors at ``places`` (indices in flat order) as constants."""
+        samples = tuple(s.with_constants(places) for s in self.samples)
+        shapes = tuple((tuple(s for i, s in enumerate(all_) if i not in places), size) for all_, size in self.shapes)
+        return dataclasses.replace(self, samples=samples, shapes=shapes)
+
+    @classmethod
+    def of(cls, sample: Sample, source: str, batch_size: int | None = None) -> Observation:
+        """Make an observation of a single call."""
+        return cls((sample,), ((tuple(tuple(t.shape) for t in sample.tensors), batch_size),), source)

@@ -1,0 +1,100 @@
+"""What is kept of the calls that an observer saw: one record for each structure and mode."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath
+from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
+from lightning_onnx.module.calls.sample import Sample, cpu_copy
+
+CallKind = tuple[tuple[TensorPath, ...], tuple[tuple[torch.dtype, int], ...], tuple[bool | str | None, ...]]
+"""What makes two calls alike: the paths, dtypes and ranks of their tensors, and their flags."""
+
+
+class RecordedCalls:
+    """All calls of one kind in one mode.
+
+    Args:
+        training: Whether the module was in training mode.
+        signature: The signature of the method.
+        structure: The first call without its tensors.
+    """
+
+    def __init__(self, training: bool, signature: inspect.Signature, structure: Structure) -> None:
+        self.training = training
+        self.signature = signature
+        self.samples: list[Sample] = []
+        self.shapes: dict[tuple[Shapes, int | None], None] = {}
+        self.numbers = _numbers(structure)
+        self.numbers_vary = False
+        self.seen = 0
+
+    def add(self, structure: Structure, tensors: list[Tensor], batch_size: int | None) -> None:
+        """Add a call: its shapes, and its tensors as long as few are kept."""
+        self.seen += 1
+        shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
+        if shapes not in self.shapes and len(self.samples) < KEPT_CALLS:
+            self.samples.append(Sample(self.signature, structure, tuple(cpu_copy(t) for t in tensors)))
+        self.shapes[shapes] = None
+        if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:
+            self.numbers_vary = True
+
+    def observation(self, everything: list[RecordedCalls]) -> Observation:
+        """Return these calls, with the shapes of all other calls that have the same tensors."""
+        shapes = dict(self.shapes)
+        for other in everything:
+            shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
+        notes: tuple[str, ...] = ()
+        if self.numbers_vary:
+            notes = ("a number or text among the arguments differed between calls; the graph keeps the first call's",)
+        mode = "training" if self.training else "evaluation"
+        return Observation(tuple(self.samples), tuple(shapes), f"a call seen in {mode} mode", notes)
+
+    def shapes_of(self, sample: Sample) -> list[tuple[Shapes, int | None]]:
+        """Return the shapes of ``sample``'s tensors in these calls; nothing if one is missing or has another rank.
+
+        Calls in training mode often have more arguments (targets) and show which dims of the common ones vary.
+        """
+        paths = self.samples[0].structure.paths
+        if not set(sample.structure.paths) <= set(paths):
+            return []
+        places = [paths.index(p) for p in sample.structure.paths]
+        ranks = [t.dim() for t in sample.tensors]
+        found = [(tuple(shapes[i] for i in places), batch_size) for shapes, batch_size in self.shapes]
+        return [(shapes, size) for shapes, size in found if [len(s) for s in shapes] == ranks]
+
+
+def kind_of(structure: Structure, tensors: list[Tensor]) -> CallKind:
+    """Return the kind of a call. The values of its numbers do not matter."""
+    flags, _ = _constants(structure)
+    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(flags)
+
+
+def _numbers(structure: Structure) -> list[int | float | str]:
+    return _constants(structure)[1]
+
+
+def _constants(structure: Structure) -> tuple[list[bool | str | None], list[int | float | str]]:
+    """Return flags and keys, and separately numbers and text (such as names of files)."""
+    flags: list[bool | str | None] = []
+    numbers: list[int | float | str] = []
+    arguments = list(structure.skeleton.values())
+    flags.extend(a for a in arguments if isinstance(a, str))  # a mode; text inside containers is data
+    pending: list[Any] = [a for a in arguments if not isinstance(a, str)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            flags.extend(str(k) for k, v in value.items() if not isinstance(v, Slot))
+            pending.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            pending.extend(value)
+        elif isinstance(value, (bool, type(None))):
+            flags.append(value)
+        elif isinstance(value, (int, float, str)):
+            numbers.append(value)
+    return flags, numbers

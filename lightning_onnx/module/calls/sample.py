@@ -1,0 +1,125 @@
+"""The arguments of one call of the exported method, with their tensors apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath, flatten, rebuild
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The arguments of one call.
+
+    Attributes:
+        signature: The signature of the method.
+        structure: The bound arguments by parameter name, without their tensors.
+        tensors: The tensors in flat order, on the CPU and detached.
+    """
+
+    signature: inspect.Signature
+    structure: Structure
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def paths(self) -> tuple[TensorPath, ...]:
+        """Where each tensor is; keyword arguments of a ``**kwargs`` parameter come under their own name."""
+        return tuple(_shown(path, self.signature) for path in self.structure.paths)
+
+    def arguments(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return ``args, kwargs`` of the call with ``tensors`` in place of its own."""
+        filled = self.structure.fill(tuple(tensors))
+        bound = inspect.BoundArguments(self.signature, filled)
+        return bound.args, bound.kwargs
+
+    def with_constants(self, places: Collection[int]) -> Sample:
+        """Return the same call with the tensors at ``places`` (indices in flat order) as constants."""
+        kept = [i for i in range(len(self.tensors)) if i not in places]
+
+        def leaf(path: TensorPath, value: Any) -> Any:
+            if not isinstance(value, Slot):
+                return value
+            return Slot(kept.index(value.index)) if value.index in kept else self.tensors[value.index]
+
+        skeleton = rebuild(self.structure.skeleton, leaf)
+        structure = Structure(skeleton, tuple(self.structure.paths[i] for i in kept))
+        return dataclasses.replace(self, structure=structure, tensors=tuple(self.tensors[i] for i in kept))
+
+    def without(self, excluded: Callable[[TensorPath], bool]) -> Sample:
+        """Return the same call without the keyword arguments and keys whose path is excluded."""
+        value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(_shown(path, self.signature)))
+        for name, parameter in self.signature.parameters.items():
+            if name in value and parameter.default is not parameter.empty and excluded((name,)):
+                value[name] = parameter.default
+        structure, tensors = _split(value)
+        return dataclasses.replace(self, structure=structure, tensors=tensors)
+
+
+def make_sample(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sample:
+    """Bind a call to the method's signature and copy its tensors.
+
+    Raises:
+        TypeError: If the arguments do not fit the signature.
+    """
+    return Sample(signature, *_split(dict(signature.bind(*args, **kwargs).arguments)))
+
+
+def _split(arguments: dict[str, Any]) -> tuple[Structure, tuple[Tensor, ...]]:
+    structure, tensors = flatten(arguments)
+    return structure, tuple(cpu_copy(t) for t in tensors)
+
+
+def cpu_copy(tensor: Tensor) -> Tensor:
+    """Copy a tensor to the CPU, without its gradient; a tensor of inference mode becomes an ordinary one."""
+    with torch.inference_mode(False):
+        copied = tensor.detach().to("cpu", copy=True)
+        return copied.contiguous() if copied.layout is torch.strided else copied
+
+
+def method_signature(module: nn.Module, method: str) -> inspect.Signature:
+    """Return the signature of the method; for a scripted module, that of its schema.
+
+    Raises:
+        ConfigurationError: If the module has no such method.
+    """
+    bound = getattr(module, method, None)
+    if not callable(bound):
+        raise ConfigurationError(
+            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
+        )
+    schema = getattr(bound, "schema", None)
+    if schema is None:
+        return inspect.signature(bound)
+    empty = inspect.Parameter.empty
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                a.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=a.default_value if a.has_default_value() else empty,
+            )
+            for a in schema.arguments
+            if a.name != "self"
+        ]
+    )
+
+
+def _shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
+    """Return a path without the name of a ``**kwargs`` parameter."""
+    parameter = signature.parameters.get(path[0])
+    return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
+
+
+def _drop(value: Any, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> Any:
+    """Remove dictionary keys below the parameters whose path is excluded."""
+    if not isinstance(value, dict):
+        return value
+    kept = {k: v for k, v in value.items() if not path or not excluded((*path, str(k)))}
+    return {k: _drop(v, (*path, str(k)), excluded) for k, v in kept.items()}

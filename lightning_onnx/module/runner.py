@@ -1,0 +1,108 @@
+"""Calling the module on flat tensors, and which of the observed calls it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.calls.batch_dim import few_rows
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.outputs import Outputs
+from lightning_onnx.module.flat import FlatModule
+
+
+class Runner:
+    """Calls the module on flat tensors, on the same ones only once.
+
+    Args:
+        flat: The module.
+    """
+
+    def __init__(self, flat: FlatModule) -> None:
+        self.flat = flat
+        self._known: dict[tuple[tuple[torch.Size, int], ...], Outputs] = {}
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
+        """Return the outputs on flat tensors; None if the module does not take them."""
+        outcome = self.outputs_or_error(tensors)
+        return outcome if isinstance(outcome, Outputs) else None
+
+    def outputs_or_error(self, tensors: Sequence[Tensor]) -> Outputs | Exception:
+        """Return the outputs on flat tensors, or what the module raised."""
+        key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
+        if key not in self._known:
+            try:
+                self._known[key] = self.flat.outputs(tensors)
+            except Exception as error:  # a module may refuse a size with any exception
+                return error
+        return self._known[key]
+
+
+def first_that_runs(
+    module: nn.Module, method: str, observations: Sequence[Observation], exclude_inputs: Sequence[str] = ()
+) -> tuple[Observation, Runner]:
+    """Return the first observation whose call the module takes, and what runs the module.
+
+    Args:
+        module: The module.
+        method: Name of the method.
+        observations: Ways in which it is called, best first.
+        exclude_inputs: Names of inputs such as labels, which are left out if the module works without them.
+
+    Raises:
+        SampleError: If it takes none.
+    """
+    refused: list[tuple[str, Exception]] = []
+    for observation in observations:
+        if not any(sample.tensors for sample in observation.samples):
+            refused.append((observation.source, TypeError("no tensor among the arguments")))
+            continue
+        observation = _as_reference(observation)
+        for candidate in (_without_excluded(observation, exclude_inputs), observation):
+            if candidate is None:
+                continue
+            flat = FlatModule(module, method, candidate.samples[0])
+            run = Runner(flat)
+            if run(few_rows(candidate)) is not None:
+                return candidate, run
+            outcome = run.outputs_or_error(candidate.samples[0].tensors)
+            if not isinstance(outcome, Exception):
+                return candidate, run
+            refused.append((candidate.source, outcome))
+    name = f"{type(module).__name__}.{method}"
+    tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
+    raise SampleError(
+        f"no call of {name} is known that runs on tensors. Tried: {tried}. "
+        "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
+        "kwargs to export()."
+    ) from (refused[0][1] if refused else None)
+
+
+def _as_reference(observation: Observation) -> Observation:
+    """Return the observation with float32 in place of half precision: the reference is in float32."""
+    half = (torch.float16, torch.bfloat16)
+    samples = tuple(
+        dataclasses.replace(s, tensors=tuple(t.float() if t.dtype in half else t for t in s.tensors))
+        for s in observation.samples
+    )
+    return dataclasses.replace(observation, samples=samples)
+
+
+def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
+    """Return the observation without the excluded inputs; None if it has none of them, or cannot be without them."""
+    paths = observation.samples[0].paths
+    kept = [i for i, path in enumerate(paths) if path[-1] not in excluded]
+    if len(kept) == len(paths) or not kept:
+        return None
+    samples = tuple(s.without(lambda path: path[-1] in excluded) for s in observation.samples)
+    if any(len(s.tensors) != len(kept) for s in samples):
+        return None  # required, or part of something that has no keys
+    shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
+    dropped = [".".join(paths[i]) for i in range(len(paths)) if i not in kept]
+    note = f"left out of the graph, because {'.'.join(dropped)} is in exclude_inputs: {', '.join(dropped)}"
+    return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))
