@@ -62,7 +62,7 @@ class InnerComparison:
     outputs: Mapping[str, Tensor]
 
     def sizes(self, output: str) -> Counter[str] | None:
-        """Return the size of each value that torch reports, in bytes; None if its program does not give the module's output.
+        """Return the size of each value that torch reports, in bytes; None if its program is not the module.
 
         Args:
             output: Name of an output, by which the program is compared with the module.

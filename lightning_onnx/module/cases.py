@@ -10,8 +10,8 @@ from torch import Tensor
 CaseKind = Literal["traced", "observed", "resized"]
 """Where a case's inputs come from.
 
-``"traced"``: observed values at the traced sizes; ``"observed"``: an observed call at its own sizes, though a large batch
-is cut to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed.
+``"traced"``: observed values at the traced sizes; ``"observed"``: an observed call at its own sizes, a large batch cut
+to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed.
 """
 
 
