@@ -1,8 +1,9 @@
-"""The artifact: the directory of one export. Staged hidden, committed by one rename, verified on loading."""
+"""The artifact: the directory of one export, verified when it is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning_onnx.errors import ArtifactError
-from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.manifest.manifest import FORMAT_VERSION, Manifest
+from lightning_onnx.manifest.model import FileDigest
+from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.report.report import Report
 
-FORMAT_VERSION = 1
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 TEST_DATA = "test_data_set_0"
-_ENDS = {"failed": "failed", "skipped": "was skipped"}
+_ENDS = {"passed": "was not kept", "failed": "failed", "skipped": "was skipped"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ONNXArtifact:
             directory: The artifact's directory.
 
         Raises:
-            ArtifactError: If it is no artifact, or a file is missing or altered.
+            ArtifactError: If it is no artifact, a field of its manifest is invalid, or a file is missing or altered.
         """
         root = Path(directory)
         try:
@@ -61,13 +63,20 @@ class ONNXArtifact:
                 "Use the version of lightning-onnx that wrote it (manifest: versions)."
             )
         artifact = cls(root, manifest)
-        try:
-            artifact.verify()
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                f"{root} is no artifact: {MANIFEST} is not of its form ({type(error).__name__}: {error}). Export again."
-            ) from error
+        artifact.verify()
         return artifact
+
+    @functools.cached_property
+    def record(self) -> Manifest:
+        """The manifest as a typed record.
+
+        Raises:
+            ArtifactError: If a field of the manifest is missing or has the wrong type.
+        """
+        try:
+            return Manifest.from_dict(self.manifest)
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.directory} is no artifact: {error}") from error
 
     def verify(self) -> None:
         """Compare every file with the manifest.
@@ -75,10 +84,15 @@ class ONNXArtifact:
         Raises:
             ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
         """
-        models = [str(m["file"]) for m in listed_models(self.manifest)]
-        for name in (*models, *self.manifest["files"]):
+        models, files = self.record.model_files, self.record.files
+        for name in (*models, *files):
             _check_inside(self.directory, name)
-        for name, expected in self.manifest["files"].items():
+        for name in models:
+            if name not in files:
+                raise ArtifactError(
+                    f"{self.directory} is no artifact: the manifest is invalid: files lacks {name}. Export again."
+                )
+        for name, expected in files.items():
             path = self.directory / name
             found = describe_file(path) if path.is_file() else None
             if found != expected:
@@ -91,7 +105,7 @@ class ONNXArtifact:
     @property
     def model_path(self) -> Path:
         """The ONNX file."""
-        return self.directory / str(self.manifest["model"]["file"])
+        return self.directory / self.record.model.file
 
     def variant_path(self, name: str) -> Path:
         """Return the ONNX file of a variant.
@@ -102,18 +116,18 @@ class ONNXArtifact:
         Raises:
             ArtifactError: If there is none of that name, or it did not pass.
         """
-        known = {v["name"]: v for v in self.manifest.get("variants", ())}
+        known = {variant.name: variant for variant in self.record.variants}
         if name not in known:
             raise ArtifactError(
                 f"{self.directory} has no variant {name!r}; it has {', '.join(known) or 'none'}. Export with variants=…"
             )
         variant = known[name]
-        if variant["status"] != "passed":
+        if variant.status != "passed" or variant.file is None:
             raise ArtifactError(
-                f"the variant {name!r} of {self.directory} has no file, because it {_ENDS[variant['status']]}: "
-                f"{variant['reason']}. Use model_path, or export with another budget for the variant."
+                f"the variant {name!r} of {self.directory} has no file, because it {_ENDS[variant.status]}: "
+                f"{variant.reason}. Use model_path, or export with another budget for the variant."
             )
-        return self.directory / str(variant["file"])
+        return self.directory / variant.file
 
     @property
     def name(self) -> str:
@@ -123,21 +137,17 @@ class ONNXArtifact:
     @property
     def signature(self) -> Signature:
         """Inputs and outputs of the model."""
-        specs = {
-            key: tuple(TensorSpec(v["name"], v["dtype"], tuple(v["shape"])) for v in self.manifest[key])
-            for key in ("inputs", "outputs")
-        }
-        return Signature(**specs, relations=tuple(self.manifest["relations"]))
+        return self.record.signature
 
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
-        return all(check["status"] != "failed" for check in self.manifest["checks"])
+        return all(check.status != "failed" for check in self.record.checks)
 
     @property
     def proven(self) -> bool:
         """Whether parity ran and passed."""
-        return any(check["name"] == "parity" and check["status"] == "passed" for check in self.manifest["checks"])
+        return any(check.name == "parity" and check.status == "passed" for check in self.record.checks)
 
     @property
     def report(self) -> Report:
@@ -146,22 +156,17 @@ class ONNXArtifact:
 
     def scalars(self) -> dict[str, float]:
         """Return the numbers for loggers, under ``onnx/``."""
-        return {f"onnx/{name}": float(value) for name, value in self.manifest["scalars"].items()}
-
-
-def listed_models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the manifest says of the model, and of each variant that has a file."""
-    return [manifest["model"], *(v for v in manifest.get("variants", ()) if v["file"])]
+        return {f"onnx/{name}": float(value) for name, value in self.record.scalars.items()}
 
 
 def external_data(model_path: Path) -> set[str]:
-    """Return the files in which a model says that its weights lie."""
+    """Return the locations of the files in which a model says that its weights lie."""
     import onnx
 
-    from lightning_onnx.onnxfile.walk import tensors
+    from lightning_onnx.onnxfile import walk
 
     model = onnx.load(str(model_path), load_external_data=False)
-    return {entry.value for t in tensors(model) for entry in t.external_data if entry.key == "location"}
+    return {entry.value for t in walk.tensors(model) for entry in t.external_data if entry.key == "location"}
 
 
 def _check_inside(directory: Path, name: str) -> None:
@@ -174,10 +179,10 @@ def _check_inside(directory: Path, name: str) -> None:
         )
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Return a file's digest and size in bytes."""
+def describe_file(path: Path) -> FileDigest:
+    """Return a file's digest and size."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
-    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+    return FileDigest(digest.hexdigest(), path.stat().st_size)

@@ -44,6 +44,7 @@ def download(url: str, destination: Path) -> None:
 
 
 def remove_url(url: str) -> None:
+    """Remove an artifact from a URL, its manifest first; nothing happens if there is none."""
     system, root = fsspec.core.url_to_fs(url)
     with contextlib.suppress(FileNotFoundError):
         system.rm(f"{root}/{MANIFEST}")  # from here on it is no artifact
@@ -52,6 +53,7 @@ def remove_url(url: str) -> None:
 
 
 def exists(url: str) -> bool:
+    """Tell whether there is anything at a URL."""
     system, plain = fsspec.core.url_to_fs(url)
     return bool(system.exists(plain))
 

@@ -1,8 +1,9 @@
-"""TODO."""
+"""Artifacts in the making: written into a hidden directory, committed by one rename, swept up after a crash."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -12,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file, listed_models
+from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file
 from lightning_onnx.errors import ArtifactError
+from lightning_onnx.manifest.manifest import Manifest
 
 _STAGING = re.compile(r"\.onnx-staging-(.*)-(\d+)_\w+")
 
@@ -37,7 +38,7 @@ def stage(dirpath: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: bool = False) -> ONNXArtifact:
+def commit(staged: Path, manifest: Manifest, directory: Path, replace: bool = False) -> ONNXArtifact:
     """Write the manifest last and move the directory to its name by one rename.
 
     Nothing is flushed to the disk, which takes longer than all the rest: what a power failure cuts off is found by
@@ -52,14 +53,13 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
     Raises:
         ArtifactError: If ``directory`` exists, or cannot be written.
     """
-    # Models are large, and were read once already.
-    files = {m["file"]: {key: m[key] for key in ("sha256", "bytes")} for m in listed_models(manifest)}
+    files = manifest.model_digests()  # models are large, and were read once already
     for path in sorted(staged.rglob("*")):
         name = path.relative_to(staged).as_posix()
         if path.is_file() and name not in files:
             files[name] = describe_file(path)
-    manifest = {**manifest, "files": dict(sorted(files.items()))}
-    (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    values = dataclasses.replace(manifest, files=dict(sorted(files.items()))).to_dict()
+    (staged / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     staged.chmod(0o755)
     try:
         if replace and directory.exists():
@@ -67,7 +67,7 @@ def commit(staged: Path, manifest: dict[str, Any], directory: Path, replace: boo
         staged.rename(directory)
     except OSError as error:
         raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
-    return ONNXArtifact(directory, manifest)
+    return ONNXArtifact(directory, values)
 
 
 def check_writable(dirpath: Path) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from lightning_onnx.checks.validation import Validation
+from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.runtimes.base import Runtime
 
-Status = Literal["passed", "failed", "skipped"]
-
 
 @dataclasses.dataclass(frozen=True)
-class CheckResult:
+class CheckResult(CheckRecord):
     """What a check found.
 
     Attributes:
@@ -30,15 +29,7 @@ class CheckResult:
         scalars: What loggers get of it, by the name behind ``onnx/``.
     """
 
-    name: str
-    status: Status
-    reason: str | None = None
-    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     scalars: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as the manifest holds it."""
-        return {"name": self.name, "status": self.status, "reason": self.reason, "figures": self.figures}
 
 
 @dataclasses.dataclass(frozen=True)

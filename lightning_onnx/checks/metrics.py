@@ -179,9 +179,9 @@ def evaluate(
     check_limit(limit_batches)
     if not isinstance(artifact, ONNXArtifact):
         artifact = ONNXArtifact.load(artifact)
-    source = artifact.manifest["source"]
-    inputs, outputs = ([tuple(p) for p in source["paths"][kind].values()] for kind in ("inputs", "outputs"))
-    call = ExportedCall(source["method"], artifact.signature, tuple(inputs), tuple(outputs))
+    source = artifact.record.source
+    inputs, outputs = tuple(source.input_paths.values()), tuple(source.output_paths.values())
+    call = ExportedCall(source.method, artifact.signature, inputs, outputs)
     validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
     with contextlib.closing(client.hosted(runtime)) as runs:
         own, other = measure(validation, runs.load(artifact.model_path), None)

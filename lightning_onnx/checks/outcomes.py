@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_onnx.checks.base import CheckContext, CheckResult, Status
+from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES, Comparison
+from lightning_onnx.manifest.results import Status
 from lightning_onnx.module.cases import Case
 
 _WORST = ("max_abs_diff", "max_rel_diff", "outside", "needed_atol")

@@ -121,16 +121,13 @@ def _plot(arguments: argparse.Namespace, figures: dict[str, Any]) -> Path | None
 
 
 def _text(figures: dict[str, Any], plot: Path | None) -> str:
-    from lightning_onnx.report.tables import tables
+    from lightning_onnx.report.tables import aligned, tables
 
     parts = [f"{figures['threads']} thread(s), {figures['precision']}, ratio to the first"]
     shown = {key: value for key, value in figures.items() if key.startswith("batch_") or key == "loading"}
     for table in tables(shown):
         rows = [[table.title, *table.columns[1:]], *table.rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        parts.append(
-            "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        )
+        parts.append("\n".join(aligned(rows)))
     parts += [f"skipped  {name}: {reason}" for name, reason in figures["absent"].items()]
     parts += [f"failed   {name}: {reason}" for name, reason in figures["failed"].items()]
     return "\n\n".join(parts + ([f"plot: {plot}"] if plot else []))

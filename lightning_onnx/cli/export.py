@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json({"directory": str(artifact.directory), **artifact.manifest})
     else:
         write(f"{artifact.report.text()}\n\n{artifact.directory}")
-    return code_of(check["status"] for check in artifact.manifest["checks"])
+    return code_of(check.status for check in artifact.record.checks)
 
 
 def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Any]:

@@ -20,7 +20,6 @@ from lightning_onnx.cli.base import (
     write_json,
 )
 from lightning_onnx.errors import first_line
-from lightning_onnx.report.report import Report
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
@@ -86,7 +85,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
         "inputs": [_spec(v) for v in proto.graph.input if v.name not in weights],
         "outputs": [_spec(v) for v in proto.graph.output],
-        "operators": outline(proto)["operators"],
+        "operators": dict(outline(proto).operators),
         "private": [dataclasses.asdict(private) for private in privacy.find_private_data(proto)],
         "metadata": {entry.key: entry.value for entry in proto.metadata_props},
         "relations": manifest.get("relations", []),
@@ -118,7 +117,7 @@ def _spec(value: ValueInfoProto) -> dict[str, Any]:
 def _text(found: dict[str, Any], artifact: ONNXArtifact | None) -> str:
     operators = ", ".join(f"{name} {count}" for name, count in found["operators"].items())
     if artifact is not None:
-        return f"{Report(artifact.manifest).text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {_private(found)}"
+        return f"{artifact.report.text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {_private(found)}"
     lines = [
         found["file"],
         f"  opset       {', '.join(f'{domain} {version}' for domain, version in found['opset'].items())}",

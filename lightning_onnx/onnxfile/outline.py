@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
+from lightning_onnx.onnxfile.graph_summary import GraphSummary, ModuleSummary
 from lightning_onnx.onnxfile.scopes import classes_of, path_of
 from lightning_onnx.onnxfile.walk import walk
 
 
-def outline(model: onnx.ModelProto) -> dict[str, Any]:
-    """Describe a model in plain values, for the manifest.
+def outline(model: onnx.ModelProto) -> GraphSummary:
+    """Return what a model consists of.
 
     Args:
         model: The model; external weights need not be loaded.
-
-    Returns:
-        ``nodes`` (how many); ``operators`` (operator → number of nodes, most frequent first; bodies of loops included);
-        ``modules`` (qualified name → ``class``, ``bytes`` of its own weights, ``operators`` of its own).
     """
-    modules: dict[str, dict[str, Any]] = {}
-    operators: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    operators: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    sizes: Counter[str] = Counter()
     classes: dict[str, str] = {}
     for node, name in _nodes(model.graph):
-        own = modules.setdefault(name, _empty())
-        own["operators"][_operator(node)] = own["operators"].get(_operator(node), 0) + 1
-        own["bytes"] += sum(_bytes(a.t) for a in node.attribute if a.type == AttributeProto.TENSOR)
-        operators[_operator(node)] += 1
+        counts[_operator(node)] += 1
+        operators[name][_operator(node)] += 1
+        sizes[name] += sum(_bytes(a.t) for a in node.attribute if a.type == AttributeProto.TENSOR)
         classes |= classes_of(node)
     for name, size in _weights(model.graph):
-        modules.setdefault(name, _empty())["bytes"] += size
-    for name, found in classes.items():
-        modules.setdefault(name, _empty())["class"] = found
-    return {
-        "nodes": operators.total(),
-        "operators": dict(operators.most_common()),
-        "modules": {name: modules[name] for name in sorted(modules, key=_natural)},
+        sizes[name] += size
+    modules = {
+        name: ModuleSummary(classes.get(name), sizes[name], dict(operators[name]))
+        for name in sorted({*sizes, *classes}, key=_natural)
     }
-
-
-def _empty() -> dict[str, Any]:
-    return {"class": None, "bytes": 0, "operators": {}}
+    return GraphSummary(counts.total(), dict(counts.most_common()), modules)
 
 
 def _operator(node: NodeProto) -> str:

@@ -102,25 +102,18 @@ def produce(
         notes = [*plan.notes, *_write_test_data(plan, flat, staged)]
         on_stage("writing the report")
         described = manifest.build(
+            plan,
             path,
             skeleton,
-            plan.graph.signature,
             loaded.source,
-            results,
-            notes,
-            variants=made,
-            engine=plan.graph.traced.engine,
-            engine_reason=plan.engine_reason,
-            method=config.method,
-            sample=plan.source,
             name=directory.name,
             module=type(loaded.module).__name__,
-            metadata=config.metadata,
-            request=plan.graph.request,
-            target=config.target,
+            checks=results,
+            variants=made,
+            notes=notes,
         )
-        described["scalars"]["export_seconds"] = round(time.perf_counter() - loaded.started, 3)
-        Report(described).write(staged)
+        described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
+        Report(described.to_dict()).write(staged)
         return staging.commit(staged, described, directory, replace)
 
 

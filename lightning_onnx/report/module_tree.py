@@ -1,24 +1,25 @@
-"""The tree of a model's modules, made from the outline in its manifest."""
+"""The tree of a model's modules, with the bytes and operators of each, submodules included."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+
+from lightning_onnx.onnxfile.graph_summary import ModuleSummary
 
 
 @dataclasses.dataclass
 class Module:
-    """A module with what is below it.
+    """A module and its submodules.
 
     Attributes:
-        name: Its qualified name; empty for the whole.
-        label: What stands in the tree: the part of the name that its parent lacks.
-        kind: Its class, None where unknown.
-        bytes: Size of the weights, of those below too.
-        operators: Its operators by count, those below too.
-        children: The modules in it.
+        name: Its qualified name; empty for the whole model.
+        label: What the tree shows: the last part of the name.
+        kind: Name of its class, None if unknown.
+        bytes: Size of the weights in bytes, submodules included.
+        operators: Number of nodes by operator, submodules included.
+        children: Its direct submodules.
     """
 
     name: str
@@ -30,11 +31,11 @@ class Module:
 
     @property
     def nodes(self) -> int:
-        """Number of operators."""
+        """Number of nodes, submodules included."""
         return self.operators.total()
 
     def largest(self, most: int = 12) -> list[Module]:
-        """Return where the bytes are: the children, and in place of one that holds nearly all, its own."""
+        """Return the children with the most bytes; while one child holds nearly all of them, that child's own."""
         here = self
         while True:
             full = sorted((c for c in here.children if c.bytes), key=lambda c: -c.bytes)
@@ -43,14 +44,14 @@ class Module:
             here = full[0]
 
 
-def tree(modules: Mapping[str, Mapping[str, Any]]) -> Module:
-    """Return the whole as a tree.
+def tree(modules: Mapping[str, ModuleSummary]) -> Module:
+    """Return the whole model as a tree.
 
     Args:
-        modules: By qualified name the ``class``, own ``bytes`` and own ``operators``.
+        modules: What each module brings without its submodules, by qualified name.
 
     Example:
-        >>> whole = tree({"net.0": {"class": "Linear", "bytes": 8, "operators": {"Gemm": 1}}})
+        >>> whole = tree({"net.0": ModuleSummary("Linear", 8, {"Gemm": 1})})
         >>> whole.bytes, [child.label for child in whole.children]
         (8, ['net'])
     """
@@ -63,10 +64,10 @@ def tree(modules: Mapping[str, Mapping[str, Any]]) -> Module:
                 known[full] = Module(full, parts[depth - 1])
                 known[parent].children.append(known[full])
     for name, own in modules.items():
-        known[name].kind = own["class"]
+        known[name].kind = own.class_name
         while True:
-            known[name].bytes += own["bytes"]
-            known[name].operators.update(own["operators"])
+            known[name].bytes += own.bytes
+            known[name].operators.update(own.operators)
             if not name:
                 break
             name = name.rpartition(".")[0]

@@ -1,62 +1,69 @@
-"""The report as a page of HTML: what a manifest says, put into ``report.html.jinja``."""
+"""The report as one page of HTML: what a manifest says, put into ``report.html.jinja``."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING
 
+from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.results import CheckRecord, Status
 from lightning_onnx.report import module_tree, plots, tables, wording
 from lightning_onnx.report.snippet import snippet
 from lightning_onnx.report.tables import Table, size
+
+if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
 
 log = logging.getLogger(__name__)
 
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "–", "not checked": "–"}
 
 
-def render(manifest: Mapping[str, Any]) -> str:
+def render(manifest: Manifest) -> str:
     """Return one page that needs nothing else: no network, no other file, no script.
 
     Args:
         manifest: The artifact's manifest.
     """
-    graph = manifest.get("graph") or {"nodes": 0, "operators": {}, "modules": {}}
-    whole = module_tree.tree(graph["modules"])
-    operators = graph["operators"]
+    graph = manifest.graph
+    whole = module_tree.tree(graph.modules)
     page = _template().render(
         marks=MARKS,
         size=size,
-        title=manifest.get("name") or manifest["model"]["file"],
+        title=manifest.name or manifest.model.file,
         what=wording.what(manifest),
         verdict=wording.verdict(manifest),
         cards=wording.cards(manifest),
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
         weights=_pairs("", wording.weights(manifest)),
         signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
-        relations=manifest["relations"],
-        checks=[_check(check) for check in manifest["checks"]],
+        relations=manifest.signature.relations,
+        checks=[_check(check) for check in manifest.checks],
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],
         variant_metrics=Table("Metrics", wording.METRIC_COLUMNS, wording.variant_metrics(manifest)),
         snippet=snippet(manifest),
-        nodes=graph["nodes"],
-        kinds=len(operators),
-        operator_rows=_bars((name, str(count), count) for name, count in operators.items()),
+        nodes=graph.nodes,
+        kinds=len(graph.operators),
+        operator_rows=_bars((name, str(count), count) for name, count in graph.operators.items()),
         size_rows=_bars((m.name, size(m.bytes), m.bytes) for m in whole.largest()),
         whole=whole,
-        own={name: own["operators"] for name, own in graph["modules"].items()},
-        notes=manifest["notes"],
-        metadata=_pairs("", (manifest.get("metadata") or {}).items()),
-        versions=_pairs("", manifest["versions"].items()),
+        own={name: own.operators for name, own in graph.modules.items()},
+        notes=manifest.notes,
+        metadata=_pairs("", manifest.metadata.items()),
+        versions=_pairs("", manifest.versions.items()),
     )
     return str(page)
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -75,31 +82,57 @@ def _bars(rows: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, float]]:
     return [(name, text, number / most) for name, text, number in known]
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of a check; any check may have figures, and a plot where its outputs have ratios."""
+@dataclasses.dataclass(frozen=True)
+class _CheckView:
+    """What the page shows of a check.
+
+    Attributes:
+        name: Name of the check.
+        status: How it ended.
+        reason: Why.
+        plot: Its plot, None if there is none.
+        problem: Why the plot is missing, if it could not be drawn.
+        undrawn: Number of outputs that the plot leaves out.
+        tables: Its figures.
+        cases: The figures that the plot shows, for those who cannot see it.
+    """
+
+    name: str
+    status: Status
+    reason: str | None
+    plot: Markup | None
+    problem: str | None
+    undrawn: int
+    tables: list[Table]
+    cases: Table | None
+
+
+def _check(check: CheckRecord) -> _CheckView:
+    """Any check may have figures, and a plot if its outputs have ratios."""
     from markupsafe import Markup
 
-    found = check["figures"]
-    outputs = {k: v for k, v in (found.get("outputs") or {}).items() if isinstance(v, Mapping) and v.get("worst_ratio")}
+    found = ComparisonFigures.find(check.figures)
+    outputs = {name: output for name, output in found.outputs.items() if output.worst_ratio}
     drawn, problem = None, None
-    if outputs and "ratio_edges" in found:
+    if outputs and found.ratio_edges:
         try:
-            drawn = Markup(plots.ratios(outputs, found["ratio_edges"]) or "")  # it escapes the names in it
+            drawn = Markup(plots.ratios(outputs, found.ratio_edges) or "")  # it escapes the names in it
         except Exception as error:  # an export is not lost for a plot; the message may hold a path of this machine
-            log.warning("the plot of check %r is left out of the report", check["name"], exc_info=True)
+            log.warning("the plot of check %r is left out of the report", check.name, exc_info=True)
             problem = type(error).__name__
-    return {
-        **check,
-        "plot": drawn,
-        "problem": problem,
-        "undrawn": max(len(outputs) - plots.MOST, 0),
-        "tables": tables.tables({k: v for k, v in found.items() if not (outputs and k == "cases")}),
-        "cases": _cases(outputs),
-    }
+    return _CheckView(
+        check.name,
+        check.status,
+        check.reason,
+        drawn,
+        problem,
+        max(len(outputs) - plots.MOST, 0),
+        tables.tables({k: v for k, v in check.figures.items() if not (outputs and k == "cases")}),
+        _cases(outputs),
+    )
 
 
-def _cases(outputs: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """The figures that the plot shows, for who cannot see it."""
-    labels = dict.fromkeys(label for o in outputs.values() for label in o["worst_ratio"])
-    rows = [[label, *(tables.text(o["worst_ratio"].get(label)) for o in outputs.values())] for label in labels]
+def _cases(outputs: Mapping[str, OutputFigures]) -> Table | None:
+    labels = dict.fromkeys(label for output in outputs.values() for label in output.worst_ratio)
+    rows = [[label, *(tables.text(o.worst_ratio.get(label)) for o in outputs.values())] for label in labels]
     return Table("", ("", *outputs), rows) if rows else None

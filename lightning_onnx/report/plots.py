@@ -8,7 +8,9 @@ import io
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_onnx.manifest.figures import OutputFigures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,19 +32,19 @@ _STYLES = re.compile(
 _LOCK = threading.Lock()
 
 
-def ratios(outputs: Mapping[str, Mapping[str, Any]], edges: Sequence[float]) -> str | None:
+def ratios(outputs: Mapping[str, OutputFigures], edges: Sequence[float]) -> str | None:
     """Draw how far each output's differences stay below (or go beyond) what is allowed.
 
     Args:
-        outputs: By output the ``worst_ratio`` of each case and the ``ratios``, counts between the edges.
-        edges: Where the counts are divided; 1 is the tolerance.
+        outputs: How each output compares.
+        edges: Edges between which ``ratios`` counts, ascending; 1 is the tolerance.
 
     Returns:
         An ``<svg>`` element, or None where no output has such figures.
     """
     drawn = sorted(
-        ((name, o) for name, o in outputs.items() if o.get("worst_ratio")),
-        key=lambda item: -max(item[1]["worst_ratio"].values()),
+        ((name, o) for name, o in outputs.items() if o.worst_ratio),
+        key=lambda item: -max(item[1].worst_ratio.values()),
     )[:MOST]
     if not drawn:
         return None
@@ -84,17 +86,17 @@ def _axis(axes: Axes, rows: int) -> None:
     axes.text(1.25, -0.62, "tolerance", color=_BAD, fontsize=10, va="center")
 
 
-def _row(axes: Axes, row: int, output: Mapping[str, Any], edges: Sequence[float]) -> None:
+def _row(axes: Axes, row: int, output: OutputFigures, edges: Sequence[float]) -> None:
     """A strip as dark as elements are many, a mark for each case's worst, and the name above."""
     axes.text(_LOW, row - 0.28, _placeholder(row), color=_INK, fontsize=10, va="center")
-    counts = output["ratios"]
+    counts = output.ratios
     bounds = [_LOW, *edges, _HIGH]
     most = max(counts, default=0)
     for low, high, count in zip(bounds, bounds[1:], counts, strict=False):
         if count:
             shade = 0.12 + 0.6 * count / most
             axes.barh(row + 0.12, high - low, 0.34, left=low, color=_ACCENT, alpha=round(shade, 3), linewidth=0)
-    worst = [min(max(value, _LOW * 1.5), _HIGH / 1.5) for value in output["worst_ratio"].values()]
+    worst = [min(max(value, _LOW * 1.5), _HIGH / 1.5) for value in output.worst_ratio.values()]
     inside, outside = [w for w in worst if w <= 1], [w for w in worst if w > 1]
     for values, colour, marker in ((inside, _INK, "|"), (outside, _BAD, "x")):
         axes.plot(values, [row + 0.12] * len(values), marker, color=colour, markersize=9, markeredgewidth=1.6)

@@ -1,21 +1,26 @@
-"""What there is to say about an artifact, made from its manifest alone: text, Markdown, HTML."""
+"""The report of an artifact, made from its manifest alone: text, Markdown, HTML."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lightning_onnx.manifest.fields import Plain
+from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.report import page, tables, wording
+from lightning_onnx.report.tables import Table
 
 HTML = "report.html"
 MARKDOWN = "report.md"
 
 _MOST_ROWS = 12
-"""Outputs with figures in Markdown, which is for a glance."""
+"""Rows of a table in Markdown, which is for a glance."""
 
-_Section = tuple[str, list[str], list[list[str]]]
+_COMPARED = ("output", "max abs diff", "max rel diff", "outside tolerance", "needed atol", "top-1 agreement")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,37 +28,36 @@ class Report:
     """A readable account of an export.
 
     Attributes:
-        manifest: The artifact's manifest.
+        manifest: The artifact's manifest, in plain values.
 
     Example:
         >>> print(artifact.report.text())  # doctest: +SKIP
     """
 
-    manifest: dict[str, Any]
+    manifest: Plain
 
     def text(self) -> str:
         """Return the report as plain text."""
         parts = []
-        for title, columns, rows in self._sections():
-            table = [columns, *rows] if any(columns) else rows
-            widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-            lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-            parts.append("\n".join([title, *(f"  {line}" for line in lines)]))
+        for table in self._tables():
+            rows = [list(table.columns), *table.rows] if any(table.columns) else table.rows
+            parts.append("\n".join([table.title, *(f"  {line}" for line in tables.aligned(rows))]))
         return "\n\n".join(parts)
 
     def markdown(self) -> str:
         """Return the report as Markdown, for pull requests and for TensorBoard's text page."""
-        parts = [f"**{self._verdict()}**"]
-        for title, columns, rows in self._sections():
-            kept = rows if len(rows) <= _MOST_ROWS else rows[:_MOST_ROWS]
-            lines = [_row(columns), _row(["---"] * len(columns), escape=False), *(_row(row) for row in kept)]
-            more = f"\n\n{len(rows) - len(kept)} more in {HTML}" if len(rows) > len(kept) else ""
-            parts.append(f"### {_plain(title)}\n\n" + "\n".join(lines) + more)
+        parts = [f"**{wording.verdict(self._record)}**"]
+        for table in self._tables():
+            columns = table.columns or ("", "")
+            kept = table.rows[:_MOST_ROWS]
+            lines = [_row(columns), _row(["---"] * len(columns), escape=False), *map(_row, kept)]
+            more = f"\n\n{len(table.rows) - len(kept)} more in {HTML}" if len(table.rows) > len(kept) else ""
+            parts.append(f"### {_plain(table.title)}\n\n" + "\n".join(lines) + more)
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
         """Return the report as one page of HTML that needs nothing else."""
-        return page.render(self.manifest)
+        return page.render(self._record)
 
     def write(self, directory: Path) -> None:
         """Write the report into an artifact that is being made.
@@ -64,62 +68,63 @@ class Report:
         (directory / HTML).write_text(self.html(), encoding="utf-8")
         (directory / MARKDOWN).write_text(self.markdown(), encoding="utf-8")
 
-    def _verdict(self) -> str:
-        return wording.verdict(self.manifest)
+    @functools.cached_property
+    def _record(self) -> Manifest:
+        return Manifest.from_dict(self.manifest)
 
-    def _sections(self) -> list[_Section]:
-        """Return titled tables: title, column names, rows."""
-        m = self.manifest
-        source = m["source"]
+    def _tables(self) -> list[Table]:
+        m = self._record
         about = [
             *([name, value] for name, value in wording.model(m) if name != "traced with"),
             ["weights", wording.weights_line(m)],
-            ["trained", f"precision {source['precision']} on {source['device']}; exported and checked on CPU"],
+            ["trained", wording.training(m)],
         ]
-        sections = [
-            ("ONNX export", ["", ""], about),
-            ("Inputs and outputs", ["", "name", "dtype", "shape"], wording.tensors(m)),
-            ("Checks", ["check", "status", "runtime", "reason"], wording.checks(m)),
-            *(_compared(check) for check in m["checks"] if check["figures"].get("outputs")),
-            *(_parted(check) for check in m["checks"] if check["figures"].get("first_difference")),
-            *(s for check in m["checks"] if not check["figures"].get("outputs") for s in _measured(check)),
+        figures = [(check, ComparisonFigures.find(check.figures)) for check in m.checks]
+        always = [
+            Table("ONNX export", (), about),
+            Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
+            Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
+            *(_compared(check.name, found) for check, found in figures if found.has_differences),
+            *(_first_difference(check) for check in m.checks if check.figures.get("first_difference")),
+            *(table for check, found in figures if not found.has_differences for table in _measured(check)),
         ]
-        if m.get("variants"):
-            sections.append(("Variants", list(wording.VARIANT_COLUMNS), wording.variants(m)))
-        if metrics := wording.variant_metrics(m):
-            sections.append(("Variants: metrics", list(wording.METRIC_COLUMNS), metrics))
-        notes = [[note] for note in (*m["relations"], *m["notes"])]
-        versions = [[name, version] for name, version in m["versions"].items()]
-        return [*sections, *([("Notes", [""], notes)] if notes else []), ("Versions", ["", ""], versions)]
-
-
-def _compared(check: dict[str, Any]) -> _Section:
-    columns = ["output", "max abs diff", "max rel diff", "outside tolerance", "needed atol", "top-1 agreement"]
-    rows = [
-        [
-            name,
-            f"{o['max_abs_diff']:.2e}",
-            f"{o['max_rel_diff']:.2e}",
-            f"{o['outside']:.2%}",
-            f"{o['needed_atol']:.2e}",
-            "" if o["top1_agreement"] is None else f"{o['top1_agreement']:.2%}",
+        further = [
+            Table("Variants", wording.VARIANT_COLUMNS, wording.variants(m)),
+            Table("Variants: metrics", wording.METRIC_COLUMNS, wording.variant_metrics(m)),
+            Table("Notes", ("",), [[note] for note in (*m.signature.relations, *m.notes)]),
+            Table("Versions", (), [list(pair) for pair in m.versions.items()]),
         ]
-        for name, o in check["figures"]["outputs"].items()
-    ]
-    return f"{check['name']} over {len(check['figures']['cases'])} cases", columns, rows
+        return [*always, *(table for table in further if table.rows)]
 
 
-def _parted(check: dict[str, Any]) -> _Section:
-    found = check["figures"]["first_difference"]
+def _compared(name: str, figures: ComparisonFigures) -> Table:
+    rows = [[output, *_differences(own)] for output, own in figures.outputs.items()]
+    return Table(f"{name} over {len(figures.cases)} cases", _COMPARED, rows)
+
+
+def _differences(own: OutputFigures) -> list[str]:
+    """Return the cells behind an output's name; empty where nothing was measured."""
+    formats = (
+        (own.max_abs_diff, ".2e"),
+        (own.max_rel_diff, ".2e"),
+        (own.outside, ".2%"),
+        (own.needed_atol, ".2e"),
+        (own.top1_agreement, ".2%"),
+    )
+    return ["" if value is None else format(value, spec) for value, spec in formats]
+
+
+def _first_difference(check: CheckRecord) -> Table:
+    found = check.figures["first_difference"]
     rows = [[tables.words(k), tables.text(v)] for k, v in found.items() if v is not None]
-    return f"{check['name']}: where they part", ["", ""], rows
+    return Table(f"{check.name}: where they part", (), rows)
 
 
-def _measured(check: dict[str, Any]) -> list[_Section]:
-    """The figures of a check that compares no outputs."""
+def _measured(check: CheckRecord) -> list[Table]:
+    """Return the figures of a check that compares no outputs."""
     return [
-        (f"{check['name']}: {t.title}" if t.title else check["name"], list(t.columns or ("", "")), t.rows)
-        for t in tables.tables(check["figures"])
+        dataclasses.replace(table, title=f"{check.name}: {table.title}" if table.title else check.name)
+        for table in tables.tables(check.figures)
     ]
 
 
@@ -128,7 +133,7 @@ def _row(cells: Sequence[str], *, escape: bool = True) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep what users wrote from being read as Markdown or HTML, or from naming people and issues."""
+    """Keep what users wrote from being read as Markdown or HTML, or from mentioning people and issues."""
     for mark in "\\`*[]|~":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("@", "&#64;").split())

@@ -1,4 +1,4 @@
-"""Tables of whatever figures a check has: a new check needs no line here."""
+"""Tables of text, and of whatever figures a check has: a new check needs no change here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _DRAWN = ("ratios", "worst_ratio", "ratio_edges")
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table for people.
+    """A human-readable table.
 
     Attributes:
         title: What its rows are; may be empty.
-        columns: Heads; empty for a table of names and values.
-        rows: Text, a cell each.
+        columns: Column titles; empty for a table of names and values.
+        rows: The text of each cell.
     """
 
     title: str
@@ -25,8 +25,19 @@ class Table:
     rows: list[list[str]]
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines of plain text, with columns padded to their widest cell.
+
+    Example:
+        >>> aligned([["name", "size"], ["a", "1"]])
+        ['name  size', 'a     1']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def tables(figures: Mapping[str, Any]) -> list[Table]:
-    """Return a check's figures as tables: single values first, then each list or mapping of records.
+    """Return a check's figures as tables: first single values, then each list or mapping of objects.
 
     Example:
         >>> tables({"seconds": 0.25, "sizes": {"1": {"p50": 1.5}, "8": {"p50": 4.0}}})[1].rows
@@ -44,7 +55,7 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
     return ([Table("", (), single)] if single else []) + several
 
 
-def _records(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _records(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
         yield from value.items()
     elif isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
@@ -58,12 +69,12 @@ def _table(title: str, records: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def words(key: str) -> str:
-    """Return a key as words."""
+    """Return a key of figures as words."""
     return key.replace("_", " ")
 
 
-def text(value: Any, key: str = "") -> str:
-    """Return a value for people; shares in per cent, other floats with four digits or whole.
+def text(value: object, key: str = "") -> str:
+    """Return a value as readable text: shares in per cent, other floats with four digits or as integers.
 
     Example:
         >>> text(0.000123456), text(12345.6), text(0.5, "outside")
@@ -85,7 +96,7 @@ def text(value: Any, key: str = "") -> str:
 
 
 def size(number: int) -> str:
-    """Write a number of bytes for people."""
+    """Return a number of bytes as readable text."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= scale:
             return f"{number / scale:.{1 if unit == 'KiB' else 2}f} {unit}"

@@ -2,140 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
+from lightning_onnx.manifest.fields import Fields
+from lightning_onnx.manifest.figures import MetricFigures, VariantFigures, runtime_of
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.report.tables import size, text
 
 VARIANT_COLUMNS = ("variant", "status", "size", "latency ratio", "worst difference", "metrics", "reason")
 METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
 
 
-def verdict(manifest: Mapping[str, Any]) -> str:
-    """Return ``"failed"``, ``"passed"`` or ``"not checked"``."""
-    statuses = [check["status"] for check in manifest["checks"]]
+def verdict(manifest: Manifest) -> Literal["passed", "failed", "not checked"]:
+    """Return how the checks ended as a whole."""
+    statuses = {check.status for check in manifest.checks}
     return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
 
 
-def what(manifest: Mapping[str, Any]) -> str:
-    """Return the method that was exported."""
-    source = manifest["source"]
-    method = source.get("method") or "forward"
-    return f"{source['module']}.{method}" if source.get("module") else str(method)
+def what(manifest: Manifest) -> str:
+    """Return the method that was exported, with its class if known."""
+    source = manifest.source
+    return f"{source.module}.{source.method}" if source.module else source.method
 
 
-def cards(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what to see at a glance."""
-    model, source = manifest["model"], manifest["source"]
+def cards(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the facts to see at a glance: title, value."""
+    model, source = manifest.model, manifest.source
     found = [
         ("size", size(_bytes(manifest))),
-        ("opset", str(model["opset"])),
-        ("IR version", str(model["ir_version"])),
+        ("opset", str(model.opset)),
+        ("IR version", str(model.ir_version)),
     ]
-    if source["epoch"] is not None:
-        found += [("epoch", str(source["epoch"])), ("step", str(source["global_step"]))]
-    if source["monitor"]:
-        found.append((source["monitor"], score(source["score"])))
+    if source.epoch is not None:
+        found += [("epoch", str(source.epoch)), ("step", str(source.global_step))]
+    if source.monitor:
+        found.append((source.monitor, score(source.score)))
     return found
 
 
-def model(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the model is."""
-    own = manifest["model"]
+def model(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what the model is: name, value."""
+    own = manifest.model
     rows = [
-        ("model", f"{own['file']}, {size(_bytes(manifest))}, sha256 {own['sha256'][:12]}…"),
+        ("model", f"{own.file}, {size(_bytes(manifest))}, sha256 {own.digest.sha256[:12]}…"),
         ("method", what(manifest)),
-        ("opset", f"{own['opset']} (IR version {own['ir_version']})"),
-        ("engine", f"{own['engine']}: {own['engine_reason']}"),
+        ("opset", f"{own.opset} (IR version {own.ir_version})"),
+        ("engine", f"{own.engine}: {own.engine_reason}"),
     ]
-    if own.get("oldest_onnxruntime"):
-        target = f", written for {own['target']}" if own.get("target") else ""
-        rows.append(("loads in", f"onnxruntime {own['oldest_onnxruntime']} and later{target}"))
-    sample = manifest["source"].get("sample")
+    if own.oldest_onnxruntime:
+        target = f", written for {own.target}" if own.target else ""
+        rows.append(("loads in", f"onnxruntime {own.oldest_onnxruntime} and later{target}"))
+    sample = manifest.source.sample
     return [*rows, ("traced with", sample)] if sample else rows
 
 
-def weights(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return where the weights come from."""
-    source = manifest["source"]
-    rows = [("weights", source["weights"])]
-    if source["checkpoint"]:
-        rows.append(("checkpoint", source["checkpoint"]))
-    if source["epoch"] is not None:
-        rows.append(("trained for", f"epoch {source['epoch']}, step {source['global_step']}"))
-    if source["monitor"]:
-        rows.append(("chosen by", f"{source['monitor']} = {score(source['score'])}"))
-    return [*rows, ("trained", f"precision {source['precision']} on {source['device']}; exported and checked on CPU")]
+def weights(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return where the weights come from: name, value."""
+    source = manifest.source
+    rows = [("weights", source.weights)]
+    if source.checkpoint:
+        rows.append(("checkpoint", source.checkpoint))
+    if source.epoch is not None:
+        rows.append(("trained for", f"epoch {source.epoch}, step {source.global_step}"))
+    if source.monitor:
+        rows.append(("chosen by", f"{source.monitor} = {score(source.score)}"))
+    return [*rows, ("trained", training(manifest))]
 
 
-def weights_line(manifest: Mapping[str, Any]) -> str:
+def training(manifest: Manifest) -> str:
+    """Return the precision and the device of the training, in one line."""
+    return f"precision {manifest.source.precision} on {manifest.source.device}; exported and checked on CPU"
+
+
+def weights_line(manifest: Manifest) -> str:
     """Return where the weights come from, in one line."""
-    source = manifest["source"]
-    if source["epoch"] is None:
-        return f"{source['weights']}"
-    if source["weights"] != "best":
-        return f"{source['weights']}, epoch {source['epoch']}, step {source['global_step']}"
+    source = manifest.source
+    if source.epoch is None:
+        return source.weights
+    if source.weights != "best":
+        return f"{source.weights}, epoch {source.epoch}, step {source.global_step}"
     return (
-        f"best by {source['monitor']} = {score(source['score'])}, epoch {source['epoch']}, "
-        f"step {source['global_step']} ({source['checkpoint']})"
+        f"best by {source.monitor} = {score(source.score)}, epoch {source.epoch}, "
+        f"step {source.global_step} ({source.checkpoint})"
     )
 
 
-def tensors(manifest: Mapping[str, Any]) -> list[list[str]]:
+def tensors(manifest: Manifest) -> list[list[str]]:
     """Return inputs and outputs: kind, name, dtype, shape."""
     return [
-        [kind, v["name"], v["dtype"], "[" + ", ".join(map(str, v["shape"])) + "]"]
-        for kind in ("input", "output")
-        for v in manifest[f"{kind}s"]
+        [kind, spec.name, spec.dtype, "[" + ", ".join(map(str, spec.shape)) + "]"]
+        for kind, specs in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs))
+        for spec in specs
     ]
 
 
-def checks(manifest: Mapping[str, Any]) -> list[list[str]]:
+def checks(manifest: Manifest) -> list[list[str]]:
     """Return the checks: name, status, runtime, reason."""
-    return [[c["name"], c["status"], runtime(c["figures"]), c["reason"] or ""] for c in manifest["checks"]]
+    return [[c.name, c.status, runtime_of(c.figures), c.reason or ""] for c in manifest.checks]
 
 
-def variants(manifest: Mapping[str, Any]) -> list[list[str]]:
+def variants(manifest: Manifest) -> list[list[str]]:
     """Return the variants, in the columns of ``VARIANT_COLUMNS``."""
-    return [_variant(v, _bytes(manifest)) for v in manifest.get("variants", ())]
+    return [_variant(variant, _bytes(manifest)) for variant in manifest.variants]
 
 
-def _variant(variant: Mapping[str, Any], whole: int) -> list[str]:
-    figures = variant["figures"]
-    ratio, latency, worst = (figures.get(k) for k in ("size_ratio", "latency_ratio", "worst_difference"))
-    return [
-        variant["name"],
-        variant["status"],
-        "–" if ratio is None else f"{size(round(ratio * whole))} ({ratio:.0%})",
-        "–" if latency is None else f"{latency:.3g}",
-        "–" if worst is None else f"{worst:.1e}",
-        "; ".join(f"{r[1]} {r[2]} → {r[3]}" for r in variant_metrics({"variants": [variant]}) if r[6] != "not judged")
-        or "–",
-        "; ".join(filter(None, (variant["reason"], *variant["notes"]))),
-    ]
-
-
-def variant_metrics(manifest: Mapping[str, Any]) -> list[list[str]]:
+def variant_metrics(manifest: Manifest) -> list[list[str]]:
     """Return the metrics of all variants, in the columns of ``METRIC_COLUMNS``."""
     return [
-        [variant["name"], name, *(text(row[k]) for k in ("module", "variant", "drop", "allowed")), row["status"]]
-        for variant in manifest.get("variants", ())
-        for check in variant["checks"]
-        for name, row in (check["figures"].get("metrics") or {}).items()
+        [variant.name, name, *map(text, (row.module, row.variant, row.drop, row.allowed)), row.status]
+        for variant in manifest.variants
+        for name, row in _metrics(variant)
     ]
-
-
-def runtime(figures: Mapping[str, Any]) -> str:
-    """Return what ran the model, empty where the figures do not say."""
-    return f"{figures['runtime']} {figures.get('runtime_version', '')}".strip() if "runtime" in figures else ""
 
 
 def score(value: float | None) -> str:
-    """Return a metric for people."""
+    """Return a metric's value as readable text."""
     return "unknown" if value is None else f"{value:.6g}"
 
 
-def _bytes(manifest: Mapping[str, Any]) -> int:
-    """Size of the model with the weights beside it."""
-    whole = manifest.get("scalars", {}).get("size_mib")
-    return int(manifest["model"]["bytes"]) if whole is None else round(whole * 2**20)
+def _variant(variant: VariantRecord, whole: int) -> list[str]:
+    figures = VariantFigures.read(Fields(variant.figures, "variants.figures"))
+    ratio, latency, worst = figures.size_ratio, figures.latency_ratio, figures.worst_difference
+    judged = [(name, row) for name, row in _metrics(variant) if row.status != "not judged"]
+    return [
+        variant.name,
+        variant.status,
+        "–" if ratio is None else f"{size(round(ratio * whole))} ({ratio:.0%})",
+        "–" if latency is None else f"{latency:.3g}",
+        "–" if worst is None else f"{worst:.1e}",
+        "; ".join(f"{name} {text(row.module)} → {text(row.variant)}" for name, row in judged) or "–",
+        "; ".join(filter(None, (variant.reason, *variant.notes))),
+    ]
+
+
+def _metrics(variant: VariantRecord) -> list[tuple[str, MetricFigures]]:
+    return [
+        (name, MetricFigures.read(row))
+        for check in variant.checks
+        for name, row in Fields(check.figures, "variants.checks.figures").objects_by_name("metrics").items()
+    ]
+
+
+def _bytes(manifest: Manifest) -> int:
+    """Return the size of the model, with the weights in a file beside it."""
+    whole = manifest.scalars.get("size_mib")
+    return manifest.model.digest.bytes if whole is None else round(whole * 2**20)

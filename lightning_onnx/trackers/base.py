@@ -75,7 +75,9 @@ ENTRY_POINTS = "lightning_onnx.trackers"
 TRACKERS: dict[str, Tracker | str] = {
     # The classes in lightning.pytorch derive from these two.
     "lightning.fabric.loggers.csv_logs.CSVLogger": "lightning_onnx.trackers.files:CSVTracker",
-    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": "lightning_onnx.trackers.tensorboard.tracker:TensorBoardTracker",
+    "lightning.fabric.loggers.tensorboard.TensorBoardLogger": (
+        "lightning_onnx.trackers.tensorboard.tracker:TensorBoardTracker"
+    ),
     "lightning.pytorch.loggers.comet.CometLogger": "lightning_onnx.trackers.comet:CometTracker",
     "lightning.pytorch.loggers.litlogger.LitLogger": "lightning_onnx.trackers.litlogger:LitLoggerTracker",
     "lightning.pytorch.loggers.mlflow.MLFlowLogger": "lightning_onnx.trackers.mlflow.tracker:MLflowTracker",

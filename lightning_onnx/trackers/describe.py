@@ -41,11 +41,15 @@ def summary(artifact: ONNXArtifact) -> dict[str, str | int | float]:
         ``opset``, ``engine``, ``sha256``, ``signature``; ``epoch``, ``monitor``, ``score`` and the like; each check's
         status by its name; the scalars of the loggers without ``onnx/``.
     """
-    manifest = artifact.manifest
+    record = artifact.record
+    model = record.model
     return {
-        **{key: manifest["model"][key] for key in ("opset", "ir_version", "engine", "sha256")},
+        "opset": model.opset,
+        "ir_version": model.ir_version,
+        "engine": model.engine,
+        "sha256": model.digest.sha256,
         "signature": str(artifact.signature),
-        **{key: value for key, value in manifest["source"].items() if value is not None},
-        **{check["name"]: check["status"] for check in manifest["checks"]},
-        **manifest["scalars"],
+        **{key: value for key, value in record.source.to_dict().items() if value is not None},
+        **{check.name: check.status for check in record.checks},
+        **record.scalars,
     }

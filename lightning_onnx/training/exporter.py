@@ -113,10 +113,10 @@ class Exporter:
         artifact = self.store.adopt(saved.path, name)
         if artifact is None:
             return False
-        source = artifact.manifest["source"]
-        if source["checkpoint"] == saved.name:
+        source = artifact.record.source
+        if source.checkpoint == saved.name:
             with contextlib.suppress(WeightsError), open_checkpoint(saved.path) as opened:
-                if opened.read().get("global_step") == source["global_step"]:
+                if opened.read().get("global_step") == source.global_step:
                     return True
         del self.store.artifacts[saved.path]
         return False

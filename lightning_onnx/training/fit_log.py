@@ -32,11 +32,12 @@ class FitLog:
 
     def report(self, artifact: ONNXArtifact) -> None:
         """Print how the checks and variants of a new artifact ended, and keep those that failed."""
-        manifest = artifact.manifest
-        for kind, results in (("", manifest["checks"]), ("variant ", manifest["variants"])):
-            for result in results:
-                self._report(kind + result["name"], result["status"], result["reason"])
-        rank_zero_info(f"ONNX export: wrote {artifact.directory} in {manifest['scalars']['export_seconds']} s")
+        record = artifact.record
+        for check in record.checks:
+            self._report(check.name, check.status, check.reason)
+        for variant in record.variants:
+            self._report(f"variant {variant.name}", variant.status, variant.reason)
+        rank_zero_info(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s")
 
     def _report(self, name: str, status: str, reason: str | None) -> None:
         line = f"ONNX export: {name} {status}" + (f": {reason}" if reason else "")

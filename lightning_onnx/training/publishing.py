@@ -64,7 +64,7 @@ class Publisher:
 
     def _publish_files(self, logger: Any, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed
-        aliases = ["latest", f"epoch={artifact.manifest['source']['epoch']}", *(["best"] if is_best else [])]
+        aliases = ["latest", f"epoch={artifact.record.source.epoch}", *(["best"] if is_best else [])]
         name = self.options.register_as if is_best else None  # a registry is for what may be deployed
         trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
 
@@ -78,4 +78,4 @@ class Publisher:
 
 def _step(artifact: ONNXArtifact) -> int:
     """The global step of an artifact's weights."""
-    return int(artifact.manifest["source"]["global_step"] or 0)
+    return artifact.record.source.global_step or 0

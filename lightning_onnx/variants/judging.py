@@ -12,12 +12,13 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_onnx.artifacts.artifact import describe_file
-from lightning_onnx.checks.base import CheckContext, CheckResult, Status
+from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.timing import latency_ratio
 from lightning_onnx.errors import RuntimeUnavailable, first_line
+from lightning_onnx.manifest.results import Status, VariantRecord
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile import privacy
 from lightning_onnx.onnxfile.head import opset_of, read_head
@@ -36,11 +37,11 @@ class VariantResult:
     """What became of a variant.
 
     Attributes:
-        entry: What the manifest says of it; plain values.
+        record: What the manifest says of it.
         scalars: What loggers get, by the name behind ``onnx/``.
     """
 
-    entry: dict[str, Any]
+    record: VariantRecord
     scalars: dict[str, float]
 
 
@@ -183,7 +184,7 @@ class _Maker:
             opset = opset_of(read_head(self.path))
         except Exception:
             opset = None
-        return {"file": self.path.name, **describe_file(self.path), "size": size, "opset": opset}
+        return {"file": self.path.name, **dataclasses.asdict(describe_file(self.path)), "size": size, "opset": opset}
 
     def _files(self) -> list[Path]:
         return [p for p in (self.path, self.path.with_name(f"{self.path.name}.data")) if p.exists()]
@@ -206,17 +207,20 @@ def _judged(
 ) -> VariantResult:
     own = dict(described or {})
     figures = figures or {}
-    entry = {
-        "name": variant.name,
-        "class": type(variant).__name__,
-        **{key: own.get(key) for key in ("file", "sha256", "bytes", "opset")},
-        "status": status,
-        "reason": reason,
-        "options": _options(variant),
-        "checks": [result.to_dict() for result in results],
-        "figures": figures,
-        "notes": list(notes),
-    }
+    record = VariantRecord(
+        name=variant.name,
+        class_name=type(variant).__name__,
+        file=own.get("file"),
+        sha256=own.get("sha256"),
+        bytes=own.get("bytes"),
+        opset=own.get("opset"),
+        status=status,
+        reason=reason,
+        options=_options(variant),
+        checks=tuple(results),
+        figures=figures,
+        notes=tuple(notes),
+    )
     scalars = {"passed": float(status == "passed")}
     if "size" in own:
         scalars["size_mib"] = own["size"] / 2**20
@@ -226,7 +230,7 @@ def _judged(
     for result in results:
         if result.name == budget.NAME:
             scalars |= result.scalars
-    return VariantResult(entry, {f"{variant.name}_{key}": value for key, value in scalars.items()})
+    return VariantResult(record, {f"{variant.name}_{key}": value for key, value in scalars.items()})
 
 
 def _options(variant: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -251,4 +252,4 @@ def test_artifact_that_points_outside_is_refused(outside: str, tmp_path: Path) -
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=outside)
     made.model_path.write_bytes(model.SerializeToString())
-    altered(lambda m: m["files"].update({"model.onnx": describe_file(made.model_path)}))
+    altered(lambda m: m["files"].update({"model.onnx": dataclasses.asdict(describe_file(made.model_path))}))

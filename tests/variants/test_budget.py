@@ -117,11 +117,11 @@ def hurt(staged: Any) -> Any:
 def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
     context = hurt(Hurt())
     (found,) = judging.make([Int8(mode="dynamic", max_metric_drop=0.0)], context)
-    assert found.entry["status"] == "failed"
-    assert [c["status"] for c in found.entry["checks"]] == ["passed", "failed"]  # near enough, and of no use
-    row = found.entry["checks"][1]["figures"]["metrics"]["accuracy"]
+    assert found.record.status == "failed"
+    assert [c.status for c in found.record.checks] == ["passed", "failed"]  # near enough, and of no use
+    row = found.record.checks[1].figures["metrics"]["accuracy"]
     assert (row["module"], row["variant"]) == (1.0, 0.5)
-    assert found.entry["reason"] == "metrics: accuracy is 0.5, the module's 1: worse by 0.5, 0 is allowed"
+    assert found.record.reason == "metrics: accuracy is 0.5, the module's 1: worse by 0.5, 0 is allowed"
     assert found.scalars["int8_metric_drop"] == 0.5
     assert not context.model_path.with_name("model.int8.onnx").exists()
 
@@ -129,16 +129,16 @@ def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
 @pytest.mark.slow
 def test_float16_does_not_and_is_kept(hurt: Any) -> None:
     (found,) = judging.make([Float16(max_metric_drop=0.0)], hurt(Hurt()))
-    assert found.entry["status"] == "passed", found.entry["reason"]
-    assert found.entry["checks"][1]["status"] == "passed"
+    assert found.record.status == "passed", found.record.reason
+    assert found.record.checks[1].status == "passed"
 
 
 @pytest.mark.slow
 def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
     (found,) = judging.make([Float16()], hurt(Breaks()))
-    metrics = found.entry["checks"][1]
-    assert (metrics["name"], metrics["status"]) == ("metrics", "skipped")
-    assert metrics["reason"].endswith("apart from the training: ZeroDivisionError: of the user's")
+    metrics = found.record.checks[1]
+    assert (metrics.name, metrics.status) == ("metrics", "skipped")
+    assert (metrics.reason or "").endswith("apart from the training: ZeroDivisionError: of the user's")
     assert "metric_drop" not in " ".join(found.scalars)
 
 
@@ -153,5 +153,5 @@ def test_other_batches_judge_nothing(staged: Any) -> None:
 
     context = staged(Hurt().eval(), torch.randn(2, 8), DataLoader(Others(), batch_size=1))
     (found,) = judging.make([Float16()], context)
-    assert found.entry["checks"][1]["status"] == "skipped"
-    assert "other batches" in found.entry["checks"][1]["reason"]
+    assert found.record.checks[1].status == "skipped"
+    assert "other batches" in found.record.checks[1].reason

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_onnx import ConfigurationError, Int8
+from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.int8 import suitable_mode
 from tests.variants.conftest import MODULES, module_of
@@ -23,10 +24,10 @@ pytestmark = pytest.mark.slow
 SHAPE = MODULES["convolutions"][1]
 
 
-def made(context: Any, variant: Int8, target: str | None = None) -> tuple[dict[str, Any], onnx.ModelProto]:
+def made(context: Any, variant: Int8, target: str | None = None) -> tuple[VariantRecord, onnx.ModelProto]:
     (found,) = judging.make([variant], context, target=target)
-    assert found.entry["status"] == "passed", found.entry["reason"]
-    return found.entry, onnx.load(context.model_path.with_name(found.entry["file"]))
+    assert found.record.status == "passed", found.record.reason
+    return found.record, onnx.load(context.model_path.with_name(found.record.file or ""))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def weights(model: onnx.ModelProto) -> list[tuple[np.ndarray[Any, Any], np.ndarr
 
 def test_x86_is_u8s8(context: Any) -> None:
     entry, model = made(context, Int8())
-    assert entry["notes"][0] == "quantized statically for x86"
+    assert entry.notes[0] == "quantized statically for x86"
     assert quantizers(model)
     assert {zero.dtype.name for _, zero in quantizers(model)} == {"uint8"}
     assert len(weights(model)) == 3
@@ -63,7 +64,7 @@ def test_x86_is_u8s8(context: Any) -> None:
 @pytest.mark.parametrize(("variant", "target"), [(Int8(preset="tensorrt"), None), (Int8(), "tensorrt-10")])
 def test_tensorrt_is_s8s8_symmetric_with_biases_in_float32(context: Any, variant: Int8, target: str | None) -> None:
     entry, model = made(context, variant, target)
-    assert entry["notes"][0] == "quantized statically for tensorrt"
+    assert entry.notes[0] == "quantized statically for tensorrt"
     for _, zero in quantizers(model):
         assert zero.dtype == np.int8
         assert not zero.any()
@@ -95,7 +96,7 @@ def test_ranges_come_from_the_validation_loop(staged: Any) -> None:
     batches = torch.rand(5, *SHAPE[1:]) * torch.arange(1, 6).reshape(5, 1, 1, 1)  # of 5 only the first 3 are asked for
     context = staged(Validated().eval(), torch.randn(SHAPE), DataLoader(batches, batch_size=1))
     (found,) = judging.make([Int8(calibration_batches=3, max_difference=1.0, metric="size")], context)
-    assert "calibrated on 3 calls of the validation loop" in found.entry["notes"]
+    assert "calibrated on 3 calls of the validation loop" in found.record.notes
     model = onnx.load(context.model_path.with_name("model.int8.onnx"))
     first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
     (scale,) = (numpy_helper.to_array(t) for t in model.graph.initializer if t.name == first.input[1])
@@ -112,7 +113,7 @@ def test_the_scale_of_the_input_is_that_of_the_data(context: Any) -> None:
 
 def test_without_a_loop_it_says_what_it_was_calibrated_on(context: Any) -> None:
     entry, _ = made(context, Int8())
-    assert entry["notes"][1] == "calibrated on 1 call seen when the module was traced: there are no validation batches"
+    assert entry.notes[1] == "calibrated on 1 call seen when the module was traced: there are no validation batches"
 
 
 def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
@@ -120,10 +121,10 @@ def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
     context = staged(module, torch.randn(2, 8))
     assert suitable_mode(str(context.model_path)) == "dynamic"
     entry, model = made(context, Int8())
-    assert entry["notes"] == ["quantized dynamically"]
+    assert entry.notes == ("quantized dynamically",)
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {n.op_type for n in model.graph.node}
     entry, model = made(context, Int8(mode="static", name="int8-static"))
-    assert entry["file"] == "model.int8-static.onnx"
+    assert entry.file == "model.int8-static.onnx"
     assert "DynamicQuantizeLinear" not in {n.op_type for n in model.graph.node}
 
 
@@ -153,8 +154,8 @@ class NothingToQuantize(nn.Module):
 def test_nothing_to_quantize(staged: Any) -> None:
     context = staged(NothingToQuantize(), torch.randn(2, 4))
     (found,) = judging.make([Int8()], context)
-    assert found.entry["status"] == "failed"
-    assert "the model has no operator that onnxruntime's quantizer supports" in found.entry["reason"]
+    assert found.record.status == "failed"
+    assert "the model has no operator that onnxruntime's quantizer supports" in (found.record.reason or "")
 
 
 @pytest.mark.parametrize(

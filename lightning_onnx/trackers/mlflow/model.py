@@ -28,16 +28,16 @@ def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str,
     import mlflow
     from mlflow.models import Model
 
-    model = Model(metadata={"onnx_sha256": artifact.manifest["model"]["sha256"]}, model_id=model_id, run_id=run_id)
+    model = Model(metadata={"onnx_sha256": artifact.record.model.digest.sha256}, model_id=model_id, run_id=run_id)
     model.signature = model_signature(artifact)
     if example := input_example(artifact):
         _save_example(model, example, directory)
-    versions = {**artifact.manifest["versions"], "mlflow": mlflow.__version__}
+    versions = {**artifact.record.versions, "mlflow": mlflow.__version__}
     _write_environment(directory, versions)
     file = artifact.model_path.name
     mlflow.pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=file, python_env="python_env.yaml")
     model.add_flavor("onnx", onnx_version=versions["onnx"], data=file)
-    model.model_size_bytes = sum(file["bytes"] for file in artifact.manifest["files"].values())
+    model.model_size_bytes = sum(file.bytes for file in artifact.record.files.values())
     model.save(str(directory / "MLmodel"))
 
 

@@ -1,0 +1,1 @@
+"""What ``manifest.json`` says, as typed records; needs neither torch nor onnx."""

@@ -1,0 +1,119 @@
+"""The record of ``manifest.json``: ``to_dict`` gives its JSON, key for key, and ``from_dict`` reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from lightning_onnx.manifest.fields import Fields, Plain
+from lightning_onnx.manifest.model import (
+    FileDigest,
+    ModelFile,
+    graph_to_dict,
+    read_graph,
+    read_signature,
+    signature_to_dict,
+)
+from lightning_onnx.manifest.results import CheckRecord, VariantRecord
+from lightning_onnx.manifest.source import ExportSource
+from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.onnxfile.graph_summary import GraphSummary
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All that ``manifest.json`` says.
+
+    Attributes:
+        name: Name of the artifact, None if unknown.
+        model: The exported model.
+        signature: What it takes and gives (``inputs``, ``outputs`` and ``relations`` in the JSON).
+        source: Where the weights and the traced call come from.
+        checks: What the checks found.
+        scalars: What loggers get, by the name behind ``onnx/``.
+        runtimes: What ``RuntimeParity`` found, by runtime; plain values.
+        variants: What became of the variants.
+        notes: What a user should know, in sentences.
+        metadata: What the user embedded in the model.
+        graph: What the model consists of.
+        versions: Versions of the packages that took part.
+        files: All files of the artifact but the manifest itself, by path relative to its directory; empty until the
+            artifact is committed.
+    """
+
+    name: str | None
+    model: ModelFile
+    signature: Signature
+    source: ExportSource
+    checks: tuple[CheckRecord, ...]
+    scalars: Mapping[str, float]
+    runtimes: Plain
+    variants: tuple[VariantRecord, ...]
+    notes: tuple[str, ...]
+    metadata: Mapping[str, str]
+    graph: GraphSummary
+    versions: Mapping[str, str]
+    files: Mapping[str, FileDigest] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: object) -> Manifest:
+        """Read a manifest of format version 1; unknown fields are ignored.
+
+        Args:
+            values: What ``to_dict`` gave, or what JSON made of it.
+
+        Raises:
+            ArtifactError: If a field that every version has written is missing, or one has the wrong type; the message
+                names it.
+        """
+        fields = Fields(values)
+        return cls(
+            name=fields.optional("name", str),
+            model=ModelFile.read(fields.object("model")),
+            signature=read_signature(fields),
+            source=ExportSource.read(fields.object("source")),
+            checks=tuple(map(CheckRecord.read, fields.objects("checks", required=True))),
+            scalars=fields.by_name("scalars", float),
+            runtimes=fields.optional("runtimes", dict) or {},
+            variants=tuple(map(VariantRecord.read, fields.objects("variants"))),
+            notes=fields.items("notes", str),
+            metadata=fields.by_name("metadata", str),
+            graph=read_graph(Fields(fields.optional("graph", dict) or {}, "graph")),
+            versions=fields.by_name("versions", str),
+            files={name: FileDigest.read(own) for name, own in fields.objects_by_name("files").items()},
+        )
+
+    def to_dict(self) -> Plain:
+        """Return the JSON of the manifest in plain values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "model": self.model.to_dict(),
+            **signature_to_dict(self.signature),
+            "source": self.source.to_dict(),
+            "checks": [check.to_dict() for check in self.checks],
+            "scalars": dict(self.scalars),
+            "runtimes": self.runtimes,
+            "variants": [variant.to_dict() for variant in self.variants],
+            "notes": list(self.notes),
+            "metadata": dict(self.metadata),
+            "graph": graph_to_dict(self.graph),
+            "versions": dict(self.versions),
+            "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
+        }
+
+    def with_scalar(self, name: str, value: float) -> Manifest:
+        """Return the same manifest with one more number for loggers."""
+        return dataclasses.replace(self, scalars={**self.scalars, name: value})
+
+    @property
+    def model_files(self) -> tuple[str, ...]:
+        """File names of the model, and of the variants that have a file."""
+        return (self.model.file, *(variant.file for variant in self.variants if variant.file is not None))
+
+    def model_digests(self) -> dict[str, FileDigest]:
+        """Return the digest of the model and of each variant that has a file, by file name."""
+        variants = {v.file: v.digest for v in self.variants if v.file is not None and v.digest is not None}
+        return {self.model.file: self.model.digest, **variants}
