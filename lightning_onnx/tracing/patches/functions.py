@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def log(value: torch.SymInt | torch.SymFloat, base: float = math.e) -> Tensor:
 _len = len
 
 
-def length(value: Any, /) -> Any:
+def length(value: Sized, /) -> int | torch.SymInt:
     """Return ``len(value)``, that of a tensor as a size."""
     return value.size(0) if isinstance(value, Tensor) and value.dim() else _len(value)
 
@@ -48,7 +48,7 @@ def length(value: Any, /) -> Any:
 _linspace = torch.linspace
 
 
-def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
+def linspace(start: float | Tensor, end: float | Tensor, steps: int | torch.SymInt | Tensor, **options: Any) -> Tensor:
     """Return ``torch.linspace`` by its definition, which holds for a symbolic number of steps too."""
     if not isinstance(steps, (torch.SymInt, Tensor)):
         return _linspace(start, end, steps, **options)
@@ -61,7 +61,9 @@ def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
 _cov = torch.cov
 
 
-def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
     """Return ``torch.cov``, without its warning of too few columns, for which it looks at a value."""
     if fweights is not None or aweights is not None or input.is_complex():
         return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
@@ -108,7 +110,7 @@ def istft(
     center: bool = True,
     normalized: bool = False,
     onesided: bool | None = None,
-    length: Any = None,
+    length: int | None = None,
     return_complex: bool = False,
 ) -> Tensor:
     """Return ``torch.istft`` as documented; its own code takes no symbolic length, and checks values."""

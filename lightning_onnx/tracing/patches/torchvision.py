@@ -14,8 +14,8 @@ from torch.nn import functional
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Return the boxes that non-maximum suppression within each class keeps, see ``torchvision.ops.batched_nms``.
 
-    torchvision chooses between two ways of the same result by the number of boxes, which a trace does not know. This is
-    the one that moves each class to a place of its own; the zero stands for the largest coordinate of no boxes.
+    torchvision chooses between two algorithms by the number of boxes, which a trace does not know. This is the one that
+    moves the boxes of each class to a region of their own. The zero is the largest coordinate where there are no boxes.
     """
     largest = torch.cat([boxes.reshape(-1), boxes.new_zeros(1)]).max()
     moved = boxes + (idxs.to(boxes) * (largest + 1))[:, None]
@@ -24,12 +24,16 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
 
 
 def resize_image(
-    image: Tensor, self_min_size: int, self_max_size: int, target: Any = None, fixed_size: tuple[int, int] | None = None
-) -> tuple[Tensor, Any]:
+    image: Tensor,
+    self_min_size: int,
+    self_max_size: int,
+    target: dict[str, Tensor] | None = None,
+    fixed_size: tuple[int, int] | None = None,
+) -> tuple[Tensor, dict[str, Tensor] | None]:
     """Resize as the transform does in eval mode, where targets are left alone.
 
-    torchvision computes the scale in single precision when traced by TorchScript, which is another size, by one, for
-    three of a hundred images. The names of the parameters are torchvision's.
+    When traced by TorchScript, torchvision computes the scale in single precision, and the size is off by one for three
+    images in a hundred. The parameters have torchvision's names.
     """
     size: Any
     if fixed_size is not None:
@@ -48,7 +52,7 @@ def resize_image(
 
 
 def batch_images(self: Any, images: list[Tensor], size_divisible: int = 32) -> Tensor:
-    """Pad images to one size and stack them; torchvision makes numbers of Python of the sizes."""
+    """Pad images to one size and stack them; torchvision converts their sizes to Python numbers."""
     if torch._C._get_tracing_state():
         stacked: Tensor = self._onnx_batch_images(images, size_divisible)
         return stacked
@@ -63,5 +67,6 @@ def batch_images(self: Any, images: list[Tensor], size_divisible: int = 32) -> T
     )
 
 
-def _largest(a: Any, b: Any) -> Any:
-    return torch.sym_max(a, b)
+def _largest(a: int, b: int) -> int:
+    found: int = torch.sym_max(a, b)
+    return found
