@@ -88,7 +88,7 @@ _chunk = torch.chunk
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
-    """Return ``torch.chunk`` as slices: the exporter's optimizer fails on the operator that the exporter writes."""
+    """Return ``torch.chunk`` as slices; the exporter writes a sequence."""
     size: Any = input.shape[dim]
     if not isinstance(size, torch.SymInt):
         return _chunk(input, chunks, dim)

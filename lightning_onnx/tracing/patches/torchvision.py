@@ -68,5 +68,5 @@ def batch_images(self: Any, images: list[Tensor], size_divisible: int = 32) -> T
 
 
 def _largest(a: int, b: int) -> int:
-    found: int = torch.sym_max(a, b)
+    found: int = torch.sym_max(a, b)  # type: ignore[assignment]  # torch types sizes as int
     return found
