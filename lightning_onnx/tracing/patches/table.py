@@ -105,7 +105,9 @@ PATCHES: tuple[Patch, ...] = (
         case="linspace",
     ),
     *_for_torch_and_tensors(
-        "chunk", functions.chunk, "The exporter writes a sequence, which many runtimes lack and on which constant folding fails."
+        "chunk",
+        functions.chunk,
+        "The exporter writes a sequence, which many runtimes lack and on which constant folding fails.",
     ),
     *_for_torch_and_tensors("cov", functions.cov, "torch looks at the value of a tensor, to warn of too few columns."),
     *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
