@@ -1,4 +1,4 @@
-"""TODO."""
+"""Test data beside a file, in the layout of ONNX: found and read without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where artifacts of a run lie and what they are called."""
 
 from __future__ import annotations
 
