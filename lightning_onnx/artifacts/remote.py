@@ -1,4 +1,4 @@
-"""TODO."""
+"""Artifacts at a URL: uploaded and downloaded whole, through fsspec."""
 
 from __future__ import annotations
 
