@@ -1,4 +1,23 @@
-"""The exceptions of this package, one small tree under ``ONNXExportError``."""
+"""Every exception of this package, in one tree.
+
+::
+
+    ONNXExportError
+      ConfigurationError    also a ValueError
+        UsageError
+      SampleError           before training
+      EngineError
+      CaptureNotApplicable  inside the engines only
+      ParityError
+      WeightsError          at export
+      ArtifactError
+      InputError            of files and runtimes
+      DataSetError
+      RuntimeUnavailable
+      WorkerError
+      ConversionError
+      NCNNError
+"""
 
 
 class ONNXExportError(Exception):
@@ -9,6 +28,10 @@ class ConfigurationError(ONNXExportError, ValueError):
     """An option has an invalid value, or one that does not fit the module."""
 
 
+class UsageError(ConfigurationError):
+    """An argument of the command line is invalid."""
+
+
 class SampleError(ONNXExportError):
     """No call of the exported method is known, so there is nothing to trace with."""
 
@@ -17,40 +40,48 @@ class EngineError(ONNXExportError):
     """No engine could translate the module to ONNX as asked."""
 
 
-class CaptureNotApplicable(Exception):
-    """A capture is for other modules than this one. It never leaves the engines, so it is no ``ONNXExportError``."""
+class CaptureNotApplicable(ONNXExportError):
+    """A capture is for other modules than this one. Never raised to users: it is the cause of an ``EngineError``."""
 
 
 class ParityError(ONNXExportError):
     """The ONNX file was written, and its outputs are not those of the module."""
 
 
-class ArtifactError(ONNXExportError):
-    """An artifact's directory is incomplete, altered or cannot be written."""
-
-
 class WeightsError(ONNXExportError):
     """The weights to export cannot be read or do not fit the module."""
 
 
-class RuntimeUnavailable(ONNXExportError):
-    """A runtime cannot be used on this machine: its package or its device is missing."""
+class ArtifactError(ONNXExportError):
+    """An artifact's directory is incomplete, altered or cannot be written."""
+
+
+class InputError(ONNXExportError):
+    """A file is no ONNX model, or inputs do not fit it."""
 
 
 class DataSetError(ONNXExportError):
     """Test data cannot be read, or holds something other than tensors."""
 
 
+class RuntimeUnavailable(ONNXExportError):
+    """A runtime cannot be used on this machine: its package or its device is missing."""
+
+
 class WorkerError(ONNXExportError):
     """A worker process raised an error, died, or gave no answer in time."""
 
 
-class InputError(ONNXExportError):
-    """Inputs do not fit the file."""
+class ConversionError(ONNXExportError):
+    """A file was not converted to the format of a runtime, or only in part."""
+
+
+class NCNNError(ONNXExportError):
+    """Ncnn rejects a model or an input."""
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return ``error`` and everything that it was raised from, outermost first."""
+    """Return ``error`` and every error that it was raised from, outermost first."""
     found: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in found:
@@ -60,7 +91,7 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """Return the error's class and the first line of its message that says something, cut to ``limit`` characters."""
+    """Return the error's class and the first line of its message that is not blank, cut to ``limit`` characters."""
     for line in str(error).splitlines():
         if line.strip():
             return f"{type(error).__name__}: {line.strip()}"[:limit]

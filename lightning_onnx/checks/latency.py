@@ -1,4 +1,4 @@
-"""How fast is the file, beside the module that it comes from?"""
+"""How fast is the file, compared with the module that it comes from?"""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Figures = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Measures the module and the file in runtimes, in turns, after calls that are not counted.
+    """Measures the module, and the file in runtimes, in turns, after warm-up calls that are not counted.
 
     Its figures are a table for each batch size, with ``ratio`` (median time as a share of the module's), ``p50_ms``,
-    ``p95_ms`` and ``items_per_second``, and a table with ``load_seconds`` and ``memory_mib``, by which the process of
-    the runtime grew at most. Measured beside a training they say little: use ``when="fit_end"``.
+    ``p95_ms`` and ``items_per_second``, and a table with ``load_seconds`` and ``memory_mib``, the most by which the
+    process of the runtime grew. They say little while training is running: use ``when="fit_end"``.
 
     Args:
-        batch_sizes: What to measure at; where the batch is static, its own size is taken.
+        batch_sizes: What to measure at; if the batch is static, its own size is taken.
         runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``.
-        compiled: Whether ``torch.compile`` of the module is measured, too; compiling takes from seconds to minutes.
+        compiled: Whether ``torch.compile`` of the module is measured as well; compiling takes seconds to minutes.
         threads: Number of threads of each program.
-        precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
-        seconds: For each program at each batch size, about.
-        max_ratio: What onnxruntime's ``ratio`` may be at most, at every batch size; default: anything.
+        precision: ``"float32"``, or ``"deploy"`` for each runtime's own default.
+        seconds: Roughly how long each program is measured at each batch size.
+        max_ratio: The highest ``ratio`` that onnxruntime may have at any batch size; default: any.
 
     Example:
         >>> Latency(batch_sizes=(1, 32), max_ratio=1.5).name
@@ -104,7 +104,7 @@ class Latency:
         return CheckResult(self.name, "failed" if slow else "passed", slow or told, figures, scalars)
 
     def _slow(self, tables: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """Say where onnxruntime takes longer than it may."""
+        """Return a sentence if onnxruntime is slower than allowed."""
         if self.max_ratio is None:
             return None
         for key, table in tables.items():
@@ -129,7 +129,7 @@ def measure(
     precision: str = "float32",
     seconds: float = 1.0,
 ) -> tuple[Figures, dict[str, str], dict[str, str]]:
-    """Measure a file, and modules beside it; the first program is what ratios are taken to.
+    """Measure a file and modules; ratios are relative to the first program.
 
     Args:
         model_path: The ONNX file.
@@ -138,10 +138,10 @@ def measure(
         modules: What runs in this process.
         threads: Of each runtime.
         precision: As for ``Latency``.
-        seconds: For each program at each batch size, about.
+        seconds: Roughly how long each program is measured at each batch size.
 
     Returns:
-        The tables; why runtimes are absent; what went wrong in others.
+        The tables; by runtime why it is absent; by program what went wrong.
     """
     programs: dict[str, Timed] = {}
     loading: dict[str, Any] = {}
@@ -176,7 +176,7 @@ def measure(
 def _tried(
     name: str, program: Timed, inputs: Mapping[int, Arrays], programs: dict[str, Timed], broken: dict[str, str]
 ) -> bool:
-    """Add a program that runs at every size; what does not would end the measuring of all."""
+    """Add a program if it runs at every size: one that does not would stop the measurement of all others."""
     try:
         for of_size in inputs.values():
             program.timed(of_size, 1)
@@ -208,11 +208,11 @@ def _modules(context: CheckContext, tensors: Sequence[Tensor], compiled: bool) -
 
 
 def resized(inputs: Arrays, axes: Mapping[str, int | None], sizes: Sequence[int]) -> dict[int, Arrays]:
-    """Return inputs by batch size, their rows repeated; where the batch is static, those that there are.
+    """Return inputs by batch size, their rows repeated or cut; if the batch is static, the inputs as they are.
 
     Args:
         inputs: By name.
-        axes: By name the dim that is the batch, None where an input has none.
+        axes: The batch dim of each input by name; None if an input has none.
         sizes: The batch sizes.
     """
     if all(axes.get(name) is None for name in inputs):

@@ -14,7 +14,9 @@ from torch import nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.validation import ExportedCall, Loaders, Measured, Validation
+from lightning_onnx.checks.loaders import Loaders
+from lightning_onnx.checks.stand_in import ExportedCall
+from lightning_onnx.checks.validation import LoopResult, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
@@ -24,10 +26,10 @@ _LOWER_IS_BETTER = re.compile(
     r".*loss|err|errors?|error_rate|mse|rmse|mae|mape|smape|msle|nll|bce|ce|cross_?entropy|perplexity|ppl|bpc|wer|cer|mer"
     r"|fid|kid|lpips|kl|divergence|distance|brier|ece|hamming|hausdorff|huber|fpr|fnr|eer|crps|wape|nrmse|rmsle|regret|jsd"
 )
-"""Words of a metric's name, for metrics that are better when they are lower."""
+"""Words in the names of metrics that are better when they are lower."""
 
 RELATIVE = 1e-3
-"""What a loss may differ by, as a share of the module's: ten times what ``Parity`` allows an output."""
+"""How much a loss may differ, as a share of the module's: ten times what ``Parity`` allows an output."""
 
 Row = dict[str, Any]
 
@@ -36,22 +38,21 @@ Row = dict[str, Any]
 class MetricParity:
     """Runs the module's own validation loop twice on the same batches: with the module, and with the file's outputs.
 
-    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name does not say loss or
-    error) may differ by one sample: where two scores are equal but for rounding, the larger one is a matter of luck.
-    Others may differ by 1e-3 of the module's value.
+    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name says neither loss nor
+    error) may differ by one sample: if two scores differ only by rounding, either may be the larger one. Others may
+    differ by 1e-3 of the module's value.
 
-    The loop runs by a Trainer of its own on the CPU, on copies of the module, so that neither the training nor the
-    states of its metrics are touched; it takes about three validation passes. Hooks of the module that belong to
-    validation run as well, with a logger that keeps nothing. ``self.trainer`` is another Trainer then, with a copy of
-    the data module, at epoch 0; a loop that does not run like this is skipped, with its error as the reason. What the
-    graph does not give (a loss that ``forward`` computes from labels) is NaN in the second run, and metrics made of it
-    are skipped.
+    The loop runs with a Trainer of its own on the CPU, on copies of the module, so that neither the training nor the
+    states of its metrics are touched; it takes about three validation passes. The module's validation hooks run as
+    well, with a logger that keeps nothing. ``self.trainer`` is then another Trainer, with a copy of the data module, at
+    epoch 0; a loop that does not run like this is skipped, with its error as the reason. What the graph does not give
+    (a loss that ``forward`` computes from labels) is NaN in the second run, and metrics computed from it are skipped.
 
-    Its figures have ``module``, ``onnx``, ``difference``, ``allowed`` and ``status`` of each metric.
+    The figures are ``module``, ``onnx``, ``difference``, ``allowed`` and ``status`` for each metric.
 
     Args:
         limit_batches: As ``limit_val_batches`` of the Trainer; default: what the training has.
-        tolerances: The largest absolute difference by the metric's name, where it is not to be the default.
+        tolerances: The largest absolute difference by the metric's name, for metrics that need their own.
         runtime: What runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
 
     Example:
@@ -87,7 +88,7 @@ class MetricParity:
     def _skipped(self, reason: str, figures: dict[str, Any] | None = None) -> CheckResult:
         return CheckResult(self.name, "skipped", reason, figures or {}, {"metrics_passed": 0.0})
 
-    def compare(self, module: Measured, onnx: Measured) -> CheckResult:
+    def compare(self, module: LoopResult, onnx: LoopResult) -> CheckResult:
         """Compare what two runs of the loop logged.
 
         Args:
@@ -111,14 +112,14 @@ class MetricParity:
         scalars["metrics_passed"] = float(status == "passed")
         return CheckResult(self.name, status, "; ".join(told) or None, figures, scalars)  # type: ignore[arg-type]
 
-    def _row(self, name: str, module: Measured, onnx: Measured) -> Row:
+    def _row(self, name: str, module: LoopResult, onnx: LoopResult) -> Row:
         if not (name in module.metrics or name in onnx.metrics):
             return {"status": "failed", "reason": "it has a tolerance, and the validation loop does not log it"}
         own, other = (m.metrics.get(name, math.nan) for m in (module, onnx))
         row: Row = {"module": _finite(own), "onnx": _finite(other), "difference": None, "allowed": None}
-        if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.finite:
+        if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.is_finite:
             places = ", ".join(sorted(onnx.unanswered))
-            return {**row, "status": "skipped", "reason": f"made of {places}, which the graph does not give"}
+            return {**row, "status": "skipped", "reason": f"computed from {places}, which the graph does not give"}
         if not (math.isfinite(own) or math.isfinite(other)):
             same = str(own) == str(other)
             return {**row, "status": "skipped" if same else "failed", "reason": f"it is {own} with the module"}
@@ -141,7 +142,7 @@ class MetricParity:
         return RELATIVE * abs(value) + 1e-6
 
 
-def measure(validation: Validation, session: Session, limit_batches: float | None) -> tuple[Measured, Measured]:
+def measure(validation: Validation, session: Session, limit_batches: float | None) -> tuple[LoopResult, LoopResult]:
     """Run a validation loop with the module and with a file; return what each logged."""
     return validation.measure(None, limit_batches), validation.measure(session, limit_batches)
 
@@ -154,7 +155,7 @@ def evaluate(
     limit_batches: float | None = None,
     runtime: str = runtimes.DEFAULT,
 ) -> dict[str, tuple[float, float]]:
-    """Run a module's validation loop with the module, and with its exported method answered by an artifact.
+    """Run a module's validation loop twice: with the module, and with an artifact answering its exported method.
 
     Args:
         artifact: The artifact, or its directory.
@@ -167,7 +168,7 @@ def evaluate(
         For each metric that the loop logs its value with the module and with the artifact; NaN where one has none.
 
     Raises:
-        ConfigurationError: If ``limit_batches`` cannot be meant.
+        ConfigurationError: If ``limit_batches`` is invalid.
         SampleError: If the loop does not run by itself, never calls the exported method, or calls it without what the
             graph takes, or if the loader gives other batches each time.
         RuntimeUnavailable: If the runtime is not installed, or has no device.
@@ -205,10 +206,10 @@ def is_loss(name: str) -> bool:
 
 
 def check_limit(limit_batches: Any) -> None:
-    """Raise where Lightning would, later: a number of batches is a whole one, a share is at most 1.
+    """Raise early what Lightning would raise late: a number of batches is an integer, a share is at most 1.
 
     Raises:
-        ConfigurationError: If the limit cannot be meant.
+        ConfigurationError: If the limit is invalid.
     """
     whole = type(limit_batches) is int and limit_batches > 0
     share = type(limit_batches) is float and 0 < limit_batches <= 1
@@ -219,11 +220,11 @@ def check_limit(limit_batches: Any) -> None:
 
 
 def _samples_of(name: str, samples: Mapping[int, int]) -> int:
-    """How many samples a metric is of; of several loaders the smallest where its name does not tell."""
+    """Return the number of samples behind a metric; if its name does not tell the loader, that of the smallest one."""
     found = re.search(r"/dataloader_idx_(\d+)$", name)
     place = int(found[1]) if found else -1
     return max(samples.get(place) or min(samples.values(), default=1), 1)
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no other
+    return value if math.isfinite(value) else None  # JSON has neither NaN nor infinity

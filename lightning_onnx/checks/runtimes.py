@@ -22,17 +22,17 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeParity:
-    """Runs ``Parity`` in several runtimes, each in a process of its own: a crash is a failure of its row alone.
+    """Runs ``Parity`` in several runtimes, each in a process of its own: a crash fails only its own row.
 
     Its figures have a row for each runtime: ``status`` and ``reason``, ``version``, ``dynamic_batch`` (``"yes"``,
     ``"loop"``: one call a sample, ``"static"``, ``"not tried"``), ``worst_difference`` as a share of the output's
     scale, ``latency_ratio`` to onnxruntime with one thread each, ``precision``, ``device`` and ``provider``.
 
     Args:
-        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``; those that are not installed or have no
-            device are skipped.
-        require: Those of them whose absence is a failure.
-        precision: ``"float32"``, or ``"deploy"`` for what each runtime does by itself.
+        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``; one that is not installed or has no device is
+            skipped.
+        require: The runtimes whose absence is a failure.
+        precision: ``"float32"``, or ``"deploy"`` for each runtime's own default.
         time_limit: For one call, in seconds.
         parity: How outputs are compared.
 
@@ -67,7 +67,7 @@ class RuntimeParity:
         return result(self.name, rows)
 
     def row(self, name: str, context: CheckContext) -> Row:
-        """Return what there is to say of one runtime."""
+        """Return the row of one runtime."""
         runtime = client.hosted(name, time_limit=self.time_limit, precision=self.precision, threads=1)
         try:
             row = {"version": runtime.version()}
@@ -87,7 +87,7 @@ class RuntimeParity:
         row: Row = {"status": found.status, "reason": found.reason}
         if found.figures:
             worst = max(o["max_rel_diff"] for o in found.figures["outputs"].values())
-            # Of another shape or dtype, or no output at all: there was nothing to subtract.
+            # With another shape or dtype, or without the output, there was nothing to subtract.
             row["worst_difference"] = None if found.status == "failed" and not worst else worst
         description = loaded.session.describe()
         if found.status == "passed":
@@ -99,7 +99,7 @@ class RuntimeParity:
 
 @dataclasses.dataclass
 class _Loaded:
-    """A runtime that has loaded the file already: some convert it for seconds."""
+    """A runtime that has loaded the file already, because loading takes some of them seconds."""
 
     name: str
     installed: str
@@ -113,7 +113,7 @@ class _Loaded:
 
 
 def dynamic_batch(context: CheckContext, description: Description | None) -> str:
-    """Tell what a runtime that passed does with batches: what was seen, not what it says of itself."""
+    """Return what a runtime that passed was seen to do with batches."""
     axes = [(i, axis) for i, axis in enumerate(context.signature.batch_axes().values()) if axis is not None]
     if not axes:
         return "static"
@@ -132,8 +132,8 @@ def _latency_ratio(loaded: _Loaded, context: CheckContext) -> float:
 
 
 def result(name: str, rows: dict[str, Row]) -> CheckResult:
-    """Sum up: a failure of one is a failure; skipped where all are."""
-    columns = dict.fromkeys(key for row in rows.values() for key in row)  # a column that one lacks is not left out
+    """Return the result of the check: failed if one runtime failed, skipped if all were skipped."""
+    columns = dict.fromkeys(key for row in rows.values() for key in row)  # each row has all columns
     figures = {"runtimes": {runtime: {key: row.get(key) for key in columns} for runtime, row in rows.items()}}
     by_status = {s: [n for n, row in rows.items() if row["status"] == s] for s in ("failed", "skipped", "passed")}
     status: Any = "failed" if by_status["failed"] else "passed" if by_status["passed"] else "skipped"

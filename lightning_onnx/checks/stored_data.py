@@ -1,4 +1,4 @@
-"""A file and its test data, in ONNX's own layout, whoever made them: read, and compared in a runtime."""
+"""Any file and its test data in ONNX's own layout: does a runtime give the stored outputs?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(
         name: The runtime.
         parity: How outputs are compared.
         precision: ``"float32"``, or ``"deploy"``.
-        runtime: Taken instead of the one of that name.
+        runtime: Used instead of the one of that name.
 
     Returns:
         ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale.
@@ -69,8 +69,8 @@ def _compared(parity: Parity, name: str, expected: NDArray[np.generic], found: A
     if not isinstance(found, np.ndarray):
         return f"it is a {type(found).__name__}, the test data have {expected.dtype}", 0.0
     if not expected.dtype.isbuiltin and found.dtype == expected.dtype:
-        expected, found = (a.astype(np.float32) for a in (expected, found))  # types that numpy cannot compare
+        expected, found = (a.astype(np.float32) for a in (expected, found))  # numpy cannot compare these types
     if found.dtype == expected.dtype and np.array_equal(found, expected, equal_nan=expected.dtype.kind in "fc"):
-        return None, 0.0  # also where all is infinite, of which parity with a module would make nothing
+        return None, 0.0  # also if nothing is finite, which parity with a module would fail
     compared = parity.compare_output(name, expected, found)
     return (compared.problem or "").replace("the module gives", "the test data have") or None, compared.max_rel_diff

@@ -1,4 +1,4 @@
-"""How long programs take, measured in turns: what slows the machine for a while slows all of them alike."""
+"""How long programs take, measured in turns, so that whatever slows the machine for a while slows all of them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MOST_CALLS = 1000  # in a round
 
 
 class Timed(Protocol):
-    """A program that runs a model and measures itself, so that no way to it is measured."""
+    """A program that runs a model and measures itself, so that the transfer of its inputs is not measured."""
 
     def timed(self, inputs: Arrays, calls: int) -> list[float]:
-        """Run a number of times; returns how long each call took, in seconds."""
+        """Run a number of times, and return how long each call took, in seconds."""
 
 
 class TimedModule:
@@ -30,7 +30,8 @@ class TimedModule:
 
     Args:
         module: Takes flat tensors.
-        tensors: One an input; the arrays given to ``timed`` take their order and their dtypes.
+        names: Names of its inputs, in order.
+        tensors: One for each input; the arrays given to ``timed`` are converted to their dtypes.
     """
 
     def __init__(self, module: nn.Module | Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -38,7 +39,7 @@ class TimedModule:
         self.dtypes = {name: tensor.dtype for name, tensor in zip(names, tensors, strict=True)}
 
     def timed(self, inputs: Arrays, calls: int) -> list[float]:
-        """Run a number of times without gradients; returns how long each call took, in seconds."""
+        """Run a number of times without gradients, and return how long each call took, in seconds."""
         tensors = [_tensor(inputs[name], dtype) for name, dtype in self.dtypes.items()]
         seconds = []
         with torch.inference_mode():
@@ -58,12 +59,12 @@ def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> d
     """Measure programs on the same inputs.
 
     Args:
-        programs: Of which the first calls are not counted.
+        programs: The programs; their first calls are not counted.
         inputs: By name.
-        seconds: For each program, about; at least one call in each of ``ROUNDS`` rounds.
+        seconds: Roughly how long each program is measured; at least one call in each of ``ROUNDS`` rounds.
 
     Returns:
-        How long each call took, in seconds.
+        How long each call took, in seconds, by program.
     """
     calls = {}
     for name, program in programs.items():
@@ -83,7 +84,7 @@ def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: floa
         program: The program.
         baseline: What it is compared with.
         inputs: By name.
-        seconds: For each of the two, about.
+        seconds: Roughly how long each of the two is measured.
     """
     took = in_turns({"baseline": baseline, "program": program}, inputs, seconds)
     return float(f"{np.median(took['program']) / np.median(took['baseline']):.3g}")
@@ -91,7 +92,7 @@ def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: floa
 
 @contextlib.contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Let torch use that number of threads."""
+    """Make torch use a number of threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

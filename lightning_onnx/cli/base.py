@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
-from lightning_onnx.errors import first_line
+from lightning_onnx.errors import UsageError, first_line
 
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
 """Exit codes: nothing failed; something failed; the command line is wrong; all checks were skipped."""
@@ -27,10 +27,6 @@ class Command(Protocol):
 
     def add(self, subparsers: Subparsers) -> None:
         """Add the command's parser, whose default ``run`` is the function to call."""
-
-
-class UsageError(Exception):
-    """The command line is invalid: exit code 2."""
 
 
 def add_parser(

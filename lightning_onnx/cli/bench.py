@@ -13,13 +13,13 @@ from lightning_onnx.cli.base import (
     PASSED,
     SKIPPED,
     Subparsers,
-    UsageError,
     add_run_parser,
     model_at,
     runtimes_of,
     write,
     write_json,
 )
+from lightning_onnx.errors import UsageError
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning_onnx.cli.base import (
     Subparsers,
-    UsageError,
     add_run_parser,
     code_of,
     model_at,
@@ -16,6 +15,7 @@ from lightning_onnx.cli.base import (
     write,
     write_json,
 )
+from lightning_onnx.errors import UsageError
 
 _EXAMPLES = (
     "lightning-onnx check lightning_logs/version_0/onnx/epoch=2-step=90",

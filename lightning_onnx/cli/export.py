@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning_onnx.cli.base import (
     Subparsers,
-    UsageError,
     add_parser,
     add_runtimes,
     code_of,
@@ -16,6 +15,7 @@ from lightning_onnx.cli.base import (
     write,
     write_json,
 )
+from lightning_onnx.errors import UsageError
 
 _EXAMPLES = (
     "lightning-onnx export epoch=2-step=90.ckpt --model my_package.models:Classifier --data my_package.data:Digits",

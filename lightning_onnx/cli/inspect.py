@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.cli.base import (
     Subparsers,
-    UsageError,
     add_json,
     add_parser,
     add_path,
@@ -19,7 +18,7 @@ from lightning_onnx.cli.base import (
     write,
     write_json,
 )
-from lightning_onnx.errors import first_line
+from lightning_onnx.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto

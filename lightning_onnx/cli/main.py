@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lightning_onnx.cli import bench, check, export, inspect, view
-from lightning_onnx.cli.base import FAILED, USAGE, Command, UsageError
+from lightning_onnx.cli.base import FAILED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 
 COMMANDS: tuple[Command, ...] = (export, check, bench, inspect, view)
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except (ConfigurationError, UsageError) as error:
+    except ConfigurationError as error:
         return _complain(parsed.command, error, USAGE)
     except ONNXExportError as error:
         return _complain(parsed.command, error, FAILED)

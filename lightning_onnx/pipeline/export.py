@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.checks.validation import NO_LOADERS, Loaders
+from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.checks.validation import NO_LOADERS, Loaders
+from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ConfigurationError, SampleError, first_line
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation

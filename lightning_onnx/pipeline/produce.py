@@ -14,7 +14,9 @@ from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
 from lightning_onnx.artifacts.test_data import write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
-from lightning_onnx.checks.validation import NO_LOADERS, ExportedCall, Loaders, Validation
+from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
+from lightning_onnx.checks.stand_in import ExportedCall
+from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.source import Source

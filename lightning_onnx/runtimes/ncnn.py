@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import ONNXExportError
+from lightning_onnx.errors import NCNNError
 from lightning_onnx.onnxfile.specs import ModelSpecs, ValueSpec
 from lightning_onnx.runtimes.base import Arrays, Description, require
 from lightning_onnx.runtimes.pnnx import Converted, convert
@@ -23,10 +23,6 @@ _HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16
 
 _TAKES = ("float32", "int32", "int64")
 """Dtypes that ncnn takes; any other ends the process or gives wrong numbers."""
-
-
-class NCNNError(ONNXExportError):
-    """ncnn rejects a model or an input."""
 
 
 class NCNN:

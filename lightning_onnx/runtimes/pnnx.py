@@ -8,17 +8,13 @@ import re
 import subprocess
 from pathlib import Path
 
-from lightning_onnx.errors import ONNXExportError
+from lightning_onnx.errors import ConversionError
 from lightning_onnx.runtimes.base import require
 
 _NO_BATCH = 233
 """pnnx's batch index of a blob without batch dim; such a model runs one sample at a time."""
 
 _INDEX = re.compile(r"(?:ncnn\.Mat\((in\d+)|(out\d+))\.numpy\((?:\), )?batch_index=(\d+)\)")
-
-
-class ConversionError(ONNXExportError):
-    """pnnx did not convert the file, or left part of it out."""
 
 
 @dataclasses.dataclass(frozen=True)

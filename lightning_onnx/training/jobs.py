@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.naming import artifact_name
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.checks.validation import Loaders, loaders_of
+from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint

@@ -21,7 +21,7 @@ from lightning_onnx import Parity
 from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.checks import divergence, inner_comparison
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.validation import NO_LOADERS
+from lightning_onnx.checks.loaders import NO_LOADERS
 from lightning_onnx.errors import ParityError
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation

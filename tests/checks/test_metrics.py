@@ -21,7 +21,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_onnx import ConfigurationError, MetricParity, ONNXArtifact, ONNXExport, SampleError, evaluate, export
 from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
-from lightning_onnx.checks.validation import Measured
+from lightning_onnx.checks.validation import LoopResult
 
 
 class Classifier(LightningModule):
@@ -160,7 +160,9 @@ def changed(artifact: ONNXArtifact, change: Any) -> None:
 def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[str, Any]:
     """Run the check on a file that was changed."""
     from lightning_onnx.checks.base import CheckContext
-    from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
+    from lightning_onnx.checks.loaders import Loaders
+    from lightning_onnx.checks.stand_in import ExportedCall
+    from lightning_onnx.checks.validation import Validation
     from lightning_onnx.runtimes.worker import client
 
     call = ExportedCall("forward", artifact.signature, (("x",),), ((),))
@@ -304,7 +306,9 @@ class Twice(Classifier):
 
 @pytest.mark.slow
 def test_feeds_are_what_the_graph_gets(tmp_path: Path) -> None:
-    from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
+    from lightning_onnx.checks.loaders import Loaders
+    from lightning_onnx.checks.stand_in import ExportedCall
+    from lightning_onnx.checks.validation import Validation
 
     call = ExportedCall("forward", exported(Classifier(), tmp_path / "a").signature, (("x",),), ((),))
     feeds = Validation(Twice(), Loaders(loader(), missing=None), call).feeds(2)
@@ -388,29 +392,31 @@ def test_without_validation_in_the_run(trainer: Any, tmp_path: Path) -> None:
     ],
 )
 def test_tolerances(name: str, own: float, other: float | None, status: str) -> None:
-    module = Measured({name: own}, ["a"], Counter({0: 100}))
-    onnx_ = Measured({} if other is None else {name: other}, ["a"])
+    module = LoopResult({name: own}, ["a"], Counter({0: 100}))
+    onnx_ = LoopResult({} if other is None else {name: other}, ["a"])
     assert MetricParity().compare(module, onnx_).status == status
     row = MetricParity().compare(module, onnx_).figures["metrics"][name]
     assert row["status"] == status
 
 
 def test_a_tolerance_for_a_metric_that_is_not_logged_fails() -> None:
-    found = MetricParity(tolerances={"val_los": 1.0}).compare(Measured({"a": 1.0}, ["x"]), Measured({"a": 1.0}, ["x"]))
+    found = MetricParity(tolerances={"val_los": 1.0}).compare(
+        LoopResult({"a": 1.0}, ["x"]), LoopResult({"a": 1.0}, ["x"])
+    )
     assert found.status == "failed"
     assert "val_los: it has a tolerance" in str(found.reason)
 
 
 def test_one_sample_of_the_loader_that_a_metric_is_of() -> None:
-    own = Measured({"acc/dataloader_idx_0": 0.5, "acc/dataloader_idx_1": 0.5}, ["x"], Counter({0: 4, 1: 100}))
-    other = Measured({"acc/dataloader_idx_0": 0.75, "acc/dataloader_idx_1": 0.75}, ["x"])
+    own = LoopResult({"acc/dataloader_idx_0": 0.5, "acc/dataloader_idx_1": 0.5}, ["x"], Counter({0: 4, 1: 100}))
+    other = LoopResult({"acc/dataloader_idx_0": 0.75, "acc/dataloader_idx_1": 0.75}, ["x"])
     rows = MetricParity().compare(own, other).figures["metrics"]
     assert [row["status"] for row in rows.values()] == ["passed", "failed"]
 
 
 def test_nothing_logged_does_not_pass() -> None:
-    assert MetricParity().compare(Measured(), Measured()).status == "skipped"
-    assert MetricParity().compare(Measured({"a": 1.0}, ["x"]), Measured({"a": 1.0}, ["y"])).status == "skipped"
+    assert MetricParity().compare(LoopResult(), LoopResult()).status == "skipped"
+    assert MetricParity().compare(LoopResult({"a": 1.0}, ["x"]), LoopResult({"a": 1.0}, ["y"])).status == "skipped"
 
 
 @pytest.mark.parametrize(

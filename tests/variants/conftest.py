@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from lightning_onnx import CheckContext, ONNXArtifact, export
 from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
-from lightning_onnx.checks.validation import ExportedCall, Loaders, Validation
+from lightning_onnx.checks.loaders import Loaders
+from lightning_onnx.checks.stand_in import ExportedCall
+from lightning_onnx.checks.validation import Validation
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule

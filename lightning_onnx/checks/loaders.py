@@ -1,0 +1,84 @@
+"""Validation batches: where they come from, and how each run of the loop gets the same ones."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.random_state import random_states_kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaders:
+    """What validation runs on.
+
+    Attributes:
+        dataloaders: What ``Trainer.validate`` takes: a loader, several, or a ``LightningDataModule``.
+        limit_batches: As ``limit_val_batches`` of the Trainer.
+        datamodule: The ``LightningDataModule`` that the loaders come from, whose hooks change the batches.
+        missing: Why there is nothing to validate on; None if there is.
+    """
+
+    dataloaders: Any = None
+    limit_batches: float | None = None
+    datamodule: Any = None
+    missing: str | None = "there are no validation batches"
+
+
+NO_LOADERS = Loaders()
+
+
+def loaders_of(trainer: Any) -> Loaders:
+    """Return the validation batches of a Trainer's fit."""
+    if trainer.world_size > 1:
+        return Loaders(missing=f"it is for a run of one process, and this one has {trainer.world_size}")
+    dataloaders = trainer.val_dataloaders
+    if dataloaders is None or not trainer.limit_val_batches:
+        return NO_LOADERS
+    return Loaders(dataloaders, trainer.limit_val_batches, trainer.datamodule, None)
+
+
+def digest(tensors: Sequence[Tensor]) -> str:
+    """Return a short text that is the same for the same tensors."""
+    found = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        found.update(str(tuple(tensor.shape)).encode())
+        if tensor.layout is torch.strided:
+            found.update(np.ascontiguousarray(to_numpy(tensor)).tobytes())
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def same_random_numbers(dataloaders: Any) -> Iterator[None]:
+    """Seed all random states while a loop runs, because a loader that shuffles draws from them; restore them after."""
+    states = [(generator, generator.get_state()) for generator in _generators(dataloaders)]
+    with random_states_kept():
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        try:
+            yield
+        finally:
+            for generator, state in states:
+                generator.set_state(state)
+
+
+def _generators(value: Any) -> list[torch.Generator]:
+    """Return the generators of loaders and their samplers; even a loader that does not shuffle draws from its own."""
+    if isinstance(value, Mapping):
+        return [g for item in value.values() for g in _generators(item)]
+    if isinstance(value, (list, tuple)):
+        return [g for item in value for g in _generators(item)]
+    parts = [value, *(getattr(value, name, None) for name in ("sampler", "batch_sampler"))]
+    parts.append(getattr(parts[-1], "sampler", None))
+    found = [getattr(part, "generator", None) for part in parts]
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())

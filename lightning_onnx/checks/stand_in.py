@@ -1,0 +1,127 @@
+"""What stands in for the exported method while the validation loop runs: it records its calls, or answers by a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from lightning_onnx.checks.comparison import Array
+from lightning_onnx.errors import SampleError
+from lightning_onnx.module.arrays import feeds
+from lightning_onnx.module.calls.nested import TensorPath, flatten
+from lightning_onnx.module.calls.sample import make_sample, method_signature
+from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.runtimes.base import Arrays, Session
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedCall:
+    """How the exported method is called: where the graph's tensors are among its arguments and in its result.
+
+    Attributes:
+        method: Name of the method.
+        signature: The graph's inputs and outputs.
+        inputs: Where each input is among the arguments.
+        outputs: Where each output is in the result.
+    """
+
+    method: str
+    signature: Signature
+    inputs: tuple[TensorPath, ...]
+    outputs: tuple[TensorPath, ...]
+
+
+class MethodRecorder:
+    """Stands in for the exported method: records what the graph would get, and lets the module answer.
+
+    Attributes:
+        feeds: What the graph would get at each call.
+
+    Args:
+        module: A copy of the module.
+        call: How its exported method is called.
+    """
+
+    def __init__(self, module: nn.Module, call: ExportedCall) -> None:
+        self.feeds: list[Arrays] = []
+        self.call = call
+        self._original: Callable[..., Any] = getattr(module, call.method)
+        self._parameters = method_signature(module, call.method)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Record the call, and return what the method returns."""
+        self.feeds.append(self.feed(args, kwargs))
+        return self._original(*args, **kwargs)
+
+    def feed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arrays:
+        """Return what the graph gets for a call.
+
+        Raises:
+            SampleError: If the call lacks an input of the graph.
+        """
+        sample = make_sample(self._parameters, args, kwargs)
+        return feeds_of(self.call, dict(zip(sample.paths, sample.tensors, strict=True)))
+
+
+class FileAnswers(MethodRecorder):
+    """Stands in for the exported method: a file answers. Floats that it does not give are NaN.
+
+    Attributes:
+        calls: How often the method was called.
+        unanswered: Places in the method's result that the graph does not give.
+        is_finite: Whether all outputs of the file were finite.
+
+    Args:
+        module: A copy of the module.
+        call: How its exported method is called.
+        session: The loaded file.
+    """
+
+    def __init__(self, module: nn.Module, call: ExportedCall, session: Session) -> None:
+        super().__init__(module, call)
+        self.calls = 0
+        self.unanswered: set[str] = set()
+        self.is_finite = True
+        self._session = session
+
+    @override
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the method's result with the file's outputs in place of its tensors."""
+        feed = self.feed(args, kwargs)
+        self.calls += 1
+        answers = dict(zip(self.call.outputs, self._session.run(feed).values(), strict=True))
+        structure, own = flatten(self._original(*args, **kwargs), opaque=True)  # for its classes and flags
+        return structure.fill([self._answer(p, t, answers) for p, t in zip(structure.paths, own, strict=True)])
+
+    def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, Array]) -> Tensor:
+        if path in answers:
+            answer = torch.from_numpy(np.array(answers[path]))
+            self.is_finite &= bool(torch.isfinite(answer).all())
+            return answer
+        self.unanswered.add(".".join(path) or "output")
+        return torch.full_like(own, torch.nan) if own.is_floating_point() else own
+
+
+def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays:
+    """Return the graph's inputs by name.
+
+    Args:
+        call: How the method is called.
+        tensors: The call's tensors by where they are.
+
+    Raises:
+        SampleError: If the call lacks one of them.
+    """
+    missing = [".".join(path) for path in call.inputs if path not in tensors]
+    if missing:
+        raise SampleError(
+            f"the validation loop calls {call.method} without {', '.join(missing)}, which the graph takes; it gives "
+            f"{', '.join('.'.join(path) for path in tensors)}"
+        )
+    return feeds(call.signature.inputs, [tensors[path] for path in call.inputs])
