@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +154,12 @@ class _Maker:
             return "skipped", f"it cannot be compared with the module: {parity.reason}"
         return "passed", "; ".join(r.reason for r in self.results if r.reason and r.status == "passed") or None
 
-    def _result(self, name: str, run: Any) -> CheckResult:
+    def _result(self, name: str, run: Callable[[], CheckResult]) -> CheckResult:
         try:
-            result: CheckResult = run()
+            return run()
         except Exception as error:
             log.debug("%s of variant %s", name, self.variant.name, exc_info=True)
             return CheckResult(name, "failed", _told(first_line(error)))
-        return result
 
     def _latency_ratio(self) -> float | None:
         """Return how long a call takes, as a share of the time of ``model.onnx``; None if one of them does not run."""
@@ -233,7 +232,7 @@ def _judged(
     return VariantResult(record, {f"{variant.name}_{key}": value for key, value in scalars.items()})
 
 
-def _options(variant: Any) -> dict[str, Any]:
+def _options(variant: object) -> dict[str, Any]:
     """The options as JSON holds them; a variant of the user's own need not be a dataclass."""
     if not dataclasses.is_dataclass(variant):
         return {}
@@ -241,5 +240,5 @@ def _options(variant: Any) -> dict[str, Any]:
     return {k: v if v is None or isinstance(v, (bool, int, float, str)) else _plain(v) for k, v in values.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | list[str]:
     return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)
