@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
 from lightning_onnx.errors import UsageError, first_line
@@ -18,8 +18,14 @@ PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
 Run = Callable[[argparse.Namespace], int]
 """A command: takes the parsed arguments and returns the exit code."""
 
-Subparsers = Any
-"""What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for that class."""
+
+class Subparsers(Protocol):
+    """What ``ArgumentParser.add_subparsers`` returns; argparse has no public name for that class."""
+
+    def add_parser(
+        self, name: str, *, help: str, description: str, epilog: str, formatter_class: type[argparse.HelpFormatter]
+    ) -> argparse.ArgumentParser:
+        """Add the parser of a command."""
 
 
 class Command(Protocol):
@@ -41,7 +47,7 @@ def add_parser(
         help: One line, without a full stop.
         examples: Command lines.
     """
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         name,
         help=help,
         description=f"{help[0].upper()}{help[1:]}.",
@@ -179,6 +185,6 @@ def write(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def write_json(value: Any) -> None:
+def write_json(value: object) -> None:
     """Write a value as JSON to the standard output."""
     write(json.dumps(value, indent=2, ensure_ascii=False))

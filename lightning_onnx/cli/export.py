@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.cli.base import (
     Subparsers,
@@ -16,6 +16,9 @@ from lightning_onnx.cli.base import (
     write_json,
 )
 from lightning_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_onnx.checks.base import Check
 
 _EXAMPLES = (
     "lightning-onnx export epoch=2-step=90.ckpt --model my_package.models:Classifier --data my_package.data:Digits",
@@ -111,13 +114,13 @@ def run(arguments: argparse.Namespace) -> int:
     return code_of(check.status for check in artifact.record.checks)
 
 
-def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Any]:
+def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Check]:
     from lightning_onnx.checks.latency import Latency
     from lightning_onnx.checks.metrics import MetricParity
     from lightning_onnx.checks.parity import Parity
     from lightning_onnx.checks.runtimes import RuntimeParity
 
-    checks: list[Any] = [Parity()]
+    checks: list[Check] = [Parity()]
     if arguments.precision == "deploy":
         checks.append(RuntimeParity(names, tuple(arguments.require), precision="deploy"))
     if arguments.metrics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from lightning_onnx.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
+
+    from lightning_onnx.onnxfile.privacy import PrivateText
 
 _EXAMPLES = (
     "lightning-onnx inspect lightning_logs/version_0/onnx/epoch=2-step=90",
@@ -43,19 +46,54 @@ def add(subparsers: Subparsers) -> None:
     add_json(parser)
 
 
+@dataclasses.dataclass(frozen=True)
+class ValueDescription:
+    """An input or output; the shape is None if it is unknown or the value is no tensor."""
+
+    name: str
+    dtype: str | None
+    shape: tuple[int | str, ...] | None
+
+    def __str__(self) -> str:
+        """Return it as text."""
+        shape = "[...]" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
+        return f"{self.name}: {self.dtype}{shape}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What ``--json`` writes, in this order; what only a manifest can say is empty for a file on its own."""
+
+    file: str
+    opset: Mapping[str, int]
+    ir_version: int
+    oldest_onnxruntime: str | None
+    producer: str
+    inputs: tuple[ValueDescription, ...]
+    outputs: tuple[ValueDescription, ...]
+    operators: Mapping[str, int]
+    private: tuple[PrivateText, ...]
+    metadata: Mapping[str, str]
+    relations: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    checks: Sequence[Mapping[str, Any]] = ()
+    source: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Show a model; 1 if a recorded check failed or the artifact is damaged, 3 if all checks were skipped."""
     model, artifact = locate(arguments.path)
     found = describe(model, artifact)
     if arguments.json:
-        write_json(found)
+        write_json(dataclasses.asdict(found))
     else:
         write(_text(found, artifact))
-    return code_of(check["status"] for check in found["checks"])
+    return code_of(check["status"] for check in found.checks)
 
 
-def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
-    """Return the description of a model that ``--json`` writes.
+def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
+    """Describe a model.
 
     Args:
         model: The ONNX file.
@@ -66,80 +104,63 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> dict[str, Any]:
     """
     import onnx
 
-    from lightning_onnx.onnxfile import privacy
     from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
     from lightning_onnx.onnxfile.outline import outline
+    from lightning_onnx.onnxfile.privacy import find_private_data
 
     try:
         proto = onnx.load(str(model), load_external_data=False)
     except Exception as error:
         raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
-    manifest = artifact.manifest if artifact is not None else {}
     weights = {tensor.name for tensor in proto.graph.initializer}
-    return {
-        "file": model.name,
-        "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
-        "ir_version": proto.ir_version,
-        "oldest_onnxruntime": oldest_onnxruntime({o.domain: o.version for o in proto.opset_import}, proto.ir_version),
-        "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
-        "inputs": [_spec(v) for v in proto.graph.input if v.name not in weights],
-        "outputs": [_spec(v) for v in proto.graph.output],
-        "operators": dict(outline(proto).operators),
-        "private": [dataclasses.asdict(private) for private in privacy.find_private_data(proto)],
-        "metadata": {entry.key: entry.value for entry in proto.metadata_props},
-        "relations": manifest.get("relations", []),
-        "notes": manifest.get("notes", []),
-        "checks": manifest.get("checks", []),
-        "source": manifest.get("source"),
-        "versions": manifest.get("versions", {}),
-    }
+    found = Description(
+        file=model.name,
+        opset={o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        ir_version=proto.ir_version,
+        oldest_onnxruntime=oldest_onnxruntime({o.domain: o.version for o in proto.opset_import}, proto.ir_version),
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        inputs=tuple(_value(v) for v in proto.graph.input if v.name not in weights),
+        outputs=tuple(map(_value, proto.graph.output)),
+        operators=dict(outline(proto).operators),
+        private=tuple(find_private_data(proto)),
+        metadata={entry.key: entry.value for entry in proto.metadata_props},
+    )
+    if artifact is None:
+        return found
+    recorded = ("relations", "notes", "checks", "source", "versions")
+    return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
 
 
-def _spec(value: ValueInfoProto) -> dict[str, Any]:
+def _value(value: ValueInfoProto) -> ValueDescription:
     from onnx import TensorProto, helper
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        return {"name": value.name, "dtype": kind, "shape": None}
+        return ValueDescription(value.name, kind, None)
     tensor = value.type.tensor_type
-    shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
     special: dict[int, str] = {TensorProto.STRING: "string", TensorProto.UNDEFINED: "undefined"}
     # Numpy's names, as in the manifest.
     dtype = special.get(tensor.elem_type) or str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return {
-        "name": value.name,
-        "dtype": dtype,
-        "shape": shape if tensor.HasField("shape") else None,
-    }
+    return ValueDescription(value.name, dtype, shape if tensor.HasField("shape") else None)
 
 
-def _text(found: dict[str, Any], artifact: ONNXArtifact | None) -> str:
-    operators = ", ".join(f"{name} {count}" for name, count in found["operators"].items())
+def _text(found: Description, artifact: ONNXArtifact | None) -> str:
+    operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
+    private = "; ".join(f"{p.kind} in {p.where}: {p.found}" for p in found.private) or "none found"
     if artifact is not None:
-        return f"{artifact.report.text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {_private(found)}"
+        return f"{artifact.report.text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {private}"
+    oldest = found.oldest_onnxruntime
     lines = [
-        found["file"],
-        f"  opset       {', '.join(f'{domain} {version}' for domain, version in found['opset'].items())}",
-        f"  IR version  {found['ir_version']}",
-        f"  loads in    {_oldest(found)}",
-        f"  producer    {found['producer'] or 'unknown'}",
-        *(f"  {kind}      {_line(v)}" for kind in ("input ", "output") for v in found[f"{kind.strip()}s"]),
+        found.file,
+        f"  opset       {', '.join(f'{domain} {version}' for domain, version in found.opset.items())}",
+        f"  IR version  {found.ir_version}",
+        f"  loads in    {f'onnxruntime {oldest} and later' if oldest else 'no version of onnxruntime that is known'}",
+        f"  producer    {found.producer or 'unknown'}",
+        *(f"  input       {value}" for value in found.inputs),
+        *(f"  output      {value}" for value in found.outputs),
         f"  operators   {operators}",
-        f"  private     {_private(found)}",
-        *(f"  metadata    {key} = {value}" for key, value in found["metadata"].items()),
+        f"  private     {private}",
+        *(f"  metadata    {key} = {value}" for key, value in found.metadata.items()),
     ]
     return "\n".join(lines)
-
-
-def _oldest(found: dict[str, Any]) -> str:
-    oldest = found["oldest_onnxruntime"]
-    return f"onnxruntime {oldest} and later" if oldest else "unknown: no known version of onnxruntime loads it"
-
-
-def _private(found: dict[str, Any]) -> str:
-    return "; ".join(f"{p['kind']} in {p['where']}: {p['found']}" for p in found["private"]) or "none found"
-
-
-def _line(spec: dict[str, Any]) -> str:
-    shape = "[...]" if spec["shape"] is None else f"[{', '.join(map(str, spec['shape']))}]"
-    return f"{spec['name']}: {spec['dtype']}{shape}"

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ RUNTIMES: dict[str, str] = {
 """The class of each runtime by name, as ``"module:class"``: it is imported when it is used."""
 
 
-def check_name(name: Any) -> None:
+def check_name(name: object) -> None:
     """Check that there is a runtime of that name.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +77,7 @@ class ORTSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: what it would warn of is found by comparing outputs
         options.intra_op_num_threads = threads
-        own: dict[str, Any] = _FLOAT32.get(provider, {}) if precision == "float32" else {}
+        own = _FLOAT32.get(provider, {}) if precision == "float32" else {}
         self._session = onnxruntime.InferenceSession(str(model_path), sess_options=options, providers=[(provider, own)])
         self._session.disable_fallback()
         taken = self._session.get_providers()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class OpenVINO:
         core = require("openvino", "openvino").Core()
         if self.device not in core.available_devices:
             raise RuntimeUnavailable(f"no {self.device} device; OpenVINO finds {', '.join(core.available_devices)}")
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if self.precision == "float32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
         if self.threads:

@@ -38,7 +38,7 @@ class Making:
     runtime: HostedRuntime
     target: str | None = None
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> Any:
         """Call a function, given as ``"module:function"``, in the variant's process: a crash only fails the variant."""
         return self.runtime.call_function(function, *arguments)
 

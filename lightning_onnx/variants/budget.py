@@ -75,7 +75,7 @@ def _row(name: str, row: Mapping[str, Any], allowed: float, decides: bool) -> di
     }
 
 
-def _number(value: Any) -> float | None:
+def _number(value: float | None) -> float | None:
     """Return a finite number, as JSON has no others, or None."""
     return float(value) if value is not None and math.isfinite(value) else None
 

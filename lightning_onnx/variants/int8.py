@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -23,7 +22,7 @@ _CHOICES = {
 }
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
-_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+_PRESETS: dict[str, tuple[str, dict[str, bool]]] = {
     # x86 CPUs have instructions that multiply unsigned activations with signed weights.
     "x86": ("QUInt8", {}),
     # TensorRT takes only scales without zero points, and biases in float32.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,17 @@ def not_made(variants: Sequence[Variant], reason: str) -> list[VariantResult]:
     return [_judged(variant, "skipped", reason) for variant in variants]
 
 
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """What a variant's maker wrote; ``size`` in bytes includes the file of large weights."""
+
+    name: str
+    sha256: str
+    bytes: int
+    size: int
+    opset: int | None
+
+
 class _Maker:
     """Makes one variant: its file, its process, and what is known of it so far."""
 
@@ -113,14 +125,11 @@ class _Maker:
 
     def run(self) -> VariantResult:
         status, reason = self._status()
-        described = self._described()
+        file = self._file()
         if status != "passed":
-            for path in self._files():
+            for path in self._paths():
                 path.unlink()
-            described |= {"file": None, "sha256": None}
-        return _judged(
-            self.variant, status, reason, described, results=self.results, figures=self.figures, notes=self.notes
-        )
+        return _judged(self.variant, status, reason, file, results=self.results, figures=self.figures, notes=self.notes)
 
     def _status(self) -> tuple[Status, str | None]:
         try:
@@ -154,13 +163,12 @@ class _Maker:
             return "skipped", f"it cannot be compared with the module: {parity.reason}"
         return "passed", "; ".join(r.reason for r in self.results if r.reason and r.status == "passed") or None
 
-    def _result(self, name: str, run: Any) -> CheckResult:
+    def _result(self, name: str, run: Callable[[], CheckResult]) -> CheckResult:
         try:
-            result: CheckResult = run()
+            return run()
         except Exception as error:
             log.debug("%s of variant %s", name, self.variant.name, exc_info=True)
             return CheckResult(name, "failed", _told(first_line(error)))
-        return result
 
     def _latency_ratio(self) -> float | None:
         """Return how long a call takes, as a share of the time of ``model.onnx``; None if one of them does not run."""
@@ -173,20 +181,21 @@ class _Maker:
             log.debug("latency of variant %s", self.variant.name, exc_info=True)
             return None
 
-    def _described(self) -> dict[str, Any]:
-        """Describe the file; nothing if there is none."""
+    def _file(self) -> _File | None:
+        """Describe the file; None if there is none."""
         if not self.path.is_file():
-            return {}
-        size = sum(f.stat().st_size for f in self._files())
+            return None
+        size = sum(f.stat().st_size for f in self._paths())
         whole = sum(f.stat().st_size for f in self.original.parent.glob(f"{self.original.name}*"))
         self.figures = {"size_ratio": float(f"{size / whole:.3g}"), **self.figures}
         try:
             opset = opset_of(read_head(self.path))
         except Exception:
             opset = None
-        return {"file": self.path.name, **dataclasses.asdict(describe_file(self.path)), "size": size, "opset": opset}
+        described = describe_file(self.path)
+        return _File(self.path.name, described.sha256, described.bytes, size, opset)
 
-    def _files(self) -> list[Path]:
+    def _paths(self) -> list[Path]:
         return [p for p in (self.path, self.path.with_name(f"{self.path.name}.data")) if p.exists()]
 
 
@@ -199,31 +208,30 @@ def _judged(
     variant: Variant,
     status: Status,
     reason: str | None,
-    described: dict[str, Any] | None = None,
+    file: _File | None = None,
     *,
     results: Sequence[CheckResult] = (),
-    figures: dict[str, Any] | None = None,
+    figures: Mapping[str, Any] = MappingProxyType({}),
     notes: Sequence[str] = (),
 ) -> VariantResult:
-    own = dict(described or {})
-    figures = figures or {}
+    kept = status == "passed"
     record = VariantRecord(
         name=variant.name,
         class_name=type(variant).__name__,
-        file=own.get("file"),
-        sha256=own.get("sha256"),
-        bytes=own.get("bytes"),
-        opset=own.get("opset"),
+        file=file.name if file and kept else None,
+        sha256=file.sha256 if file and kept else None,
+        bytes=file.bytes if file else None,
+        opset=file.opset if file else None,
         status=status,
         reason=reason,
         options=_options(variant),
         checks=tuple(results),
-        figures=figures,
+        figures=dict(figures),
         notes=tuple(notes),
     )
     scalars = {"passed": float(status == "passed")}
-    if "size" in own:
-        scalars["size_mib"] = own["size"] / 2**20
+    if file:
+        scalars["size_mib"] = file.size / 2**20
     for key, scalar in (("latency_ratio", "latency_ratio"), ("worst_difference", "max_rel_diff")):
         if figures.get(key) is not None:
             scalars[scalar] = figures[key]
@@ -233,13 +241,13 @@ def _judged(
     return VariantResult(record, {f"{variant.name}_{key}": value for key, value in scalars.items()})
 
 
-def _options(variant: Any) -> dict[str, Any]:
-    """The options as JSON holds them; a variant of the user's own need not be a dataclass."""
+def _options(variant: object) -> dict[str, Any]:
+    """Return the options as JSON values; a user's own variant need not be a dataclass."""
     if not dataclasses.is_dataclass(variant):
         return {}
     values = {f.name: getattr(variant, f.name) for f in dataclasses.fields(variant) if f.init and f.name != "name"}
     return {k: v if v is None or isinstance(v, (bool, int, float, str)) else _plain(v) for k, v in values.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | list[str]:
     return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)

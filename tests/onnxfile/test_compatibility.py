@@ -68,7 +68,10 @@ def test_openvino_takes_the_highest_that_can_be_written() -> None:
         ({"target": "onnxruntime>=1.2"}, "from 1.8"),
         ({"target": "tensorrt"}, "is not known"),
         ({"target": 3}, "is not known"),
-        ({"target": "ncnn", "opset_version": 23}, "opset_version=23 is more than target='ncnn' takes, which is 22"),
+        (
+            {"target": "ncnn", "opset_version": 23},
+            "opset_version=23 is higher than target='ncnn' supports, which is 22",
+        ),
     ],
 )
 def test_invalid_targets(options: dict[str, Any], message: str, tmp_path: Path) -> None:

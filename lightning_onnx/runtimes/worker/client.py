@@ -48,7 +48,7 @@ class Worker:
         self._numbers = itertools.count()
         self.generation = 0
 
-    def call(self, target: str, *arguments: Any, time_limit: float | None = None) -> Any:
+    def call(self, target: str, *arguments: object, time_limit: float | None = None) -> Any:
         """Call a function in the process.
 
         Args:
@@ -93,7 +93,9 @@ class Worker:
         self._process = self._connection = None
         self._closing.clear()
 
-    def _ask(self, connection: Connection, target: str, arguments: tuple[Any, ...], limit: float) -> tuple[bool, Any]:
+    def _ask(
+        self, connection: Connection, target: str, arguments: tuple[object, ...], limit: float
+    ) -> tuple[bool, Any]:
         try:
             connection.send((target, arguments))
             if not connection.poll(limit):
@@ -154,7 +156,7 @@ class HostedRuntime:
     """
 
     def __init__(
-        self, name: str, target: str, *, own_process: bool = False, time_limit: float | None = None, **options: Any
+        self, name: str, target: str, *, own_process: bool = False, time_limit: float | None = None, **options: object
     ) -> None:
         self.name = name
         self._target = target
@@ -189,11 +191,11 @@ class HostedRuntime:
         seconds = self.call("load", number, self._target, str(model_path.resolve()), self._options)
         return HostedSession(self, self._worker, number, seconds)
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> Any:
         """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker."""
         return self.call_function(f"{_SERVER}:{function}", *arguments)
 
-    def call_function(self, target: str, *arguments: Any) -> Any:
+    def call_function(self, target: str, *arguments: object) -> Any:
         """Call any function, given as ``"module:function"``, in the worker."""
         return self._worker.call(target, *arguments, time_limit=self._time_limit)
 
@@ -232,7 +234,9 @@ class HostedSession:
         return number
 
 
-def hosted(name: str, *, own_process: bool = False, time_limit: float | None = None, **options: Any) -> HostedRuntime:
+def hosted(
+    name: str, *, own_process: bool = False, time_limit: float | None = None, **options: object
+) -> HostedRuntime:
     """Return the runtime of that name, in a worker process.
 
     Args:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +31,12 @@ class _Loaded:
 _sessions: dict[int, _Loaded] = {}
 
 
-def version(runtime: str, options: Mapping[str, Any]) -> str:
+def version(runtime: str, options: Mapping[str, object]) -> str:
     """Return the version of a runtime."""
     return _runtime(runtime, **options).version()
 
 
-def load(number: int, runtime: str, model_path: str, options: Mapping[str, Any]) -> float:
+def load(number: int, runtime: str, model_path: str, options: Mapping[str, object]) -> float:
     """Load a file and keep the session under its number; returns how long the runtime took, in seconds."""
     path = Path(model_path)
     specs = ModelSpecs.read(path)
@@ -91,7 +90,7 @@ def _seconds(session: Session, feeds: Mapping[str, NDArray[np.generic]]) -> floa
     return time.perf_counter() - started
 
 
-def _runtime(name: str, **options: Any) -> Runtime:
+def _runtime(name: str, **options: object) -> Runtime:
     module, _, attribute = name.partition(":")
     runtime: Runtime = getattr(importlib.import_module(module), attribute)(**options)
     return runtime
