@@ -52,7 +52,7 @@ class MethodRecorder:
         self.feeds: list[Arrays] = []
         self.call = call
         self._original: Callable[..., Any] = getattr(module, call.method)
-        self._parameters = method_signature(module, call.method)
+        self._method_parameters = method_signature(module, call.method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Record the call, and return what the method returns."""
@@ -65,7 +65,7 @@ class MethodRecorder:
         Raises:
             SampleError: If the call lacks an input of the graph.
         """
-        sample = make_sample(self._parameters, args, kwargs)
+        sample = make_sample(self._method_parameters, args, kwargs)
         return feeds_of(self.call, dict(zip(sample.paths, sample.tensors, strict=True)))
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -318,7 +319,11 @@ def test_a_plot_that_fails_is_left_out(manifest: dict[str, Any], monkeypatch: py
 
 def test_cases_of_the_same_name_keep_the_worst() -> None:
     from lightning_onnx.checks.comparison import Comparison
-    from lightning_onnx.checks.parity import _ratios
+    from lightning_onnx.checks.outcomes import CaseOutcome, summarize
+    from lightning_onnx.module.cases import Case
 
-    rows = [("observed", Comparison("y", worst_ratio=0.5)), ("observed", Comparison("y", worst_ratio=0.1))]
-    assert _ratios(rows)["worst_ratio"] == {"observed": 0.5}
+    case = Case("observed", (), kind="observed")
+    outcomes = [CaseOutcome(case, (Comparison("y", worst_ratio=ratio),)) for ratio in (0.5, 0.1)]
+    context: Any = SimpleNamespace(runtime=SimpleNamespace(name="onnxruntime", version=lambda: "1"))
+    figures = summarize("parity", outcomes, (), context).figures
+    assert figures["outputs"]["y"]["worst_ratio"] == {"observed": 0.5}
