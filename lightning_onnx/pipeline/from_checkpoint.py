@@ -10,7 +10,7 @@ import inspect
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def named(name: str) -> Any:
     return found
 
 
-def plain(value: Any) -> bool:
+def plain(value: object) -> bool:
     """Return whether a hyperparameter is a plain value; other values are not read from the checkpoint.
 
     Example:
@@ -114,7 +114,7 @@ def plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str, bytes)
 
 
-def _build(make: Any, name: str, content: Mapping[str, Any], init: dict[str, Any]) -> nn.Module:
+def _build(make: Callable[..., object], name: str, content: Mapping[str, Any], init: dict[str, Any]) -> nn.Module:
     arguments = _arguments(make, content, "hyper_parameters", "hparams_name") | init
     try:
         module = make(**arguments)
@@ -130,7 +130,7 @@ def _build(make: Any, name: str, content: Mapping[str, Any], init: dict[str, Any
     return module
 
 
-def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
+def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
     """The plain saved hyperparameters that the function accepts, chosen as in ``load_from_checkpoint``."""
     saved = content.get(key)
     if not isinstance(saved, Mapping):
@@ -146,7 +146,7 @@ def _arguments(make: Any, content: Mapping[str, Any], key: str, name_key: str) -
     return {k: v for k, v in saved.items() if plain(v) and (open_ended or k in parameters)}
 
 
-def _calls(module: nn.Module, config: ExportConfig, loader: Any, data: str | None) -> list[Observation]:
+def _calls(module: nn.Module, config: ExportConfig, loader: object, data: str | None) -> list[Observation]:
     signature = method_signature(module, config.method)
     if data is not None:
         return matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
@@ -185,7 +185,7 @@ def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any
     raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name a data module that has one, or a loader.")
 
 
-def _first_batches(loader: Any, name: str) -> list[tuple[Any, int | None]]:
+def _first_batches(loader: object, name: str) -> list[tuple[Any, int | None]]:
     loaders = list(loader.values()) if isinstance(loader, Mapping) else loader
     if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
         loader = loaders[0]  # several validation loaders

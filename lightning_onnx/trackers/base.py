@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from lightning.fabric.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -22,11 +23,10 @@ class Tracker(Protocol):
     A tracker with a model registry takes a keyword ``register_as`` as well: the name to register the model under, or
     None. Files must have arrived, or been copied, when ``publish`` returns: the artifact may be removed right after.
 
-    ``logger`` is ``Any``: ``lightning`` and ``pytorch_lightning`` are two packages without a common base class, and
-    each kind of logger has methods of its own.
+    A tracker annotates ``logger`` with the class that it is for; that of ``pytorch_lightning`` has the same methods.
     """
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """File an artifact; its scalars are already logged.
 
         Args:
@@ -36,14 +36,14 @@ class Tracker(Protocol):
             step: The global step to log at.
 
         Returns:
-            Where the files went, for people; None if no files were filed.
+            Where the files went, human-readable; None if no files were filed.
         """
 
 
 class Nothing:
     """For loggers that keep nothing."""
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Do nothing."""
         return None
 
@@ -53,7 +53,7 @@ class OwnMethod:
 
     def publish(
         self,
-        logger: Any,
+        logger: Logger,
         artifact: ONNXArtifact,
         aliases: Sequence[str],
         step: int,
@@ -127,7 +127,7 @@ def register(class_name: str, tracker: Tracker | str) -> None:
     TRACKERS[_original(class_name)] = tracker
 
 
-def log_scalars(logger: Any, artifact: ONNXArtifact, step: int) -> None:
+def log_scalars(logger: Logger, artifact: ONNXArtifact, step: int) -> None:
     """Log an artifact's figures. Call it on rank zero.
 
     Args:
@@ -139,7 +139,7 @@ def log_scalars(logger: Any, artifact: ONNXArtifact, step: int) -> None:
         logger.log_metrics(scalars, step=step)
 
 
-def targets(loggers: Sequence[Any]) -> list[Any]:
+def targets(loggers: Sequence[Logger]) -> list[Logger]:
     """Return all that a run's artifacts are published to: its loggers, and the ClearML task that is current.
 
     ClearML watches a process instead of being given to the Trainer, so that no logger stands for it.
@@ -160,7 +160,7 @@ def targets(loggers: Sequence[Any]) -> list[Any]:
 
 
 def publish(
-    logger: Any,
+    logger: Logger,
     artifact: ONNXArtifact,
     aliases: Sequence[str],
     step: int,
@@ -178,10 +178,10 @@ def publish(
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
         step: The global step of its weights.
         register_as: Name in the tracker's model registry; None registers nothing.
-        scalars: Whether to log the figures, which ``log_scalars`` does alone.
+        scalars: Whether to log the figures, which ``log_scalars`` does on its own.
 
     Returns:
-        Where the files went, for people; None if no files were filed.
+        Where the files went, human-readable; None if no files were filed.
 
     Example:
         >>> publish(logger, artifact, ["best", "latest"], trainer.global_step)  # doctest: +SKIP
@@ -194,7 +194,7 @@ def publish(
 
 
 def _tracker(logger_class: type) -> Tracker:
-    """Find the tracker by names alone: to compare with the classes themselves, their packages would be imported.
+    """Find the tracker by names only: to compare with the classes themselves, their packages would be imported.
 
     The most derived class that anything is known of decides. What is registered for a class goes before a method of
     its own, and that before an entry point: who calls `register` means it.
@@ -231,7 +231,7 @@ def _entry_points() -> dict[str, str]:
     return {_original(point.name): point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def _registration(function: Callable[..., Any], logger: Any, register_as: str | None) -> dict[str, str]:
+def _registration(function: Callable[..., Any], logger: Logger, register_as: str | None) -> dict[str, str]:
     """Return the keyword for a registry; none for what has no registry, which is said once."""
     if register_as is None:
         return {}
@@ -247,7 +247,7 @@ def _registration(function: Callable[..., Any], logger: Any, register_as: str | 
 
 @functools.cache
 def say_once(message: str) -> None:
-    """Log a line for people, on rank zero; not again for every artifact."""
+    """Log a human-readable line on rank zero; not again for every artifact."""
     rank_zero_info(message)
 
 
@@ -261,7 +261,7 @@ def _original(class_name: str) -> str:
 class NeptuneTracker:
     """Says that there is no Neptune; Lightning's own NeptuneLogger says so when it is made."""
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Refuse.
 
         Raises:

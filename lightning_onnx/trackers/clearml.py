@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.trackers.describe import clean, clean_all, summary
+
+if TYPE_CHECKING:
+    from clearml import Task
 
 _NAME = r"\w.=+ -"
 
@@ -25,7 +28,7 @@ class CurrentTask:
         'ClearML artifact onnx-epoch=2-step=90'
     """
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Task) -> None:
         self.experiment = task
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -39,7 +42,7 @@ def current_task() -> CurrentTask | None:
     """Return the task that ``clearml.Task.init`` has started in this process, if there is one."""
     import clearml
 
-    task: Any = clearml.Task.current_task()
+    task: Task | None = clearml.Task.current_task()
     return None if task is None else CurrentTask(task)
 
 
@@ -50,7 +53,7 @@ class ClearMLTracker:
     the name of the artifact that they stand for.
     """
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: CurrentTask, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Upload the files and report the rest."""
         task = logger.experiment
         name, labels = clean(f"onnx-{artifact.name}", _NAME), clean_all(aliases, _NAME)
@@ -61,7 +64,7 @@ class ClearMLTracker:
         return f"ClearML artifact {name}"
 
 
-def _upload(task: Any, name: str, artifact: ONNXArtifact) -> None:
+def _upload(task: Task, name: str, artifact: ONNXArtifact) -> None:
     taken = task.upload_artifact(
         name,
         artifact_object=str(artifact.directory),

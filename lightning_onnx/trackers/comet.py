@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.trackers.base import say_once
 from lightning_onnx.trackers.describe import clean, clean_all, summary
+
+if TYPE_CHECKING:
+    from comet_ml import CometExperiment
+    from lightning.pytorch.loggers import CometLogger
 
 _NAME = r"\w.=+ -"
 _REGISTERED_NAME = r"\w.-"
@@ -24,7 +28,7 @@ class CometTracker:
 
     def publish(
         self,
-        logger: Any,
+        logger: CometLogger,
         artifact: ONNXArtifact,
         aliases: Sequence[str],
         step: int,
@@ -50,10 +54,12 @@ class CometTracker:
         return f"Comet model {name}"
 
 
-def _log_files(experiment: Any, name: str, artifact: ONNXArtifact) -> None:
+def _log_files(experiment: CometExperiment, name: str, artifact: ONNXArtifact) -> None:
     # Comet logs its errors and goes on: what came back is all there is to see of them.
     directory = str(artifact.directory)
-    taken = experiment.log_model(name, directory, metadata=summary(artifact), prepend_folder_name=False) or []
+    taken: list[object] = (
+        experiment.log_model(name, directory, metadata=summary(artifact), prepend_folder_name=False) or []
+    )
     expected = sum(path.is_file() for path in artifact.directory.rglob("*"))
     if len(taken) != expected:
         raise ArtifactError(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.trackers.base import say_once
 from lightning_onnx.trackers.describe import clean_all, summary
 from lightning_onnx.trackers.files import copy_below
+
+if TYPE_CHECKING:
+    from dvclive.lightning import DVCLiveLogger
 
 _NAME = r"\w-"
 
@@ -22,7 +25,7 @@ class DVCLiveTracker:
     ``onnx-latest`` and so on are the aliases. Without a DVC repository the files are copied to ``<live dir>/onnx``.
     """
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: DVCLiveLogger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Copy the files, add them to DVC, and name them."""
         live = logger.experiment
         if live._dvc_repo is None:  # log_artifact would warn and keep nothing

@@ -8,17 +8,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.remote import upload
 from lightning_onnx.trackers.base import say_once
 
+if TYPE_CHECKING:
+    from lightning.fabric.loggers.logger import Logger
+    from lightning.pytorch.loggers import CSVLogger
+
 
 class FilesTracker:
     """Keeps artifacts in ``<directory of the logger's run>/onnx`` if the logger has one, and says so once a run."""
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Copy the files."""
         run_dir = _run_dir(logger)
         place = copy_below(artifact, run_dir) if run_dir else None
@@ -56,7 +60,7 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
     return str(destination)
 
 
-def _run_dir(logger: Any) -> str | None:
+def _run_dir(logger: Logger) -> str | None:
     """Return the directory of a logger's run: its own, else the one that Lightning gives its checkpoints."""
     log_dir, save_dir = (getattr(logger, name, None) for name in ("log_dir", "save_dir"))
     if log_dir and isinstance(log_dir, (str, os.PathLike)):
@@ -93,7 +97,7 @@ def _replace(destination: Path, new: Path, old: Path) -> None:
 class CSVTracker:
     """Keeps artifacts in ``<log_dir>/onnx``."""
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(self, logger: CSVLogger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Write the scalars out and copy the files."""
         # The logger holds rows back, and what comes after its last save is lost.
         logger.save()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.trackers.describe import clean, clean_all, summary
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import LitLogger
 
 _KEY = r"\w.=-"
 _MODEL = r"\w.-"
@@ -22,7 +25,7 @@ class LitLoggerTracker:
 
     def publish(
         self,
-        logger: Any,
+        logger: LitLogger,
         artifact: ONNXArtifact,
         aliases: Sequence[str],
         step: int,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.trackers.describe import clean, clean_all
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+    from wandb import Artifact, Run
 
 _NAME = r"\w.-"
 _ALIAS = r"\w.=+@ -"
@@ -28,7 +32,7 @@ class WandbTracker:
 
     def publish(
         self,
-        logger: Any,
+        logger: WandbLogger,
         artifact: ONNXArtifact,
         aliases: Sequence[str],
         step: int,
@@ -55,7 +59,7 @@ def _alias(alias: str) -> str:
     return f"alias-{alias}" if re.fullmatch(r"v\d+", alias) else alias
 
 
-def _link(run: Any, made: Any, register_as: str, aliases: list[str]) -> None:
+def _link(run: Run, made: Artifact, register_as: str, aliases: list[str]) -> None:
     path = "/".join(clean(part, _NAME) for part in register_as.split("/"))
     target = path if "/" in path else f"{_REGISTRY}/{path}"
     if run.offline:

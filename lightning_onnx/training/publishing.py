@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from lightning.fabric.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_onnx import trackers
@@ -16,8 +16,6 @@ from lightning_onnx.training.options import CallbackConfig
 
 class Publisher:
     """Publishes artifacts as the callback's options say. A tracker that fails stops neither the others nor the run.
-
-    Loggers are ``Any``, because the two packages of Lightning have no common base class for them.
 
     Args:
         options: The callback's own options.
@@ -30,7 +28,7 @@ class Publisher:
         self.log = log
         self.is_silent = is_silent
 
-    def publish_new(self, loggers: Sequence[Any], artifact: ONNXArtifact, is_best: bool) -> None:
+    def publish_new(self, loggers: Sequence[Logger], artifact: ONNXArtifact, is_best: bool) -> None:
         """Log the numbers of a new artifact; its files too with ``log_artifacts="all"``.
 
         Args:
@@ -46,7 +44,7 @@ class Publisher:
                 if self.options.log_artifacts == "all":
                     self._publish_files(logger, artifact, is_best)
 
-    def publish_best(self, loggers: Sequence[Any], artifact: ONNXArtifact | None) -> None:
+    def publish_best(self, loggers: Sequence[Logger], artifact: ONNXArtifact | None) -> None:
         """Publish the files of the run's best artifact at the end, unless a check of it failed.
 
         Args:
@@ -62,14 +60,14 @@ class Publisher:
             with self._failure_recorded(logger):
                 self._publish_files(logger, artifact, is_best=True)
 
-    def _publish_files(self, logger: Any, artifact: ONNXArtifact, is_best: bool) -> None:
+    def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed
         aliases = ["latest", f"epoch={artifact.record.source.epoch}", *(["best"] if is_best else [])]
         name = self.options.register_as if is_best else None  # a registry is for what may be deployed
         trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
 
     @contextlib.contextmanager
-    def _failure_recorded(self, logger: Any) -> Iterator[None]:
+    def _failure_recorded(self, logger: Logger) -> Iterator[None]:
         try:
             yield
         except Exception as error:

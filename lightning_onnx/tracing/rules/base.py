@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
 
 aten = torch.ops.aten
+
+Operand: TypeAlias = Tensor | int | float
+"""What an operator computes with: a tensor, a number, or a size that the graph knows."""
 
 
 def always(node: fx.Node) -> bool:
@@ -37,17 +40,17 @@ class Rule:
     of_inputs: bool = False
 
 
-def value(argument: Any) -> Any:
+def value(argument: object) -> Any:
     """Return what torch knows of an argument of a node: its fake tensor or symbol, or the number itself."""
     return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
 
 
-def is_float(found: Any) -> bool:
+def is_float(found: object) -> bool:
     """Tell whether a value is a tensor of real floats."""
     return isinstance(found, Tensor) and found.is_floating_point()
 
 
-def is_integer(found: Any) -> bool:
+def is_integer(found: object) -> bool:
     """Tell whether a value is a tensor of integers or booleans."""
     return isinstance(found, Tensor) and not (found.is_floating_point() or found.is_complex())
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten, is_integer, value
+from lightning_onnx.tracing.rules.base import Operand, Rule, aten, is_integer, value
 
 
-def add(x: Any, other: Any, *, alpha: Any = 1) -> Any:
+def add(x: Operand, other: Operand, *, alpha: Operand = 1) -> object:
     """Return ``or`` of booleans, as torch adds them."""
     return x | other if _boolean(x) and _boolean(other) and alpha else NotImplemented
 
 
-def multiply(x: Any, other: Any) -> Any:
+def multiply(x: Operand, other: Operand) -> object:
     """Return ``and`` of booleans, as torch multiplies them."""
     return x & other if _boolean(x) and _boolean(other) else NotImplemented
 
 
-def choose(condition: Tensor, x: Any, other: Any) -> Any:
+def choose(condition: Tensor, x: Operand, other: Operand) -> object:
     """Choose among booleans, for which onnxruntime has no ``Where``."""
     if not (_boolean(x) and _boolean(other)):
         return NotImplemented
     return (condition & x) | (~condition & other)
 
 
-def fill(x: Tensor, mask: Tensor, fill: Any) -> Any:
+def fill(x: Tensor, mask: Tensor, fill: Operand) -> object:
     """Fill a mask."""
     if not _boolean(x):
         return NotImplemented
@@ -37,25 +37,25 @@ def fill(x: Tensor, mask: Tensor, fill: Any) -> Any:
     return x | mask if fill else x & ~mask
 
 
-def subtract_from(x: Tensor, other: Any, alpha: Any = 1) -> Any:
+def subtract_from(x: Tensor, other: float, alpha: float = 1) -> Tensor:
     """Subtract integers from a float."""
     x = x.to(torch.result_type(x, other))
     return (-x if alpha == 1 else x * -alpha) + other
 
 
-def index(x: Tensor, indices: Sequence[Tensor | None]) -> Any:
+def index(x: Tensor, indices: Sequence[Tensor | None]) -> object:
     """Index by integers of 64 bits."""
     if not any(_short(i) for i in indices):
         return NotImplemented
     return torch.ops.aten.index.Tensor(x, [i.long() if i is not None and _short(i) else i for i in indices])
 
 
-def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
+def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> object:
     """Convert before the exponentials are taken; the exporter does it after."""
     return NotImplemented if dtype is None or x.is_floating_point() else torch.softmax(x.to(dtype), dim)
 
 
-def mean(x: Tensor, *args: Any, dtype: torch.dtype | None = None) -> Any:
+def mean(x: Tensor, *args: Any, dtype: torch.dtype | None = None) -> object:
     """Convert before the mean is taken; the exporter does it after."""
     if dtype is None or x.is_floating_point() or x.is_complex():
         return NotImplemented
@@ -93,11 +93,11 @@ def of_integers(node: fx.Node) -> bool:
     return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
 
 
-def _boolean(found: Any) -> bool:
+def _boolean(found: object) -> TypeGuard[Tensor]:
     return isinstance(found, bool) or (isinstance(found, Tensor) and found.dtype == torch.bool)
 
 
-def _short(found: Any) -> bool:
+def _short(found: object) -> TypeGuard[Tensor]:
     return isinstance(found, Tensor) and found.dtype in (torch.int32, torch.int16, torch.int8)
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten, is_double
+from lightning_onnx.tracing.rules.base import Operand, Rule, aten, is_double
 
 
 def with_tensor(operator: torch._ops.OpOverload) -> Callable[..., Any]:
     """Call an operator with the number as a tensor of float64."""
 
-    def rule(x: Any, number: Any, *args: Any, **kwargs: Any) -> Any:
+    def rule(x: Operand, number: Operand, *args: object, **kwargs: object) -> object:
         if not (isinstance(x, Tensor) and x.dtype == torch.float64 and _is_inexact(number)):
             return NotImplemented
         return operator(x, torch.scalar_tensor(number, dtype=x.dtype), *args, **kwargs)
@@ -24,10 +24,10 @@ def with_tensor(operator: torch._ops.OpOverload) -> Callable[..., Any]:
     return rule
 
 
-def divided_by(function: Callable[[Tensor], Tensor], number: float) -> Callable[[Tensor], Any]:
+def divided_by(function: Callable[[Tensor], Tensor], number: float) -> Callable[[Tensor], object]:
     """Divide what a function gives by a number."""
 
-    def rule(x: Tensor) -> Any:
+    def rule(x: Tensor) -> object:
         if x.dtype != torch.float64:
             return NotImplemented
         return function(x) / torch.scalar_tensor(number, dtype=x.dtype)
@@ -35,7 +35,7 @@ def divided_by(function: Callable[[Tensor], Tensor], number: float) -> Callable[
     return rule
 
 
-def lerp(x: Tensor, end: Tensor, weight: float) -> Any:
+def lerp(x: Tensor, end: Tensor, weight: float) -> object:
     """Interpolate as ``lerp`` of torch's ``Lerp.h`` does: from the nearer end."""
     if x.dtype != torch.float64:
         return NotImplemented
@@ -43,14 +43,14 @@ def lerp(x: Tensor, end: Tensor, weight: float) -> Any:
     return x + share * (end - x) if abs(weight) < 0.5 else end - (end - x) * (1 - share)
 
 
-def subtract_from(x: Tensor, number: Any, alpha: Any = 1) -> Any:
+def subtract_from(x: Tensor, number: float, alpha: float = 1) -> object:
     """Subtract a tensor from a number."""
     if not (x.dtype == torch.float64 and _is_inexact(number) and alpha == 1):
         return NotImplemented
     return torch.scalar_tensor(number, dtype=x.dtype) - x
 
 
-def _is_inexact(number: Any) -> bool:
+def _is_inexact(number: object) -> TypeGuard[float]:
     """Tell whether single precision cannot hold a number."""
     return isinstance(number, float) and math.isfinite(number) and float(np.float32(number)) != number
 

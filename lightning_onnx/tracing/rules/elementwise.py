@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten, of_floats, value
+from lightning_onnx.tracing.rules.base import Operand, Rule, aten, of_floats, value
 
 
 def is_negative(x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
     return torch.where(is_negative(y), -angle, angle)
 
 
-def copy_sign(x: Tensor, sign: Any) -> Tensor:
+def copy_sign(x: Tensor, sign: Operand) -> Tensor:
     """Return the magnitude of ``x`` with another sign."""
     size = x.abs() if x.is_floating_point() else x.abs().to(torch.get_default_dtype())
     negative = is_negative(sign) if isinstance(sign, Tensor) else torch.tensor(math.copysign(1, sign) < 0)
@@ -82,7 +82,7 @@ def hypot(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(infinite, float("inf"), by * ((a / by).square() + (b / by).square()).sqrt())
 
 
-def remainder(x: Any, other: Any) -> Any:
+def remainder(x: Operand, other: Operand) -> object:
     """Return what is left of a division rounded down, exactly: of ``fmod``, with the divisor's sign."""
     if isinstance(other, torch.SymInt) and not x.is_floating_point():
         return torch.remainder(x, torch.scalar_tensor(other, dtype=x.dtype))
@@ -93,7 +93,7 @@ def remainder(x: Any, other: Any) -> Any:
     return torch.where((left != 0) & ((left < 0) != (other < 0)), left + other, left)
 
 
-def floor_divide(x: Any, other: Any) -> Any:
+def floor_divide(x: Operand, other: Operand) -> object:
     """Divide as ``div_floor_floating`` of torch's ``div_rtn.h`` does: 1 // 0.001 is 999, not 1000."""
     x, other = _as_tensors(x, other)
     if not torch.result_type(x, other).is_floating_point:
@@ -106,44 +106,48 @@ def floor_divide(x: Any, other: Any) -> Any:
     return torch.where(other == 0, x / other, torch.where(whole == 0, 0 * whole, rounded))
 
 
-def divide_rounded(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+def divide_rounded(x: Operand, other: Operand, *, rounding_mode: str | None = None) -> object:
     """Divide as asked; rounding up towards zero and no rounding are left to the exporter."""
     return floor_divide(x, other) if rounding_mode == "floor" else NotImplemented
 
 
-def _as_tensors(x: Any, other: Any) -> tuple[Tensor, Tensor]:
+def _as_tensors(x: Operand, other: Operand) -> tuple[Tensor, Tensor]:
     dtype = torch.result_type(x, other)
-    return tuple(  # type: ignore[return-value]
-        v.to(dtype) if isinstance(v, Tensor) else torch.scalar_tensor(v, dtype=dtype) for v in (x, other)
-    )
+    return _as_tensor(x, dtype), _as_tensor(other, dtype)
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Any:
+def _as_tensor(x: Operand, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype) if isinstance(x, Tensor) else torch.scalar_tensor(x, dtype=dtype)
+
+
+def clamp(x: Tensor, min: Operand | None = None, max: Operand | None = None) -> object:
     """Limit one side; onnxruntime's ``Clip`` limits infinities on the other side too."""
-    if (min is None) == (max is None) or not x.is_floating_point():
+    if not x.is_floating_point():
         return NotImplemented
-    limit = max if min is None else min
-    limit = limit if isinstance(limit, Tensor) else torch.scalar_tensor(limit, dtype=x.dtype)
-    return torch.minimum(x, limit) if min is None else torch.maximum(x, limit)
+    if max is None and min is not None:
+        return torch.maximum(x, _as_tensor(min, x.dtype))
+    if min is None and max is not None:
+        return torch.minimum(x, _as_tensor(max, x.dtype))
+    return NotImplemented
 
 
-def clamp_min(x: Tensor, min: Any) -> Any:
+def clamp_min(x: Tensor, min: Operand) -> object:
     """Limit from below."""
     return clamp(x, min=min)
 
 
-def clamp_max(x: Tensor, max: Any) -> Any:
+def clamp_max(x: Tensor, max: Operand) -> object:
     """Limit from above."""
     return clamp(x, max=max)
 
 
-def x_log_y(x: Any, y: Any) -> Tensor:
+def x_log_y(x: Operand, y: Operand) -> Tensor:
     """Return ``x * log(y)``, 0 where ``x`` is 0, unless ``y`` is NaN."""
     x, y = _as_tensors(x, y)
     return torch.where(y.isnan(), y, torch.where(x == 0, 0.0, x * y.log()))
 
 
-def x_log1p_y(x: Any, y: Any) -> Tensor:
+def x_log1p_y(x: Operand, y: Operand) -> Tensor:
     """Return ``x * log(1 + y)``, 0 where ``x`` is 0, unless ``y`` is NaN."""
     x, y = _as_tensors(x, y)
     return torch.where(y.isnan(), y, torch.where(x == 0, 0.0, x * log1p(y)))
@@ -157,7 +161,7 @@ def ignoring_nan(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tens
 def by_parts(function: torch._ops.OpOverload) -> Callable[..., Any]:
     """Run an operator that treats real and imaginary part alike on each of them."""
 
-    def rule(z: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def rule(z: Tensor, *args: object, **kwargs: object) -> object:
         if not z.is_complex():
             return NotImplemented
         kwargs.pop("dtype", None)

@@ -11,61 +11,59 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import onnx
+import onnx_ir as ir
 import torch
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    from onnxscript import opset18 as op
+    op = _operators()
 
-    def of_two(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def translation(self: Any, other: Any) -> Any:
+    def of_two(function: Callable[[object, object], object]) -> Callable[[object, object], object]:
+        def translation(self: object, other: object) -> object:
             if _is_integer(self) and _is_integer(other):
                 return function(self, other)
             return _single(function(_double(self), _double(other)))
 
         return translation
 
-    def truediv(self: Any, other: Any) -> Any:
+    def truediv(self: object, other: object) -> object:
         return _single(op.Div(_double(self), _double(other)))
 
-    def floordiv(self: Any, other: Any) -> Any:
+    def floordiv(self: object, other: object) -> object:
         if not (_is_integer(self) and _is_integer(other)):
             return _single(op.Floor(op.Div(_double(self), _double(other))))
         return op.Div(op.Sub(self, op.Mod(self, other)), other)  # Mod has the divisor's sign, as in Python
 
-    def rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def translation(self: Any, digits: Any = None) -> Any:
+    def rounded(function: Callable[[object], object]) -> Callable[[object], object]:
+        def translation(self: object, digits: object = None) -> object:
             return self if _is_integer(self) else op.Cast(function(_double(self)), to=_INT64)
 
         return translation
 
-    def sym_float(self: Any) -> Any:
+    def sym_float(self: object) -> object:
         return _single(_double(self))
 
-    def sqrt(self: Any) -> Any:
+    def sqrt(self: object) -> object:
         return _single(op.Sqrt(_double(self)))
 
-    def bincount(self: Any, weights: Any = None, minlength: Any = 0) -> Any:
+    def bincount(self: object, weights: object = None, minlength: object = 0) -> object:
         """Count in as many bins as the values need, at least ``minlength``, which may be a value of the graph."""
-        write: Any = op  # of any type, which onnxscript's stubs do not allow for
-        one = write.Constant(value_ints=[1])
-        zero = write.Constant(value_ints=[0])
-        self = write.Cast(self, to=_INT64)
-        values = write.Concat(self, write.Constant(value_ints=[-1]), axis=0)
-        least = write.Constant(value_ints=[minlength]) if isinstance(minlength, int) else minlength
-        bins = write.Max(write.Add(write.ReduceMax(values, zero, keepdims=1), one), write.Reshape(least, one))
-        counted = write.Expand(one, write.Shape(self)) if weights is None else weights
-        return write.ScatterElements(
-            write.Expand(write.CastLike(zero, counted), bins), self, counted, axis=0, reduction="add"
-        )
+        one = op.Constant(value_ints=[1])
+        zero = op.Constant(value_ints=[0])
+        self = op.Cast(self, to=_INT64)
+        values = op.Concat(self, op.Constant(value_ints=[-1]), axis=0)
+        least = op.Constant(value_ints=[minlength]) if isinstance(minlength, int) else minlength
+        bins = op.Max(op.Add(op.ReduceMax(values, zero, keepdims=1), one), op.Reshape(least, one))
+        counted = op.Expand(one, op.Shape(self)) if weights is None else weights
+        return op.ScatterElements(op.Expand(op.CastLike(zero, counted), bins), self, counted, axis=0, reduction="add")
 
-    def scalar_tensor(s: Any, dtype: Any = _FLOAT, **options: Any) -> Any:
+    def scalar_tensor(s: object, dtype: object = _FLOAT, **options: object) -> object:
         """Write a number in the precision that was asked for; torch's translation rounds it to single precision."""
         if not isinstance(s, (int, float)):
             return op.Cast(s, to=dtype)
-        write: Any = op  # of any type, which onnxscript's stubs do not allow for
-        return write.Cast(write.Constant(value=_scalar(float(s))), to=dtype)
+        return op.Cast(op.Constant(value=_scalar(float(s))), to=dtype)
 
     return {
         torch.ops.aten.bincount.default: bincount,
@@ -90,30 +88,35 @@ _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 """As in ``onnx.TensorProto``."""
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) or (not isinstance(value, float) and int(value.dtype or 0) == _INT64)
+def _operators() -> Any:
+    """ONNX's operators at opset 18, without types: onnxscript's stubs allow for no values of a graph."""
+    from onnxscript import opset18
+
+    return opset18
 
 
-def _double(value: Any) -> Any:
+def _dtype(value: object) -> int:
+    return int(value.dtype or 0) if isinstance(value, ir.Value) else 0
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) or _dtype(value) == _INT64
+
+
+def _double(value: object) -> object:
     """Cast to float64; undo an earlier cast down instead of casting twice."""
-    from onnxscript import opset18 as op
-
     if isinstance(value, (int, float)):
-        return op.Constant(value=_scalar(float(value)))
-    made = value.producer()
-    if made is not None and made.op_type == "Cast" and int(made.inputs[0].dtype or 0) == _DOUBLE:
+        return _operators().Constant(value=_scalar(float(value)))
+    made = value.producer() if isinstance(value, ir.Value) else None
+    if made is not None and made.op_type == "Cast" and _dtype(made.inputs[0]) == _DOUBLE:
         return made.inputs[0]
-    return op.Cast(value, to=_DOUBLE)
+    return _operators().Cast(value, to=_DOUBLE)
 
 
-def _single(double: Any) -> Any:
+def _single(double: object) -> object:
     """Cast to float32, which a network computes with."""
-    from onnxscript import opset18 as op
-
-    return op.Cast(double, to=_FLOAT)
+    return _operators().Cast(double, to=_FLOAT)
 
 
-def _scalar(value: float) -> Any:
-    import onnx
-
+def _scalar(value: float) -> onnx.TensorProto:
     return onnx.helper.make_tensor("value", _DOUBLE, [], [value])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
 from lightning_onnx.module.calls.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import TensorSpec as MLflowSpec
 
 _LARGEST_EXAMPLE = 2**20
 """Most numbers in an input example: it is JSON, and is loaded with the model's page."""
@@ -41,7 +45,7 @@ def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str,
     model.save(str(directory / "MLmodel"))
 
 
-def model_signature(artifact: ONNXArtifact) -> Any:
+def model_signature(artifact: ONNXArtifact) -> ModelSignature | None:
     """Return an ``mlflow.models.ModelSignature``; None where a dtype is none of numpy's, or there is no input."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
@@ -68,13 +72,13 @@ def input_example(artifact: ONNXArtifact) -> dict[str, Any]:
     return arrays if plain and sum(array.size for array in arrays.values()) <= _LARGEST_EXAMPLE else {}
 
 
-def _spec(spec: TensorSpec) -> Any:
+def _spec(spec: TensorSpec) -> MLflowSpec:
     from mlflow.types import TensorSpec as MLflowSpec
 
     return MLflowSpec(np.dtype(spec.dtype), tuple(-1 if isinstance(d, str) else d for d in spec.shape), spec.name)
 
 
-def _save_example(model: Any, example: dict[str, Any], directory: Path) -> None:
+def _save_example(model: Model, example: dict[str, Any], directory: Path) -> None:
     from mlflow.models.utils import _save_example as save  # mlflow has no other way without an active run
 
     save(model, example, str(directory))

@@ -7,11 +7,16 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
 from lightning_onnx.trackers.describe import clean, clean_all, summary
 from lightning_onnx.trackers.mlflow.model import write_model_files
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import MLFlowLogger
+    from mlflow.entities import LoggedModel
+    from mlflow.tracking import MlflowClient
 
 _ALIAS = r"\w-"
 _MODEL_NAME = r"\w= -"
@@ -32,7 +37,7 @@ class MLflowTracker:
 
     def publish(
         self,
-        logger: Any,
+        logger: MLFlowLogger,
         artifact: ONNXArtifact,
         aliases: Sequence[str],
         step: int,
@@ -42,7 +47,7 @@ class MLflowTracker:
         """Log the model, the report and the manifest."""
         client = logger.experiment
         names = [_alias(alias) for alias in clean_all(aliases, _ALIAS, 200)]
-        model = _log_model(client, logger.experiment_id, logger.run_id, artifact, step)
+        model = _log_model(client, str(logger.experiment_id), str(logger.run_id), artifact, step)
         _move_tags(client, model, names)
         for file in ("report.html", MANIFEST):
             if (artifact.directory / file).is_file():
@@ -52,7 +57,7 @@ class MLflowTracker:
         return f"MLflow model models:/{model.model_id}"
 
 
-def _log_model(client: Any, experiment_id: str, run_id: str, artifact: ONNXArtifact, step: int) -> Any:
+def _log_model(client: MlflowClient, experiment_id: str, run_id: str, artifact: ONNXArtifact, step: int) -> LoggedModel:
     from mlflow.entities import LoggedModelOutput
 
     model = client.create_logged_model(
@@ -80,7 +85,7 @@ def _alias(alias: str) -> str:
     return f"alias-{alias}" if re.fullmatch(r"[vV]\d+", alias) else alias
 
 
-def _move_tags(client: Any, model: Any, aliases: Iterable[str]) -> None:
+def _move_tags(client: MlflowClient, model: LoggedModel, aliases: Iterable[str]) -> None:
     run = f"source_run_id = '{model.source_run_id}'"
     for key in (_TAG + alias for alias in aliases):
         query = f"{run} AND tags.`{key}` = 'true'"
@@ -89,7 +94,7 @@ def _move_tags(client: Any, model: Any, aliases: Iterable[str]) -> None:
         client.set_logged_model_tags(model.model_id, {key: "true"})
 
 
-def _register(client: Any, model: Any, name: str, aliases: Iterable[str]) -> None:
+def _register(client: MlflowClient, model: LoggedModel, name: str, aliases: Iterable[str]) -> None:
     from mlflow.exceptions import MlflowException
 
     try:

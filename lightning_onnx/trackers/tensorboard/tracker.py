@@ -7,13 +7,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_info
 from lightning_utilities.core.imports import RequirementCache
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.trackers.files import copy_below
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import TensorBoardLogger
 
 _TENSORBOARD = RequirementCache("tensorboard")
 
@@ -25,7 +28,9 @@ class TensorBoardTracker:
     ``log_graph=True`` writes one as well. It shows the model that was published last.
     """
 
-    def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
+    def publish(
+        self, logger: TensorBoardLogger, artifact: ONNXArtifact, aliases: Sequence[str], step: int
+    ) -> str | None:
         """Copy the files, write the report and the graph."""
         place = copy_below(artifact, logger.log_dir)
         logger.experiment.add_text("onnx/report", artifact.report.markdown(), global_step=step)
