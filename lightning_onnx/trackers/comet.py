@@ -57,12 +57,11 @@ class CometTracker:
 def _log_files(experiment: CometExperiment, name: str, artifact: ONNXArtifact) -> None:
     # Comet logs its errors and goes on: what came back is all there is to see of them.
     directory = str(artifact.directory)
-    taken: list[object] = (
-        experiment.log_model(name, directory, metadata=summary(artifact), prepend_folder_name=False) or []
-    )
+    files = experiment.log_model(name, directory, metadata=summary(artifact), prepend_folder_name=False)
+    taken = len(files or ())
     expected = sum(path.is_file() for path in artifact.directory.rglob("*"))
-    if len(taken) != expected:
+    if taken != expected:
         raise ArtifactError(
-            f"Comet took {len(taken)} of {expected} files of {directory}. Its own log says why; the size limits of the "
+            f"Comet took {taken} of {expected} files of {directory}. Its own log says why; the size limits of the "
             "workspace are the usual reason."
         )

@@ -59,7 +59,7 @@ def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
-def _ways(signature: inspect.Signature, batch: Any, method: str) -> Iterator[Arguments]:
+def _ways(signature: inspect.Signature, batch: object, method: str) -> Iterator[Arguments]:
     parameters = list(signature.parameters.values())
     wanted = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if method in _STEPS:
@@ -88,7 +88,7 @@ def _by_name(parameters: list[Any], wanted: list[Any], batch: Mapping[Any, Any])
         yield (), named
 
 
-def _values(batch: Any) -> list[Any] | None:
+def _values(batch: object) -> list[Any] | None:
     if isinstance(batch, Mapping):
         return list(batch.values())
     if isinstance(batch, (list, tuple)):
@@ -96,7 +96,7 @@ def _values(batch: Any) -> list[Any] | None:
     return None
 
 
-def as_call(sample: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def as_call(sample: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Read a sample as Lightning reads ``example_input_array``: a tuple or dict of arguments, or one argument."""
     if isinstance(sample, tuple) and not hasattr(sample, "_fields"):
         return sample, {}

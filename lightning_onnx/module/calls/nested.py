@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -41,12 +41,12 @@ class Structure:
     skeleton: Any
     paths: tuple[TensorPath, ...]
 
-    def fill(self, tensors: Any) -> Any:
+    def fill(self, tensors: Sequence[object]) -> Any:
         """Put ``tensors`` (in flat order) back into their places; returns a new nested value."""
         return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
 
 
-def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor]]:
+def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Tensor]]:
     """Take the tensors out of a nested value.
 
     Args:
@@ -61,7 +61,7 @@ def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor
     tensors: list[Tensor] = []
     paths: list[TensorPath] = []
 
-    def take(path: TensorPath, leaf: Any) -> Any:
+    def take(path: TensorPath, leaf: object) -> object:
         if not isinstance(leaf, Tensor):
             return leaf
         tensors.append(leaf)
@@ -72,7 +72,7 @@ def flatten(value: Any, *, opaque: bool = False) -> tuple[Structure, list[Tensor
     return Structure(skeleton, tuple(paths)), tensors
 
 
-def rebuild(value: Any, leaf: Callable[[TensorPath, Any], Any], *, opaque: bool = False) -> Any:
+def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque: bool = False) -> Any:
     """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
@@ -83,15 +83,15 @@ def rebuild(value: Any, leaf: Callable[[TensorPath, Any], Any], *, opaque: bool 
 
 
 def _rebuild(
-    value: Any, leaf: Callable[[TensorPath, Any], Any], path: TensorPath, opaque: bool, outer: tuple[int, ...]
-) -> Any:
+    value: object, leaf: Callable[[TensorPath, Any], object], path: TensorPath, opaque: bool, outer: tuple[int, ...]
+) -> object:
     if isinstance(value, (Tensor, Slot, str, bytes, int, float, complex, bool, type(None), torch.nn.Module)):
         return leaf(path, value)
     if id(value) in outer:
         return leaf(path, value)
     around = (*outer, id(value))
 
-    def inner(item: Any, *below: str) -> Any:
+    def inner(item: object, *below: str) -> object:
         return _rebuild(item, leaf, (*path, *below), opaque, around)
 
     if isinstance(value, Mapping):
@@ -110,7 +110,7 @@ def _rebuild(
     return leaf(path, value)
 
 
-def _holds_tensors(value: Any, depth: int = 3) -> bool:
+def _holds_tensors(value: object, depth: int = 3) -> bool:
     """Tell whether a plain object keeps tensors in its attributes, directly or a few objects down."""
     if isinstance(value, (Tensor, Slot)):
         return True
@@ -123,7 +123,7 @@ def _holds_tensors(value: Any, depth: int = 3) -> bool:
     return any(_holds_tensors(v, depth - 1) for v in getattr(value, "__dict__", {}).values())
 
 
-def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> object:
     """Make a mapping of the same class; never by writing into what a shallow copy may share with the original."""
     if type(like) is dict:
         return items
@@ -138,14 +138,14 @@ def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
         return items
 
 
-def _sequence(like: Any, items: list[Any]) -> Any:
+def _sequence(like: Any, items: list[object]) -> object:
     try:
         return type(like)(items)
     except TypeError:
         return items
 
 
-def _with_attributes(like: Any, attributes: dict[str, Any]) -> Any:
+def _with_attributes(like: object, attributes: dict[str, object]) -> object:
     copied = copy.copy(like)
     for name, item in attributes.items():
         object.__setattr__(copied, name, item)

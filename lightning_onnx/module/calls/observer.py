@@ -71,7 +71,7 @@ class ForwardObserver:
             else:
                 self.module.__dict__[self.method] = present.__func__.replaced
 
-    def see_batch(self, batch: Any, batch_size: int | None) -> None:
+    def see_batch(self, batch: object, batch_size: int | None) -> None:
         """Note the batch of the next step: its size, and the batch itself until a call is seen."""
         self.batch_size = batch_size
         if self.calls:
@@ -125,7 +125,7 @@ def _recorder(module: nn.Module, method: str, replaced: Any, first: ForwardObser
     """Make the method that records. It is a bound method, so that a copy of the module runs the copy, unrecorded."""
     original = getattr(type(module), method, None)
 
-    def recorded(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def recorded(this: nn.Module, *args: object, **kwargs: object) -> object:
         if this is module and not torch.compiler.is_compiling():
             for observer in recorded.observers:  # type: ignore[attr-defined]
                 observer.record(args, kwargs)
@@ -145,7 +145,7 @@ def _recorder(module: nn.Module, method: str, replaced: Any, first: ForwardObser
     return MethodType(recorded, module)
 
 
-def is_recorder(value: Any) -> bool:
+def is_recorder(value: object) -> bool:
     """Tell whether a module's attribute is the recording method of ``ForwardObserver``."""
     return isinstance(value, MethodType) and hasattr(value.__func__, "observers")
 

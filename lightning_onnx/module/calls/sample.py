@@ -43,7 +43,7 @@ class Sample:
         """Return the same call with the tensors at ``places`` (indices in flat order) as constants."""
         kept = [i for i in range(len(self.tensors)) if i not in places]
 
-        def leaf(path: TensorPath, value: Any) -> Any:
+        def leaf(path: TensorPath, value: object) -> object:
             if not isinstance(value, Slot):
                 return value
             return Slot(kept.index(value.index)) if value.index in kept else self.tensors[value.index]
@@ -117,7 +117,7 @@ def _shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
     return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
 
 
-def _drop(value: Any, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> Any:
+def _drop(value: object, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> object:
     """Remove dictionary keys below the parameters whose path is excluded."""
     if not isinstance(value, dict):
         return value

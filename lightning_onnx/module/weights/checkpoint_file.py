@@ -9,12 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import fsspec
 import torch
 
 from lightning_onnx.errors import WeightsError, first_line
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 
 class OpenCheckpoint:
@@ -116,13 +119,14 @@ def _read_shards(directory: Path) -> dict[str, Any]:
 
     Lightning puts the rest of the checkpoint beside them as ``meta.pt``.
     """
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = _shard_reader(directory)
     entries = {
         name.removeprefix("state_dict."): torch.empty(entry.size, dtype=entry.properties.dtype)
         for name, entry in reader.read_metadata().state_dict_metadata.items()
-        if name.startswith("state_dict.") and hasattr(entry, "properties")
+        if name.startswith("state_dict.") and isinstance(entry, TensorStorageMetadata)
     }
     content: dict[str, Any] = {"state_dict": entries}
     load(content, storage_reader=reader, no_dist=True)
@@ -133,13 +137,13 @@ def _read_shards(directory: Path) -> dict[str, Any]:
     return content
 
 
-def _shard_reader(directory: Path) -> Any:
+def _shard_reader(directory: Path) -> FileSystemReader:
     """A ``FileSystemReader`` that does not run what stands in the metadata."""
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import Metadata
 
     class Reader(FileSystemReader):
-        def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
             with (directory / ".metadata").open("rb") as file:
                 metadata = _InertUnpickler(file).load()
             if not isinstance(metadata, Metadata):
@@ -152,19 +156,19 @@ def _shard_reader(directory: Path) -> Any:
 class _Inert:
     """Stands for an object whose class is not loaded."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> _Inert:
         return self
 
-    def append(self, item: Any) -> None:
+    def append(self, item: object) -> None:
         """Take an item of a list's subclass."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         pass
 
 
@@ -203,5 +207,5 @@ class _InertPickle:
     __name__ = "inert pickle"
 
     @staticmethod
-    def load(file: Any, **kwargs: Any) -> Any:
+    def load(file: IO[bytes], **kwargs: Any) -> object:
         return _InertUnpickler(file, **kwargs).load()

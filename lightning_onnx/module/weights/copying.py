@@ -189,7 +189,7 @@ def unsilence(module: nn.Module) -> None:
             part.__dict__.update(_trainer=None, _metric_attributes=None)
 
 
-def _nothing(*args: Any, **kwargs: Any) -> None:
+def _nothing(*args: object, **kwargs: object) -> None:
     return None
 
 
@@ -222,7 +222,7 @@ def _is_sharding(cls: type) -> bool:
     )
 
 
-def _is_sharding_hook(hook: Any) -> bool:
+def _is_sharding_hook(hook: object) -> bool:
     while isinstance(hook, functools.partial):
         hook = hook.func
     hook = getattr(hook, "__wrapped__", hook)
