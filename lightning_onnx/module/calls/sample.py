@@ -117,7 +117,7 @@ def _shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
     return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
 
 
-def _drop(value: object, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> object:
+def _drop(value: object, path: TensorPath, excluded: Callable[[TensorPath], bool]) -> Any:
     """Remove dictionary keys below the parameters whose path is excluded."""
     if not isinstance(value, dict):
         return value

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 aten = torch.ops.aten
 
-Operand: TypeAlias = Tensor | int | float
+Operand: TypeAlias = Tensor | int | float | torch.SymInt
 """What an operator computes with: a tensor, a number, or a size that the graph knows."""
 
 

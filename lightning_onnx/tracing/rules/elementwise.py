@@ -84,7 +84,7 @@ def hypot(a: Tensor, b: Tensor) -> Tensor:
 
 def remainder(x: Operand, other: Operand) -> object:
     """Return what is left of a division rounded down, exactly: of ``fmod``, with the divisor's sign."""
-    if isinstance(other, torch.SymInt) and not x.is_floating_point():
+    if isinstance(x, Tensor) and isinstance(other, torch.SymInt) and not x.is_floating_point():
         return torch.remainder(x, torch.scalar_tensor(other, dtype=x.dtype))
     x, other = _as_tensors(x, other)
     if x.is_complex() or not torch.result_type(x, other).is_floating_point:
