@@ -15,7 +15,7 @@ from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import TiesReversed
 
 PREFIX = "module."
-"""What the wrapper puts before the names of parameters and scopes; taken off again in the graph."""
+"""What the wrapper adds before the names of parameters and scopes; removed in the graph."""
 
 
 class FlatModule(nn.Module):
@@ -25,7 +25,8 @@ class FlatModule(nn.Module):
         module: The module.
         method: Name of the method; ``forward`` runs with the module's hooks.
         sample: The call whose flags, numbers and nesting are used.
-        draws: Whether it draws random numbers; if so, the random state, which all threads share, is kept.
+        is_stochastic: Whether the method may draw random numbers; only then is the random state, which all threads
+            share, saved and restored.
     """
 
     def __init__(self, module: nn.Module, method: str, sample: Sample, is_stochastic: bool = True) -> None:
@@ -34,10 +35,10 @@ class FlatModule(nn.Module):
         self.method = method
         self.sample = sample
         self.is_stochastic = is_stochastic
-        self.training = False  # an exporter restores the wrapper's mode, on the module as well
+        self.training = False  # an exporter restores the mode of the wrapper, and with it the module's
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors of the method's result; other values in it are left out."""
+        """Return the tensors of the method's result, without its other values."""
         args, kwargs = self.sample.arguments(tensors)
         bound = self.module if self.method == "forward" else getattr(self.module, self.method)
         return tuple(flatten(bound(*args, **kwargs), opaque=True)[1])
@@ -47,7 +48,7 @@ class FlatModule(nn.Module):
         return list(self.outputs(tensors).tensors)
 
     def outputs(self, tensors: Sequence[Tensor]) -> Outputs:
-        """Run without gradients on copies of ``tensors`` (a module may write into its inputs), random state kept."""
+        """Run without gradients, on copies of ``tensors`` because a module may write into its inputs."""
         with torch.no_grad(), self.random_state_kept():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
@@ -55,7 +56,7 @@ class FlatModule(nn.Module):
             return Outputs(tuple(t.detach().clone() for t in outputs), tuple(structure.paths))
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-        """Run as ``reference`` does, on what rounding makes of inputs and parameters, with ties reversed.
+        """Run as ``reference`` does, with inputs and parameters changed by rounding, and with ties reversed.
 
         Args:
             tensors: The inputs.
@@ -68,19 +69,19 @@ class FlatModule(nn.Module):
         return [t.detach() for t in outputs]
 
     def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether a call draws random numbers, of torch, of numpy or of Python."""
+        """Tell whether a call draws random numbers from torch, numpy or Python."""
         with random_states_kept(include_cuda=False), torch.no_grad():
             before = random_states()
             self(*(t.clone() for t in tensors))
             return before != random_states()
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
-        """Keep the random state where the method draws; where it does not, another thread's is left alone."""
+        """Restore the random state afterwards if the method draws; otherwise leave it alone for other threads."""
         return random_states_kept(include_cuda=False) if self.is_stochastic else contextlib.nullcontext()
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Change floats by up to four units in the last place, which is less than a network's own rounding."""
+    """Change floats by up to four units in the last place, less than a network's own rounding."""
     if not tensor.is_floating_point():
         return tensor.clone()
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1

@@ -1,4 +1,4 @@
-"""Types of the functions that tell a module's inner values by their names in the graph."""
+"""Types of functions that report a module's inner values under their names in the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnx import GraphProto
 from torch import Tensor
 
 OnValue = Callable[[str, Tensor], None]
-"""Is told the name of a value and what torch computes for it; several times where any of several will do."""
+"""Called with a value's name and torch's tensor; more than once if several tensors are acceptable."""
 
 InnerValues = Callable[[GraphProto, Sequence[Tensor], OnValue], None]
-"""Runs the module on inputs and tells its inner values by the names that they have in the graph of a file."""
+"""Runs the module on inputs and reports its inner values under the names that they have in the graph of a file."""

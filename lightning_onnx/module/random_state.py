@@ -1,4 +1,4 @@
-"""The random states of Python, numpy and torch, which all that runs shares."""
+"""The random states of Python, numpy and torch, which everything in the process shares."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 @contextlib.contextmanager
 def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
-    """Put the states back, also after an exception, where Lightning's ``isolate_rng`` leaves them changed.
+    """Restore the states afterwards, even after an exception, which Lightning's ``isolate_rng`` does not.
 
     Args:
-        include_cuda: Whether those of CUDA devices are put back as well.
+        include_cuda: Whether those of CUDA devices are restored as well.
     """
     error: BaseException | None = None
     with isolate_rng(include_cuda):
@@ -30,7 +30,7 @@ def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
 
 
 def random_states() -> tuple[bytes, bytes, bytes]:
-    """Return what changes when a number is drawn on the CPU."""
+    """Return states that change when a number is drawn on the CPU."""
     return (
         torch.get_rng_state().numpy().tobytes(),
         pickle.dumps(np.random.get_state(legacy=False)),

@@ -1,4 +1,4 @@
-"""Which of equal values comes first is defined neither in torch nor in ONNX for ``topk``, ``sort`` and suppression."""
+"""Ties: for ``topk``, ``sort`` and suppression neither torch nor ONNX defines which of equal values comes first."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _aten = torch.ops.aten
 _ORDERED = {_aten.topk.default: 2, _aten.sort.default: 1, _aten.sort.stable: 1}
-"""Operators that give values and indices, by the place of their ``dim`` where it is not given by keyword."""
+"""Operators that return values and indices; for each the position of its ``dim`` argument."""
 
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Takes the last of equal values where torch takes the first: a result that is as right as the other.
+    """Takes the last of equal values where torch takes the first: both results are right.
 
-    A module whose outputs change under it decides by the order of equal scores; detectors do before they are trained.
+    If a module's outputs change, it decides by the order of equal scores, as detectors do before they are trained.
 
     Example:
         >>> with TiesReversed():
@@ -28,7 +28,7 @@ class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Reverse the input, and the indices back."""
+        """Reverse the input, and then the indices."""
         kwargs = dict(kwargs or {})
         if func in _ORDERED and not kwargs.get("stable"):
             place = _ORDERED[func]

@@ -1,4 +1,4 @@
-"""Which dim of each input is the batch: of the loader's batch size, and the module takes it at another size."""
+"""Which dim of each input is the batch: it has the loader's batch size, and the module takes another size of it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,17 @@ _MAX_ASSIGNMENTS = 32
 
 
 def few_rows(observation: Observation) -> tuple[Tensor, ...]:
-    """Return the first sample cut to two rows where its tensors look like a batch: a guess, confirmed by a call."""
+    """Return the first sample cut to two rows if its tensors look like a batch: a guess that a call has to confirm."""
     tensors = observation.samples[0].tensors
     guess: Axes = tuple(dict.fromkeys(_candidates(observation, i)[:1], BATCH) for i in range(len(tensors)))
     return tensors if kept_whole(tensors, guess) else resize(tensors, guess, {BATCH: 2})
 
 
-def dim_sizes(all_shapes: Sequence[tuple[tuple[int, ...], ...]], tensor: int, dim: int) -> tuple[int, ...]:
-    """Return the sizes of one dim of one tensor, call by call."""
-    return tuple(shapes[tensor][dim] for shapes in all_shapes)
-
-
 def batch_axes(observation: Observation, run: RunModule) -> tuple[int | None, ...]:
-    """Return each input's batch dim: candidates by size, proved by running the module at two batch sizes."""
+    """Return each input's batch dim, None if it has none: guessed by size, confirmed by running the module twice."""
     tensors = observation.samples[0].tensors
     candidates = [_candidates(observation, i) for i in range(len(tensors))]
-    if not any(candidates):  # two views of a batch in one call, say: rows of another number
+    if not any(candidates):  # such as two views of a batch in one call: another number of rows
         rows = next((t.shape[0] for t in tensors if t.dim()), 0)
         candidates = [[0] if t.dim() and t.shape[0] == rows else [] for t in tensors]
     assignments = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
@@ -50,7 +45,7 @@ def batch_axes(observation: Observation, run: RunModule) -> tuple[int | None, ..
 
 
 def _candidates(observation: Observation, tensor: int) -> list[int]:
-    """Dims that have the loader's batch size in some call and never more (the last batch may be smaller)."""
+    """Return the dims that have the loader's batch size in some call and never more (the last batch may be smaller)."""
     rank = observation.samples[0].tensors[tensor].dim()
     sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
     if not sizes:  # no loader: the first tensor's first dim
@@ -65,9 +60,9 @@ def _candidates(observation: Observation, tensor: int) -> list[int]:
 
 
 def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], run: RunModule) -> bool | None:
-    """Run two batches: True where the rows agree, False where the module runs but mixes them, None otherwise.
+    """Run two batches: True if the rows agree, False if the module runs but mixes them, None if it does not run.
 
-    Small batches, unless other inputs point into them.
+    The batches are small, unless other inputs point into them.
     """
     axes: Axes = tuple({} if d is None else {d: BATCH} for d in assignment)
     seen = next(t.shape[d] for t, d in zip(tensors, assignment, strict=True) if d is not None)

@@ -21,12 +21,12 @@ def match(
 ) -> list[Observation]:
     """Return the ways in which ``batches`` fit the signature, most likely first.
 
-    By name where the batch is a mapping, then by order: the batch's parts to the required parameters, the parts of its
-    first part, the whole batch. Which one the module takes is found by calling it.
+    By name if the batch is a mapping. Then by order: to the required parameters go the batch's parts, the parts of its
+    first part, or the whole batch. Calling the module shows which way it takes.
 
     Args:
         signature: The signature of the exported method.
-        batches: Batches of one loader, each with the loader's batch size where known.
+        batches: Batches of one loader, each with the loader's batch size, if known.
         source: Where the batches come from, for messages.
         method: Name of the method; Lightning calls its steps with the batch and indices, by position.
     """

@@ -1,21 +1,17 @@
-"""Names of inputs, outputs and dims: derived from where tensors stand, or given by the user."""
+"""Names of inputs and outputs: derived from where tensors are in arguments and results, or given by the user."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from torch import Tensor
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.nested import TensorPath
-from lightning_onnx.module.calls.resizing import Axes
 
 
 def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Name tensors by where they stand: keys joined by ``_``, indices behind ``default``, no name twice.
+    """Name tensors by where they are: keys joined by ``_``, indices after ``default``, no name twice.
 
     Example:
         >>> name_paths([("logits",), ("hidden", "0"), ("hidden", "1")], "output")
@@ -37,7 +33,12 @@ def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] =
 
 
 def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names that were asked for, else those derived.
+    """Return the names that were asked for, or else the derived ones.
+
+    Args:
+        kind: ``"input"`` or ``"output"``.
+        asked: The names asked for; None if there are none.
+        derived: The derived names.
 
     Raises:
         ConfigurationError: If there are not as many names as tensors.
@@ -52,31 +53,8 @@ def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...
     return tuple(asked)
 
 
-def asked_axes(asked: Mapping[str, Any], names: tuple[str, ...], tensors: Sequence[Tensor]) -> Axes:
-    """Return the dynamic dims that were asked for, by input.
-
-    Raises:
-        ConfigurationError: If an axis does not exist.
-    """
-    axes: list[dict[int, str]] = [{} for _ in names]
-    for name, dims in asked.items():
-        if name not in names:
-            continue  # an output, looked at when the outputs are known
-        index = names.index(name)
-        rank = tensors[index].dim()
-        named = dims if isinstance(dims, Mapping) else {d: f"{name}_dim_{d}" for d in dims}
-        for dim, dim_name in named.items():
-            if not -rank <= dim < rank:
-                raise ConfigurationError(
-                    f"dynamic_axes names axis {dim} of input '{name}', whose shape {tuple(tensors[index].shape)} has "
-                    f"{rank} axes. Name an axis from 0 to {rank - 1}."
-                )
-            axes[index][dim % rank] = dim_name
-    return tuple(axes)
-
-
-def check_axes_names(dynamic_axes: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Raise where ``dynamic_axes`` names a tensor that the graph does not have.
+def check_axes_names(dynamic_axes: object, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise if ``dynamic_axes`` names a tensor that the graph does not have.
 
     Raises:
         ConfigurationError: If a name is neither an input nor an output.

@@ -1,7 +1,7 @@
 """Nested arguments and results as flat tensors, and back.
 
 ONNX graphs take and give flat lists of named tensors; modules take and give dicts, dataclasses, lists of tensors and
-flags. A ``Structure`` is a nested value in which each tensor is replaced by its place in the flat list.
+flags. A ``Structure`` is a nested value in which each tensor is replaced by its index in the flat list.
 ``torch.utils._pytree`` does part of this, but is private and knows neither unregistered dataclasses nor objects of
 other libraries (a graph network's ``Data``).
 """
@@ -24,7 +24,7 @@ TensorPath = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """The place of a tensor in the flat list."""
+    """Stands for a tensor, by its index in the flat list."""
 
     index: int
 
@@ -42,7 +42,7 @@ class Structure:
     paths: tuple[TensorPath, ...]
 
     def fill(self, tensors: Sequence[object]) -> Any:
-        """Put ``tensors`` (in flat order) back into their places; returns a new nested value."""
+        """Return a new nested value with ``tensors`` (in flat order) in their places."""
         return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
 
 
@@ -75,9 +75,9 @@ def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Ten
 def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque: bool = False) -> Any:
     """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
 
-    Containers are mappings, lists, tuples, named tuples, dataclasses (Hugging Face's ``ModelOutput`` among them), sets
-    of attributes that hold tensors directly or one level down (``torch_geometric.data.Data``). Their classes are kept.
-    An object that contains itself is a leaf where it comes again.
+    Containers are mappings, lists, tuples, named tuples, dataclasses (such as Hugging Face's ``ModelOutput``), and
+    objects with tensors among their attributes or a few levels below (``torch_geometric.data.Data``). Their classes are
+    kept. Inside an object that contains itself, the object is a leaf.
     """
     return _rebuild(value, leaf, (), opaque, ())
 
@@ -96,7 +96,7 @@ def _rebuild(
 
     if isinstance(value, Mapping):
         return _mapping(value, {k: inner(v, str(k)) for k, v in value.items()})
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # some (PackedSequence) look at what they are made of
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # PackedSequence checks its arguments
         return tuple.__new__(type(value), [inner(v, k) for k, v in zip(value._fields, value, strict=True)])
     if isinstance(value, (list, tuple)):
         items = [inner(v, str(i)) for i, v in enumerate(value)]
@@ -105,13 +105,13 @@ def _rebuild(
         names = [field.name for field in dataclasses.fields(value)]
         return _with_attributes(value, {name: inner(getattr(value, name), name) for name in names})
     if not opaque and _holds_tensors(value):
-        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # private ones are storage, not a name
+        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # private ones are storage
         return _with_attributes(value, {k: inner(v, *below[k]) for k, v in vars(value).items()})
     return leaf(path, value)
 
 
 def _holds_tensors(value: object, depth: int = 3) -> bool:
-    """Tell whether a plain object keeps tensors in its attributes, directly or a few objects down."""
+    """Tell whether a plain object keeps tensors in its attributes, directly or a few levels below."""
     if isinstance(value, (Tensor, Slot)):
         return True
     if depth == 0 or isinstance(value, (type, torch.nn.Module, FunctionType, MethodType)):
@@ -124,7 +124,7 @@ def _holds_tensors(value: object, depth: int = 3) -> bool:
 
 
 def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> object:
-    """Make a mapping of the same class; never by writing into what a shallow copy may share with the original."""
+    """Make a mapping of the same class without changing anything that a shallow copy shares with the original."""
     if type(like) is dict:
         return items
     if isinstance(like, (dict, UserDict)) or hasattr(like, "__copy__"):

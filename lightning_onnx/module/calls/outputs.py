@@ -1,4 +1,4 @@
-"""What a call of the module gives, as flat tensors."""
+"""What a call of the module returns, as flat tensors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Outputs:
     """The tensors of a result.
 
     Attributes:
-        tensors: In the order in which they stand in the result.
-        paths: Where each of them stands.
+        tensors: In the order in which they come in the result.
+        paths: Where each of them is in the result.
     """
 
     tensors: tuple[Tensor, ...]
@@ -24,4 +24,4 @@ class Outputs:
 
 
 RunModule = Callable[[Sequence[Tensor]], Outputs | None]
-"""Runs the module on flat tensors; None where it does not take them."""
+"""Runs the module on flat tensors; returns None if it does not take them."""

@@ -1,4 +1,4 @@
-"""Tensors at other sizes, made of observed values; which dims must not shrink."""
+"""Observed tensors at other sizes, and which dims must not shrink."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ Axes = tuple[dict[int, str], ...]
 
 
 def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
-    """Cut or repeat ``tensors`` along their named dims: real values at other sizes, so that token ids stay valid.
+    """Cut or repeat ``tensors`` along their named dims, so that their values stay real ones, such as valid token ids.
 
-    Integers that rise keep rising: offsets and graph numbers have no meaning out of order.
+    Integers in ascending order stay in ascending order: offsets and graph numbers mean nothing in another order.
+
+    Args:
+        tensors: The tensors.
+        axes: The names of their dims.
+        sizes: The new size of each dim by name; others stay.
     """
     resized = []
     for tensor, named in zip(tensors, axes, strict=True):
         for dim, name in named.items():
             if name in sizes and tensor.shape[dim] not in (0, sizes[name]):
                 index = torch.arange(sizes[name]) % tensor.shape[dim]
-                if _rises(tensor, dim):
+                if _ascends(tensor, dim):
                     index = index.sort().values
                 tensor = tensor.index_select(dim, index)
         resized.append(tensor.contiguous())
     return tuple(resized)
 
 
-def _rises(tensor: Tensor, dim: int) -> bool:
+def _ascends(tensor: Tensor, dim: int) -> bool:
+    """Tell whether a tensor holds integers in ascending order, not all equal."""
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         return False
     steps = tensor.diff(dim=dim)
@@ -36,10 +42,10 @@ def _rises(tensor: Tensor, dim: int) -> bool:
 
 
 def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
-    """Return the dims that another input's numbers may point into (graph numbers, regions of images, offsets).
+    """Return the dims that the numbers of another input may be indices of (graph numbers, regions of images, offsets).
 
-    Fewer entries than were observed would let them point behind the end, which not every kernel checks. Numbers point
-    where they are whole, not negative, below the size, and more than a mask's zeros and ones.
+    With fewer entries than were observed such numbers could point past the end, which not every kernel checks. Numbers
+    may be indices if they are whole, not negative, below the size, and more than a mask's zeros and ones.
 
     Example:
         >>> images, regions = torch.zeros(4, 3), torch.tensor([[0.0, 7.5], [2.0, 1.5]])
@@ -51,12 +57,12 @@ def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
         name
         for name, size in sizes.items()
         for t, named in zip(tensors, axes, strict=True)
-        if name not in named.values() and _points(t, size)
+        if name not in named.values() and _may_index(t, size)
     }
 
 
 def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
-    """Return the dims of which the first few entries say too little: those that are pointed at, and grouped ones.
+    """Return the dims whose first few entries are not enough: those that are pointed at, and those in groups.
 
     Example:
         >>> nodes, graph = torch.zeros(5, 3), torch.tensor([0, 0, 1, 1, 2])
@@ -69,15 +75,16 @@ def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
 
 def _groups(tensor: Tensor) -> bool:
     """Tell whether numbers say which rows belong together (a graph's number for each node): few rows are one group."""
-    if tensor.dim() != 1 or not _rises(tensor, 0):
+    if tensor.dim() != 1 or not _ascends(tensor, 0):
         return False
     steps = tensor.diff()
     return bool(tensor[0] == 0 and steps.max() == 1 and (steps == 0).any())
 
 
-def _points(tensor: Tensor, size: int) -> bool:
+def _may_index(tensor: Tensor, size: int) -> bool:
+    """Tell whether a tensor, or a column of floats, may hold indices of a dim."""
     if tensor.dtype == torch.bool or tensor.is_complex() or not 0 < tensor.dim() < 3 or not tensor.numel():
         return False
     columns = tensor if tensor.dim() == 2 and tensor.is_floating_point() else tensor.reshape(-1, 1)
-    points = (columns >= 0) & (columns < size) & (columns == columns.round())
-    return bool((points.all(0) & (columns.amax(0) >= 2)).any())
+    may = (columns >= 0) & (columns < size) & (columns == columns.round())
+    return bool((may.all(0) & (columns.amax(0) >= 2)).any())

@@ -14,7 +14,7 @@ class TensorSpec:
     Attributes:
         name: Its name in the graph.
         dtype: Element type, as numpy names it (``"float32"``; ``"bfloat16"`` as torch does).
-        shape: One entry a dim: its size, or its name where it is dynamic.
+        shape: One entry for each dim: its size, or its name if it is dynamic.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Signature:
     Attributes:
         inputs: The inputs in the graph's order.
         outputs: The outputs in the graph's order.
-        relations: What sizes must keep ("tokens_dim_1 is a multiple of 8"), for people.
+        relations: What sizes have to fulfill, in words ("tokens_dim_1 is a multiple of 8").
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -46,7 +46,7 @@ class Signature:
 
     @property
     def batch(self) -> str | None:
-        """Name of the dim that is the batch: the one called so, else one that was named and leads every input."""
+        """Name of the batch dim: ``"batch"``, or else a dim that the user named and that comes first in every input."""
         if BATCH in self.dynamic:
             return BATCH
         leading = {spec.shape[0] for spec in self.inputs if spec.shape}
@@ -55,7 +55,7 @@ class Signature:
         return name if isinstance(name, str) and name not in derived else None
 
     def batch_axes(self) -> dict[str, int | None]:
-        """Return by input the dim that is the batch, None where it has none."""
+        """Return the batch dim of each input by name; None if it has none."""
         return {s.name: s.shape.index(self.batch) if self.batch in s.shape else None for s in self.inputs}
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Reading checkpoints: opened before they are superseded, and without running anything that stands in them."""
+"""Reads checkpoints: opens them before they are superseded, and runs no code that they contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OpenCheckpoint:
-    """A checkpoint whose file is open, so that it can still be read when its path is removed or written again.
+    """A checkpoint whose file is open, so that it can still be read after its path is removed or overwritten.
 
     Use it as a context manager, or call ``close``.
     """
@@ -33,7 +33,7 @@ class OpenCheckpoint:
         self._file = None if self._folder else system.open(plain, "rb")
 
     def read(self) -> dict[str, Any]:
-        """Read it without running anything that stands in it.
+        """Read it without running any code that it contains.
 
         Hyperparameters may hold any class, which ``torch.load(weights_only=True)`` refuses; here they become inert
         placeholders, and tensors are read.
@@ -92,7 +92,7 @@ def _unreadable(name: str, error: Exception) -> WeightsError:
 
 
 def _snapshot(directory: str) -> tempfile.TemporaryDirectory[str]:
-    """Give the files of a directory a second name beside it, or a copy where the file system has no links."""
+    """Link the files of a directory into another one beside it, or copy them if the file system has no links."""
     snapshot = tempfile.TemporaryDirectory(prefix=".onnx-snapshot-", dir=os.path.dirname(directory))
     shutil.copytree(directory, snapshot.name, copy_function=_link, dirs_exist_ok=True)
     return snapshot
@@ -106,7 +106,7 @@ def _link(source: str, destination: str) -> None:
 
 
 def _unpickled(file: Any) -> Any:
-    """Read with torch's own safe reader, and what that refuses with inert placeholders."""
+    """Read with torch's own safe reader; if that refuses, with inert placeholders for unknown classes."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -115,9 +115,9 @@ def _unpickled(file: Any) -> Any:
 
 
 def _read_shards(directory: Path) -> dict[str, Any]:
-    """Read the weights, and nothing else, of a checkpoint that ``torch.distributed.checkpoint`` wrote.
+    """Read a checkpoint that ``torch.distributed.checkpoint`` wrote, with its weights as the only tensors.
 
-    Lightning puts the rest of the checkpoint beside them as ``meta.pt``.
+    Lightning writes the rest of the checkpoint beside them, as ``meta.pt``.
     """
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
@@ -138,7 +138,7 @@ def _read_shards(directory: Path) -> dict[str, Any]:
 
 
 def _shard_reader(directory: Path) -> FileSystemReader:
-    """A ``FileSystemReader`` that does not run what stands in the metadata."""
+    """Return a ``FileSystemReader`` that runs no code of the metadata."""
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import Metadata
 
@@ -154,7 +154,7 @@ def _shard_reader(directory: Path) -> FileSystemReader:
 
 
 class _Inert:
-    """Stands for an object whose class is not loaded."""
+    """Takes the place of an object whose class is not loaded."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
@@ -166,7 +166,7 @@ class _Inert:
         return self
 
     def append(self, item: object) -> None:
-        """Take an item of a list's subclass."""
+        """Ignore an item of a subclass of list."""
 
     def __setitem__(self, key: object, value: object) -> None:
         pass
@@ -201,7 +201,7 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 class _InertPickle:
-    """What ``torch.load`` asks of a ``pickle_module``."""
+    """What ``torch.load`` needs of a ``pickle_module``."""
 
     Unpickler = _InertUnpickler
     __name__ = "inert pickle"

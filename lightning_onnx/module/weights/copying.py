@@ -1,4 +1,4 @@
-"""The private copy of the module, on the CPU and in eval mode: running it touches nothing of the original."""
+"""The private copy of the module, on the CPU and in eval mode: running it changes nothing in the original."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lightning_onnx.module.weights import scripted
 from lightning_onnx.module.weights.state import named_tensors, state
 
 _SILENCED = ("log", "log_dict", "print")
-"""Methods of a LightningModule that reach into the Trainer's loops and have no meaning outside of them."""
+"""Methods of a LightningModule that need the Trainer's loops and mean nothing outside of them."""
 
 
 def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """Copy a module to the CPU, in eval mode, so that running the copy touches nothing of the original.
+    """Copy a module to the CPU, in eval mode, so that running the copy changes nothing in the original.
 
     Half precision becomes float32; float64 and integers stay. References to the Trainer and its loggers are kept, not
-    copied, and logging from within ``forward`` does nothing in the copy. Wrappers of ``torch.compile`` are taken off,
-    and those of FSDP.
+    copied, and in the copy logging from within ``forward`` does nothing. The wrappers of ``torch.compile`` and FSDP are
+    removed.
 
     Args:
         module: The module.
@@ -60,7 +60,7 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
                 if hasattr(part, "_device"):
                     part._device = torch.device("cpu")  # type: ignore[assignment]
         elif any(hasattr(part, "_device") for part in copied.modules()):
-            copied.to("cpu")  # tells the device mixin of Lightning and of torchmetrics
+            copied.to("cpu")  # updates the device that Lightning's and torchmetrics' modules remember
         for part in copied.modules():
             if getattr(part, "_dtype", None) in (torch.bfloat16, torch.float16):
                 part._dtype = torch.float32  # type: ignore[assignment]
@@ -74,9 +74,9 @@ Closures = list[tuple[FunctionType, tuple[CellType, ...]]]
 
 
 def _own_closures(module: nn.Module, memo: dict[int, Any]) -> Closures:
-    """Give functions that close over something cells of their own in the copy.
+    """Give closures cells of their own in the copy.
 
-    ``deepcopy`` shares functions, so a hook that closes over the module would write into the one that trains.
+    ``deepcopy`` shares functions, so a hook that closes over the module would write into the one that is training.
     """
     found: Closures = []
     for part in module.modules():
@@ -119,7 +119,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         except Exception as error:
             error.__context__ = deepcopy_error
             raise WeightsError(
-                f"{type(module).__name__} cannot be copied, and nothing is run on the module that trains "
+                f"{type(module).__name__} cannot be copied, and nothing is run on the module that is training "
                 f"({first_line(error)}). Give it a __deepcopy__ method that leaves out what cannot be copied."
             ) from error
 
@@ -132,7 +132,7 @@ def _copy_structure(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             memo[id(part)] = (
                 copy.deepcopy(part, memo)
                 if isinstance(part, torch.jit.ScriptModule)
-                else object.__new__(type(part))  # a sharded class has a __new__ that does something else
+                else object.__new__(type(part))  # the __new__ of a sharded class does something else
             )
     for part in modules:
         if isinstance(part, torch.jit.ScriptModule):
@@ -150,7 +150,7 @@ def _copy_structure(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 def _shared(module: nn.Module) -> Iterator[Any]:
-    """What the copy refers to and must not copy: the Trainer, Fabric and what they own."""
+    """Yield what the copy refers to and must not copy: the Trainer and Fabric."""
     for part in module.modules():
         for name in ("_trainer", "_fabric"):
             owner = part.__dict__.get(name)
@@ -159,7 +159,7 @@ def _shared(module: nn.Module) -> Iterator[Any]:
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Every parameter, buffer and tensor kept as a plain attribute (cached activations among them)."""
+    """Yield every parameter, buffer and tensor in a plain attribute, such as a cached activation."""
     for part in module.modules():
         yield from (p for p in part._parameters.values() if p is not None)
         yield from (b for b in part._buffers.values() if b is not None)
@@ -168,7 +168,7 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _silence(part: nn.Module) -> None:
-    """Take off what records or logs: both would reach from the copy into the run."""
+    """Remove what records or logs: both would affect the run."""
     for name in [n for n, value in part.__dict__.items() if is_recorder(value)]:
         replaced = part.__dict__.pop(name).__func__.replaced
         if isinstance(replaced, MethodType):
@@ -185,7 +185,7 @@ def unsilence(module: nn.Module) -> None:
         if "_trainer" in part.__dict__:
             for name in _SILENCED:
                 part.__dict__.pop(name, None)
-            # Of the original's metrics, by their ids; Lightning looks at the module again where there is none.
+            # The ids of the original's metrics; without them Lightning looks for the metrics again.
             part.__dict__.update(_trainer=None, _metric_attributes=None)
 
 
@@ -194,7 +194,7 @@ def _nothing(*args: object, **kwargs: object) -> None:
 
 
 def _uncompile(module: nn.Module) -> None:
-    """Take the wrappers of ``torch.compile`` off the copy."""
+    """Remove the wrappers of ``torch.compile`` from the copy."""
     for part in list(module.modules()):
         if isinstance(part, torch.jit.ScriptModule):
             continue
@@ -209,7 +209,7 @@ def _uncompile(module: nn.Module) -> None:
 
 
 def _unshard(module: nn.Module) -> None:
-    """Take off the copy the class that ``fully_shard`` of FSDP2 put in front of the module's own."""
+    """Replace the class that ``fully_shard`` of FSDP2 made for a module by the module's own."""
     for part in module.modules():
         if _is_sharding(type(part)):
             part.__class__ = next(c for c in type(part).__mro__[1:] if not _is_sharding(c))

@@ -14,9 +14,9 @@ from lightning_onnx.module.weights.state import is_sharded, persistent
 
 
 def empty(module: nn.Module) -> dict[str, Tensor] | None:
-    """Return parameters and buffers without memory, for a checkpoint to fill: the weights are then there once.
+    """Return parameters and buffers without memory, for a checkpoint to fill: the weights are then in memory only once.
 
-    None where it is not sure that ``load_state_dict(assign=True)`` fills all of them.
+    Returns None if ``load_state_dict(assign=True)`` may not fill all of them.
     """
     held = persistent(module)
     own = any(isinstance(p, torch.jit.ScriptModule) or _loads_its_own_way(p) for p in module.modules())
@@ -30,7 +30,7 @@ def empty(module: nn.Module) -> dict[str, Tensor] | None:
 
 
 def _loads_its_own_way(part: nn.Module) -> bool:
-    """Whether loading is code that is not torch's; that of its norms assigns as well."""
+    """Whether a part is loaded by code that is not torch's own, which always supports ``assign``."""
     names = ("load_state_dict", "_load_from_state_dict", "set_extra_state")
     return any(not getattr(type(part), name).__module__.startswith("torch.nn.") for name in names)
 
@@ -43,7 +43,7 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
     """
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items()}
     try:
-        if any(t.is_meta for t in module.parameters()):  # they wait for tensors, instead of values
+        if any(t.is_meta for t in module.parameters()):  # tensors are put in their place, instead of values into them
             half = (torch.bfloat16, torch.float16)
             plain = {n: t.float() if isinstance(t, Tensor) and t.dtype in half else t for n, t in plain.items()}
             module.load_state_dict(plain, strict=strict, assign=True)
@@ -65,7 +65,7 @@ def load_checkpoint(
     Args:
         module: The private copy.
         content: What ``OpenCheckpoint.read`` gave.
-        averages: What ``averages`` gave when the checkpoint was saved, where it was asked then.
+        averages: What ``averages`` returned when the checkpoint was saved; None if it was not called then.
         averaged: Whether the run averages weights.
 
     Returns:
@@ -77,12 +77,12 @@ def load_checkpoint(
     notes = []
     if averaged and averages is None and "averaging_state" not in content:
         notes.append(
-            "it holds the raw weights alone, not the averages, and these are exported; save whole checkpoints "
+            "it holds only the raw weights, not the averages, so the raw ones are exported; save whole checkpoints "
             '(save_weights_only=False), or export when they are saved (when="checkpoint")'
         )
     if averages is not None and "averaging_state" not in content:
         content = {**content, "state_dict": {**content["state_dict"], **averages}}
-        notes.append("it holds the raw weights alone; the averages were taken from the averaging callback")
+        notes.append("it holds only the raw weights; the averages were taken from the averaging callback")
     if overrides(type(module), "on_load_checkpoint"):
         try:
             module.on_load_checkpoint(content)  # type: ignore[operator]
@@ -96,20 +96,20 @@ def load_checkpoint(
 
 
 def overrides(kind: type, hook: str) -> bool:
-    """Tell whether a class has a hook of its own, and not that of either package of Lightning."""
+    """Tell whether a class overrides a hook of Lightning, of either package."""
     own = getattr(kind, hook, None)
     return own is not None and not own.__module__.startswith(("lightning.", "pytorch_lightning."))
 
 
 def averaging(trainer: Any) -> Any:
-    """Return the Trainer's callback that averages weights (``WeightAveraging`` and its kin, of either package)."""
+    """Return the Trainer's callback that averages weights (``WeightAveraging`` or a subclass, of either package)."""
     return next((c for c in trainer.callbacks if any(k.__name__ == "WeightAveraging" for k in type(c).__mro__)), None)
 
 
 def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
-    """Return a copy of the averaged weights as a whole checkpoint would hold them now; None where nothing averages.
+    """Return a copy of the averaged weights, as a whole checkpoint would hold them now; None if nothing averages.
 
-    A checkpoint of weights alone is saved without asking the averaging callback, and holds the raw ones.
+    A checkpoint of weights only is saved without calling the averaging callback, and holds the raw ones.
     """
     callback = averaging(trainer)
     if callback is None:
@@ -120,10 +120,9 @@ def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
 
 
 def merge_adapters(module: nn.Module) -> None:
-    """Merge the adapters of peft (LoRA and its kin) into the weights of a private copy, so that no graph has them.
+    """Merge peft's adapters (LoRA and others) into the weights of a private copy, so that they are not in the graph.
 
-    Names stay: the weights are those of ``base_layer``. A layer that cannot merge stays as it is and is exported with
-    its adapter.
+    Names stay: the weights are those of ``base_layer``. A layer that cannot merge is exported with its adapter.
     """
     part: Any
     for part in module.modules():

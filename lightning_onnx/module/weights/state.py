@@ -1,7 +1,4 @@
-"""Whose weights are exported, and the private copy of the module that carries them.
-
-Nothing here runs or changes the live module: it is copied to the CPU, in float32 (or its own float64) and eval mode.
-"""
+"""Parameters and buffers of a module by name, and what a graph relies on of its structure. Nothing here runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def gathered(module: nn.Module) -> dict[str, Tensor]:
-    """Gather the parameters of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
+    """Gather the tensors of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
