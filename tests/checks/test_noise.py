@@ -1,0 +1,100 @@
+"""Differences that rounding makes in the module itself are excused, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.checks.comparison import Comparison
+from lightning_onnx.checks.noise import excuse_noise, find_random_outputs
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.module.cases import Case
+from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+
+EXPECTED = [torch.ones(10)]
+CASE = Case("traced", (torch.zeros(1),), kind="traced")
+
+
+def context(perturbed: Callable[[int], list[Tensor]]) -> CheckContext:
+    signature = Signature((), (TensorSpec("y", "float32", (10,)),))
+    return CheckContext(
+        file=CheckedFile(Path("model.onnx"), signature, ONNXRuntime()),
+        module=CheckedModule(lambda tensors: EXPECTED, lambda tensors, seed: perturbed(seed)),
+        inputs=CheckInputs(()),
+    )
+
+
+def difference(size: float) -> Comparison:
+    return Comparison("y", "it differs", "values", max_abs_diff=size, max_rel_diff=size, outside=1.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "own", "excused"),
+    [
+        (2e-4, 1e-4, True),
+        (2e-4, 1e-5, False),  # more than ten times the module's own noise
+        (0.5, 0.1, True),
+        (0.5, 0.01, False),
+        (0.5, 0.0, False),
+    ],
+)
+def test_up_to_ten_times_what_rounding_does(found: float, own: float, excused: bool) -> None:
+    (judged,) = excuse_noise([difference(found)], context(lambda seed: [EXPECTED[0] + own]), CASE, EXPECTED)
+    assert judged.excuse == ("noise" if excused else None)
+    assert judged.is_failure != excused
+
+
+def test_one_way_to_round_in_several_is_enough() -> None:
+    flips = context(lambda seed: [-EXPECTED[0] if seed == 2 else EXPECTED[0]])
+    assert excuse_noise([difference(2.0)], flips, CASE, EXPECTED)[0].excuse == "noise"
+
+
+def test_a_large_difference_needs_as_many_elements() -> None:
+    one = EXPECTED[0].clone()
+    one[0] = 3.0  # a tenth of the elements
+    few = context(lambda seed: [one])
+    assert excuse_noise([difference(2.0)], few, CASE, EXPECTED)[0].excuse == "noise"
+    nearly_none = torch.ones(100)
+    nearly_none[0] = 3.0
+    fewer = context(lambda seed: [nearly_none])
+    assert excuse_noise([difference(2.0)], fewer, CASE, [torch.ones(100)])[0].excuse is None
+
+
+def test_another_shape_is_noise_only_if_rounding_changes_the_shape() -> None:
+    shape = Comparison("y", "shape is (9,)", "shape")
+    assert excuse_noise([shape], context(lambda seed: [torch.ones(8)]), CASE, EXPECTED)[0].excuse == "noise"
+    assert excuse_noise([shape], context(lambda seed: EXPECTED), CASE, EXPECTED)[0].excuse is None
+
+
+@pytest.mark.parametrize("problem", ["dtype is float64", "onnxruntime failed"])
+def test_anything_else_is_never_noise(problem: str) -> None:
+    noisy = context(lambda seed: [EXPECTED[0] * 100])
+    assert excuse_noise([Comparison("y", problem)], noisy, CASE, EXPECTED)[0].is_failure
+
+
+def test_what_is_right_costs_no_run() -> None:
+    def never(seed: int) -> list[Tensor]:
+        raise AssertionError("nothing failed")
+
+    assert excuse_noise([Comparison("y")], context(never), CASE, EXPECTED)[0].excuse is None
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_random_outputs_are_found_and_the_state_stays(draws: bool) -> None:
+    def reference(tensors: object) -> list[Tensor]:
+        return [torch.rand(10) if draws else EXPECTED[0]]
+
+    before = torch.get_rng_state()
+    module = CheckedModule(reference, lambda tensors, seed: EXPECTED)
+    found = find_random_outputs(context(lambda seed: EXPECTED).replace(reference=module.reference), CASE, EXPECTED)
+    assert found == (("y",) if draws else ())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_module_that_draws_nothing_is_not_run_again() -> None:
+    assert find_random_outputs(context(lambda seed: EXPECTED).replace(is_stochastic=False), CASE, EXPECTED) == ()

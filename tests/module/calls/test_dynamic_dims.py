@@ -1,0 +1,57 @@
+"""Dims are dynamic if they differed, or are the batch; those of the same sizes share a name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.dynamic_dims import DynamicDims, asked_dims, derive_dims
+from tests.module.calls.observing import Applies, observed, runner_of
+
+
+def derived(function: Any, *calls: tuple[Tensor, ...], batch_sizes: tuple[int, ...] = ()) -> DynamicDims:
+    module = Applies(function)
+    observation = observed(module, *calls, batch_sizes=batch_sizes)
+    names = [f"in_{i}" for i in range(len(calls[0]))]
+    return derive_dims(observation, names, runner_of(module, observation))
+
+
+def test_batch_and_what_differed() -> None:
+    calls = [(torch.randn(4, length, 3),) for length in (5, 7, 6)]
+    found = derived(lambda x: x * 2, *calls, batch_sizes=(4, 4, 4))
+    assert found.axes == ({0: "batch", 1: "in_0_dim_1"},)
+    assert found.seen == {"batch": (4,), "in_0_dim_1": (5, 6, 7)}
+
+
+def test_dims_of_different_inputs_share_a_name_and_those_of_one_do_not() -> None:
+    calls = [(torch.randn(4, n, n), torch.randn(4, n)) for n in (5, 7)]
+    found = derived(lambda x, y: (x * 2, y * 2), *calls, batch_sizes=(4, 4))
+    assert found.axes == ({0: "batch", 1: "in_0_dim_1", 2: "in_0_dim_2"}, {0: "batch", 1: "in_0_dim_1"})
+
+
+def test_the_same_dim_of_another_input_comes_first() -> None:
+    calls = [(torch.randn(2, n, n), torch.randn(2, 3, n)) for n in (5, 7)]
+    found = derived(lambda x, y: (x * 2, y * 2), *calls, batch_sizes=(2, 2))
+    assert found.axes[1][2] == "in_0_dim_2"
+
+
+def test_what_never_differed_is_static() -> None:
+    assert derived(lambda x: x.reshape(4, 3) * 2, (torch.randn(4, 3),), batch_sizes=(4,)).axes == ({},)
+
+
+def test_asked_by_name_by_index_and_from_the_end() -> None:
+    observation = observed(Applies(lambda x, y: x), (torch.randn(4, 3), torch.randn(2, 5)))
+    found = asked_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)
+    assert found.axes == ({0: "rows", 1: "columns"}, {1: "b_dim_1"})
+    assert found.seen == {"rows": (4,), "columns": (3,), "b_dim_1": (5,)}
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_that_the_input_does_not_have(axis: int) -> None:
+    observation = observed(Applies(lambda x: x), (torch.randn(4, 3),))
+    with pytest.raises(ConfigurationError, match=rf"axis {axis} of input 'x', whose shape \(4, 3\) has 2 axes"):
+        asked_dims({"x": [axis]}, ["x"], observation)

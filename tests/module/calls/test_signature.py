@@ -1,0 +1,30 @@
+"""What a signature says of its dims."""
+
+from __future__ import annotations
+
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+
+
+def signature(*shapes: tuple[int | str, ...]) -> Signature:
+    return Signature(tuple(TensorSpec(f"x{i}", "float32", shape) for i, shape in enumerate(shapes)), ())
+
+
+def test_dynamic_dims_in_order_of_appearance() -> None:
+    assert signature(("b", 3, "n"), (2, "n", "m")).dynamic == ("b", "n", "m")
+
+
+def test_the_batch_is_called_so_or_was_named_and_comes_first_everywhere() -> None:
+    assert signature((3, "batch")).batch == "batch"
+    assert signature(("rows", 3), ("rows",)).batch == "rows"
+    assert signature(("rows", 3), (3,)).batch is None
+    assert signature(("x0_dim_0", 3)).batch is None  # a derived name
+    assert signature((2, 3)).batch is None
+
+
+def test_batch_axes() -> None:
+    assert signature((3, "batch"), (5,)).batch_axes() == {"x0": 1, "x1": None}
+
+
+def test_text() -> None:
+    spec = TensorSpec("x", "float32", ("batch", 3))
+    assert str(Signature((spec,), (TensorSpec("y", "int64", ()),))) == "(x: float32[batch, 3]) -> (y: int64[])"

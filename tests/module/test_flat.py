@@ -1,0 +1,74 @@
+"""The module on flat tensors: outputs with their paths, rounding, random numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.flat import FlatModule, perturb
+
+
+def flat(module: nn.Module, *tensors: Tensor, is_stochastic: bool = True) -> FlatModule:
+    return FlatModule(module.eval(), "forward", sample_of(module, "forward", (tensors, {})), is_stochastic)
+
+
+class Nested(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        x += 1  # into its input
+        return {"a": x, "flag": True, "b": [x * 2, None]}
+
+
+def test_outputs_come_with_their_paths_and_inputs_stay() -> None:
+    x = torch.zeros(2)
+    outputs = flat(Nested(), x).outputs([x])
+    assert outputs.paths == (("a",), ("b", "0"))
+    assert [t.tolist() for t in outputs.tensors] == [[1, 1], [2, 2]]
+    assert x.tolist() == [0, 0]
+    assert not any(t.requires_grad for t in outputs.tensors)
+
+
+def test_perturbed_differs_by_rounding_and_each_seed_differently() -> None:
+    module, x = nn.Linear(4, 3), torch.randn(2, 4)
+    (expected,) = flat(module, x).reference([x])
+    first, again, other = (flat(module, x).perturbed([x], seed)[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, expected)
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_perturbing_leaves_integers_and_zeros() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(perturb(torch.arange(3), generator), torch.arange(3))
+    assert torch.equal(perturb(torch.zeros(3), generator), torch.zeros(3))
+    ones = perturb(torch.ones(1000), generator)
+    assert 0 < (ones - 1).abs().max() <= 4 * torch.finfo(torch.float32).eps
+
+
+class Draws(nn.Module):
+    def __init__(self, draw: Any) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + float(self.draw())
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(1)])
+def test_random_numbers_are_noticed_and_the_state_is_restored(draw: Any) -> None:
+    x = torch.zeros(2)
+    module = flat(Draws(draw), x)
+    assert module.draws_random_numbers([x])
+    first, second = (module.reference([x])[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_module_that_draws_nothing() -> None:
+    x = torch.zeros(2)
+    assert not flat(Draws(lambda: 1.0), x).draws_random_numbers([x])

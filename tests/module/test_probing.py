@@ -1,0 +1,61 @@
+"""On what a graph is tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lightning_onnx.module.calls.request import derive
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.probing import cases_of, multiples, probe_sizes
+from tests.module.calls.observing import Applies, observed, runner_of
+
+
+def tried(function: Any, *shapes: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return the request and the runner of a module that was called with these shapes; the batch comes first."""
+    module = Applies(function)
+    observation = observed(module, *[(torch.randn(s),) for s in shapes], batch_sizes=tuple(s[0] for s in shapes))
+    run = runner_of(module, observation)
+    return derive(observation, run), run
+
+
+def labels(cases: tuple[Case, ...], kind: str) -> list[str]:
+    return [case.label for case in cases if case.kind == kind]
+
+
+def test_cases_of_each_kind_with_the_modules_outputs() -> None:
+    request, run = tried(lambda x: x * 2, (8, 5), (8, 7))
+    cases = cases_of(request, run)
+    assert cases[0].label == "traced (batch=2, tensors_0_dim_1=5)"
+    assert labels(cases, "observed") == [
+        "observed (batch=4, tensors_0_dim_1=5)",
+        "observed (batch=4, tensors_0_dim_1=7)",
+    ]
+    assert "resized (batch=3, tensors_0_dim_1=5)" in labels(cases, "resized")
+    assert len({case.label for case in cases}) == len(cases)
+    for case in cases:
+        assert case.expected is not None
+        assert torch.equal(case.expected[0], case.tensors[0] * 2)
+
+
+def test_other_values_at_the_traced_sizes() -> None:
+    cases = cases_of(*tried(lambda x: x * 2, (8, 5), (6, 5)))
+    assert labels(cases, "traced") == ["traced (batch=2)", "traced with values of call 2"]
+
+
+def test_sizes_that_the_module_refuses_are_no_cases() -> None:
+    request, run = tried(lambda x: x.reshape(len(x), 3, -1) * 2, (4, 6), (4, 9))
+    assert all(case.tensors[0].shape[1] % 3 == 0 for case in cases_of(request, run))
+    assert list(multiples(request, run)) == ["tensors_0_dim_1 is a multiple of 3"]
+
+
+def test_sizes_above_below_and_at_one() -> None:
+    request, _ = tried(lambda x: x * 2, (4, 64), (4, 96))
+    sizes = {s["tensors_0_dim_1"] for alternatives in probe_sizes(request) for s in alternatives}
+    assert {128, 97, 192, 48, 1} <= sizes
+
+
+def test_a_static_module_is_tried_as_traced() -> None:
+    cases = cases_of(*tried(lambda x: x.reshape(4, 3) * 2, (4, 3)))
+    assert [case.label for case in cases] == ["traced"]

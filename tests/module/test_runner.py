@@ -1,0 +1,75 @@
+"""Which of the observed calls the module takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.errors import SampleError
+from lightning_onnx.module.runner import first_that_runs
+from tests.module.calls.observing import Applies, observed, runner_of
+
+
+def test_the_same_tensors_run_once() -> None:
+    calls: list[Tensor] = []
+    module = Applies(lambda x: calls.append(x) or x * 2)
+    x = torch.randn(2, 3)
+    run = runner_of(module, observed(module, (x,)))
+    calls.clear()
+    first, again = run([x]), run([x.clone()])
+    assert first is again
+    assert len(calls) == 1
+    assert run([x + 1]) is not first
+
+
+def test_what_the_module_does_not_take() -> None:
+    module = Applies(lambda x: x.reshape(2, 3))
+    run = runner_of(module, observed(module, (torch.randn(2, 3),)))
+    wrong = [torch.randn(2, 4)]
+    assert run(wrong) is None
+    assert isinstance(run.outputs_or_error(wrong), RuntimeError)
+
+
+def test_the_first_call_that_the_module_takes() -> None:
+    x = torch.randn(4, 3)
+    refused = observed(Applies(lambda x, y: x), (x, x))
+    taken = observed(nn.Linear(3, 2), (x,))
+    found, run = first_that_runs(nn.Linear(3, 2), "forward", [refused, taken])
+    assert found.samples[0].paths == taken.samples[0].paths
+    outputs = run([x])
+    assert outputs is not None
+    assert outputs.tensors[0].shape == (4, 2)
+
+
+def test_half_precision_becomes_float32() -> None:
+    found, _ = first_that_runs(nn.Identity(), "forward", [observed(nn.Identity(), (torch.zeros(2, dtype=torch.half),))])
+    assert found.samples[0].tensors[0].dtype == torch.float32
+
+
+class Optional(nn.Module):
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return x * 2
+
+
+class Required(nn.Module):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return x * labels
+
+
+@pytest.mark.parametrize(("module", "inputs"), [(Optional(), [("x",)]), (Required(), [("x",), ("labels",)])])
+def test_excluded_inputs_are_left_out_if_the_module_works_without_them(
+    module: nn.Module, inputs: list[tuple[str, ...]]
+) -> None:
+    observation = observed(module, (torch.randn(4, 3), torch.ones(4, 3)))
+    found, _ = first_that_runs(module, "forward", [observation], exclude_inputs=["labels"])
+    assert list(found.samples[0].paths) == inputs
+    assert bool(found.notes) == (len(inputs) == 1)
+
+
+def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
+    observation = observed(Applies(lambda x: x), (torch.randn(4, 3),))
+    with pytest.raises(SampleError, match=r"no call of Linear\.forward is known.*mat1 and mat2"):
+        first_that_runs(nn.Linear(5, 2), "forward", [observation])
+    with pytest.raises(SampleError, match="nothing was seen"):
+        first_that_runs(nn.Linear(5, 2), "forward", [])
