@@ -18,7 +18,7 @@ from lightning_onnx.tracing.constant_dims import find_lines
 from lightning_onnx.tracing.dims import ProgramDims, dims_of
 from lightning_onnx.tracing.inner.replay import Program, Replay
 from lightning_onnx.tracing.optimization import optimized
-from lightning_onnx.tracing.rules import size_arithmetic, table
+from lightning_onnx.tracing.rules import table
 
 
 class DynamoEngine:
@@ -77,7 +77,7 @@ def _translate(
     options: Mapping[str, Any],
 ) -> torch.onnx.ONNXProgram:
     further = torch_options(options)
-    translations = size_arithmetic.translations() | (further.pop("custom_translation_table", None) or {})
+    translations = table.translations() | (further.pop("custom_translation_table", None) or {})
     model: torch.nn.Module | torch.export.ExportedProgram = module
     to_capture: dict[str, Any] = {"args": request.tensors, "dynamic_shapes": shapes}
     if captured.program is not None:

@@ -29,7 +29,7 @@ def choose(condition: Tensor, x: Operand, other: Operand) -> object:
 
 
 def fill(x: Tensor, mask: Tensor, fill: Operand) -> object:
-    """Fill a mask."""
+    """Set booleans to a value where the mask is true."""
     if not _boolean(x):
         return NotImplemented
     if isinstance(fill, Tensor):
@@ -68,12 +68,12 @@ def are_boolean(node: fx.Node) -> bool:
 
 
 def is_boolean(node: fx.Node) -> bool:
-    """Tell whether the first operand is."""
+    """Tell whether the first operand is a boolean."""
     return _boolean(value(node.args[0]))
 
 
 def chooses_booleans(node: fx.Node) -> bool:
-    """Tell whether what is chosen from are booleans."""
+    """Tell whether both choices are booleans."""
     return all(_boolean(value(a)) for a in node.args[1:3])
 
 

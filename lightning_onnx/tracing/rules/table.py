@@ -1,11 +1,13 @@
 """All rules in one table, and running a captured program through them.
 
 A rule writes an operator that the exporter lacks, gets wrong, or bakes in at the traced size, with others that hold for
-every size. To add one, write it in the file of its topic and append it to the ``RULES`` there.
+every size. To add one, write it in the file of its topic, append it to the ``RULES`` there, and give it a case in
+``tests/tracing/rules/cases.py``.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ from lightning_onnx.tracing.rules import (
     linalg,
     losses,
     pooling,
+    size_arithmetic,
     sorting,
     special,
 )
@@ -39,36 +42,52 @@ RULES: tuple[Rule, ...] = (
     *special.RULES,
 )
 
-_BY_OPERATOR: dict[torch._ops.OpOverload, list[Rule]] = {}
-for _rule in RULES:
-    for _operator in _rule.operators:
-        _BY_OPERATOR.setdefault(_operator, []).append(_rule)
-
 _ROUNDS = 4
 """A rule's result may hold operators that another rule is for."""
 
 
-def for_every_size(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+def translations() -> dict[Any, Callable[..., Any]]:
+    """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
+    return size_arithmetic.translations()
+
+
+def for_every_size(
+    program: torch.export.ExportedProgram, rules: tuple[Rule, ...] = RULES
+) -> torch.export.ExportedProgram:
     """Return a program with the operators replaced that need a rule; the same one where none does.
 
     Args:
         program: A captured program.
+        rules: The rules to apply; the first one that replaces a call counts.
     """
-    if any(map(_is_written_in_place, program.graph.nodes)):
+    by_operator = _by_operator(rules)
+    if any(_is_written_in_place(node, by_operator) for node in program.graph.nodes):
         program = program.run_decompositions({})  # rules are for operators that write nowhere
     for _ in range(_ROUNDS):
-        wanted = _wanted(program)
+        wanted = _wanted(program, by_operator)
         if not wanted:
             break
-        program = program.run_decompositions({op: _first_of(rules) for op, rules in wanted.items()})
+        program = program.run_decompositions({op: _first_of(found) for op, found in wanted.items()})
     return program
 
 
-def _wanted(program: torch.export.ExportedProgram) -> dict[torch._ops.OpOverload, list[Rule]]:
+_ByOperator = dict[torch._ops.OpOverload, list[Rule]]
+
+
+@functools.cache
+def _by_operator(rules: tuple[Rule, ...]) -> _ByOperator:
+    found: _ByOperator = {}
+    for rule in rules:
+        for operator in rule.operators:
+            found.setdefault(operator, []).append(rule)
+    return found
+
+
+def _wanted(program: torch.export.ExportedProgram, by_operator: _ByOperator) -> _ByOperator:
     of_inputs = _depending_on_inputs(program)
-    found: dict[torch._ops.OpOverload, list[Rule]] = {}
+    found: _ByOperator = {}
     for node in program.graph.nodes:
-        for rule in _BY_OPERATOR.get(node.target, ()):
+        for rule in by_operator.get(node.target, ()):
             known = found.get(node.target, [])
             if rule not in known and (node in of_inputs or not rule.of_inputs) and rule.needed(node):
                 found.setdefault(node.target, []).append(rule)
@@ -88,14 +107,14 @@ def _first_of(rules: Sequence[Rule]) -> Callable[..., Any]:
     return replacement
 
 
-def _is_written_in_place(node: fx.Node) -> bool:
+def _is_written_in_place(node: fx.Node, by_operator: _ByOperator) -> bool:
     """Tell whether a node writes into a tensor, and a rule is for its other form or must know what depends on it."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable:
         return False
     form = schema.name.removesuffix("_"), schema.overload_name
-    others = (r for op, rs in _BY_OPERATOR.items() if (op._schema.name, op._schema.overload_name) == form for r in rs)
-    present = (rule for other in node.graph.nodes for rule in _BY_OPERATOR.get(other.target, ()))
+    others = (r for op, rs in by_operator.items() if (op._schema.name, op._schema.overload_name) == form for r in rs)
+    present = (rule for other in node.graph.nodes for rule in by_operator.get(other.target, ()))
     return any(rule.needed(node) for rule in others) or any(rule.of_inputs for rule in present)
 
 
