@@ -7,11 +7,12 @@ from typing import Literal
 
 from torch import Tensor
 
-CaseKind = Literal["traced", "observed", "resized"]
+CaseKind = Literal["traced", "observed", "resized", "values", "decision"]
 """Where a case's inputs come from.
 
 ``"traced"``: observed values at the traced sizes; ``"observed"``: an observed call at its own sizes, a large batch cut
-to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed.
+to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed; ``"values"``: other
+values at the traced sizes; ``"decision"``: values on which the method decides otherwise than in the traced call.
 """
 
 
@@ -24,9 +25,17 @@ class Case:
         tensors: One tensor for each input, in the graph's order.
         expected: The module's outputs if they are known already; None if they have to be computed.
         kind: Where the inputs come from.
+        beyond: Whether values lie outside of what was observed. A file that is wrong there has a limit, which is told,
+            but has not failed, unless a kept decision or a size is the cause.
     """
 
     label: str
     tensors: tuple[Tensor, ...]
     expected: tuple[Tensor, ...] | None = None
     kind: CaseKind = dataclasses.field(kw_only=True)
+    beyond: bool = dataclasses.field(default=False, kw_only=True)
+
+    @property
+    def may_be_wrong(self) -> bool:
+        """Whether a wrong output is a limit to be told, and no failure."""
+        return self.beyond and self.kind not in ("resized", "decision")
