@@ -28,7 +28,7 @@ class ONNXArtifact:
 
     Attributes:
         directory: The directory that holds everything.
-        manifest: What ``manifest.json`` says; plain values.
+        manifest: What ``manifest.json`` says, in plain values.
 
     Example:
         >>> artifact = ONNXArtifact.load("logs/onnx/epoch=2-step=90")  # doctest: +SKIP
@@ -79,7 +79,7 @@ class ONNXArtifact:
             raise ArtifactError(f"{self.directory} is no artifact: {error}") from error
 
     def verify(self) -> None:
-        """Compare every file with the manifest.
+        """Compare every file with its size and digest in the manifest.
 
         Raises:
             ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
@@ -114,7 +114,7 @@ class ONNXArtifact:
             name: Name of the variant, such as ``"int8"``.
 
         Raises:
-            ArtifactError: If there is none of that name, or it did not pass.
+            ArtifactError: If there is no such variant, or it did not pass.
         """
         known = {variant.name: variant for variant in self.record.variants}
         if name not in known:
@@ -146,16 +146,16 @@ class ONNXArtifact:
 
     @property
     def proven(self) -> bool:
-        """Whether parity ran and passed."""
+        """Whether parity was checked and passed."""
         return any(check.name == "parity" and check.status == "passed" for check in self.record.checks)
 
     @property
     def report(self) -> Report:
-        """What there is to say about the artifact, as text, Markdown and HTML."""
+        """The report on the artifact, as text, Markdown and HTML."""
         return Report(self.manifest)
 
     def scalars(self) -> dict[str, float]:
-        """Return the numbers for loggers, under ``onnx/``."""
+        """Return the numbers for loggers; their names begin with ``onnx/``."""
         return {f"onnx/{name}": float(value) for name, value in self.record.scalars.items()}
 
 
@@ -170,7 +170,7 @@ def external_data(model_path: Path) -> set[str]:
 
 
 def _check_inside(directory: Path, name: str) -> None:
-    """Raise where a name leads out of the directory: an artifact may come from anybody."""
+    """Raise if a file name leads out of the directory: an artifact may come from anybody."""
     path = directory / name
     if Path(name).is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
         raise ArtifactError(

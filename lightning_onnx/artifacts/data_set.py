@@ -1,4 +1,4 @@
-"""Test data beside a file, in the layout of ONNX: found and read without torch."""
+"""Test data in ONNX's own layout, ``test_data_set_*/input_0.pb``, whoever wrote them; needs no torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class DataSet:
     """One ``test_data_set_*``.
 
     Attributes:
-        name: Of its directory.
-        inputs: By name.
-        outputs: Those that are expected, by name.
+        name: Name of its directory.
+        inputs: The inputs by name.
+        outputs: The expected outputs by name.
     """
 
     name: str
@@ -27,7 +27,7 @@ class DataSet:
 
 
 def find_data_sets(directory: Path) -> list[Path]:
-    """Return the data sets of a directory: itself where it holds ``output_0.pb`` or an input, else those in it."""
+    """Return the data sets of a directory: itself if it holds ``input_0.pb`` or ``output_0.pb``, else those in it."""
     if any((directory / name).is_file() for name in ("input_0.pb", "output_0.pb")):
         return [directory]
     return sorted(p for p in directory.glob("test_data_set_*") if p.is_dir())
@@ -37,11 +37,11 @@ def read_data_set(directory: Path, specs: ModelSpecs) -> DataSet:
     """Read a data set.
 
     Args:
-        directory: With ``input_0.pb``, ``output_0.pb`` …
-        specs: Of the file, whose inputs are meant in their order.
+        directory: The directory with ``input_0.pb``, ``output_0.pb`` and so on.
+        specs: Inputs and outputs of the model, in the order of these numbers.
 
     Raises:
-        DataSetError: If it does not fit the file, or holds sequences or optionals.
+        DataSetError: If it does not fit the model, or a file holds no tensor (but a sequence or an optional).
     """
     inputs = _arrays(directory, "input", [s.name for s in specs.inputs], [s.name for s in specs.inputs if s.optional])
     outputs = _arrays(directory, "output", [s.name for s in specs.outputs], [])
@@ -55,7 +55,7 @@ def _arrays(directory: Path, kind: str, names: Sequence[str], optional: Sequence
     from onnx import numpy_helper
 
     files = sorted(directory.glob(f"{kind}_*.pb"), key=lambda p: int(p.stem.rpartition("_")[2]))
-    if len(files) < len(names):  # what has a default in the file comes without
+    if len(files) < len(names):  # inputs with a default value may be left out
         names = [name for name in names if name not in optional]
     if len(files) > len(names):
         raise DataSetError(f"{directory} holds {len(files)} {kind}s, the model has {len(names)}.")

@@ -1,4 +1,4 @@
-"""Artifacts at a URL: uploaded and downloaded whole, through fsspec."""
+"""Artifacts on any file system that fsspec knows: uploading, downloading and removing them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import fsspec
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MANIFEST
+from lightning_onnx.errors import ArtifactError
 
 
 def upload(source: Path, url: str) -> str:
-    """Copy an artifact to a URL, in place of what is there, its manifest last.
+    """Copy an artifact to a URL, in place of what is there; its manifest goes last.
+
+    Args:
+        source: The artifact's directory.
+        url: The URL of the copy.
 
     Returns:
         The URL.
@@ -29,10 +34,14 @@ def upload(source: Path, url: str) -> str:
 
 
 def download(url: str, destination: Path) -> None:
-    """Copy an artifact from a URL, whole or not at all.
+    """Copy an artifact from a URL; it appears whole or not at all.
+
+    Args:
+        url: The URL of the artifact.
+        destination: The directory to make.
 
     Raises:
-        OSError: If it is not there.
+        OSError: If there is nothing at the URL.
     """
     system, root = fsspec.core.url_to_fs(url)
     with staging.stage(destination.parent) as staged:
@@ -59,7 +68,12 @@ def exists(url: str) -> bool:
 
 
 def write(place: str, content: bytes) -> None:
-    """Write a file; on a local disk whole or not at all."""
+    """Write a file; on a local disk it appears whole or not at all.
+
+    Args:
+        place: Path or URL of the file.
+        content: What to write.
+    """
     if "://" in place:
         system, plain = fsspec.core.url_to_fs(place)
         system.makedirs(plain.rpartition("/")[0], exist_ok=True)
@@ -68,3 +82,17 @@ def write(place: str, content: bytes) -> None:
     hidden = Path(f"{place}.{os.getpid()}")
     hidden.write_bytes(content)
     hidden.replace(place)
+
+
+def check_writable(url: str) -> None:
+    """Write a file below a URL and remove it.
+
+    Raises:
+        ArtifactError: If that fails.
+    """
+    try:
+        write(f"{url}/.writable", b"")
+        system, plain = fsspec.core.url_to_fs(f"{url}/.writable")
+        system.rm(plain)
+    except Exception as error:  # each file system has errors of its own
+        raise ArtifactError(f"dirpath={url!r} cannot be written: {error}. Choose another dirpath.") from error

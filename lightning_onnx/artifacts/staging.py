@@ -25,13 +25,17 @@ _STALE_SECONDS = 24 * 3600
 
 @contextlib.contextmanager
 def stage(dirpath: Path) -> Iterator[Path]:
-    """Give a hidden directory in ``dirpath`` to write an artifact into; what is not committed is removed.
+    """Make a hidden directory in ``dirpath`` to write an artifact into; it is removed unless it is committed.
+
+    Args:
+        dirpath: The directory that the artifact goes into.
 
     Raises:
         ArtifactError: If ``dirpath`` cannot be written.
     """
     check_writable(dirpath)
-    staged = Path(tempfile.mkdtemp(prefix=_stage_prefix(), dir=dirpath))
+    prefix = f".onnx-staging-{platform.node()}-{os.getpid()}_"
+    staged = Path(tempfile.mkdtemp(prefix=prefix, dir=dirpath))
     try:
         yield staged
     finally:
@@ -41,14 +45,14 @@ def stage(dirpath: Path) -> Iterator[Path]:
 def commit(staged: Path, manifest: Manifest, directory: Path, replace: bool = False) -> ONNXArtifact:
     """Write the manifest last and move the directory to its name by one rename.
 
-    Nothing is flushed to the disk, which takes longer than all the rest: what a power failure cuts off is found by
-    the digests when the artifact is loaded.
+    Nothing is flushed to the disk, because that takes longer than everything else. If a power failure cuts a file off,
+    its digest tells when the artifact is loaded.
 
     Args:
         staged: The directory of ``stage``.
-        manifest: The manifest without ``files``.
-        directory: Where the artifact goes.
-        replace: Whether an artifact that is there goes.
+        manifest: The manifest; ``files`` is filled in.
+        directory: The artifact's directory.
+        replace: Whether to replace an artifact that is already there.
 
     Raises:
         ArtifactError: If ``directory`` exists, or cannot be written.
@@ -62,16 +66,39 @@ def commit(staged: Path, manifest: Manifest, directory: Path, replace: bool = Fa
     (staged / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     staged.chmod(0o755)
     try:
-        if replace and directory.exists():
-            remove(directory)
-        staged.rename(directory)
+        if replace:
+            put(staged, directory)
+        else:
+            staged.rename(directory)
     except OSError as error:
         raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
     return ONNXArtifact(directory, values)
 
 
+def put(new: Path, directory: Path) -> None:
+    """Rename a directory, in place of what is there; if that fails, what was there comes back.
+
+    Args:
+        new: The directory to rename, on the same disk.
+        directory: Its new name.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    if not directory.exists():
+        new.rename(directory)
+        return
+    with stage(directory.parent) as hidden:
+        old = directory.rename(hidden / "old")
+        try:
+            new.rename(directory)
+        except OSError:
+            old.rename(directory)
+            raise
+
+
 def check_writable(dirpath: Path) -> None:
-    """Make ``dirpath`` and raise where nothing can be written into it.
+    """Make ``dirpath``, and check that files can be written into it.
 
     Raises:
         ArtifactError: If it cannot be made or written.
@@ -85,7 +112,7 @@ def check_writable(dirpath: Path) -> None:
 
 
 def sweep(dirpath: Path) -> None:
-    """Remove what earlier runs staged and never committed: their process is gone, or they are a day old."""
+    """Remove what earlier runs staged and never committed: their process has ended, or it is a day old."""
     for path in dirpath.glob(".onnx-staging-*") if dirpath.is_dir() else ():
         found = _STAGING.fullmatch(path.name)
         here = found is not None and found[1] == platform.node()
@@ -98,17 +125,12 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it belongs to another user
         return True
     return True
 
 
 def remove(directory: Path) -> None:
-    """Remove an artifact: hidden by a rename first, so that nobody sees half of it."""
-    hidden = Path(tempfile.mkdtemp(prefix=_stage_prefix(), dir=directory.parent))
-    directory.rename(hidden / directory.name)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _stage_prefix() -> str:
-    return f".onnx-staging-{platform.node()}-{os.getpid()}_"
+    """Remove an artifact; it is hidden by a rename first, so that nobody sees half of it."""
+    with stage(directory.parent) as hidden:
+        directory.rename(hidden / directory.name)

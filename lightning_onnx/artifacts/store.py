@@ -1,4 +1,4 @@
-"""All artifacts of one dirpath: where it lies, what they are called, which is the best, which go."""
+"""All artifacts of one callback in one directory: which checkpoint each was made from, and which is the best."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
-from lightning_onnx.artifacts.remote import download, exists, remove_url, upload, write
+from lightning_onnx.artifacts.index import INDEX, IndexEntry, read_index, write_index
+from lightning_onnx.artifacts.remote import check_writable, download, exists, remove_url, upload
 from lightning_onnx.errors import ArtifactError
 
-INDEX = "index.json"
-"""Beside the artifacts: which there are and which is the best, for programs that look at the directory."""
-
-
 _lock = threading.Lock()
-_taken: set[Path] = set()
-"""Directories that are about to be written by this process."""
+_reserved: set[str] = set()
+"""Paths and URLs of the artifacts that this process is about to write."""
 
 
 class Store:
@@ -36,8 +32,15 @@ class Store:
     manifest goes last, and a directory without one is no artifact.
 
     Args:
-        dirpath: Path or URL; see ``resolve``.
-        owner: Tells the callbacks that share the directory apart in its index.
+        dirpath: Path or URL as ``naming.resolve`` returns it.
+        owner: Tells apart the callbacks that share the directory in its index.
+
+    Attributes:
+        url: The directory if it is a URL, else None.
+        owner: A digest of ``owner``.
+        local: The directory itself, or the local one by way of which the URL is written.
+        artifacts: The artifacts that are kept, by the key of their checkpoint; oldest first.
+        best: Key of the one that the index says is the best.
     """
 
     def __init__(self, dirpath: str, owner: str) -> None:
@@ -58,57 +61,44 @@ class Store:
         staging.check_writable(self.local)
         staging.sweep(self.local)
         if self.url is not None:
-            try:
-                write(f"{self.url}/.writable", b"")
-                system, plain = fsspec.core.url_to_fs(f"{self.url}/.writable")
-                system.rm(plain)
-            except Exception as error:  # each file system has errors of its own
-                raise ArtifactError(f"dirpath={self.url!r} cannot be written: {error}. Choose another.") from error
+            check_writable(self.url)
 
     @contextlib.contextmanager
-    def place(self, key: str, name: str, first_try: Any = None) -> Iterator[tuple[Path, bool]]:
-        """Give the directory that an artifact goes to, and whether one of our own is there to be replaced.
+    def place(
+        self, key: str, name: str, earlier: ONNXArtifact | Exception | None = None
+    ) -> Iterator[tuple[Path, bool]]:
+        """Give the directory for a new artifact, and whether an artifact of this callback is there to be replaced.
 
-        A new one takes the name that is free: ``name``, else ``-v1``, ``-v2`` … as checkpoints do. It stays taken while
-        the block runs, for the other callbacks of the process.
+        If the name is taken, it continues with ``-v1``, ``-v2`` and so on, as the names of checkpoints do. While the
+        block runs, no other callback of the process is given the same directory.
 
         Args:
-            key: The checkpoint that it is made from.
+            key: Key of the checkpoint that it is made from.
             name: The name that it should have.
-            first_try: What was made for the same checkpoint a moment ago, if that is to be replaced.
+            earlier: What was made from the same checkpoint a moment ago; an artifact is replaced.
         """
-        for present in (first_try, self.artifacts.get(key)):
+        for present in (earlier, self.artifacts.get(key)):
             if isinstance(present, ONNXArtifact) and re.fullmatch(re.escape(name) + r"(-v\d+)?", present.name):
                 yield present.directory, True
                 return
         with _lock:
-            directory = self._free(name)
-            _taken.add(directory)
+            free = self._free(name)
+            reserved = self._place(free)
+            _reserved.add(reserved)
         try:
-            yield directory, False
+            yield self.local / free, False
         finally:
-            _taken.discard(directory)
-
-    def _free(self, name: str) -> Path:
-        for version in itertools.count(1):
-            candidate = self.local / (name if version == 1 else f"{name}-v{version - 1}")
-            if (
-                candidate not in _taken
-                and not candidate.exists()
-                and not (self.url and exists(f"{self.url}/{candidate.name}"))
-            ):
-                return candidate
-        raise AssertionError
+            _reserved.discard(reserved)
 
     def add(self, key: str, artifact: ONNXArtifact) -> None:
-        """Keep an artifact, in place of the one that the same checkpoint had."""
+        """Keep an artifact, in place of the one that was made from the same checkpoint."""
         present = self.artifacts.pop(key, None)
         if present is not None and present.name != artifact.name:
             self._remove(present)
         self.artifacts[key] = artifact
         self._changed = True
         if self.url is not None:
-            upload(artifact.directory, f"{self.url}/{artifact.name}")
+            upload(artifact.directory, self._place(artifact.name))
 
     def remove(self, key: str) -> None:
         """Remove the artifact of a checkpoint that is no longer kept."""
@@ -118,67 +108,71 @@ class Store:
             self._remove(artifact)
 
     def adopt(self, key: str, name: str) -> ONNXArtifact | None:
-        """Take over an artifact that an earlier part of the run left here; None where it is missing or damaged."""
+        """Take over an artifact that an earlier part of the run left here; None if it is missing or damaged."""
         with contextlib.suppress(ArtifactError, OSError):
             if self.url is not None and not (self.local / name).exists():
-                download(f"{self.url}/{name}", self.local / name)
+                download(self._place(name), self.local / name)
             self.artifacts[key] = ONNXArtifact.load(self.local / name)
             return self.artifacts[key]
         return None
 
     def names(self) -> list[str]:
-        """Names of all artifacts that lie here."""
+        """Return the names of all artifacts in the directory, those of other callbacks too."""
         if self.url is None:
             return sorted(p.parent.name for p in self.local.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
         system, plain = fsspec.core.url_to_fs(self.url)
         return sorted(str(p).split("/")[-2] for p in system.glob(f"{plain}/*/{MANIFEST}"))
 
     def made_from(self, checkpoint: str) -> list[str]:
-        """Names of the artifacts whose manifest names a checkpoint's file; nothing else of them is read."""
-        return [name for name in self.names() if self._checkpoint_of(name) == checkpoint]
-
-    def _checkpoint_of(self, name: str) -> Any:
-        place = f"{self.url or self.local}/{name}/{MANIFEST}"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), fsspec.open(place, "rb") as file:
-            return json.load(file)["source"]["checkpoint"]
-        return None
-
-    def write_index(self, best: str | None) -> None:
-        """Write which artifacts there are.
+        """Return the names of the artifacts that were made from a checkpoint; only their manifests are read.
 
         Args:
-            best: Key of the best one, None where there is none that passed.
+            checkpoint: File name of the checkpoint.
+        """
+        return [name for name in self.names() if self._checkpoint_of(name) == checkpoint]
+
+    def write_index(self, best: str | None) -> None:
+        """Write the index, if anything has changed since it was last written.
+
+        Args:
+            best: Key of the best artifact, None if none passed.
+
+        Raises:
+            OSError: If it cannot be written.
         """
         best = best if best in self.artifacts else None
         if not self._changed and best == self.best:
             return
         self.best, self._changed = best, False
-        place = f"{self.url}/{INDEX}" if self.url else str(self.local / INDEX)
+        place = self._place(INDEX)
         present = self.names()
-        others = [e for e in read_index(place) if e["owner"] != self.owner and e["directory"] in present]
-        own = [
-            {
-                "directory": a.name,
-                "best": key == self.best,
-                "passed": a.passed,
-                **{k: a.manifest["source"][k] for k in ("checkpoint", "epoch", "global_step", "monitor", "score")},
-                "owner": self.owner,
-            }
-            for key, a in self.artifacts.items()
-        ]
-        write(place, (json.dumps({"artifacts": [*others, *own]}, indent=2) + "\n").encode())
+        others = [e for e in read_index(place) if e.owner != self.owner and e.directory in present]
+        own = [IndexEntry.of(a, is_best=key == best, owner=self.owner) for key, a in self.artifacts.items()]
+        write_index(place, [*others, *own])
+
+    def _place(self, name: str) -> str:
+        """Return the path or URL of an artifact or file; two stores of one URL have other local directories."""
+        return f"{self.url or self.local}/{name}"
+
+    def _free(self, name: str) -> str:
+        """Return the first name, with a version if need be, that does not exist and is not reserved."""
+        for version in itertools.count():
+            free = f"{name}-v{version}" if version else name
+            place = self._place(free)
+            if not (place in _reserved or (self.local / free).exists() or (self.url and exists(place))):
+                return free
+        raise AssertionError
+
+    def _checkpoint_of(self, name: str) -> str | None:
+        """Return the checkpoint that a manifest names; None if it names none, or cannot be read."""
+        place = f"{self._place(name)}/{MANIFEST}"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), fsspec.open(place, "rb") as file:
+            checkpoint: str | None = json.load(file)["source"]["checkpoint"]
+            return checkpoint
+        return None
 
     def _remove(self, artifact: ONNXArtifact) -> None:
         if artifact.directory.is_dir():
             staging.remove(artifact.directory)
         if self.url is not None:
-            remove_url(f"{self.url}/{artifact.name}")
-
-
-def read_index(place: str) -> list[dict[str, Any]]:
-    """Return the entries of an index; none where there is no index, or not one that can be read."""
-    try:
-        with fsspec.open(place, "rb") as file:
-            return list(json.load(file)["artifacts"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+            remove_url(self._place(artifact.name))

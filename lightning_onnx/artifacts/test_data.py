@@ -1,7 +1,7 @@
-"""ONNX's test data layout, ``test_data_set_0/input_0.pb`` and ``output_0.pb``, which onnxruntime's own tools read.
+"""Writes test data in ONNX's own layout, ``test_data_set_0/input_0.pb`` and ``output_0.pb``, for onnxruntime's tools.
 
-The values are synthetic unless asked for otherwise: same shapes and dtypes, floats of the observed mean and spread,
-integers within the observed range. No training data travels.
+Unless asked for otherwise, the values are synthetic, so that no training data travels: shapes and dtypes are those of
+the observed inputs, floats have their mean and spread, integers their range.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Reference = Callable[[Sequence[Tensor]], list[Tensor]]
 def write_test_data(
     directory: Path, signature: Signature, tensors: Sequence[Tensor], reference: Reference, kind: str
 ) -> str | None:
-    """Write inputs and the module's outputs on them.
+    """Write inputs, and the module's outputs for them.
 
     Args:
         directory: The ``test_data_set_0`` to make.
-        signature: Names of the tensors.
+        signature: Names of the inputs and outputs.
         tensors: Observed inputs, whose statistics the synthetic ones take.
-        reference: The module on flat tensors.
+        reference: The module: flat tensors in, flat tensors out.
         kind: ``"synthetic"`` or ``"observed"``.
 
     Returns:
@@ -39,7 +39,7 @@ def write_test_data(
     for inputs in _synthetic(tensors) if kind == "synthetic" else [tuple(tensors)]:
         try:
             outputs = reference(inputs)
-        except Exception:  # a module may refuse values that no data set has
+        except Exception:  # a module may refuse values that do not occur in training
             continue
         if all(bool(torch.isfinite(o).all()) for o in outputs):
             _write(directory, "input", [s.name for s in signature.inputs], inputs)
@@ -58,7 +58,7 @@ def _write(directory: Path, kind: str, names: Sequence[str], tensors: Sequence[T
 
 
 def _synthetic(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Return sets of made-up inputs to try, the same for the same observed statistics; masks are open in the last."""
+    """Return sets of inputs to try, the same for the same observed inputs; in the last one all booleans are true."""
     sets = []
     for seed in range(_TRIES):
         generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Versions of what takes part in an export."""
+"""Versions of the packages that take part in an export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the installed versions that an artifact records."""
+    """Return the installed versions by package; ``"unknown"`` for one that is not installed."""
     found = {}
     for name in ("torch", "lightning", "onnx", "onnxscript", "onnxruntime", "lightning-onnx"):
         try:

@@ -1,4 +1,4 @@
-"""Where Lightning's loggers keep artifacts. ``base`` holds protocol and dispatch; a tracker has a file of its own."""
+"""Where Lightning's loggers keep artifacts: ``base`` has the protocol and the dispatch, every other file a tracker."""
 
 from lightning_onnx.trackers.base import log_scalars, publish, register, targets
 

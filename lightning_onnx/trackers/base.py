@@ -1,4 +1,4 @@
-"""What a tracker is, the table of those that there are, and how a logger finds its own."""
+"""What a tracker is, the table of trackers, and how the tracker of a logger is found."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lightning_onnx.errors import ConfigurationError
 class Tracker(Protocol):
     """Where one kind of logger keeps a run.
 
-    A tracker with a model registry takes a keyword ``register_as`` as well: the name to register the model under, or
-    None. Files must have arrived, or been copied, when ``publish`` returns: the artifact may be removed right after.
+    A tracker with a model registry also takes a keyword ``register_as``: the name to register the model under, or None.
+    When ``publish`` returns, the files must be uploaded or copied, because the artifact may be removed right after.
 
     A tracker annotates ``logger`` with the class that it is for; that of ``pytorch_lightning`` has the same methods.
     """
 
     def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
-        """File an artifact; its scalars are already logged.
+        """File an artifact; its scalars are logged already.
 
         Args:
             logger: A logger of the kind that the tracker is registered for.
@@ -41,7 +41,7 @@ class Tracker(Protocol):
 
 
 class Nothing:
-    """For loggers that keep nothing."""
+    """The tracker of loggers that keep nothing."""
 
     def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Do nothing."""
@@ -49,7 +49,7 @@ class Nothing:
 
 
 class OwnMethod:
-    """For loggers that file artifacts by themselves, in a method ``log_onnx_artifact(artifact, aliases, step)``."""
+    """The tracker of loggers with a method ``log_onnx_artifact(artifact, aliases, step)`` of their own."""
 
     def publish(
         self,
@@ -67,10 +67,10 @@ class OwnMethod:
 
 
 METHOD = "log_onnx_artifact"
-"""A logger's own way: ``log_onnx_artifact(self, artifact, aliases, step)``, with a registry also ``register_as``."""
+"""A logger's own method, ``log_onnx_artifact(self, artifact, aliases, step)``; with a registry also ``register_as``."""
 
 ENTRY_POINTS = "lightning_onnx.trackers"
-"""Group of entry points in which a package names its trackers: ``"its.module.Logger" = "its.module:Tracker"``."""
+"""The entry points by which packages register trackers: ``"its.module.Logger" = "its.module:Tracker"``."""
 
 TRACKERS: dict[str, Tracker | str] = {
     # The classes in lightning.pytorch derive from these two.
@@ -85,31 +85,31 @@ TRACKERS: dict[str, Tracker | str] = {
     "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
     "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
     "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
-    # It says yes to every hasattr, so only its class tells what it is.
+    # Its hasattr is always true, so that only its class tells what it is.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
 }
-"""Trackers by the logger's class; a ``module:class`` is imported on first use, so that none is loaded in vain."""
+"""Trackers by the logger's class; ``"module:class"`` is imported on first use."""
 
-_OTHERS = "lightning_onnx.trackers.files:FilesTracker"
-"""What serves a logger without a tracker of its own."""
+FALLBACK = "lightning_onnx.trackers.files:FilesTracker"
+"""The tracker of loggers without one of their own."""
 
 _WITHOUT_LOGGER = {"clearml": "lightning_onnx.trackers.clearml:current_task"}
-"""Packages that keep a run without a logger of Lightning's, and what gives the run that is current, or None."""
+"""Packages that keep a run without a Lightning logger, and the function that returns their current run, or None."""
 
 _MIRRORS = {"pytorch_lightning.": "lightning.pytorch.", "lightning_fabric.": "lightning.fabric."}
-"""Packages that hold the same classes a second time."""
+"""Packages with a second copy of the same classes, by the prefix of their names."""
 
 
 def register(class_name: str, tracker: Tracker | str) -> None:
-    """Say which tracker serves a kind of logger; the last one registered for a class counts.
+    """Register the tracker of a kind of logger, in place of an earlier one.
 
     Args:
-        class_name: The logger's class with its module; subclasses are served as well. A class in ``lightning.pytorch``
-            stands for its double in ``pytorch_lightning``, too.
-        tracker: An object, or ``"module:class"`` to import on first use and call without arguments.
+        class_name: The logger's class with its module; subclasses are included. A class in ``lightning.pytorch`` also
+            stands for the one in ``pytorch_lightning``.
+        tracker: An object, or a ``"module:class"`` that is imported on first use and called without arguments.
 
     Raises:
-        ConfigurationError: If one of the two is not of that form.
+        ConfigurationError: If one of them does not have that form.
 
     Example:
         >>> register("my_project.loggers.MyLogger", "my_project.trackers:MyTracker")
@@ -128,11 +128,11 @@ def register(class_name: str, tracker: Tracker | str) -> None:
 
 
 def log_scalars(logger: Logger, artifact: ONNXArtifact, step: int) -> None:
-    """Log an artifact's figures. Call it on rank zero.
+    """Log an artifact's scalars. Call it on rank zero.
 
     Args:
         logger: Any Lightning logger, of either package.
-        artifact: Whose figures.
+        artifact: The artifact.
         step: The global step of its weights.
     """
     if scalars := artifact.scalars():
@@ -140,21 +140,21 @@ def log_scalars(logger: Logger, artifact: ONNXArtifact, step: int) -> None:
 
 
 def targets(loggers: Sequence[Logger]) -> list[Logger]:
-    """Return all that a run's artifacts are published to: its loggers, and the ClearML task that is current.
+    """Return what a run's artifacts are published to: its loggers, and the current ClearML task.
 
-    ClearML watches a process instead of being given to the Trainer, so that no logger stands for it.
+    ClearML watches a process instead of being given to the Trainer, so that it has no logger.
 
     Args:
         loggers: The Trainer's loggers.
 
     Returns:
-        The loggers, and after them what else ``publish`` takes.
+        The loggers, then what else ``publish`` takes.
 
     Example:
         >>> for target in targets(trainer.loggers):  # doctest: +SKIP
         ...     publish(target, artifact, ["best"], trainer.global_step)
     """
-    # Who has not imported the package has no run of it.
+    # Without an import of the package there is no run of it.
     current = (_attribute(name)() for package, name in _WITHOUT_LOGGER.items() if package in sys.modules)
     return [*loggers, *(found for found in current if found is not None)]
 
@@ -168,9 +168,9 @@ def publish(
     register_as: str | None = None,
     scalars: bool = True,
 ) -> str | None:
-    """Log an artifact's figures and file it where the logger keeps a run. Call it on rank zero.
+    """Log an artifact's scalars and file it where the logger keeps a run. Call it on rank zero.
 
-    Whatever a tracker raises reaches the caller, who keeps one logger's trouble from the next.
+    Whatever a tracker raises reaches the caller.
 
     Args:
         logger: Any Lightning logger, of either package.
@@ -178,7 +178,7 @@ def publish(
         aliases: Names such as ``"best"`` and ``"latest"``, for trackers that have such a thing.
         step: The global step of its weights.
         register_as: Name in the tracker's model registry; None registers nothing.
-        scalars: Whether to log the figures, which ``log_scalars`` does on its own.
+        scalars: Whether to log the scalars, as ``log_scalars`` does.
 
     Returns:
         Where the files went, human-readable; None if no files were filed.
@@ -194,10 +194,10 @@ def publish(
 
 
 def _tracker(logger_class: type) -> Tracker:
-    """Find the tracker by names only: to compare with the classes themselves, their packages would be imported.
+    """Find the tracker by the names of the classes, so that no tracker's package is imported to compare with.
 
-    The most derived class that anything is known of decides. What is registered for a class goes before a method of
-    its own, and that before an entry point: who calls `register` means it.
+    The most derived class decides for which there is a tracker: a registered one, since `register` is called on
+    purpose, else the class's own method, else an entry point.
     """
     for cls in logger_class.__mro__:
         name = _original(f"{cls.__module__}.{cls.__qualname__}")
@@ -205,17 +205,18 @@ def _tracker(logger_class: type) -> Tracker:
             return _loaded(TRACKERS[name])
         if METHOD in vars(cls):
             return OwnMethod()
-        if name in _entry_points():
-            return _loaded(_entry_points()[name])
-    return _loaded(_OTHERS)
+        if name in entry_points():
+            return _loaded(entry_points()[name])
+    return _loaded(FALLBACK)
 
 
 def _loaded(tracker: Tracker | str) -> Tracker:
-    return _imported(tracker) if isinstance(tracker, str) else tracker
+    return imported(tracker) if isinstance(tracker, str) else tracker
 
 
 @functools.cache
-def _imported(name: str) -> Tracker:
+def imported(name: str) -> Tracker:
+    """Import and make the tracker named by ``"module:class"``; once for all loggers."""
     tracker: Tracker = _attribute(name)()
     return tracker
 
@@ -226,13 +227,13 @@ def _attribute(name: str) -> Any:
 
 
 @functools.cache
-def _entry_points() -> dict[str, str]:
-    """Return the trackers that installed packages name: read once, as it looks into every distribution."""
+def entry_points() -> dict[str, str]:
+    """Return the trackers of installed packages; cached, because every distribution is searched."""
     return {_original(point.name): point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def _registration(function: Callable[..., Any], logger: Logger, register_as: str | None) -> dict[str, str]:
-    """Return the keyword for a registry; none for what has no registry, which is said once."""
+    """Return the keyword for the model registry; if there is no registry, log that once and return none."""
     if register_as is None:
         return {}
     parameters = inspect.signature(function).parameters.values()
@@ -247,7 +248,7 @@ def _registration(function: Callable[..., Any], logger: Logger, register_as: str
 
 @functools.cache
 def say_once(message: str) -> None:
-    """Log a human-readable line on rank zero; not again for every artifact."""
+    """Log a line on rank zero, but not again for every artifact."""
     rank_zero_info(message)
 
 
@@ -259,7 +260,7 @@ def _original(class_name: str) -> str:
 
 
 class NeptuneTracker:
-    """Says that there is no Neptune; Lightning's own NeptuneLogger says so when it is made."""
+    """Refuses, because Neptune was shut down; Lightning's own NeptuneLogger does so when it is made."""
 
     def publish(self, logger: Logger, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         """Refuse.

@@ -1,4 +1,4 @@
-"""ClearML, which has no Lightning logger: the task that is current is served beside the run's loggers."""
+"""ClearML, which has no Lightning logger: artifacts go to its current task as well as to the run's loggers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class CurrentTask:
         self.experiment = task
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Report scalars as ClearML itself does for TensorBoard, so that both ways lead to the same plots."""
+        """Report scalars as ClearML itself does for TensorBoard, so that both appear in the same plots."""
         for key, value in metrics.items():
             title, _, series = key.rpartition("/")
             self.experiment.get_logger().report_scalar(title or series, series, value=value, iteration=step or 0)
 
 
 def current_task() -> CurrentTask | None:
-    """Return the task that ``clearml.Task.init`` has started in this process, if there is one."""
+    """Return the task that ``clearml.Task.init`` started in this process, None if there is none."""
     import clearml
 
     task: Task | None = clearml.Task.current_task()
@@ -49,8 +49,8 @@ def current_task() -> CurrentTask | None:
 class ClearMLTracker:
     """Uploads the directory as the task's artifact ``onnx-<name>``; the report is a debug sample.
 
-    A task's artifacts have no aliases in ClearML: its user properties ``onnx-best``, ``onnx-latest`` and so on hold
-    the name of the artifact that they stand for.
+    Artifacts have no aliases in ClearML: the task's user properties ``onnx-best``, ``onnx-latest`` and so on hold the
+    name of the artifact that they stand for.
     """
 
     def publish(self, logger: CurrentTask, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:

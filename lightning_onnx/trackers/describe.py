@@ -1,4 +1,4 @@
-"""Names that a tracker takes, made from names that it may not take; each tracker has a rule of its own."""
+"""What trackers show of an artifact: names that are valid in a tracker, and a flat summary of the manifest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def clean_all(texts: Iterable[str], allowed: str, limit: int = 128) -> list[str]
 
 
 def summary(artifact: ONNXArtifact) -> dict[str, str | int | float]:
-    """Return the manifest's figures that people compare models by; what is unknown is left out.
+    """Return what models are compared by, as a flat table; what is unknown is left out.
 
     Args:
         artifact: The artifact.

@@ -21,7 +21,7 @@ _NAME = r"\w-"
 class DVCLiveTracker:
     """Adds a copy of the directory to DVC, below ``<live dir>/artifacts``, with ``dvc.yaml`` pointing to it.
 
-    A label in DVC stays with what it was given to, while an artifact's name moves: the names ``onnx-best``,
+    A label in DVC stays with its artifact, while a name can move to another one: so the names ``onnx-best``,
     ``onnx-latest`` and so on are the aliases. Without a DVC repository the files are copied to ``<live dir>/onnx``.
     """
 

@@ -1,15 +1,14 @@
-"""Artifacts as plain files in a log directory: what a logger without a tracker of its own gets, and help for others."""
+"""Artifacts as plain files in a log directory: for CSVLogger, and for loggers without a tracker of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_onnx.artifacts import naming, staging
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.remote import upload
 from lightning_onnx.trackers.base import say_once
@@ -35,7 +34,7 @@ class FilesTracker:
 
 
 def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
-    """Copy an artifact to ``<log_dir>/onnx/<its name>``, in place of what is there; not if it lies there already.
+    """Copy an artifact to ``<log_dir>/onnx/<its name>``, in place of what is there; does nothing if it is there itself.
 
     On a local disk the copy appears whole or not at all. Object stores cannot rename: there the manifest is written
     last, and a directory without one is not an artifact.
@@ -45,7 +44,7 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
         log_dir: A path, or a URL that fsspec knows.
 
     Returns:
-        The directory with the artifact.
+        Path or URL of the copy.
     """
     place = os.fspath(log_dir).removeprefix("file://")
     if "://" in place:
@@ -54,44 +53,19 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
     destination = Path(place) / "onnx" / artifact.directory.name
     if destination.resolve() != source:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _hidden_sibling(destination) as stage:
-            shutil.copytree(source, stage / "new")
-            _replace(destination, stage / "new", stage / "old")
+        with staging.stage(destination.parent) as staged:
+            staging.put(Path(shutil.copytree(source, staged / "new")), destination)
     return str(destination)
 
 
 def _run_dir(logger: Logger) -> str | None:
-    """Return the directory of a logger's run: its own, else the one that Lightning gives its checkpoints."""
+    """Return the directory of a logger's run: its own, else that of its checkpoints; None if it has neither."""
     log_dir, save_dir = (getattr(logger, name, None) for name in ("log_dir", "save_dir"))
     if log_dir and isinstance(log_dir, (str, os.PathLike)):
         return os.fspath(log_dir)
     if save_dir and isinstance(save_dir, (str, os.PathLike)):
-        # All runs share save_dir, so it cannot be this one.
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        return os.path.join(save_dir, str(logger.name), version)
+        return naming.run_dir(logger, save_dir)  # save_dir itself is shared by all runs
     return None
-
-
-@contextlib.contextmanager
-def _hidden_sibling(path: Path) -> Iterator[Path]:
-    stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _replace(destination: Path, new: Path, old: Path) -> None:
-    """Rename ``new`` to ``destination``; what was there goes to ``old``, and comes back if that fails."""
-    replaces = destination.exists()
-    if replaces:
-        destination.rename(old)
-    try:
-        new.rename(destination)
-    except OSError:
-        if replaces:
-            old.rename(destination)
-        raise
 
 
 class CSVTracker:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_onnx import ArtifactError
-from lightning_onnx.artifacts.staging import check_writable, stage, sweep
+from lightning_onnx.artifacts.staging import check_writable, put, stage, sweep
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -43,3 +43,19 @@ def test_unwritable(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be written") as caught:
         check_writable(tmp_path / "file" / "below")
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_put_replaces_a_directory(tmp_path: Path) -> None:
+    for name in ("new", "made"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    put(tmp_path / "new", tmp_path / "made")
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["made", "made/new"]
+
+
+def test_put_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "old").touch()
+    with pytest.raises(FileNotFoundError):
+        put(tmp_path / "missing", tmp_path / "made")
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["made", "made/old"]

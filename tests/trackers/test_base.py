@@ -177,13 +177,13 @@ def test_installed_package_plugs_in_by_an_entry_point(
         "    def publish(self, logger, artifact, aliases, step): return f'theirs {artifact.name} {step}'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    base._entry_points.cache_clear()
+    base.entry_points.cache_clear()
     try:
-        assert base._entry_points()["lightning.pytorch.loggers.their.Mirrored"] == "no_such_module:Tracker"
+        assert base.entry_points()["lightning.pytorch.loggers.their.Mirrored"] == "no_such_module:Tracker"
         theirs = importlib.import_module("their_loggers").Theirs()
         assert publish(theirs, artifact, ["best"], 7) == "theirs epoch=2-step=9 7"
     finally:
-        base._entry_points.cache_clear()
+        base.entry_points.cache_clear()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -214,9 +214,9 @@ def test_errors_reach_the_caller(artifact: ONNXArtifact, tmp_path: Path) -> None
         publish(logger, artifact, [], 0)
 
 
-@pytest.mark.parametrize("name", sorted(v for v in {*base.TRACKERS.values(), base._OTHERS} if isinstance(v, str)))
+@pytest.mark.parametrize("name", sorted(v for v in {*base.TRACKERS.values(), base.FALLBACK} if isinstance(v, str)))
 def test_every_tracker_can_be_loaded(name: str) -> None:
-    assert callable(base._imported(name).publish)
+    assert callable(base.imported(name).publish)
 
 
 @pytest.mark.parametrize("name", [name for name in base.TRACKERS if name.startswith("lightning.")])

@@ -1,4 +1,4 @@
-"""What makes an artifact's directory an MLflow model: ``MLmodel``, signature, input example, requirements."""
+"""The files that make an artifact's directory an MLflow model: ``MLmodel``, input example, requirements."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from mlflow.types import TensorSpec as MLflowSpec
 
 _LARGEST_EXAMPLE = 2**20
-"""Most numbers in an input example: it is JSON, and is loaded with the model's page."""
+"""Most numbers in an input example, which is JSON and is loaded with the model's page."""
 
 
 def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str, run_id: str) -> None:
-    """Write what MLflow wants beside the artifact's own files; those stay byte for byte what was checked.
+    """Write what MLflow needs besides the artifact's own files, which stay byte for byte as they were checked.
 
     `mlflow.onnx.save_model` would serialise the model again: other bytes, and its external data renamed.
 
     Args:
-        artifact: The model.
+        artifact: The artifact with the model.
         directory: Where to write.
         model_id: The LoggedModel.
         run_id: The run that made it.
@@ -46,19 +46,19 @@ def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str,
 
 
 def model_signature(artifact: ONNXArtifact) -> ModelSignature | None:
-    """Return an ``mlflow.models.ModelSignature``; None where a dtype is none of numpy's, or there is no input."""
+    """Return the model's signature; None if numpy lacks one of its dtypes, or it has no inputs."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
     inputs, outputs = artifact.signature.inputs, artifact.signature.outputs
-    # numpy knows bfloat16 only where ml_dtypes is imported, which who loads the model need not have.
+    # numpy knows bfloat16 only if ml_dtypes is imported, which may not be installed where the model is loaded.
     if not inputs or any(spec.dtype == "bfloat16" for spec in (*inputs, *outputs)):
         return None
     return ModelSignature(inputs=Schema([_spec(s) for s in inputs]), outputs=Schema([_spec(s) for s in outputs]))
 
 
 def input_example(artifact: ONNXArtifact) -> dict[str, Any]:
-    """Return the inputs of the artifact's test data by name; nothing where there are none, or too many numbers."""
+    """Return the inputs of the artifact's test data by name; empty if there are none, or too many numbers."""
     import onnx
     from onnx import numpy_helper
 
@@ -85,7 +85,7 @@ def _save_example(model: Model, example: dict[str, Any], directory: Path) -> Non
 
 
 def _write_environment(directory: Path, versions: dict[str, str]) -> None:
-    """Write what `mlflow models serve` installs: all that running the file takes, which is not torch."""
+    """Write what `mlflow models serve` installs to run the file; torch is not needed."""
     import platform
 
     pins = (f"{name}=={versions[name]}" for name in ("mlflow", "onnx", "onnxruntime") if versions[name] != "unknown")

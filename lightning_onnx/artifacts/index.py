@@ -1,0 +1,101 @@
+"""``index.json`` beside the artifacts: a list of them for other programs, which says which one is the best."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+import fsspec
+
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.remote import write
+from lightning_onnx.errors import ArtifactError
+from lightning_onnx.manifest.fields import Fields
+
+INDEX = "index.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexEntry:
+    """What the index says of one artifact; the fields of the JSON in its order.
+
+    Attributes:
+        directory: Name of the artifact's directory.
+        best: Whether it is the best of its callback.
+        passed: Whether none of its checks failed.
+        checkpoint: File name of the checkpoint that it was made from, None for live weights.
+        epoch: Epoch of the weights, counted from 0.
+        global_step: Number of optimizer steps that made them.
+        monitor: Name of the metric that chose the checkpoint.
+        score: Value of that metric.
+        owner: Tells apart the callbacks that share the directory.
+    """
+
+    directory: str
+    best: bool
+    passed: bool
+    checkpoint: str | None
+    epoch: int | None
+    global_step: int | None
+    monitor: str | None
+    score: float | None
+    owner: str
+
+    @classmethod
+    def of(cls, artifact: ONNXArtifact, *, is_best: bool, owner: str) -> IndexEntry:
+        """Return the entry of an artifact."""
+        source = artifact.record.source
+        return cls(
+            directory=artifact.name,
+            best=is_best,
+            passed=artifact.passed,
+            checkpoint=source.checkpoint,
+            epoch=source.epoch,
+            global_step=source.global_step,
+            monitor=source.monitor,
+            score=source.score,
+            owner=owner,
+        )
+
+    @classmethod
+    def read(cls, fields: Fields) -> IndexEntry:
+        """Read the entry from its JSON."""
+        return cls(
+            directory=fields.required("directory", str),
+            best=fields.required("best", bool),
+            passed=fields.required("passed", bool),
+            checkpoint=fields.optional("checkpoint", str),
+            epoch=fields.optional("epoch", int),
+            global_step=fields.optional("global_step", int),
+            monitor=fields.optional("monitor", str),
+            score=fields.optional("score", float),
+            owner=fields.required("owner", str),
+        )
+
+
+def read_index(place: str) -> list[IndexEntry]:
+    """Return the entries of an index; none if there is no index, or it cannot be read.
+
+    Args:
+        place: Path or URL of the file.
+    """
+    try:
+        with fsspec.open(place, "rb") as file:
+            return list(map(IndexEntry.read, Fields(json.load(file)).objects("artifacts")))
+    except (OSError, ValueError, ArtifactError):
+        return []
+
+
+def write_index(place: str, entries: Iterable[IndexEntry]) -> None:
+    """Write an index.
+
+    Args:
+        place: Path or URL of the file.
+        entries: Its entries.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    content = {"artifacts": [dataclasses.asdict(entry) for entry in entries]}
+    write(place, (json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from lightning_onnx import ArtifactError, ONNXArtifact
+from lightning_onnx.artifacts.remote import check_writable, download, exists, remove_url, upload, write
+
+
+@pytest.fixture
+def url() -> str:
+    return f"memory://{uuid.uuid4().hex}/made"
+
+
+def test_what_is_uploaded_can_be_downloaded(exported: ONNXArtifact, url: str, tmp_path: Path) -> None:
+    assert upload(exported.directory, url) == url
+    download(url, tmp_path / "back")
+    assert ONNXArtifact.load(tmp_path / "back").manifest == exported.manifest
+
+
+def test_an_upload_replaces_what_is_there_and_ends_with_the_manifest(
+    exported: ONNXArtifact, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"{url}/of another export", b"")
+    order: list[str] = []
+    put = MemoryFileSystem.put_file
+
+    def recorded(self: Any, source: str, place: str, *args: Any, **kwargs: Any) -> None:
+        order.append(place.rpartition("/")[2])
+        put(self, source, place, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", recorded)
+    upload(exported.directory, url)
+    assert (order[-1], order.count("manifest.json")) == ("manifest.json", 1)
+    assert not exists(f"{url}/of another export")
+
+
+def test_a_removal_begins_with_the_manifest(exported: ONNXArtifact, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(exported.directory, url)
+    order: list[str] = []
+    remove = MemoryFileSystem.rm
+
+    def recorded(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
+        order.append(path.rpartition("/")[2])
+        remove(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "rm", recorded)
+    remove_url(url)
+    assert order == ["manifest.json", "made"]
+    assert not exists(url)
+    remove_url(url)
+
+
+def test_a_download_appears_whole_or_not_at_all(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(f"{url}/a", b"a")
+    write(f"{url}/b", b"b")
+    get = MemoryFileSystem.get_file
+
+    def broken(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
+        if path.endswith("b"):
+            raise OSError("the line is down")
+        get(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", broken)
+    with pytest.raises(OSError, match="the line is down"):
+        download(url, tmp_path / "back")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_leaves_nothing_beside_the_file(url: str, tmp_path: Path) -> None:
+    for place in (f"{tmp_path}/file", f"{url}/file"):
+        write(place, b"old")
+        write(place, b"new")
+        with fsspec.open(place, "rb") as file:
+            assert file.read() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_whether_a_url_can_be_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(url)
+    assert fsspec.filesystem("memory").find(url) == []
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refused)
+    with pytest.raises(ArtifactError, match="cannot be written: not yours"):
+        check_writable(url)
