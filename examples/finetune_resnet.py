@@ -106,7 +106,7 @@ def main() -> int:
     print(f"Held-out digits ({len(test[1])}, neither trained nor validated on)")
     print(f"  module, best checkpoint  {module_right} right  {module_right / len(test[1]):.2%}")
     print(f"  artifact, onnxruntime    {artifact_right} right  {artifact_right / len(test[1]):.2%}")
-    print("\nWhere everything lies")
+    print("\nWhere everything is")
     print(f"  artifact           {callback.artifact.directory}")
     print(f"  checkpoint         {checkpoint.best_model_path}")
     for logger in trainer.loggers:
