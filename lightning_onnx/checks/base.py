@@ -27,9 +27,11 @@ class CheckResult(CheckRecord):
         reason: Why it failed or was skipped; for a passed one what makes it weak, if anything.
         figures: What was measured; plain values that JSON can hold.
         scalars: What loggers get of it, by the name behind ``onnx/``.
+        notes: What a user should know although the check passed, in sentences; each is a warning, too.
     """
 
     scalars: dict[str, float] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,9 +54,12 @@ class Comparison:
     Attributes:
         output: Name of the output.
         problem: What is wrong with it; None if nothing is.
-        kind: What the problem is about: ``"values"``, ``"shape"``, or None for anything else, such as the dtype.
-        excuse: Why the problem is no failure: ``"noise"`` (the module's own output changes as much when its inputs and
-            parameters change by rounding) or ``"random"`` (the module draws random numbers). None if it has no excuse.
+        kind: What the problem is about: ``"values"``, ``"shape"``, ``"finite"`` (NaN and infinity), or None for
+            anything else, such as the dtype.
+        excuse: Why the problem is no failure: ``"noise"`` (the module's own output changes as much by rounding),
+            ``"random"`` (the module draws random numbers), ``"undefined"`` (with values that were not observed, what
+            the module gives is not finite) or ``"refused"`` (it does not take them). None if it has no excuse.
+        undefined: Whether the module's output is finite nowhere where the two differ.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
@@ -70,8 +73,9 @@ class Comparison:
 
     output: str
     problem: str | None = None
-    kind: Literal["values", "shape"] | None = None
-    excuse: Literal["noise", "random"] | None = None
+    kind: Literal["values", "shape", "finite"] | None = None
+    excuse: Literal["noise", "random", "undefined", "refused"] | None = None
+    undefined: bool = False
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     outside: float = 0.0
@@ -90,6 +94,11 @@ class Comparison:
     def is_small(self) -> bool:
         """Whether the difference is as small as what rounding does: too small to change any decision except a tie."""
         return self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the two differ so much that it cannot be said whether the file is right."""
+        return self.excuse is not None and not (self.excuse == "noise" and self.is_small)
 
 
 def compare_arrays(
@@ -115,11 +124,14 @@ def compare_arrays(
         differ = float((actual != expected).mean())
         problem = f"{differ:.2%} of the elements differ" if differ else None
         return Comparison(name, problem, "values", outside=differ, constant=constant)
-    if not _same_non_finite(expected, actual):
+    other = _other_non_finite(expected, actual)
+    if other.any():
         problem = "NaN or infinity stand in different places"
-        return Comparison(name, problem, outside=1.0, constant=constant)
+        undefined = not np.isfinite(expected[other]).any()
+        return Comparison(name, problem, "finite", undefined=undefined, outside=float(other.mean()), constant=constant)
     if not np.isfinite(expected).any():
-        return Comparison(name, "no element of the module's output is finite", outside=1.0, constant=True)
+        problem = "no element of the module's output is finite"
+        return Comparison(name, problem, undefined=True, outside=1.0, constant=True)
     compared = _compare_finite(name, expected, actual, rtol, atol)
     return dataclasses.replace(compared, constant=constant)
 
@@ -155,11 +167,12 @@ def _compare_finite(name: str, expected: Array, actual: Array, rtol: float | Non
     )
 
 
-def _same_non_finite(expected: Array, actual: Array) -> bool:
-    if not np.array_equal(np.isnan(expected), np.isnan(actual)):
-        return False
-    infinite = np.isinf(expected)
-    return np.array_equal(infinite, np.isinf(actual)) and bool((expected[infinite] == actual[infinite]).all())
+def _other_non_finite(expected: Array, actual: Array) -> NDArray[np.bool_]:
+    """Return where one of the two is NaN or infinite, and the other is something else."""
+    both_nan = np.isnan(expected) & np.isnan(actual)
+    either = ~np.isfinite(expected) | ~np.isfinite(actual)
+    found: NDArray[np.bool_] = either & ~both_nan & (expected != actual)
+    return found
 
 
 def _count_ratios(ratio: NDArray[np.float64]) -> tuple[int, ...]:

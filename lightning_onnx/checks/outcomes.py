@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES, Comparison
 from lightning_onnx.manifest.results import Status
 from lightning_onnx.module.cases import Case
+
+CaseResult = Literal["passed", "failed", "warning", "undecidable"]
+"""How a case ended: ``"warning"`` is wrong on values beyond those observed; ``"undecidable"`` says nothing about the
+file, because the module itself is not stable there, gives nothing finite or does not take the values."""
 
 _WORST = ("max_abs_diff", "max_rel_diff", "outside", "needed_atol")
 """Figures of which the largest of all cases is told."""
@@ -32,6 +36,18 @@ class CaseOutcome:
         """The outputs that are wrong."""
         return tuple(c for c in self.comparisons if c.is_failure)
 
+    @property
+    def result(self) -> CaseResult:
+        """How the case ended."""
+        if self.failures:
+            return "warning" if self.case.may_be_wrong else "failed"
+        return "undecidable" if any(c.is_undecided for c in self.comparisons) else "passed"
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, a clause for each output."""
+        return [f"{c.output} at {self.case.label}: {c.problem}" for c in self.failures]
+
 
 def summarize(
     name: str, outcomes: Sequence[CaseOutcome], random_outputs: Sequence[str], context: CheckContext
@@ -44,19 +60,16 @@ def summarize(
         random_outputs: Outputs that cannot be compared, because the module draws random numbers.
         context: The runtime that was used.
     """
-    by_output: dict[str, list[tuple[Case, Comparison]]] = {}
-    for outcome in outcomes:
-        for comparison in outcome.comparisons:
-            by_output.setdefault(comparison.output, []).append((outcome.case, comparison))
-    outputs = {output: _figures_of(rows) for output, rows in by_output.items()}
-    problems = [f"{c.output} at {o.case.label}: {c.problem}" for o in outcomes for c in o.failures]
-    unstable = _noisy(outcomes, is_small=False)
+    outputs = {output: _figures_of(rows) for output, rows in _by_output(outcomes).items()}
+    problems = [problem for o in outcomes if o.result == "failed" for problem in o.problems]
+    beyond = [problem for o in outcomes if o.result == "warning" for problem in o.problems]
+    real = [o for o in outcomes if o.case.kind not in ("values", "decision")]
+    unstable = _noisy(real, is_small=False)
     status, reason = _verdict(
         problems,
         random=random_outputs,
-        unstable=unstable,
-        sensitive=_noisy(outcomes, is_small=True),
-        constant=[output for output, figures in outputs.items() if figures["constant"]],
+        unstable=sorted(set(unstable) - _decided(real)),
+        weaknesses=_weaknesses(outcomes, real, outputs, beyond),
     )
     figures = {
         "runtime": context.runtime.name,
@@ -64,7 +77,9 @@ def summarize(
         "outputs": outputs,
         "ratio_edges": list(RATIO_EDGES),
         "cases": list(dict.fromkeys(outcome.case.label for outcome in outcomes)),
+        "outcomes": _results(outcomes),
         "problems": problems,
+        "warnings": beyond,
         "random_outputs": list(random_outputs),
         "unstable_outputs": unstable,
     }
@@ -73,7 +88,36 @@ def summarize(
         "max_abs_diff": max(figures["max_abs_diff"] for figures in outputs.values()),
         "max_rel_diff": max(figures["max_rel_diff"] for figures in outputs.values()),
     }
-    return CheckResult(name, status, reason, figures, scalars)
+    notes = tuple(f"the file is wrong on values beyond those observed: {problem}" for problem in beyond)
+    return CheckResult(name, status, reason, figures, scalars, notes)
+
+
+def _by_output(outcomes: Sequence[CaseOutcome]) -> dict[str, list[tuple[Case, Comparison]]]:
+    """Return what decides about each output; where no case does, all that was found."""
+    found: dict[str, list[tuple[Case, Comparison]]] = {}
+    decisive: dict[str, list[tuple[Case, Comparison]]] = {}
+    for outcome in outcomes:
+        for comparison in outcome.comparisons:
+            row = outcome.case, comparison
+            found.setdefault(comparison.output, []).append(row)
+            if not comparison.is_undecided and not (comparison.is_failure and outcome.case.may_be_wrong):
+                decisive.setdefault(comparison.output, []).append(row)
+    return {output: decisive.get(output, rows) for output, rows in found.items()}
+
+
+def _results(outcomes: Sequence[CaseOutcome]) -> dict[str, CaseResult]:
+    """Return how each case ended, by its label; of cases with the same label the worst."""
+    worst: tuple[CaseResult, ...] = ("failed", "warning", "undecidable", "passed")
+    found: dict[str, CaseResult] = {}
+    for outcome in outcomes:
+        label = outcome.case.label
+        found[label] = min(outcome.result, found.get(label, "passed"), key=worst.index)
+    return found
+
+
+def _decided(outcomes: Sequence[CaseOutcome]) -> set[str]:
+    """Return the outputs that could be compared in some case."""
+    return {c.output for outcome in outcomes for c in outcome.comparisons if not c.is_undecided}
 
 
 def _noisy(outcomes: Sequence[CaseOutcome], is_small: bool) -> list[str]:
@@ -83,21 +127,15 @@ def _noisy(outcomes: Sequence[CaseOutcome], is_small: bool) -> list[str]:
 
 
 def _verdict(
-    problems: Sequence[str],
-    *,
-    random: Sequence[str],
-    unstable: Sequence[str],
-    sensitive: Sequence[str],
-    constant: Sequence[str],
+    problems: Sequence[str], *, random: Sequence[str], unstable: Sequence[str], weaknesses: Sequence[str]
 ) -> tuple[Status, str | None]:
     """Return the status and its reason.
 
     Args:
         problems: What is wrong, in sentences.
         random: Outputs that are random.
-        unstable: Outputs with large differences that are noise.
-        sensitive: Outputs with small differences that are noise.
-        constant: Outputs whose elements are all equal.
+        unstable: Outputs that could be compared in no case, because the differences may be noise.
+        weaknesses: What makes a passed check weak.
     """
     if problems:
         return "failed", problems[0]
@@ -111,15 +149,42 @@ def _verdict(
             f"{list(unstable)} cannot be compared: the module gives other values when its inputs or weights change by "
             "rounding; its decisions rest on differences that are noise"
         )
-    weaknesses = []
+    return "passed", "; ".join(weaknesses) or None
+
+
+def _weaknesses(
+    outcomes: Sequence[CaseOutcome],
+    real: Sequence[CaseOutcome],
+    outputs: Mapping[str, Mapping[str, Any]],
+    beyond: Sequence[str],
+) -> list[str]:
+    """Return what makes a passed check weak, in clauses.
+
+    Args:
+        outcomes: Those of all cases.
+        real: Those of cases with observed values.
+        outputs: The figures of each output.
+        beyond: What is wrong beyond the values observed.
+    """
+    found = []
+    constant = [output for output, figures in outputs.items() if figures["constant"]]
     if constant:
-        weaknesses.append(f"a weak check: all elements of {list(constant)} are equal")
+        found.append(f"a weak check: all elements of {constant} are equal")
+    sensitive = _noisy(outcomes, is_small=True)
     if sensitive:
-        weaknesses.append(
-            f"{list(sensitive)} are compared by the module's own sensitivity: they differ no more than when its inputs "
+        found.append(
+            f"{sensitive} are compared by the module's own sensitivity: they differ no more than when its inputs "
             "or weights change by rounding"
         )
-    return "passed", "; ".join(weaknesses) or None
+    undecided = [outcome.case.label for outcome in real if outcome.result == "undecidable"]
+    if undecided:
+        found.append(
+            f"undecidable at {', '.join(undecided)}: there the module gives other values when its inputs or weights "
+            "change by rounding"
+        )
+    if beyond:
+        found.append(f"wrong on values beyond those observed: {beyond[0]}")
+    return found
 
 
 def _figures_of(rows: Sequence[tuple[Case, Comparison]]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Parity:
         self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext
     ) -> CheckResult:
         """Add where the file first differs from the module, if that can be found."""
-        outcome = next(o for o in outcomes if o.failures)
+        outcome = next(o for o in outcomes if o.result == "failed")
         found = find_divergence(context, outcome.case, outcome.failures[0].output, self.compare_output)
         if found is None:
             return result
@@ -80,15 +80,25 @@ class Parity:
             case: The inputs.
             random_outputs: Outputs whose values and shapes cannot be compared.
         """
-        expected = context.reference(case.tensors) if case.expected is None else case.expected
-        compared = excuse_noise(self._compare(session, context, case, expected), context, case, expected)
+        may_refuse = case.kind in ("values", "decision")
+        try:
+            expected = context.reference(case.tensors) if case.expected is None else case.expected
+        except Exception as error:
+            if not may_refuse:
+                raise
+            problem = f"the module does not take these values: {first_line(error)}"
+            return CaseOutcome(case, (Comparison(_first_output(context), problem, excuse="refused"),))
+        compared = self._compare(session, context, case, expected)
+        if may_refuse:
+            compared = [dataclasses.replace(c, excuse="undefined") if c.undefined else c for c in compared]
+        compared = excuse_noise(compared, context, case, expected)
         return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
 
     def _compare(
         self, session: Session, context: CheckContext, case: Case, expected: Sequence[Tensor]
     ) -> list[Comparison]:
         names = [spec.name for spec in context.signature.outputs]
-        first = names[0] if names else "output"
+        first = _first_output(context)
         try:
             actual = session.run(feeds(context.signature.inputs, case.tensors))
         except Exception as error:  # whatever a runtime raises is a finding
@@ -108,6 +118,12 @@ class Parity:
         return compare_arrays(name, expected, actual, self.rtol, self.atol)
 
 
+def _first_output(context: CheckContext) -> str:
+    """Return the name under which a problem of all outputs is told."""
+    names = [spec.name for spec in context.signature.outputs]
+    return names[0] if names else "output"
+
+
 def _excuse_random(comparison: Comparison, random_outputs: Collection[str]) -> Comparison:
-    is_random = comparison.output in random_outputs and comparison.kind is not None
+    is_random = comparison.output in random_outputs and comparison.kind in ("values", "shape")
     return dataclasses.replace(comparison, excuse="random") if comparison.is_failure and is_random else comparison

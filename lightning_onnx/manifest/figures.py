@@ -52,11 +52,17 @@ class ComparisonFigures:
     Attributes:
         outputs: How each output compares.
         cases: Labels of the compared cases.
+        outcomes: How each case ended, by its label: passed, failed, warning or undecidable.
+        problems: What is wrong, in clauses.
+        warnings: What is wrong on values beyond those observed, in clauses; no failure of the check.
         ratio_edges: Edges between which ``ratios`` counts, ascending; 1 is the tolerance.
     """
 
     outputs: Mapping[str, OutputFigures] = dataclasses.field(default_factory=dict)
     cases: tuple[str, ...] = ()
+    outcomes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     ratio_edges: tuple[float, ...] = ()
 
     @property
@@ -70,7 +76,14 @@ class ComparisonFigures:
         fields = Fields(figures, "figures")
         try:
             outputs = {name: OutputFigures.read(own) for name, own in fields.objects_by_name("outputs").items()}
-            return cls(outputs, fields.items("cases", str), fields.items("ratio_edges", float))
+            return cls(
+                outputs,
+                fields.items("cases", str),
+                fields.by_name("outcomes", str),
+                fields.items("problems", str),
+                fields.items("warnings", str),
+                fields.items("ratio_edges", float),
+            )
         except ArtifactError:
             return cls()
 

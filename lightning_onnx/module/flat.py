@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,17 @@ from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.random_state import random_states, random_states_kept
-from lightning_onnx.module.rounding import TiesReversed
+from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 
 PREFIX = "module."
 """What the wrapper adds before the names of parameters and scopes; removed in the graph."""
+
+
+WAYS = 8
+"""Kinds of changes that ``FlatModule.perturbed`` knows."""
+
+_INNER = (2, 3)
+_TIES_ALONE = 4
 
 
 class FlatModule(nn.Module):
@@ -56,16 +63,28 @@ class FlatModule(nn.Module):
             return Outputs(tuple(t.detach().clone() for t in outputs), tuple(structure.paths))
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-        """Run as ``reference`` does, with inputs and parameters changed by rounding, and with ties reversed.
+        """Run as ``reference`` does, with what another program may do otherwise (see ``module.rounding``).
 
         Args:
             tensors: The inputs.
-            seed: Chooses one of many ways to round.
+            seed: Chooses one of many ways; the first ``WAYS`` are of all kinds: inputs and parameters changed by
+                rounding and ties reversed, then what operators compute as well, ties alone, signs of zeros.
         """
         generator = torch.Generator().manual_seed(seed)
-        parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
-        with torch.no_grad(), self.random_state_kept(), TiesReversed():  # type: ignore[no-untyped-call]
-            outputs = torch.func.functional_call(self, parameters, tuple(perturb(t, generator) for t in tensors))
+        way = seed % WAYS
+        parameters: dict[str, Tensor] = {}
+        with torch.no_grad(), self.random_state_kept(), contextlib.ExitStack() as modes:
+            if way < _TIES_ALONE:
+                parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
+                tensors = [perturb(t, generator) for t in tensors]
+            if way <= _TIES_ALONE:
+                modes.enter_context(TiesReversed())  # type: ignore[no-untyped-call]
+            if way in _INNER:
+                modes.enter_context(Rounded(generator))
+            if way > _TIES_ALONE:
+                signs = modes.enter_context(ZeroSigns(_zeros(way, generator)))
+                tensors = [signs.signed(t) for t in tensors]
+            outputs = torch.func.functional_call(self, parameters, tuple(t.clone() for t in tensors))
         return [t.detach() for t in outputs]
 
     def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
@@ -86,3 +105,12 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor.clone()
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
     return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
+
+
+def _zeros(way: int, generator: torch.Generator) -> Callable[[Sequence[int]], Tensor]:
+    """Return what makes zeros: all negative, all positive, or some of each."""
+    if way == _TIES_ALONE + 1:
+        return lambda shape: -torch.zeros(list(shape))
+    if way == _TIES_ALONE + 2:
+        return lambda shape: torch.zeros(list(shape))
+    return lambda shape: torch.zeros(list(shape)) * (torch.rand(list(shape), generator=generator) - 0.5)

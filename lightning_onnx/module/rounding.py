@@ -1,23 +1,66 @@
-"""Ties: for ``topk``, ``sort`` and suppression neither torch nor ONNX defines which of equal values comes first."""
+"""What another program may do otherwise without being wrong: the order of ties, the last digits, the sign of zeros.
+
+Each mode is on while its ``with`` block runs, in the thread that runs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 _aten = torch.ops.aten
 _ORDERED = {_aten.topk.default: 2, _aten.sort.default: 1, _aten.sort.stable: 1}
 """Operators that return values and indices; for each the position of its ``dim`` argument."""
 
+_SUMS = {
+    _aten._cdist_forward,
+    _aten._log_softmax,
+    _aten._native_batch_norm_legit_no_training,
+    _aten._scaled_dot_product_flash_attention_for_cpu,
+    _aten._softmax,
+    _aten.addbmm,
+    _aten.addmm,
+    _aten.addmv,
+    _aten.addr,
+    _aten.avg_pool1d,
+    _aten.avg_pool2d,
+    _aten.avg_pool3d,
+    _aten.baddbmm,
+    _aten.bmm,
+    _aten.convolution,
+    _aten.cumprod,
+    _aten.cumsum,
+    _aten.dot,
+    _aten.linalg_vector_norm,
+    _aten.logcumsumexp,
+    _aten.logsumexp,
+    _aten.mean,
+    _aten.mm,
+    _aten.mv,
+    _aten.native_batch_norm,
+    _aten.native_group_norm,
+    _aten.native_layer_norm,
+    _aten.norm,
+    _aten.prod,
+    _aten.std,
+    _aten.std_mean,
+    _aten.sum,
+    _aten.var,
+    _aten.var_mean,
+}
+"""Operators that add or multiply many numbers: in another order even an exact result comes out otherwise."""
+
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the last of equal values where torch takes the first: both results are right.
 
-    If a module's outputs change, it decides by the order of equal scores, as detectors do before they are trained.
+    For ``topk``, ``sort`` and suppression neither torch nor ONNX defines which of equal values comes first. If a
+    module's outputs change, it decides by the order of equal scores, as detectors do before they are trained.
 
     Example:
         >>> with TiesReversed():
@@ -40,3 +83,100 @@ class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kept: Tensor = func(boxes.flip(0), scores.flip(0), threshold)
             return len(scores) - 1 - kept
         return func(*args, **kwargs)
+
+
+class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Changes what operators compute by rounding, where the exact result has more digits than float32 keeps.
+
+    What is exact stays as it is, in every program: copies, comparisons, 0.5 + 0.25, sums of zeros.
+
+    Args:
+        generator: Chooses one of many ways to round.
+
+    Example:
+        >>> with Rounded(torch.Generator().manual_seed(0)):
+        ...     bool(torch.ones(3) / 4 == 0.25), bool((torch.ones(3) / 3 == 1 / 3).all())
+        (True, False)
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.generator = generator
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute once more in float64, to see where rounding took place."""
+        kwargs = dict(kwargs or {})
+        result = func(*args, **kwargs)
+        if not _computes(func, args):
+            return result
+        try:
+            exact = func(*tree_map(_in_double, args), **tree_map(_in_double, kwargs))
+        except Exception:  # an operator without float64
+            exact = result
+        is_sum = func.overloadpacket in _SUMS
+        if isinstance(result, Tensor):
+            return self._changed(result, exact, is_sum)
+        if isinstance(result, (tuple, list)):
+            return type(result)(self._changed(r, e, is_sum) for r, e in zip(result, exact, strict=True))
+        return result
+
+    def _changed(self, result: Any, exact: Any, is_sum: bool) -> Any:
+        if not isinstance(result, Tensor) or result.dtype != torch.float32 or exact.shape != result.shape:
+            return result
+        lost = (exact.double() - result.double()).abs()
+        size = 4 * lost + torch.finfo(result.dtype).eps * result.double().abs() * (4 if is_sum else 1)
+        rounds = torch.isfinite(result) & torch.isfinite(lost) & ((lost > 0) | is_sum)
+        noise = torch.rand(result.shape, generator=self.generator, dtype=torch.float64) * 2 - 1
+        return torch.where(rounds, (result.double() + size * noise).to(result.dtype), result)
+
+
+class ZeroSigns(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Gives zeros that operators compute another sign: ``-0.0`` equals ``0.0``, and programs differ in it.
+
+    Args:
+        choose: Returns zeros of a shape, with the signs that the zeros are to have.
+
+    Example:
+        >>> with ZeroSigns(lambda shape: -torch.zeros(shape)):
+        ...     torch.relu(torch.tensor([-1.0]))
+        tensor([-0.])
+    """
+
+    def __init__(self, choose: Callable[[Sequence[int]], Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.choose = choose
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Replace the zeros of the result."""
+        result = func(*args, **(kwargs or {}))
+        return tree_map(self.signed, result) if _computes(func, args) else result
+
+    def signed(self, value: Any) -> Any:
+        """Return a tensor of floats with other signs of its zeros; anything else as it is."""
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return torch.where(value == 0, self.choose(value.shape).to(value.dtype), value)
+
+
+def _computes(func: Any, args: Sequence[Any]) -> bool:
+    """Tell whether an operator computes new values from tensors: no view, no change in place, no random numbers."""
+    schema = func._schema
+    if schema.is_mutable or any(returned.alias_info is not None for returned in schema.returns):
+        return False
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        return False
+    return any(isinstance(a, Tensor) or (isinstance(a, (list, tuple)) and _holds_tensor(a)) for a in args)
+
+
+def _holds_tensor(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in values)
+
+
+def _in_double(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype == torch.float32:
+        return value.double()
+    return torch.float64 if value is torch.float32 else value

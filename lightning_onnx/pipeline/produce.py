@@ -101,7 +101,8 @@ def produce(
         if config.variants:
             on_stage("making the variants")
         made = _make_variants(config, context)
-        notes = [*plan.notes, *_write_test_data(plan, flat, staged)]
+        found = [note for result in results for note in result.notes]
+        notes = [*plan.notes, *_write_test_data(plan, flat, staged), *found]
         on_stage("writing the report")
         described = manifest.build(
             plan,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.manifest.figures import ComparisonFigures
 
 
 class FitLog:
@@ -34,14 +35,15 @@ class FitLog:
         """Print how the checks and variants of a new artifact ended, and keep those that failed."""
         record = artifact.record
         for check in record.checks:
-            self._report(check.name, check.status, check.reason)
+            warns = bool(ComparisonFigures.find(check.figures).warnings)
+            self._report(check.name, check.status, check.reason, warns)
         for variant in record.variants:
-            self._report(f"variant {variant.name}", variant.status, variant.reason)
+            self._report(f"variant {variant.name}", variant.status, variant.reason, False)
         rank_zero_info(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s")
 
-    def _report(self, name: str, status: str, reason: str | None) -> None:
+    def _report(self, name: str, status: str, reason: str | None, warns: bool) -> None:
         line = f"ONNX export: {name} {status}" + (f": {reason}" if reason else "")
-        if status == "passed":
+        if status == "passed" and not warns:
             rank_zero_info(line)
         else:
             rank_zero_warn(line)

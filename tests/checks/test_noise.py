@@ -71,6 +71,23 @@ def test_another_shape_is_noise_only_if_rounding_changes_the_shape() -> None:
     assert excuse_noise([shape], context(lambda seed: EXPECTED), CASE, EXPECTED)[0].excuse is None
 
 
+def test_nan_is_noise_only_where_rounding_changes_the_same_share_of_the_output() -> None:
+    """0/0 in one program is 1e-8/1e-8 in another."""
+    found = Comparison("y", "NaN or infinity stand in different places", "finite", outside=0.5)
+    nan = EXPECTED[0].clone()
+    nan[:5] = float("nan")
+    for own, excused in ((nan, True), (-EXPECTED[0], True), (EXPECTED[0], False)):
+        (judged,) = excuse_noise([found], context(lambda seed, own=own: [own]), CASE, EXPECTED)  # type: ignore[misc]
+        assert (judged.excuse == "noise") == excused
+
+
+def test_a_module_that_does_not_run_otherwise_has_no_noise() -> None:
+    def raises(seed: int) -> list[Tensor]:
+        raise RuntimeError("no kernel")
+
+    assert excuse_noise([difference(0.5)], context(raises), CASE, EXPECTED)[0].is_failure
+
+
 @pytest.mark.parametrize("problem", ["dtype is float64", "onnxruntime failed"])
 def test_anything_else_is_never_noise(problem: str) -> None:
     noisy = context(lambda seed: [EXPECTED[0] * 100])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule,
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.cases import Case
+from lightning_onnx.module.cases import Case, CaseKind
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 
 CONTEXT = CheckContext(
@@ -26,8 +27,15 @@ LITTLE = Comparison("y", "it differs", "values", excuse="noise", max_rel_diff=1e
 RANDOM = Comparison("y", "it differs", "values", excuse="random", max_rel_diff=0.5)
 
 
-def summed(*comparisons: Comparison, random: tuple[str, ...] = ()) -> CheckResult:
-    cases = [Case(f"case {i}", (torch.zeros(1),), kind="traced") for i in range(len(comparisons))]
+def summed(
+    *comparisons: Comparison, random: tuple[str, ...] = (), kinds: tuple[CaseKind, ...] = (), beyond: bool = False
+) -> CheckResult:
+    """Sum up cases of these kinds, then traced ones."""
+    kinds = (*kinds, *["traced"] * len(comparisons))  # type: ignore[assignment]
+    cases = [
+        Case(f"case {i}", (torch.zeros(1),), kind=kind, beyond=beyond and kind != "traced")
+        for i, (kind, _) in enumerate(zip(kinds, comparisons, strict=False))
+    ]
     outcomes = [CaseOutcome(case, (c,)) for case, c in zip(cases, comparisons, strict=True)]
     return summarize("parity", outcomes, random, CONTEXT)
 
@@ -38,7 +46,8 @@ def summed(*comparisons: Comparison, random: tuple[str, ...] = ()) -> CheckResul
         ([RIGHT, RIGHT], "passed", None),
         ([RIGHT, WRONG], "failed", "y at case 1: it differs"),
         ([NOISE, WRONG], "failed", "y at case 1: it differs"),
-        ([RIGHT, NOISE], "skipped", "['y'] cannot be compared"),
+        ([RIGHT, NOISE], "passed", "undecidable at case 1"),
+        ([NOISE, NOISE], "skipped", "['y'] cannot be compared"),
         ([RIGHT, LITTLE], "passed", "['y'] are compared by the module's own sensitivity"),
     ],
 )
@@ -69,3 +78,45 @@ def test_all_equal_is_weak_only_if_it_is_so_in_every_case() -> None:
     constant, varied = Comparison("y", constant=True), Comparison("y", constant=False)
     assert "weak check: all elements of ['y']" in str(summed(constant, constant).reason)
     assert summed(constant, varied).reason is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "beyond", "status"),
+    [
+        ("values", False, "failed"),
+        ("values", True, "passed"),
+        ("decision", True, "failed"),
+        ("resized", True, "failed"),
+    ],
+)
+def test_wrong_beyond_what_was_observed_is_a_warning_unless_a_decision_or_a_size_is_lost(
+    kind: CaseKind, beyond: bool, status: str
+) -> None:
+    result = summed(WRONG, RIGHT, kinds=(kind,), beyond=beyond)
+    assert result.status == status
+    told = ["y at case 0: it differs"]
+    figures = result.figures
+    if status == "failed":
+        assert (figures["problems"], figures["warnings"], result.notes) == (told, [], ())
+        assert figures["outcomes"] == {"case 0": "failed", "case 1": "passed"}
+    else:
+        assert (figures["problems"], figures["warnings"]) == ([], told)
+        assert figures["outcomes"] == {"case 0": "warning", "case 1": "passed"}
+        assert result.reason == "wrong on values beyond those observed: y at case 0: it differs"
+        assert result.notes == ("the file is wrong on values beyond those observed: y at case 0: it differs",)
+        assert figures["outputs"]["y"]["max_abs_diff"] == 0.1  # what passed
+
+
+@pytest.mark.parametrize("excuse", ["noise", "undefined", "refused"])
+def test_an_undecidable_case_of_other_values_leaves_status_and_figures_alone(excuse: Any) -> None:
+    undecidable = Comparison("y", "it differs", "values", excuse=excuse, max_abs_diff=9.0, max_rel_diff=0.5)
+    result = summed(undecidable, RIGHT, kinds=("values",))
+    assert (result.status, result.reason) == ("passed", None)
+    assert result.figures["outcomes"] == {"case 0": "undecidable", "case 1": "passed"}
+    assert result.figures["outputs"]["y"]["max_abs_diff"] == 0.1
+
+
+def test_other_values_alone_prove_nothing() -> None:
+    """Detectors that choose by noise on real images, and find nothing on black ones."""
+    result = summed(RIGHT, NOISE, kinds=("values",))
+    assert result.status == "skipped"

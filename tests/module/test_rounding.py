@@ -1,11 +1,13 @@
-"""Ties are decided the other way, and nothing else changes."""
+"""Ties, last digits and signs of zeros come out otherwise, and nothing else changes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 
-from lightning_onnx.module.rounding import TiesReversed
+from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 
 
 @pytest.mark.parametrize("dim", [0, -1])
@@ -27,3 +29,59 @@ def test_a_stable_sort_has_no_ties() -> None:
 def test_a_single_number() -> None:
     with TiesReversed():  # type: ignore[no-untyped-call]
         assert torch.sort(torch.tensor(3.0)).values == 3
+
+
+def rounded() -> Rounded:
+    return Rounded(torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("compute", "changes"),
+    [
+        (lambda x: x / 3, True),
+        (lambda x: x.exp(), True),
+        (lambda x: x.mean(0), True),
+        (lambda x: x @ x.T, True),
+        (lambda x: x + 0.5, False),
+        (lambda x: x.relu(), False),
+        (lambda x: x[1:].clone(), False),
+        (lambda x: (x * 0).exp(), False),
+        (lambda x: (x * 0).sum(0), False),
+        (lambda x: x.view(-1), False),
+        (lambda x: x.long().float(), False),
+        (lambda x: x.long() // 2, False),
+    ],
+)
+def test_only_what_rounds_changes_and_by_little(compute: Any, changes: bool) -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [-4.0, 5.0, 7.0]])
+    expected = compute(x)
+    with rounded():
+        found = compute(x)
+    assert torch.equal(expected, found) != changes
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected)
+
+
+def test_equal_rows_come_apart_by_rounding() -> None:
+    """Their mean has other last digits than they have in another program."""
+    rows = torch.full((3, 4), 0.1)
+    with rounded():
+        assert (rows - rows.mean(0)).abs().max() > 0
+
+
+def test_writing_in_place_and_random_numbers_go_on() -> None:
+    x = torch.full((3,), 0.1)
+    with rounded():
+        x.mul_(3)
+        torch.rand_like(x)
+    assert torch.equal(x, torch.full((3,), 0.1) * 3)
+
+
+def test_zeros_get_the_signs_that_are_chosen() -> None:
+    x = torch.tensor([-1.0, 0.0, 2.0])
+    with ZeroSigns(lambda shape: -torch.zeros(list(shape))) as signs:
+        found = x.relu()
+    assert found.tolist() == [0.0, 0.0, 2.0]
+    assert torch.signbit(found).tolist() == [True, True, False]
+    assert torch.signbit(signs.signed(x)).tolist() == [True, True, False]
+    assert signs.signed(torch.tensor([0])).tolist() == [0]
