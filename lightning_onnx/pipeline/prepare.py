@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.batch_dim import static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -101,7 +102,12 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         found.graph,
         engine_reason=_engine_reason(found.graph, config),
         cases=_without_outputs(found.cases),
-        notes=(*notes, *found.notes, *(f"input '{name}' has no effect on the outputs" for name in without_effect)),
+        notes=(
+            *notes,
+            *found.notes,
+            *_static_batch(observation, request, found.graph, config),
+            *(f"input '{name}' has no effect on the outputs" for name in without_effect),
+        ),
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.draws_random_numbers(request.tensors),
@@ -136,6 +142,19 @@ def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
     paths = observation.samples[0].structure.paths
     found = {i: ".".join(paths[i]) for i in graph.traced.unused_inputs if len(observation.samples[0].paths[i]) > 1}
     return found if len(found) < len(paths) else {}
+
+
+def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:
+    """Say which dims look like the batch and are static; the search has told those that were asked to be dynamic."""
+    if config.dynamic_axes != "auto":
+        return
+    for i, d, factor in static_batch_dims(observation, graph.request.axes):
+        if d not in request.axes[i]:
+            multiple = "the loader's batch size" if factor == 1 else f"{factor} times the loader's batch size"
+            yield (
+                f"dim {d} of input '{request.input_names[i]}' is static: it has {multiple} "
+                f"({request.tensors[i].shape[d]}), and the module was not seen to take another size of it"
+            )
 
 
 def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:

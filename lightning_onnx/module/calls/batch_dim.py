@@ -1,55 +1,114 @@
-"""Which dim of each input is the batch: it has the loader's batch size, and the module takes another size of it."""
+"""Which dim of each input is the batch: guessed by the loader's batch size, decided by running the module."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
+from lightning_onnx.module.calls.batch_evidence import BOTH, FOLLOWS_ORDER, Assignment, evidence
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
-from lightning_onnx.module.calls.resizing import Axes, kept_whole, pointed_at, resize
+from lightning_onnx.module.calls.resizing import Axes, kept_whole, resize
 from lightning_onnx.module.calls.signature import BATCH
 
+
+@dataclasses.dataclass(frozen=True)
+class BatchDims:
+    """What was found out about the batch.
+
+    Attributes:
+        axes: The batch dim of each input.
+        alike: Further dims, by input and index, of which as much can be said: another size, and rows on their own.
+    """
+
+    axes: Assignment
+    alike: tuple[tuple[int, int], ...] = ()
+
+
 _MAX_ASSIGNMENTS = 32
+
+_MAX_FACTORS = 4
+"""Multiples of the batch size that are tried."""
 
 
 def few_rows(observation: Observation) -> tuple[Tensor, ...]:
     """Return the first sample cut to two rows if its tensors look like a batch: a guess that a call has to confirm."""
     tensors = observation.samples[0].tensors
-    guess: Axes = tuple(dict.fromkeys(_candidates(observation, i)[:1], BATCH) for i in range(len(tensors)))
+    guess: Axes = tuple(dict.fromkeys(_of_batch_size(observation, i)[:1], BATCH) for i in range(len(tensors)))
     return tensors if kept_whole(tensors, guess) else resize(tensors, guess, {BATCH: 2})
 
 
-def batch_axes(observation: Observation, run: RunModule) -> tuple[int | None, ...]:
-    """Return each input's batch dim, None if it has none: guessed by size, confirmed by running the module twice."""
+def find_batch(observation: Observation, run: RunModule) -> BatchDims:
+    """Find each input's batch dim.
+
+    Dims of the loader's batch size are tried first, then those of a multiple (several views or crops of each sample),
+    then the first dim. A later guess counts only where more speaks for it than for those before it.
+
+    Args:
+        observation: The calls.
+        run: Runs the module on flat tensors.
+    """
     tensors = observation.samples[0].tensors
-    candidates = [_candidates(observation, i) for i in range(len(tensors))]
-    if not any(candidates):  # such as two views of a batch in one call: another number of rows
-        rows = next((t.shape[0] for t in tensors if t.dim()), 0)
-        candidates = [[0] if t.dim() and t.shape[0] == rows else [] for t in tensors]
-    assignments = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
-    ranked = sorted(assignments, key=lambda a: (sum(d is None for d in a), sum(d or 0 for d in a)))
-    fallback: tuple[int | None, ...] | None = None
-    for assignment in ranked[:_MAX_ASSIGNMENTS]:
-        if all(d is None for d in assignment):
+    best: _Evidence | None = None
+    for assignments in _guesses(observation):
+        best = _best(tensors, assignments, run, best)
+        if best is not None and best.weight >= FOLLOWS_ORDER:
             break
-        verdict = _rows_agree(tensors, assignment, run)
-        if verdict:
-            return assignment
-        if verdict is not None and fallback is None:
-            fallback = assignment
-    return fallback or (None,) * len(tensors)
+    return BatchDims((None,) * len(tensors)) if best is None else BatchDims(best.assignment, best.alike)
 
 
-def _candidates(observation: Observation, tensor: int) -> list[int]:
+def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[int, int, int]]:
+    """Yield what looks like the batch and is static: index of the input, its dim, and the multiple of the batch size.
+
+    Args:
+        observation: The calls; nothing is yielded where no loader's batch size is known.
+        axes: Names of the dynamic dims of each input.
+    """
+    if all(size is None for _, size in observation.shapes):
+        return
+    has_batch = any(BATCH in named.values() for named in axes)
+    for i, named in enumerate(axes):
+        if BATCH in named.values():
+            continue
+        equal = [d for d in _of_batch_size(observation, i) if d not in named]
+        multiple = None if has_batch or 0 in named else _multiple(observation, i, 0)
+        if equal:
+            yield i, equal[0], 1
+        elif multiple is not None:
+            yield i, 0, multiple
+
+
+def _guesses(observation: Observation) -> Iterator[list[Assignment]]:
+    """Yield lists of assignments, the likelier lists first."""
+    tensors = observation.samples[0].tensors
+    yield _assignments([_of_batch_size(observation, i) for i in range(len(tensors))])
+    factors = [
+        {d: k for d in range(min(t.dim(), 2)) if (k := _multiple(observation, i, d))} for i, t in enumerate(tensors)
+    ]
+    for factor in sorted({k for found in factors for k in found.values() if k > 1})[:_MAX_FACTORS]:
+        yield _assignments([[d for d, k in found.items() if k == factor] for found in factors])
+    rows = next((t.shape[0] for t in tensors if t.dim()), 0)
+    yield _assignments([[0] if t.dim() and t.shape[0] == rows else [] for t in tensors])
+
+
+def _assignments(candidates: Sequence[Sequence[int]]) -> list[Assignment]:
+    """Return the assignments to try: those that leave out fewest inputs first, then those of earlier dims."""
+    every = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
+    some = [a for a in every if any(d is not None for d in a)]
+    return sorted(some, key=lambda a: (_left_out(a), sum(d or 0 for d in a)))[:_MAX_ASSIGNMENTS]
+
+
+def _left_out(assignment: Assignment) -> int:
+    return sum(d is None for d in assignment)
+
+
+def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
     """Return the dims that have the loader's batch size in some call and never more (the last batch may be smaller)."""
     rank = observation.samples[0].tensors[tensor].dim()
-    sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
-    if not sizes:  # no loader: the first tensor's first dim
-        sizes = [(shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes]
+    sizes = _batch_sizes(observation)
     return [
         d
         for d in range(rank)
@@ -59,31 +118,45 @@ def _candidates(observation: Observation, tensor: int) -> list[int]:
     ]
 
 
-def _rows_agree(tensors: Sequence[Tensor], assignment: Sequence[int | None], run: RunModule) -> bool | None:
-    """Run two batches: True if the rows agree, False if the module runs but mixes them, None if it does not run.
+def _multiple(observation: Observation, tensor: int, dim: int) -> int | None:
+    """Return how often a dim holds the loader's batch size; None if that is no whole number, or differs."""
+    found = {
+        divmod(shapes[tensor][dim], size) if size and dim < len(shapes[tensor]) else (0, 0)
+        for shapes, size in _batch_sizes(observation)
+    }
+    factor, rest = found.pop() if len(found) == 1 else (0, 0)
+    return factor if factor and not rest else None
 
-    The batches are small, unless other inputs point into them.
+
+def _batch_sizes(observation: Observation) -> list[tuple[tuple[tuple[int, ...], ...], int]]:
+    """Return the shapes of each call with the loader's batch size; without a loader, with the first dim of all."""
+    sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
+    return sizes or [(shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evidence:
+    """How much speaks for an assignment, and what else as much speaks for."""
+
+    weight: int
+    assignment: Assignment
+    alike: tuple[tuple[int, int], ...] = ()
+
+
+def _best(
+    tensors: Sequence[Tensor], assignments: Iterable[Assignment], run: RunModule, best: _Evidence | None
+) -> _Evidence | None:
+    """Return the assignment that most speaks for, ``best`` unless there is a better one.
+
+    Those that leave out more inputs are tried only where those before them do not convince.
     """
-    axes: Axes = tuple({} if d is None else {d: BATCH} for d in assignment)
-    seen = next(t.shape[d] for t, d in zip(tensors, assignment, strict=True) if d is not None)
-    two = (seen, seen + 1) if pointed_at(tensors, axes) else (2, 3)
-    small, large = (run(resize(tensors, axes, {BATCH: n})) for n in two)
-    if small is None or large is None or len(small.tensors) != len(large.tensors):
-        return None
-    changed = False
-    agree = True
-    for a, b in zip(small.tensors, large.tensors, strict=True):
-        if a.shape == b.shape:
-            continue
-        if a.dim() != b.dim():
-            return None
-        changed = True
-        rows = b[tuple(slice(size) for size in a.shape)]
-        agree &= rows.shape == a.shape and bool(
-            torch.allclose(_real(a), _real(rows), rtol=1e-2, atol=1e-3, equal_nan=True)
-        )
-    return agree and changed
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double()
+    for _, group in itertools.groupby(assignments, key=_left_out):
+        weights = {assignment: evidence(tensors, assignment, run) for assignment in group}
+        for assignment, weight in weights.items():
+            if weight is not None and (best is None or weight > best.weight):
+                others = [a for a, w in weights.items() if w == weight == BOTH and a != assignment]
+                alike = {(i, d) for a in others for i, d in enumerate(a) if d is not None and d != assignment[i]}
+                best = _Evidence(weight, assignment, tuple(sorted(alike)))
+        if best is not None and best.weight >= FOLLOWS_ORDER:
+            break
+    return best

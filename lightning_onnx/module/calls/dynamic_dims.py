@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.calls.batch_dim import batch_axes
+from lightning_onnx.module.calls.batch_dim import find_batch, static_batch_dims
 from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.outputs import RunModule
-from lightning_onnx.module.calls.resizing import Axes
+from lightning_onnx.module.calls.resizing import Axes, resize
 from lightning_onnx.module.calls.signature import BATCH
 
 AskedAxes = Mapping[str, Mapping[int, str] | Sequence[int]]
@@ -45,7 +45,7 @@ class _Group:
 
 
 def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) -> DynamicDims:
-    """Derive the dynamic dims: the batch dim, and each dim whose size differed between calls.
+    """Derive the dynamic dims: the batch dim, what may be the batch as well, and each dim whose size differed.
 
     Args:
         observation: The calls.
@@ -53,7 +53,8 @@ def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) 
         run: Runs the module on flat tensors.
     """
     all_shapes = [shapes for shapes, _ in observation.shapes]
-    batch = batch_axes(observation, run)
+    found = find_batch(observation, run)
+    batch, free = found.axes, {*found.alike, *_free(observation, found.axes, run)}
     batch_sizes = {_sizes(all_shapes, i, d) for i, d in enumerate(batch) if d is not None}
     axes: list[dict[int, str]] = [{} for _ in names]
     groups: list[_Group] = []
@@ -64,12 +65,24 @@ def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) 
             is_batch = batch[i] == d or (batch[i] is None and varies and sizes in batch_sizes)
             if is_batch and BATCH not in axes[i].values():
                 axes[i][d] = BATCH
-            elif is_batch or varies:
+            elif is_batch or varies or (i, d) in free:
                 axes[i][d] = _group_name(groups, names, i, d, sizes)
     seen = {group.name: tuple(sorted(set(group.sizes))) for group in groups}
     if batch_sizes:
         seen[BATCH] = tuple(sorted({size for sizes in batch_sizes for size in sizes}))
     return DynamicDims(tuple(axes), seen)
+
+
+def _free(observation: Observation, batch: Sequence[int | None], run: RunModule) -> list[tuple[int, int]]:
+    """Return dims of the loader's batch size, of inputs without a batch dim, at which the module takes another size."""
+    tensors = observation.samples[0].tensors
+    axes: Axes = tuple({} if d is None else {d: BATCH} for d in batch)
+    found = []
+    for i, d, factor in static_batch_dims(observation, axes):
+        alone: Axes = tuple({d: "rows"} if i == j else {} for j in range(len(tensors)))
+        if factor == 1 and run(resize(tensors, alone, {"rows": tensors[i].shape[d] + 1})) is not None:
+            found.append((i, d))
+    return found
 
 
 def _sizes(all_shapes: Sequence[Shapes], tensor: int, dim: int) -> tuple[int, ...]:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_onnx.module.calls.batch_dim import batch_axes, few_rows
+from lightning_onnx.module.calls.batch_dim import BatchDims, few_rows, find_batch, static_batch_dims
 from tests.module.calls.observing import Applies, observed, runner_of
 
 
 def found(function: Any, *calls: tuple[torch.Tensor, ...], batch_sizes: tuple[int, ...] = ()) -> Any:
     module = Applies(function)
     observation = observed(module, *calls, batch_sizes=batch_sizes)
-    return batch_axes(observation, runner_of(module, observation))
+    return find_batch(observation, runner_of(module, observation)).axes
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,51 @@ def test_without_a_loader_the_first_dim_is_tried() -> None:
 
 def test_two_views_of_a_batch_have_twice_its_rows() -> None:
     assert found(lambda x: x * 2, (torch.randn(8, 3),), batch_sizes=(4,)) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "axes"),
+    [
+        (lambda x: x @ torch.ones(4, 2), [(8, 4)], (0,)),  # two views, and as many features as the loader's batch
+        (lambda x: x.mean(1), [(12, 4)], (0,)),  # three views; another number of features changes no size of the result
+        (lambda x: x @ torch.ones(3, 2), [(5, 8, 3)], (1,)),  # time first, two views
+        (lambda x, y: x + y.mean(), [(4, 3), (4, 3)], (0, 0)),  # only one of the inputs fixes the rows of the output
+        (lambda x, y: x @ torch.ones(3, 2) + y.sum(), [(8, 3), (8, 3)], (0, 0)),
+        (lambda x: x.cumsum(0), [(4, 4)], (1,)),  # causal along time, which comes first and is as long
+        (lambda x: x.cumsum(1) - x.cumsum(1).mean(0), [(4, 4)], (0,)),  # the same along dim 1, and mixed along dim 0
+    ],
+)
+def test_a_guess_that_the_module_refutes_falls_back_to_others(function: Any, shapes: Any, axes: Any) -> None:
+    assert found(function, tuple(torch.randn(s) for s in shapes), batch_sizes=(4,)) == axes
+
+
+def test_crops_of_one_volume_with_a_channel() -> None:
+    calls = [(torch.randn(4, 1, 6),), (torch.randn(4, 1, 6),)]
+    assert found(lambda x: torch.conv1d(x, torch.ones(2, 1, 3)), *calls, batch_sizes=(1, 1)) == (0,)
+
+
+def test_dims_of_which_as_much_can_be_said_are_told() -> None:
+    module = Applies(lambda x: x * 2)
+    observation = observed(module, (torch.randn(4, 4, 3),), batch_sizes=(4,))
+    assert find_batch(observation, runner_of(module, observation)) == BatchDims((0,), ((0, 1),))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axes", "static"),
+    [
+        ([(4, 3)], ({0: "batch"},), []),
+        ([(4, 3)], ({},), [(0, 0, 1)]),
+        ([(12, 5)], ({},), [(0, 0, 3)]),
+        ([(4, 3), (5, 4)], ({0: "batch"}, {}), [(1, 1, 1)]),
+        ([(4, 3), (8, 3)], ({0: "batch"}, {}), []),  # may be anything; there is a batch
+        ([(5, 3)], ({},), []),
+    ],
+)
+def test_what_looks_like_the_batch_and_is_static(shapes: Any, axes: Any, static: Any) -> None:
+    observation = observed(Applies(lambda *x: x), tuple(torch.randn(s) for s in shapes), batch_sizes=(4,))
+    assert list(static_batch_dims(observation, axes)) == static
+    unknown = observed(Applies(lambda *x: x), tuple(torch.randn(s) for s in shapes))
+    assert not list(static_batch_dims(unknown, axes))
 
 
 def test_few_rows_are_two_unless_other_inputs_point_at_them() -> None:

@@ -43,6 +43,12 @@ def test_what_never_differed_is_static() -> None:
     assert derived(lambda x: x.reshape(4, 3) * 2, (torch.randn(4, 3),), batch_sizes=(4,)).axes == ({},)
 
 
+def test_what_may_be_the_batch_as_well_is_dynamic() -> None:
+    assert derived(lambda x: x * 2, (torch.randn(4, 4, 3),), batch_sizes=(4,)).axes == ({0: "batch", 1: "in_0_dim_1"},)
+    ranked = derived(lambda x, y: x * y.cumsum(0)[-1], (torch.randn(4, 3), torch.randn(4, 1)), batch_sizes=(4,))
+    assert ranked.axes == ({0: "batch"}, {0: "batch"})
+
+
 def test_asked_by_name_by_index_and_from_the_end() -> None:
     observation = observed(Applies(lambda x, y: x), (torch.randn(4, 3), torch.randn(2, 5)))
     found = asked_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)

@@ -1,0 +1,33 @@
+"""From the observed calls to a plan: what is told of the batch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import Plan, prepare
+from tests.module.calls.observing import Applies, observed
+
+
+def prepared(module: nn.Module, *calls: tuple[Tensor, ...], batch_size: int, **options: Any) -> Plan:
+    observation: Observation = observed(module, *calls, batch_sizes=(batch_size,) * len(calls))
+    return prepare(module, [observation], ExportConfig(**options))
+
+
+@pytest.mark.parametrize(("rows", "told"), [(4, r"has the loader's batch size \(4\)"), (8, r"has 2 times the loader")])
+def test_a_static_batch_is_told(rows: int, told: str) -> None:
+    plan = prepared(Applies(lambda x: x.reshape(rows, 3) * 2), (torch.randn(rows, 3),), batch_size=4)
+    (note,) = plan.notes
+    assert note.startswith("dim 0 of input 'tensors_0' is static")
+    assert re.search(told, note)
+
+
+def test_a_static_batch_that_was_asked_for_is_not_told() -> None:
+    module = Applies(lambda x: x.reshape(4, 3) * 2)
+    assert not prepared(module, (torch.randn(4, 3),), batch_size=4, dynamic_axes=None).notes
