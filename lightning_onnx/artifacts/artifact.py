@@ -27,7 +27,7 @@ class ONNXArtifact:
     """One export on disk.
 
     Attributes:
-        directory: The directory that holds everything.
+        directory: Its directory.
         manifest: What ``manifest.json`` says, in plain values.
 
     Example:
@@ -82,7 +82,7 @@ class ONNXArtifact:
         """Compare every file with its size and digest in the manifest.
 
         Raises:
-            ArtifactError: If a file is missing, has another size or digest, or one is named that lies elsewhere.
+            ArtifactError: If a file is missing, has another size or digest, or is outside the directory.
         """
         models, files = self.record.model_files, self.record.files
         for name in (*models, *files):
@@ -160,7 +160,7 @@ class ONNXArtifact:
 
 
 def external_data(model_path: Path) -> set[str]:
-    """Return the locations of the files in which a model says that its weights lie."""
+    """Return the locations of the files that a model names for its weights."""
     import onnx
 
     from lightning_onnx.onnxfile import walk
@@ -174,7 +174,7 @@ def _check_inside(directory: Path, name: str) -> None:
     path = directory / name
     if Path(name).is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
         raise ArtifactError(
-            f"{directory} names the file {name!r}, which lies outside of it. Do not use this artifact; get it again "
+            f"{directory} names the file {name!r}, which is outside of it. Do not use this artifact; get it again "
             "from where it was exported."
         )
 

@@ -45,8 +45,8 @@ def stage(dirpath: Path) -> Iterator[Path]:
 def commit(staged: Path, manifest: Manifest, directory: Path, replace: bool = False) -> ONNXArtifact:
     """Write the manifest last and move the directory to its name by one rename.
 
-    Nothing is flushed to the disk, because that takes longer than everything else. If a power failure cuts a file off,
-    its digest tells when the artifact is loaded.
+    Nothing is flushed to the disk, because that takes longer than everything else. A file that a power failure has cut
+    off is found by its digest when the artifact is loaded.
 
     Args:
         staged: The directory of ``stage``.

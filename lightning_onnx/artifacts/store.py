@@ -28,8 +28,8 @@ _reserved: set[str] = set()
 class Store:
     """The artifacts of one callback in one directory, by the checkpoint that each was made from.
 
-    A directory of another file system is written by way of a local one: object stores cannot rename, so there the
-    manifest goes last, and a directory without one is no artifact.
+    A directory on another file system is made in a local one and copied: object stores cannot rename, so the manifest
+    is copied last, and a directory without one is no artifact.
 
     Args:
         dirpath: Path or URL as ``naming.resolve`` returns it.
@@ -38,7 +38,7 @@ class Store:
     Attributes:
         url: The directory if it is a URL, else None.
         owner: A digest of ``owner``.
-        local: The directory itself, or the local one by way of which the URL is written.
+        local: The directory itself, or the local one from which the URL is written.
         artifacts: The artifacts that are kept, by the key of their checkpoint; oldest first.
         best: Key of the one that the index says is the best.
     """

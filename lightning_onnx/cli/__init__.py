@@ -1,1 +1,1 @@
-"""The command line ``lightning-onnx``: ``main`` and one file a command."""
+"""The command line ``lightning-onnx``: ``main``, and one file per command."""

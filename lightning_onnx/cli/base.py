@@ -59,7 +59,7 @@ def add_parser(
 
 
 def add_path(parser: argparse.ArgumentParser) -> None:
-    """Add the model that a command looks at."""
+    """Add the argument for the model."""
     parser.add_argument("path", type=Path, metavar="DIR|FILE", help="an artifact's directory, or an ONNX file")
 
 
@@ -75,7 +75,7 @@ def add_runtimes(parser: argparse.ArgumentParser) -> None:
         dest="runtime_names",
         action="append",
         metavar="NAME",
-        help="onnxruntime, onnxruntime:PROVIDER, openvino, ncnn, reference; also several times; default: onnxruntime",
+        help="onnxruntime, onnxruntime:PROVIDER, openvino, ncnn, reference; may be repeated; default: onnxruntime",
     )
     parser.add_argument(
         "--require", action="append", default=[], metavar="NAME", help="a runtime whose absence is a failure"
@@ -84,7 +84,7 @@ def add_runtimes(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "deploy"),
         default="float32",
-        help="deploy: what each runtime does by itself, such as bfloat16; default: float32",
+        help="deploy: each runtime's own default, such as bfloat16; default: float32",
     )
 
 

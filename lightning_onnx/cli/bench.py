@@ -36,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
         subparsers, "bench", run, "measure the latency of an artifact or an ONNX file, with a plot", _EXAMPLES
     )
     parser.add_argument(
-        "--batch", type=int, action="append", metavar="N", help="a batch size, also several times; default: 1 and 8"
+        "--batch", type=int, action="append", metavar="N", help="a batch size, may be repeated; default: 1 and 8"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of each runtime; default: 1")
     parser.add_argument(

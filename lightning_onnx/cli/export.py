@@ -32,7 +32,7 @@ _EXAMPLES = (
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
     parser = add_parser(
-        subparsers, "export", run, "export a checkpoint of an earlier run, which is read without running it", _EXAMPLES
+        subparsers, "export", run, "export a checkpoint of an earlier run; no code in it is run", _EXAMPLES
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of Lightning: a path or URL")
     parser.add_argument(
@@ -66,7 +66,7 @@ def add(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="fp16, int8, simplified; also several times; one that is outside its budget is left out",
+        help="fp16, int8, simplified; may be repeated; one that is outside its budget is left out",
     )
     add_runtimes(parser)
     parser.add_argument(

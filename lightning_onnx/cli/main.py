@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-onnx",
-        description="Make ONNX artifacts of Lightning checkpoints, check them, and look at them.",
+        description="Make ONNX artifacts from Lightning checkpoints, check and inspect them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -26,7 +26,7 @@ class Fields:
 
     Args:
         value: The object.
-        place: Where it stands in the manifest, such as ``"source.paths"``; empty for the manifest itself.
+        place: Where it is in the manifest, such as ``"source.paths"``; empty for the manifest itself.
 
     Raises:
         ArtifactError: If ``value`` is not an object.

@@ -11,7 +11,7 @@ from lightning_onnx.manifest.fields import Fields, Plain
 
 @dataclasses.dataclass(frozen=True)
 class OutputFigures:
-    """How one output compares with the module's, at worst over all cases; None where it was not measured.
+    """How one output compares with the module's, at worst over all cases; None if it was not measured.
 
     Attributes:
         max_abs_diff: Largest absolute difference.
@@ -72,7 +72,7 @@ class ComparisonFigures:
 
     @classmethod
     def find(cls, figures: Plain) -> ComparisonFigures:
-        """Return what a check's figures say of outputs; nothing if they say it in a form of their own."""
+        """Return what a check's figures say about outputs; empty if they have another form."""
         fields = Fields(figures, "figures")
         try:
             outputs = {name: OutputFigures.read(own) for name, own in fields.objects_by_name("outputs").items()}
@@ -90,7 +90,7 @@ class ComparisonFigures:
 
 @dataclasses.dataclass(frozen=True)
 class VariantFigures:
-    """What was measured of a variant; None where it was not.
+    """What was measured of a variant; None if it was not.
 
     Attributes:
         size_ratio: Size of its files as a share of the model's.
@@ -110,7 +110,7 @@ class VariantFigures:
 
 @dataclasses.dataclass(frozen=True)
 class MetricFigures:
-    """How a metric of the validation loop changes with a variant; None where a value is unknown or not finite.
+    """How a metric of the validation loop changes with a variant; None if a value is unknown or not finite.
 
     Attributes:
         module: The metric with the module.

@@ -29,7 +29,7 @@ class Manifest:
     Attributes:
         name: Name of the artifact, None if unknown.
         model: The exported model.
-        signature: What it takes and gives (``inputs``, ``outputs`` and ``relations`` in the JSON).
+        signature: Its inputs and outputs (``inputs``, ``outputs`` and ``relations`` in the JSON).
         source: Where the weights and the traced call come from.
         checks: What the checks found.
         scalars: What loggers get, by the name behind ``onnx/``.
@@ -39,8 +39,8 @@ class Manifest:
         metadata: What the user embedded in the model.
         graph: What the model consists of.
         versions: Versions of the packages that took part.
-        files: All files of the artifact but the manifest itself, by path relative to its directory; empty until the
-            artifact is committed.
+        files: All files of the artifact except the manifest itself, by path relative to its directory; empty until
+            the artifact is committed.
     """
 
     name: str | None

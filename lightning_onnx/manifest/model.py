@@ -36,7 +36,7 @@ class ModelFile:
 
     Attributes:
         file: File name.
-        digest: Its content, without weights that lie in a file of their own.
+        digest: Its content, without weights in a separate file.
         opset: Opset version of the default domain, None if the model has no operator of it.
         ir_version: ONNX IR version.
         target: The program that the opset was chosen for, if any.

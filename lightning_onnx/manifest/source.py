@@ -18,8 +18,8 @@ class ExportSource(Source):
         method: The exported method.
         sample: Where the traced call comes from, None if unknown.
         traced_shapes: Shape of each input in the traced call.
-        input_paths: Where each input stands in the method's arguments.
-        output_paths: Where each output stands in the method's result.
+        input_paths: Where each input is in the method's arguments.
+        output_paths: Where each output is in the method's result.
     """
 
     module: str | None = None

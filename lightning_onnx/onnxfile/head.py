@@ -24,12 +24,12 @@ def read_head(path: Path) -> onnx.ModelProto:
 
 
 def opset_of(model: onnx.ModelProto) -> int | None:
-    """Return the opset of ONNX's own operators; None where a model does not import it."""
+    """Return the opset of ONNX's own operators; None if a model does not import it."""
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
 
 
 def lower_ir_version(path: Path, model: onnx.ModelProto, highest: int) -> None:
-    """Lower a file's IR version where it is higher than it may be.
+    """Lower a file's IR version if it is higher than allowed.
 
     IR versions 9 to 14 added element types, and annotations that older programs ignore.
 

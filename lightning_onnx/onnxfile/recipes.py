@@ -210,7 +210,7 @@ class _Folder:
         return self.recipes.get(str(value.name)) if value is not None and value.is_initializer() else None
 
     def _initializer(self, name: str, recipe: Recipe, type: ir.TypeProtocol | None, shape: ir.Shape | None) -> ir.Value:
-        """Add an initializer with a recipe. Where the name stands for other values, it gets a number."""
+        """Add an initializer with a recipe. If the name is taken by other values, it gets a number."""
         import onnx_ir as ir
 
         names = (name if number == 0 else f"{name}_{number}" for number in itertools.count())

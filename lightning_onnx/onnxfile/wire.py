@@ -25,8 +25,8 @@ class Field:
     Attributes:
         number: Its number in the message.
         start: Position of its key, in bytes.
-        content: Position of what it holds: behind the length, where it has one.
-        end: Position behind it.
+        content: Position of its content: after the length, if it has one.
+        end: Position after it.
     """
 
     number: int
@@ -51,7 +51,7 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Field]:
     Args:
         file: Opened for reading; its position may be changed between two fields.
         start: Position of the message, in bytes.
-        end: Position behind it.
+        end: Position after it.
 
     Raises:
         InputError: If the bytes are not a message.
@@ -79,7 +79,7 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Field]:
 
 
 def key(field: int, length: int) -> bytes:
-    """Return what stands before a field's content.
+    """Return the bytes before a field's content.
 
     Args:
         field: Number of the field.

@@ -1,1 +1,1 @@
-"""What people read: the report as Markdown and as a page, tables, plots."""
+"""The human-readable report of an artifact: as Markdown and as a page, with tables and plots."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 16
-"""Outputs that are drawn; of more, those nearest to their tolerance."""
+"""The most outputs that are drawn; if there are more, those nearest to their tolerance."""
 
 _COLOURS = {"#010101": "var(--ink)", "#020202": "var(--soft)", "#030303": "var(--bad)", "#040404": "var(--accent)"}
-"""Colours that nothing else has, and what the page puts in their place: it may be light or dark."""
+"""Placeholder colours, and the variables that replace them in the page, which may be light or dark."""
 
 _INK, _SOFT, _BAD, _ACCENT = _COLOURS
 
@@ -40,7 +40,7 @@ def ratios(outputs: Mapping[str, OutputFigures], edges: Sequence[float]) -> str 
         edges: Edges between which ``ratios`` counts, ascending; 1 is the tolerance.
 
     Returns:
-        An ``<svg>`` element, or None where no output has such figures.
+        An ``<svg>`` element, or None if no output has such figures.
     """
     drawn = sorted(
         ((name, o) for name, o in outputs.items() if o.worst_ratio),
@@ -87,7 +87,7 @@ def _axis(axes: Axes, rows: int) -> None:
 
 
 def _row(axes: Axes, row: int, output: OutputFigures, edges: Sequence[float]) -> None:
-    """A strip as dark as elements are many, a mark for each case's worst, and the name above."""
+    """Draw a strip that is darker where there are more elements, a mark for each case's worst, and the name above."""
     axes.text(_LOW, row - 0.28, _placeholder(row), color=_INK, fontsize=10, va="center")
     counts = output.ratios
     bounds = [_LOW, *edges, _HIGH]
@@ -103,7 +103,7 @@ def _row(axes: Axes, row: int, output: OutputFigures, edges: Sequence[float]) ->
 
 
 def _placeholder(row: int) -> str:
-    """Stand for a name, which may hold formulas, or letters that matplotlib's font lacks and warns about."""
+    """Return a placeholder for a name that may contain formulas, or letters that matplotlib's font does not have."""
     return f"@{row}@"
 
 
@@ -113,10 +113,10 @@ def _short(name: str, most: int = 44) -> str:
 
 @contextlib.contextmanager
 def _own_style() -> Iterator[None]:
-    """Draw in matplotlib's own style, whatever the user's is, and leave the user's as it was.
+    """Draw in matplotlib's own style, whatever the user's is, and restore the user's afterwards.
 
-    The settings belong to the process, which may be drawing in another thread: only those that differ are touched, and
-    those of the backend not even read, because reading them chooses one. ``rc_context`` would put back all of them.
+    Another thread may be drawing with the same settings, so only those that differ are changed. Those of the backend
+    are not even read, because reading them chooses a backend. ``rc_context`` would restore all settings.
     """
     import matplotlib
 
@@ -132,10 +132,10 @@ def _own_style() -> Iterator[None]:
 
 
 def _for_page(svg: str, label: str) -> str:
-    """Leave out what stands before the element, and let the page choose colours, font and size."""
+    """Remove everything before the element, and let the page choose colours, font and size."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-z2.]+_\d+"', "", svg)  # of no use, and not unique where a page holds several plots
+    svg = re.sub(r' id="[a-z2.]+_\d+"', "", svg)  # not used, and not unique if a page has several plots
     svg = re.sub(r"\s*\n\s*", " ", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     head = rf'<svg viewBox="\1" role="img" aria-label="{label}">'

@@ -1,4 +1,4 @@
-"""The report of an artifact, made from its manifest alone: text, Markdown, HTML."""
+"""The report of an artifact, made only from its manifest: text, Markdown, HTML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HTML = "report.html"
 MARKDOWN = "report.md"
 
 _MOST_ROWS = 12
-"""Rows of a table in Markdown, which is for a glance."""
+"""The most rows of a table in Markdown, which is the short form of the report."""
 
 _COMPARED = ("output", "max abs diff", "max rel diff", "outside tolerance", "needed atol", "top-1 agreement")
 
@@ -103,7 +103,7 @@ def _compared(name: str, figures: ComparisonFigures) -> Table:
 
 
 def _differences(own: OutputFigures) -> list[str]:
-    """Return the cells behind an output's name; empty where nothing was measured."""
+    """Return the cells after an output's name; empty if nothing was measured."""
     formats = (
         (own.max_abs_diff, ".2e"),
         (own.max_rel_diff, ".2e"),
@@ -117,7 +117,7 @@ def _differences(own: OutputFigures) -> list[str]:
 def _first_difference(check: CheckRecord) -> Table:
     found = check.figures["first_difference"]
     rows = [[tables.words(k), tables.text(v)] for k, v in found.items() if v is not None]
-    return Table(f"{check.name}: where they part", (), rows)
+    return Table(f"{check.name}: where they differ", (), rows)
 
 
 def _measured(check: CheckRecord) -> list[Table]:

@@ -29,7 +29,7 @@ class ConstantDim:
     Attributes:
         dim: Its name.
         size: The constant.
-        where: File name and line that make it constant; None where they are not known.
+        where: File name and line that make it constant; None if they are unknown.
     """
 
     dim: str
@@ -57,14 +57,14 @@ class Traced:
     Attributes:
         engine: Name of the engine.
         first: The model with the weights of the trace.
-        trace_again: Makes the model for another module of the same structure; None where ``first`` serves all weights,
+        trace_again: Makes the model for another module of the same structure; None if ``first`` serves all weights,
             by its recipes.
         weights: Returns a module's weights by the names that the recipes use, computed ones included.
         symbols: The dims' names by the engine's own symbols for them.
         constant_dims: Dims that were asked to be dynamic and are constant.
         relations: Conditions on the sizes, as readable sentences.
         unused_inputs: Indices of the inputs that the graph does not use.
-        inner_values: Returns what finds the inner values of a module of the same structure; None where nothing does.
+        inner_values: Returns what finds the inner values of a module of the same structure; None if nothing does.
     """
 
     engine: str
@@ -87,11 +87,11 @@ class Engine(Protocol):
 
     @property
     def follows_values(self) -> bool:
-        """Whether a graph of it may keep branches that the traced values took."""
+        """Whether its graphs may keep the branches that the traced values took."""
 
     @property
     def needs_refusal(self) -> bool:
-        """Whether to try it only after another refused the module because values of its tensors decide."""
+        """Whether to try it only after another one has refused a module that decides by values of its tensors."""
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """Trace a module.
@@ -108,7 +108,7 @@ class Engine(Protocol):
 
 
 _APPLIED_BY_GRAPH = ("export_params", "keep_initializers_as_inputs")
-"""Options that ``Graph`` applies, alike for both engines: torch's exporters differ in what they make of them."""
+"""Options that ``Graph`` applies in the same way for both engines, because torch's exporters differ in them."""
 
 
 def torch_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
 
 
 def failure(errors: Sequence[EngineError]) -> EngineError:
-    """Merge what the engines said into one error, shortest cause first.
+    """Merge the errors of the engines into one, shortest cause first.
 
     Args:
         errors: One error of each engine that was tried.

@@ -1,4 +1,4 @@
-"""Give the models of all engines the same face: names, dims, and no private metadata."""
+"""Give the models of all engines the same form: names, dims, and no private metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _KEPT_METADATA = ("pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
-"""What a node says about its origin. Stack traces and source lines, which torch adds, are private and are removed."""
+"""Metadata about a node's origin that stays. Stack traces and source lines, which torch adds, are private."""
 
 _SCOPE = f"/{PREFIX.rstrip('.')}/"
 
@@ -68,7 +68,7 @@ def finish(
 
 
 def _remove_private(model: ir.Model, drop_inner_shapes: bool) -> None:
-    """Remove what is private or changes from run to run, and name scopes as if the wrapper were not there."""
+    """Remove what is private or changes between runs, and name scopes as if there were no wrapper."""
     import onnx_ir as ir
 
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
@@ -104,7 +104,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _separate_outputs(model: ir.Model) -> None:
-    """Give each output a value of its own: one that is an input, a weight or another output passes an Identity."""
+    """Give each output its own value: one that is an input, a weight or another output passes an Identity."""
     import onnx_ir as ir
 
     seen: set[ir.Value] = set()
@@ -131,7 +131,7 @@ def _rename_values(graph: ir.Graph, request: Request) -> None:
 
 
 def _rename_weights(graph: ir.Graph) -> None:
-    """Name weights as the module does; where another value has the name, the weight gets another one."""
+    """Name weights as the module does; if another value has the name, the weight gets a different one."""
     import onnx_ir as ir
 
     made = (value for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs)

@@ -1,4 +1,4 @@
-"""A traced graph with the signature that it achieved; it writes models with new weights without tracing again."""
+"""A traced graph with its actual signature; it writes models with new weights without tracing again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Graph:
 
     Attributes:
         traced: What the engine returned.
-        request: What was asked of it.
-        signature: What it achieved.
+        request: The inputs, outputs and dims that were asked for.
+        signature: Its actual inputs, outputs and dims.
         opset_version: Its opset.
         drop_inner_shapes: Whether shapes inside the graph are left out, because torch wrote wrong ones.
         options: The ``export_options``, of which ``export_params`` and ``keep_initializers_as_inputs`` apply here.
@@ -66,7 +66,7 @@ class Graph:
         self._first.write(self._arrays(weights), {}, destination)
 
     def inner_values(self, weights: FlatModule) -> InnerValues | None:
-        """Return what finds a module's inner values under their names in the file; None where nothing does.
+        """Return what finds a module's inner values under their names in the file; None if nothing does.
 
         Args:
             weights: A private copy with the weights that were written.

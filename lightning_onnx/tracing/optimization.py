@@ -4,9 +4,9 @@
 
 - Those for adding 0 and multiplying by 1 match constants with a relative tolerance of 1e-5 and an absolute one of 1e-8.
   They drop ``x + 1e-12`` and ``x * (1 + 1e-6)``, and adding 0 turns -0 into 0.
-- Those that merge ``Clip``, ``Relu``, ``Min`` and ``Max`` name their constants after the input. Where two of them read
-  one value, no runtime loads the graph. Some of them give another result for NaN.
-- The one that makes a ``Split`` of two slices cuts an odd dim at another place.
+- Those that merge ``Clip``, ``Relu``, ``Min`` and ``Max`` name their constants after the input. If two of them read
+  the same value, no runtime loads the graph. Some of them give another result for NaN.
+- The one that turns two slices into a ``Split`` cuts an odd dim at another place.
 - The one that merges two casts rounds once instead of twice.
 - Those that fold a norm or drop a bias of zeros are for weights, which ``onnxfile.recipes`` folds for each file.
 
@@ -39,7 +39,7 @@ def optimized(model: ir.Model) -> ir.Model:
             replace, are graph inputs.
 
     Returns:
-        Another model, or the same one where a pass fails or writes a graph that is not valid.
+        Another model, or the same one if a pass fails or writes an invalid graph.
     """
     simplified = model.clone()
     try:
@@ -69,12 +69,12 @@ class _Rewrite(ir.passes.InPlacePass):
 
 
 def _number(value: int) -> pattern.Constant:
-    """Match this number and no other; the default tolerances would match 1 + 1e-6 for 1."""
+    """Match this number only; the default tolerances would match 1 + 1e-6 for 1."""
     return pattern.Constant(value, rel_tol=0, abs_tol=0)
 
 
 def _is_integer(context: object, x: ir.Value, **_: object) -> bool:
-    """Whether adding 0 changes nothing; of floats, it makes -0 positive."""
+    """Whether adding 0 changes nothing; with floats, it makes -0 positive."""
     return x.dtype is not None and x.dtype.is_integer()
 
 

@@ -1,4 +1,4 @@
-"""The signature that a graph achieved: what its engine declared, compared with what the module returned."""
+"""A graph's actual signature: what its engine declared, compared with what the module returned."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Achieved:
-    """What a graph takes and gives.
+    """The inputs and outputs of a graph.
 
     Attributes:
         signature: Its inputs and outputs.
-        drop_inner_shapes: Whether the engine declared a size as constant that varies: shapes inside the graph are then
-            wrong as well, and better left out.
+        drop_inner_shapes: Whether the engine declared a size as constant that varies: then shapes inside the graph are
+            wrong as well and are removed.
     """
 
     signature: Signature
@@ -45,7 +45,7 @@ class Achieved:
 
 
 def achieved_signature(traced: Traced, request: Request, outcomes: Sequence[Outcome]) -> Achieved:
-    """Compare what an engine declared with what the module gave at several sizes.
+    """Compare what an engine declared with the module's outputs at several sizes.
 
     Args:
         traced: What the engine returned.
@@ -85,7 +85,7 @@ def _output_dim(
         sizes: The dim's size in each call; the traced call first.
         given: Sizes of the dynamic input dims in each call.
         symbols: Names of the input dims by the engine's symbols.
-        default: Name to use where no input dim gives one.
+        default: Name to use if no input dim has one.
     """
     varies = len(set(sizes)) > 1
     if isinstance(declared, int) and not varies:
@@ -97,7 +97,7 @@ def _output_dim(
     if not varies:
         if not any(len({g.get(name) for g in given}) > 1 for name in given[0]):
             return default  # no input dim varied, so that nothing is known
-        # Constant, or dependent on values: torch.export tells which, the TorchScript based engine makes up names.
+        # Constant, or dependent on values: torch.export reports which, the TorchScript based engine makes up names.
         return default if symbols and declared is not None else sizes[0]
     same = (name for name in given[0] if all(g[name] == s for g, s in zip(given, sizes, strict=False)))
     return next(same, default)

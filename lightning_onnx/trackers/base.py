@@ -85,7 +85,7 @@ TRACKERS: dict[str, Tracker | str] = {
     "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
     "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
     "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
-    # Its hasattr is always true, so that only its class tells what it is.
+    # Its hasattr is always true, so that it can be recognized only by its class.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
 }
 """Trackers by the logger's class; ``"module:class"`` is imported on first use."""

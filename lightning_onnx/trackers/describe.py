@@ -17,7 +17,7 @@ def clean(text: str, allowed: str, limit: int = 128) -> str:
         limit: The most characters that are valid.
 
     Returns:
-        The text with ``-`` for each run of other characters; ``"onnx"`` where nothing is left.
+        The text with ``-`` for each run of other characters; ``"onnx"`` if nothing is left.
 
     Example:
         >>> clean("epoch=3/val:0.1", r"\w.-")

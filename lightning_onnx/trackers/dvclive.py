@@ -1,4 +1,4 @@
-"""DVCLive's DVCLiveLogger: the directory in DVC's cache, and entries of ``dvc.yaml`` that stand for aliases."""
+"""DVCLive's DVCLiveLogger: the directory in DVC's cache, and entries of ``dvc.yaml`` as aliases."""
 
 from __future__ import annotations
 

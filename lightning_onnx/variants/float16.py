@@ -171,6 +171,6 @@ def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
 
 
 def _clipped(model: onnx.ModelProto) -> list[str]:
-    """Name the weights and constants that the converter clips; those of masks are none the worse for it."""
+    """Return the names of weights and constants that the converter clips, which does no harm to masks."""
     floats = [t for t in walk.tensors(model.graph) if t.data_type == onnx.TensorProto.FLOAT]
     return [t.name or "a constant" for t in floats if (abs(onnx.numpy_helper.to_array(t)) > _LARGEST).any()][:_MOST]

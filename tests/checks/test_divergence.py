@@ -238,7 +238,7 @@ def test_reports_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     node = check["figures"]["first_difference"]["node"]
     assert node in {n.name for n in onnx.load(artifact.model_path).graph.node}
     report = Report(artifact.manifest)
-    assert "parity: where they part" in report.text()
+    assert "parity: where they differ" in report.text()
     for text in (report.text(), report.markdown().replace("\\", ""), report.html()):
         assert text.count(node) >= 2  # the check's reason, and its figures
         assert "aten.relu.default" in text

@@ -28,7 +28,7 @@ from lightning_onnx.errors import RuntimeUnavailable, WorkerError
 from lightning_onnx.runtimes.base import DEFAULT, RUNTIMES, Arrays, Description, check_name
 
 TIME_LIMIT = 600.0
-"""Default time limit of one call, in seconds; a runtime that takes longer counts as hanging."""
+"""Default time limit for one call, in seconds; a runtime that takes longer counts as hanging."""
 
 _SERVER = "lightning_onnx.runtimes.worker.server"
 

@@ -1,4 +1,4 @@
-"""The memory of this process; None on systems that do not tell it."""
+"""The memory of this process; None on systems that do not report it."""
 
 from __future__ import annotations
 

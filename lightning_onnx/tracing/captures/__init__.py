@@ -1,1 +1,1 @@
-"""Ways to capture a module for the torch.export based engine: one class a file, one protocol."""
+"""Ways to capture a module for the torch.export based engine: one protocol, one class per file."""

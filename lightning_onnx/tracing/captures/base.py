@@ -49,7 +49,7 @@ class Capture(Protocol):
 
         Raises:
             CaptureNotApplicable: If this capture is meant for other modules than this one.
-            Exception: Whatever torch raises where it cannot capture the module.
+            Exception: Whatever torch raises if it cannot capture the module.
         """
 
 
@@ -65,7 +65,7 @@ def dynamic_shapes_of(axes: Sequence[Mapping[int, str]]) -> DynamicShapes:
 def export_program(
     module: torch.nn.Module, tensors: tuple[Tensor, ...], dynamic_shapes: DynamicShapes, *, strict: bool = False
 ) -> torch.export.ExportedProgram:
-    """Run ``torch.export.export``, which keeps a condition on sizes as an assertion in the program where it can.
+    """Run ``torch.export.export``, which keeps conditions on sizes as assertions in the program if it can.
 
     Args:
         module: The module.

@@ -1,4 +1,4 @@
-"""Run any operator on pairs that stand for complex tensors."""
+"""Run any operator on pairs in place of complex tensors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _real(value: object) -> object:
 
 
 def _imaginary(value: object) -> object:
-    """Return the imaginary part; what is no floating point number, such as a dim, stays as it is."""
+    """Return the imaginary part; other values than floats, such as dims, stay as they are."""
     if isinstance(value, Tensor):
         return torch.zeros_like(value) if value.is_floating_point() else value
     return value.im if isinstance(value, Pair) else value.imag if isinstance(value, (complex, float)) else value

@@ -25,7 +25,7 @@ Value = Tensor | Pair | complex | float
 
 
 def is_pair(value: object) -> bool:
-    """Tell whether a value stands for a complex tensor."""
+    """Tell whether a value is a complex tensor or a pair."""
     return isinstance(value, Pair)
 
 

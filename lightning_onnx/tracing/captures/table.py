@@ -20,4 +20,4 @@ CAPTURES: tuple[Capture, ...] = (
     Precomputed(),
     Autograd(),
 )
-"""Those for common modules first; each of the last four is for modules that those before it refuse or get wrong."""
+"""Captures for common modules come first; each of the last four is for modules that those before it get wrong."""

@@ -29,7 +29,7 @@ def capture_with_values(
     strict: bool,
     symbolic_int: bool,
 ) -> Captured:
-    """Capture a module, the traced values deciding where torch cannot know the outcome.
+    """Capture a module; if torch cannot know an outcome, the traced values decide.
 
     Args:
         module: A private copy with its weights.

@@ -1,1 +1,1 @@
-"""torch's inner values by their names in the graph, to find where a wrong file parts from the module."""
+"""torch's inner values by their names in the graph, to find where a wrong file departs from the module."""

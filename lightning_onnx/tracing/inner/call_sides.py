@@ -1,4 +1,4 @@
-"""Which values of a graph enter and leave each call of a submodule, as far as the names of its nodes tell."""
+"""Which values of a graph enter and leave each call of a submodule, as far as the names of its nodes show it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Sides:
     """The values that enter and leave a call, where it is certain which one is which.
 
     Attributes:
-        entering: Names of values by element type, where only one of that type enters.
-        leaving: Names of values by element type, where only one of that type leaves.
+        entering: Names of values by element type, if only one of that type enters.
+        leaving: Names of values by element type, if only one of that type leaves.
     """
 
     entering: Mapping[int, str]
@@ -63,7 +63,7 @@ def find_sides(graph: GraphProto, modules: set[str]) -> dict[ModuleCall, Sides]:
 
 
 def _call(node: NodeProto, modules: set[str]) -> ModuleCall | None:
-    """Return the call that a node belongs to; None where its name does not tell."""
+    """Return the call that a node belongs to; None if its name does not show it."""
     if not node.name.startswith("/"):
         return None
     name = ".".join(path_of(node)[:-1])

@@ -1,4 +1,4 @@
-"""A captured program without its weights, to be run again for what torch computes along the way, by name.
+"""A captured program without its weights, to be run again for the values that torch computes on the way, by name.
 
 ``torch.onnx.verification`` does the same, but with a program that holds the weights with which it was captured, and
 for graphs that were not optimized: it looks up each of torch's values in the file, and starts a session for each. Here
@@ -39,7 +39,7 @@ class _Step(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The steps of a program, without its weights and without torch's notes on its nodes, which take much memory.
+    """The steps of a program, without its weights and without torch's metadata, which needs much memory.
 
     Attributes:
         steps: Calls of operators, in order.

@@ -1,4 +1,4 @@
-"""Functions that convert a size to a Python number, which would make the dim constant, as functions that do not."""
+"""Replacements for functions that convert a size to a Python number, which would make the dim constant."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _cov = torch.cov
 def cov(
     input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
 ) -> Tensor:
-    """Return ``torch.cov``, without its warning of too few columns, for which it looks at a value."""
+    """Return ``torch.cov``, without its warning about too few columns, for which it reads a value."""
     if fweights is not None or aweights is not None or input.is_complex():
         return _cov(input, correction=correction, fweights=fweights, aweights=aweights)
     rows = input if input.is_floating_point() else input.to(torch.get_default_dtype())
@@ -93,7 +93,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
     if not isinstance(size, torch.SymInt):
         return _chunk(input, chunks, dim)
     each = (size + chunks - 1) // chunks
-    number = len(_chunk(input, chunks, dim))  # fewer where the dim is short
+    number = len(_chunk(input, chunks, dim))  # fewer if the dim is short
     ends = [torch.sym_min(each * i, size) for i in range(number + 1)]
     return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
 
@@ -113,7 +113,7 @@ def istft(
     length: int | None = None,
     return_complex: bool = False,
 ) -> Tensor:
-    """Return ``torch.istft`` as documented; its own code takes no symbolic length, and checks values."""
+    """Return ``torch.istft`` as documented; its own code accepts no symbolic length, and checks values."""
     if return_complex or onesided is False:
         return _istft(
             input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex

@@ -1,4 +1,4 @@
-"""``int(tensor)`` as a number that the graph computes, where torch would make it a constant of the traced call.
+"""``int(tensor)`` as a number that the graph computes; torch would make it a constant of the traced call.
 
 Python's own ``int`` cannot return a symbol, so the name is replaced in modules outside of torch.
 """
@@ -39,7 +39,7 @@ class _Kind(type):
 
 
 class Integer(metaclass=_Kind):
-    """Takes the place of ``int``; returns a symbol where the value is one."""
+    """Takes the place of ``int``; returns a symbol if the value is one."""
 
     def __new__(cls, value: Any = 0, *rest: Any, **options: Any) -> Any:
         """Convert as ``int`` does, but keep a symbol."""
@@ -58,7 +58,7 @@ def _whole(number: Any) -> Any:
 
 @contextlib.contextmanager
 def replaced_in_modules(patch: Patch) -> Iterator[None]:
-    """Give all modules but those of Python, torch and the exporters a global of the patch's name."""
+    """Give all modules except those of Python, torch and the exporters a global of the patch's name."""
     replaced = [
         module
         for name, module in list(sys.modules.items())

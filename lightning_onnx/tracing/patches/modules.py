@@ -1,6 +1,6 @@
-"""Parts of ``torch.nn`` that a trace cannot follow, replaced by what they stand for.
+"""Parts of ``torch.nn`` that a trace cannot follow, replaced by equal code that it can follow.
 
-The module that is the reference runs without these replacements.
+The reference module runs without these replacements.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _module_to = nn.Module.to
 
 
 def to(self: nn.Module, *args: object, **kwargs: object) -> nn.Module:
-    """Call ``Module.to`` only where something has to move: a trace cannot put other tensors into a module."""
+    """Call ``Module.to`` only if something has to move: a trace cannot put other tensors into a module."""
     device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)  # type: ignore[call-overload]
     if layout is None and all(
         (device is None or t.device.type == device.type)
@@ -36,7 +36,7 @@ def encode(
     src_key_padding_mask: Tensor | None = None,
     is_causal: bool | None = None,
 ) -> Tensor:
-    """Encode as eval mode does: its nested tensors leave zeros where the padding is, before the last norm.
+    """Encode as eval mode does: its nested tensors leave zeros at the padding, before the last norm.
 
     Args:
         self: The encoder.
@@ -54,7 +54,7 @@ def encode(
     if src_key_padding_mask is not None and mask is None and _uses_nested_tensors(self, src):
         padded = src_key_padding_mask if src_key_padding_mask.dtype == torch.bool else src_key_padding_mask < 0
         number = padded.to(torch.int64)
-        aligned = (number[:, 1:] >= number[:, :-1]).all()  # torch nests only where all padding is at the end
+        aligned = (number[:, 1:] >= number[:, :-1]).all()  # torch nests only if all padding is at the end
         out = out.masked_fill((padded & aligned).unsqueeze(-1), 0.0)
     return out if norm is None else norm(out)
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 Group = Literal["trace", "quiet", "traced_values", "symbolic_int", "derivatives"]
-"""Patches that are in place together: ``trace`` and ``quiet`` in every trace, the others where a capture asks."""
+"""Patches that are in place together: ``trace`` and ``quiet`` in every trace, the others if a capture asks for them."""
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ class Patch:
 
     Attributes:
         owner: What has the attribute: ``module`` or ``module:class``.
-        name: The attribute, or the setting where ``replace`` sets none.
+        name: The attribute, or the setting if ``replace`` sets none.
         replacement: Its value while the patch is in place.
         why: What goes wrong without it, in one sentence.
         seen: The version of torch, torchvision or Python in which that was observed.
@@ -92,7 +92,7 @@ class Patch:
     replace: Callable[[Patch], AbstractContextManager[None]] = replaced_attribute
 
     def find_owner(self) -> object | None:
-        """Return what has the attribute; None where its package is optional and not in use.
+        """Return what has the attribute; None if its package is optional and not in use.
 
         Raises:
             ImportError: If the module does not exist.

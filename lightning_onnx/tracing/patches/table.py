@@ -1,4 +1,4 @@
-"""All that is replaced in torch, torchvision and Python while a trace runs, and the one door to it."""
+"""All that is replaced in torch, torchvision and Python while a trace runs, and the one place that replaces it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def patched(*groups: Group) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _after_listing(patch: Patch) -> Iterator[None]:
-    """Replace a function of Python once dynamo has listed them: it lists them when first asked, and would list ours."""
+    """Replace a function of Python after dynamo has listed them: it lists them at first use, and would list ours."""
     from torch._dynamo.trace_rules import is_builtin_callable
 
     is_builtin_callable(getattr(builtins, patch.name))
@@ -109,7 +109,7 @@ PATCHES: tuple[Patch, ...] = (
         functions.chunk,
         "The exporter writes a sequence, which many runtimes lack and on which constant folding fails.",
     ),
-    *_for_torch_and_tensors("cov", functions.cov, "torch looks at the value of a tensor, to warn of too few columns."),
+    *_for_torch_and_tensors("cov", functions.cov, "torch reads the value of a tensor, to warn of too few columns."),
     *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
     Patch(
         owner="torch",
@@ -141,7 +141,7 @@ PATCHES: tuple[Patch, ...] = (
         owner="torch.nn.modules.transformer",
         name="_detect_is_causal_mask",
         replacement=modules.is_causal_as_told,
-        why="torch compares a mask's values with those of a causal mask; the mask alone gives the same result.",
+        why="torch compares a mask's values with those of a causal mask; without that the result is the same.",
         seen=_TORCH,
         case="causal_mask",
     ),
@@ -204,7 +204,7 @@ PATCHES: tuple[Patch, ...] = (
         owner="warnings",
         name="filters",
         replacement=("ignore",),
-        why="torch warns of its own deprecated calls, and of what the checks of the artifact look at.",
+        why="torch warns of its own deprecated calls, and of things that the checks of the artifact examine.",
         seen=_TORCH,
         case="no_warnings",
         group="quiet",

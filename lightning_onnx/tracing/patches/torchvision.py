@@ -30,7 +30,7 @@ def resize_image(
     target: dict[str, Tensor] | None = None,
     fixed_size: tuple[int, int] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor] | None]:
-    """Resize as the transform does in eval mode, where targets are left alone.
+    """Resize as the transform does in eval mode, which does not change targets.
 
     When traced by TorchScript, torchvision computes the scale in single precision, and the size is off by one for three
     images in a hundred. The parameters have torchvision's names.

@@ -1,1 +1,1 @@
-"""Operators that torch's exporter lacks or gets wrong: one table, one topic a file."""
+"""Operators that torch's exporter lacks or gets wrong: one table, one topic per file."""

@@ -29,7 +29,7 @@ class Rule:
         replacement: Called as the operator is; ``NotImplemented`` leaves that call as it is.
         why: What goes wrong without the rule, in user's code or in the exporter.
         needed: Whether a call in a captured program needs the rule. One that does brings it to all calls.
-        of_inputs: Whether it is only for calls that depend on the inputs. What depends on weights alone is better
+        of_inputs: Whether it is only for calls that depend on the inputs. What depends only on weights is better
             computed once for each file.
     """
 

@@ -83,7 +83,7 @@ def hypot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def remainder(x: Operand, other: Operand) -> object:
-    """Return what is left of a division rounded down, exactly: of ``fmod``, with the divisor's sign."""
+    """Return the exact remainder of a division that rounds down: that of ``fmod``, with the divisor's sign."""
     if isinstance(x, Tensor) and isinstance(other, torch.SymInt) and not x.is_floating_point():
         return torch.remainder(x, torch.scalar_tensor(other, dtype=x.dtype))
     x, other = _as_tensors(x, other)
@@ -154,7 +154,7 @@ def x_log1p_y(x: Operand, y: Operand) -> Tensor:
 
 
 def ignoring_nan(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Take the other operand where one is NaN."""
+    """Take the other operand if one is NaN."""
     return lambda a, b: torch.where(a.isnan(), b, torch.where(b.isnan(), a, function(a, b)))
 
 
@@ -217,14 +217,14 @@ RULES = (
     Rule(
         (aten.remainder.Scalar, aten.remainder.Tensor),
         remainder,
-        "The exporter subtracts a rounded quotient, which is far off where the quotient is large; and it takes no "
+        "The exporter subtracts a rounded quotient, which is far off if the quotient is large; and it takes no "
         "divisor that is a size.",
         _by_size_or_float,
     ),
     Rule(
         (aten.floor_divide.default, aten.floor_divide.Scalar),
         floor_divide,
-        "The exporter writes Floor(a / b), which is one too much where the quotient is rounded up.",
+        "The exporter writes Floor(a / b), which is one too much if the quotient is rounded up.",
         of_floats,
     ),
     Rule(

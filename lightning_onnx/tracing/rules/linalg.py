@@ -1,6 +1,6 @@
 """Linear algebra that ONNX has no operators for, on small matrices of a fixed size: elimination, step by step.
 
-Only what depends on the inputs is written like this; what is computed of weights alone is computed for each file, see
+Only what depends on the inputs is written like this; what depends only on weights is computed for each file, see
 ``lightning_onnx.tracing.captures.precomputed``. The formulas are those of Golub and Van Loan, *Matrix Computations*,
 chapters 3 and 4.
 """
@@ -17,7 +17,7 @@ LARGEST = 32
 
 
 def is_small(node: fx.Node, place: int = 0) -> bool:
-    """Tell whether the matrices that a node gets at a place are square, of a fixed size, and small."""
+    """Tell whether an argument of a node consists of small square matrices of a fixed size."""
     rows, columns = value(node.args[place]).shape[-2:]
     return isinstance(columns, int) and columns <= LARGEST and rows == columns
 
@@ -27,7 +27,7 @@ def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
 
     Args:
         a: Matrices of shape ``(..., n, n)``.
-        b: Of shape ``(..., n, k)``; ``(..., n)`` where that is what ``torch.linalg.solve`` takes for vectors.
+        b: Of shape ``(..., n, k)``, or ``(..., n)`` if ``torch.linalg.solve`` would take it for vectors.
         left: False solves ``x @ a = b``.
     """
     if not left:
@@ -63,7 +63,7 @@ def cholesky(a: Tensor, *, upper: bool = False) -> Tensor:
 
 
 def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """Return ``x`` with ``a @ x = b``, of which the other triangle of ``a`` is not looked at, row by row."""
+    """Return ``x`` with ``a @ x = b``, row by row; the other triangle of ``a`` is not read."""
     if not left:
         return solve_triangular(a.mT, b.mT, upper=not upper, unitriangular=unitriangular).mT
     a, b = _same_batch(a, b)

@@ -62,7 +62,7 @@ RULES = (
     Rule(
         (aten.cross_entropy_loss.default,),
         cross_entropy,
-        "The exporter leaves out label smoothing, and writes an invalid graph where targets are probabilities.",
+        "The exporter leaves out label smoothing, and writes an invalid graph if targets are probabilities.",
         _is_smoothed_or_soft,
     ),
 )

@@ -56,7 +56,7 @@ def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Te
         inside = adaptive_average(values.shape[dim], bins, x) > 0
         spread = values.transpose(dim, -1).unsqueeze(-2)
         values = spread.masked_fill(~inside, float("-inf")).amax(-1).transpose(dim, -1)
-    return values, torch.zeros_like(values, dtype=torch.int64)  # only where nothing reads the indices
+    return values, torch.zeros_like(values, dtype=torch.int64)  # only if nothing reads the indices
 
 
 def varies(node: fx.Node) -> bool:
@@ -67,7 +67,7 @@ def varies(node: fx.Node) -> bool:
 
 
 def varies_without_indices(node: fx.Node) -> bool:
-    """Tell whether no kernel of one size does: the input has a symbolic size, or one that is no multiple."""
+    """Tell whether kernels of one size are not enough: the input's size is symbolic, or no multiple of the bins."""
     source, bins = value(node.args[0]), value(node.args[1])
     pooled = source.shape[-len(bins) :]
     uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))

@@ -89,7 +89,7 @@ _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 
 
 def _operators() -> Any:
-    """ONNX's operators at opset 18, without types: onnxscript's stubs allow for no values of a graph."""
+    """ONNX's operators at opset 18, without types: onnxscript's stubs do not accept values of a graph."""
     from onnxscript import opset18
 
     return opset18

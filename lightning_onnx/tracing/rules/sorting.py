@@ -20,7 +20,7 @@ def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...
 
 
 def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Multiply by adding logarithms, signs apart."""
+    """Multiply by adding logarithms; signs are handled separately."""
     x = x if dtype is None else x.to(dtype)
     size = x.abs().log().cumsum(dim).exp()
     negative = (x < 0).to(torch.int64).cumsum(dim) % 2
@@ -66,7 +66,7 @@ def median_of_all(x: Tensor) -> Tensor:
 
 
 def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
-    """Return the median of what is a number."""
+    """Return the median of the elements that are not NaN."""
     if not x.is_floating_point():
         return median(x, dim, keepdim)
     values, order = torch.sort(torch.where(x.isnan(), float("inf"), x), dim)
@@ -77,7 +77,7 @@ def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor,
 
 
 def log_cumsum_exp(x: Tensor, dim: int) -> Tensor:
-    """Return ``logsumexp`` of every prefix, which needs memory by the square of the size."""
+    """Return ``logsumexp`` of every prefix; memory grows with the square of the size."""
     rows = x.transpose(dim, -1) if x.dim() else x.unsqueeze(0)
     place = torch.arange(rows.shape[-1], device=x.device)
     prefixes = torch.where(place <= place.unsqueeze(-1), rows.unsqueeze(-2), float("-inf"))
@@ -86,7 +86,7 @@ def log_cumsum_exp(x: Tensor, dim: int) -> Tensor:
 
 
 def cumulative(function: Any, lowest: float) -> Callable[..., Any]:
-    """Reduce over every prefix, which needs memory by the square of the size; the last of equal values counts."""
+    """Reduce over every prefix; memory grows with the square of the size. The last of equal values counts."""
 
     def rule(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         rows = x.transpose(dim, -1)

@@ -21,7 +21,7 @@ _LARGEST_EXAMPLE = 2**20
 def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str, run_id: str) -> None:
     """Write what MLflow needs besides the artifact's own files, which stay byte for byte as they were checked.
 
-    `mlflow.onnx.save_model` would serialise the model again: other bytes, and its external data renamed.
+    `mlflow.onnx.save_model` would serialize the model again: other bytes, and its external data renamed.
 
     Args:
         artifact: The artifact with the model.
@@ -63,7 +63,7 @@ def input_example(artifact: ONNXArtifact) -> dict[str, Any]:
     from onnx import numpy_helper
 
     paths = [artifact.directory / TEST_DATA / f"input_{i}.pb" for i in range(len(artifact.signature.inputs))]
-    # Zeros of the signature's shapes would do without test data, but not every module takes them.
+    # Zeros of the signature's shapes would need no test data, but not every module accepts them.
     if not all(path.is_file() for path in paths):
         return {}
     tensors = [onnx.load_tensor(str(path)) for path in paths]

@@ -81,7 +81,7 @@ def _log_model(client: MlflowClient, experiment_id: str, run_id: str, artifact: 
 
 
 def _alias(alias: str) -> str:
-    """Return an alias that does not look like a version, which the registry keeps to itself."""
+    """Return an alias that does not look like a version: the registry reserves those."""
     return f"alias-{alias}" if re.fullmatch(r"[vV]\d+", alias) else alias
 
 

@@ -21,7 +21,7 @@ def graph_def(model: onnx.ModelProto) -> GraphDef:
     """Translate a model's graph; weights are drawn, not copied, so external ones need not be loaded.
 
     Args:
-        model: A model whose nodes are in topological order, as ONNX wants them.
+        model: A model whose nodes are in topological order, as ONNX requires.
 
     Returns:
         A graph in which the nodes of ``layer1.0.conv`` are named ``layer1/0/conv/...``, which TensorBoard groups by.
@@ -47,7 +47,7 @@ class _Builder:
         Args:
             graph: The model's graph, or the body of an If, Loop or Scan.
             inside: Where that graph is drawn.
-            outer: What gives the values of the graphs around it: a node, with ``:1`` and so on behind its first output.
+            outer: The nodes that produce the values of the graphs around it; ``:1`` marks a second output.
         """
         values = ChainMap[str, str]() if outer is None else outer.new_child()
         paths = [(*inside, *path_of(node)) for node in graph.node]
@@ -71,7 +71,7 @@ class _Builder:
                 users.setdefault(name, path[:-1])
         for tensor in graph.initializer:
             *module, name = [tensor.name] if "::" in tensor.name else tensor.name.split(".")
-            # What no module names, such as a folded constant, is drawn beside its first user.
+            # A node without a module, such as a folded constant, is drawn beside its first user.
             parent = (*inside, *module) if module else users.get(tensor.name, inside)
             tensor_type = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
             values[tensor.name] = self._add((*parent, name), "Const", [], [tensor_type])
@@ -111,7 +111,7 @@ class _Builder:
 
 
 def _join(path: Path) -> str:
-    """Return a path as a name that TensorBoard takes: a colon would be read as the number of an output."""
+    """Return a path as a valid name: TensorBoard would read a colon as the number of an output."""
     return "/".join(re.sub(r"[^\w.@-]", "_", part, flags=re.ASCII) for part in path if part)
 
 
@@ -120,7 +120,7 @@ def _edges(names: Iterable[str], values: Mapping[str, str]) -> list[str]:
 
 
 def _type_attributes(types: Sequence[TypeProto | None]) -> dict[str, AttrValue]:
-    """Return what is known of a node's outputs: for people, for TensorBoard's edges, and as TensorFlow has it."""
+    """Return what is known about a node's outputs: as text, for TensorBoard's edges, and in TensorFlow's types."""
     tensors = [t.tensor_type if t is not None and t.HasField("tensor_type") else None for t in types]
     if all(tensor is None for tensor in tensors):
         return {}
@@ -132,7 +132,7 @@ def _type_attributes(types: Sequence[TypeProto | None]) -> dict[str, AttrValue]:
     if len(tensors) == 1 and tensors[0] is not None:
         found["shape"] = AttrValue(shape=shapes[0])
         name = TensorProto.DataType.Name(tensors[0].elem_type)
-        # The numbers differ between the two, the names hardly. 4 and 8 bit floats are left to the text.
+        # ONNX and TensorFlow have other numbers for types, but mostly the same names. 4 and 8 bit floats are only text.
         tf_name = "DT_HALF" if name == "FLOAT16" else f"DT_{name}"
         if tf_name in dict(DataType.items()):
             found["dtype"] = AttrValue(type=DataType.Value(tf_name))
@@ -163,7 +163,7 @@ def _describe(tensor: TypeProto.Tensor | None) -> str:
 
 
 def _attribute(attribute: AttributeProto) -> AttrValue | None:
-    """Return an ONNX attribute as TensorFlow's; None for graphs, which are drawn, and for what TensorFlow lacks."""
+    """Return an ONNX attribute as TensorFlow's; None for graphs, which are drawn, and for types TensorFlow lacks."""
     a, lists = attribute, AttrValue.ListValue
     if a.type == AttributeProto.TENSOR:
         return _text(_describe(onnx.helper.make_tensor_type_proto(a.t.data_type, a.t.dims).tensor_type))

@@ -24,7 +24,7 @@ _TENSORBOARD = RequirementCache("tensorboard")
 class TensorBoardTracker:
     """Keeps artifacts in ``<log_dir>/onnx``, the report as text ``onnx/report``, the graph in the run ``onnx_graph``.
 
-    The graph has a run of its own, ``<log_dir>/onnx_graph``: TensorBoard shows one graph a run, and the logger's
+    The graph has its own run, ``<log_dir>/onnx_graph``: TensorBoard shows one graph per run, and the logger's
     ``log_graph=True`` writes one as well. It shows the model that was published last.
     """
 
@@ -37,7 +37,7 @@ class TensorBoardTracker:
         logger.experiment.flush()
         if _TENSORBOARD:
             write_graph(artifact.model_path, os.path.join(logger.log_dir, "onnx_graph"))
-        else:  # The logger is content with tensorboardX; the graph is not worth a second set of messages.
+        else:  # The logger also works with tensorboardX, but the graph needs TensorBoard's own messages.
             rank_zero_info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
         return place
 
@@ -56,7 +56,7 @@ def write_graph(model_path: Path, run_dir: str) -> None:
     from lightning_onnx.trackers.tensorboard.graph import graph_def
 
     graph = graph_def(onnx.load(model_path, load_external_data=False)).SerializeToString(deterministic=True)
-    # Checkpoints of one run differ in weights, which are not in the graph: one event file serves them all.
+    # Checkpoints of one run differ in weights, which are not in the graph: one event file is enough for all.
     suffix = f".{hashlib.sha256(graph).hexdigest()[:16]}"
     if _newest(run_dir).endswith(suffix):
         return
