@@ -20,7 +20,7 @@ from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
 from lightning_onnx.checks.stand_in import ExportedCall, FileAnswers, MethodRecorder
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.calls.nested import flatten
-from lightning_onnx.module.weights import copying, loading
+from lightning_onnx.module.weights import copying, loading, trainer_view, wrappers
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.runtimes.base import Arrays, Session
 
@@ -123,7 +123,7 @@ class Validation:
         from torchmetrics import Metric
 
         copied: Any = copying.private_copy(self.module)
-        copying.unsilence(copied)
+        wrappers.unsilence(copied)
         for part in copied.modules():
             if isinstance(part, Metric):
                 part.reset()
@@ -171,7 +171,7 @@ class Validation:
             tempfile.TemporaryDirectory() as directory,
             _quiet(package.__name__),
         ):
-            trainer = package.Trainer(
+            trainer = trainer_view.with_moment(package.Trainer, self.module)(
                 accelerator="cpu",
                 devices=1,
                 precision="64-true" if is_double else "32-true",

@@ -19,7 +19,7 @@ from lightning_onnx.artifacts.naming import artifact_name
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
-from lightning_onnx.module.weights import loading
+from lightning_onnx.module.weights import loading, trainer_view
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
@@ -132,6 +132,7 @@ def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_sa
             content = opened.read()
         for note in loading.load_checkpoint(module, content, averages, is_averaged):
             rank_zero_warn(f"ONNX export: {saved.name}: {note}")
+        trainer_view.show_moment(module, content.get("epoch"), content.get("global_step"))
         return dataclasses.replace(
             origin,
             weights=kind,
@@ -163,6 +164,7 @@ def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job
     source = dataclasses.replace(_origin(fit.trainer), epoch=epoch, global_step=fit.trainer.global_step)
     gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
     copied = private_copy(fit.module, gathered)
+    trainer_view.show_moment(copied, epoch, None)  # after the last one the Trainer counts one more
     metrics = dict(fit.trainer.callback_metrics)
     return Job(LIVE, copied, lambda module: source, metrics, loaders_of(fit.trainer), started)
 

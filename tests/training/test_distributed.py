@@ -42,6 +42,13 @@ class Sharded(models.Classifier):
             fully_shard(self, mesh=self.device_mesh["data_parallel"])
 
 
+class ShardedChildren(models.Classifier):
+    def configure_model(self):
+        if not hasattr(self.net[0].weight, "full_tensor"):
+            for layer in (self.net[0], self.net[4]):
+                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+
+
 class ShardedCannotExport(Sharded):
     def forward(self, x):
         return torch.linalg.eigvals(x.T @ x).abs().sum() + super().forward(x)
@@ -143,6 +150,14 @@ def test_spawned_processes_write_to_a_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preflight", ["raise", False])
 def test_live_weights_of_shards(strategy: str, preflight: Any, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy=strategy, module="Sharded", weights="live", preflight=preflight)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results[0]["failures"] == []
+    assert ONNXArtifact.load(results[0]["artifact"]).proven
+
+
+@pytest.mark.slow
+def test_shards_in_children_only(tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy="fsdp2", module="ShardedChildren")
     assert done.returncode == 0, done.stdout + done.stderr
     assert results[0]["failures"] == []
     assert ONNXArtifact.load(results[0]["artifact"]).proven
