@@ -14,7 +14,7 @@ from typing_extensions import override
 from lightning_onnx.checks.comparison import Array
 from lightning_onnx.errors import SampleError
 from lightning_onnx.module.arrays import feeds
-from lightning_onnx.module.calls.nested import TensorPath, flatten
+from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.runtimes.base import Arrays, Session
@@ -96,7 +96,7 @@ class FileAnswers(MethodRecorder):
         feed = self.feed(args, kwargs)
         self.calls += 1
         answers = dict(zip(self.call.outputs, self._session.run(feed).values(), strict=True))
-        structure, own = flatten(self._original(*args, **kwargs), opaque=True)  # for its classes and flags
+        structure, own = flatten_result(self._original(*args, **kwargs))  # for its classes and flags
         return structure.fill([self._answer(p, t, answers) for p, t in zip(structure.paths, own, strict=True)])
 
     def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, Array]) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.calls.nested import flatten
-from lightning_onnx.module.calls.outputs import Outputs
+from lightning_onnx.module.calls.nested import flatten_result
+from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
@@ -48,7 +49,7 @@ class FlatModule(nn.Module):
         """Return the tensors of the method's result, without its other values."""
         args, kwargs = self.sample.arguments(tensors)
         bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-        return tuple(flatten(bound(*args, **kwargs), opaque=True)[1])
+        return tuple(flatten_result(bound(*args, **kwargs))[1])
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors of ``outputs``."""
@@ -59,8 +60,8 @@ class FlatModule(nn.Module):
         with torch.no_grad(), self.random_state_kept():
             args, kwargs = self.sample.arguments([t.clone() for t in tensors])
             bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-            structure, outputs = flatten(bound(*args, **kwargs), opaque=True)
-            return Outputs(tuple(t.detach().clone() for t in outputs), tuple(structure.paths))
+            outputs = outputs_of(bound(*args, **kwargs))
+            return dataclasses.replace(outputs, tensors=tuple(t.detach().clone() for t in outputs.tensors))
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
         """Run as ``reference`` does, with what another program may do otherwise (see ``module.rounding``).

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -78,6 +79,8 @@ def export(
     copied = copying.private_copy(module)
     loading.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
+    for note in plan.notes:
+        rank_zero_warn(f"ONNX export: {note}")
     first = next((p for p in module.parameters()), torch.empty(0))
     source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
     loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)

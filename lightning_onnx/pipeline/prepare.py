@@ -18,6 +18,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import cases_of
 from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.weights import state
+from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.search import find_graph
 from lightning_onnx.tracing.graph import Graph
@@ -34,6 +35,7 @@ class Plan:
         engine_reason: Why this engine.
         cases: Inputs on which the module runs: traced sizes, observed batches, sizes not traced.
         notes: What a user should know, in sentences.
+        remarks: The same, where nobody is surprised: it stands in the manifest, without a warning.
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
         is_stochastic: Whether the method draws random numbers in eval mode.
@@ -48,6 +50,7 @@ class Plan:
     structure: tuple[Any, ...]
     source: str
     is_stochastic: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def refreshes(self) -> bool:
@@ -96,6 +99,7 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         notes = (*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}")
         found = find_graph(run, request, config)
     without_effect = (found.graph.request.input_names[i] for i in found.graph.traced.unused_inputs)
+    notes = (*notes, *left_out.outputs(run, request))
     return Plan(
         config,
         request,
@@ -111,6 +115,7 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.draws_random_numbers(request.tensors),
+        remarks=(*observation.remarks, *left_out.constants(request)),
     )
 
 

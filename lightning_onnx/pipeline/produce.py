@@ -102,7 +102,7 @@ def produce(
             on_stage("making the variants")
         made = _make_variants(config, context)
         found = [note for result in results for note in result.notes]
-        notes = [*plan.notes, *_write_test_data(plan, flat, staged), *found]
+        notes = [*plan.notes, *plan.remarks, *_write_test_data(plan, flat, staged), *found]
         on_stage("writing the report")
         described = manifest.build(
             plan,

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from onnx import numpy_helper
 from torch import nn
+from torch.distributions import Categorical
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
@@ -220,6 +221,24 @@ def test_what_the_graph_does_not_give_is_reported(tmp_path: Path) -> None:
     assert found["figures"]["metrics"]["val_acc"]["status"] == "passed"
     assert found["figures"]["metrics"]["val_loss"]["status"] == "skipped"
     assert "loss, which the graph does not give" in found["reason"]
+
+
+class Density(Classifier):
+    """Its forward gives a distribution, and its validation step asks that for probabilities."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return Categorical(logits=self.net(x))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", -self(batch[0]).log_prob(batch[1]).mean())
+
+
+@pytest.mark.slow
+def test_a_distribution_is_made_of_what_the_file_gives(tmp_path: Path) -> None:
+    in_file, module = Density(), Density()
+    found = evaluate(exported(in_file, tmp_path / "a"), module, loader())
+    assert found["val_loss"][0] == pytest.approx(expected(module)["val_loss"], rel=1e-5)
+    assert found["val_loss"][1] == pytest.approx(expected(in_file)["val_loss"], rel=1e-5)
 
 
 class Scaled(LightningDataModule):

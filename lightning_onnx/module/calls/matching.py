@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.names import name_paths
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
 from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
@@ -35,17 +36,29 @@ def match(
     for number in range(len(ways[0]) if ways else 0):
         samples: list[Sample] = []
         shapes: dict[tuple[Shapes, int | None], None] = {}
-        for way, (_, batch_size) in zip(ways, batches, strict=True):
+        remarks: tuple[str, ...] = ()
+        for way, (batch, batch_size) in zip(ways, batches, strict=True):
             sample = _sample(signature, way[number]) if number < len(way) else None
             if sample is None or (samples and sample.paths != samples[0].paths):
                 continue
+            remarks = remarks or _not_taken(batch, way[number], method)
             found = tuple(tuple(t.shape) for t in sample.tensors), batch_size
             if found not in shapes and len(samples) < KEPT_CALLS:
                 samples.append(sample)
             shapes[found] = None
         if samples:
-            observations.append(Observation(tuple(samples), tuple(shapes), source))
+            observations.append(Observation(tuple(samples), tuple(shapes), source, remarks=remarks))
     return observations
+
+
+def _not_taken(batch: object, arguments: Arguments, method: str) -> tuple[str, ...]:
+    """Name the tensors of a batch that are not among the arguments."""
+    taken = {id(tensor) for tensor in flatten(list(arguments))[1]}
+    structure, tensors = flatten(batch)
+    paths = [path for path, tensor in zip(structure.paths, tensors, strict=True) if id(tensor) not in taken]
+    if not paths:
+        return ()
+    return (f"entries of the batch that {method} does not take: {', '.join(name_paths(paths, 'batch'))}",)
 
 
 def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None:

@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Transform
+
+from lightning_onnx.module.calls.distributions import Parts, take_apart
 
 TensorPath = tuple[str, ...]
 """Keys, field names and indices that lead from the outermost container to a leaf."""
@@ -36,14 +39,25 @@ class Structure:
     Attributes:
         skeleton: The value, each tensor replaced by a ``Slot``; flags, numbers and strings stay.
         paths: Where each tensor stood, in flat order.
+        others: What else there was, each with where it stood.
     """
 
     skeleton: Any
     paths: tuple[TensorPath, ...]
+    others: tuple[tuple[TensorPath, object], ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def fill(self, tensors: Sequence[object]) -> Any:
         """Return a new nested value with ``tensors`` (in flat order) in their places."""
         return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
+
+
+def flatten_result(result: object) -> tuple[Structure, list[Tensor]]:
+    """Take the tensors out of what a method returned.
+
+    Plain objects are left whole (a cache among the results), unless there are no tensors beside them.
+    """
+    structure, tensors = flatten(result, opaque=True)
+    return (structure, tensors) if tensors else flatten(result)
 
 
 def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Tensor]]:
@@ -51,7 +65,7 @@ def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Ten
 
     Args:
         value: The nested value.
-        opaque: Whether plain objects of other libraries are left whole (a cache among a module's results).
+        opaque: Whether plain objects of other libraries are left whole, and distributions taken apart.
 
     Example:
         >>> structure, tensors = flatten({"ids": torch.zeros(2, 3), "scale": 2.0})
@@ -60,16 +74,18 @@ def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Ten
     """
     tensors: list[Tensor] = []
     paths: list[TensorPath] = []
+    others: list[tuple[TensorPath, object]] = []
 
     def take(path: TensorPath, leaf: object) -> object:
         if not isinstance(leaf, Tensor):
+            others.append((path, leaf))
             return leaf
         tensors.append(leaf)
         paths.append(path)
         return Slot(len(tensors) - 1)
 
     skeleton = rebuild(value, take, opaque=opaque)
-    return Structure(skeleton, tuple(paths)), tensors
+    return Structure(skeleton, tuple(paths), tuple(others)), tensors
 
 
 def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque: bool = False) -> Any:
@@ -77,7 +93,8 @@ def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque:
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (such as Hugging Face's ``ModelOutput``), and
     objects with tensors among their attributes or a few levels below (``torch_geometric.data.Data``). Their classes are
-    kept. Inside an object that contains itself, the object is a leaf.
+    kept. Inside an object that contains itself, the object is a leaf. With ``opaque``, plain objects are leaves, and
+    distributions are replaced by their ``Parts``; ``Parts`` are put together again.
     """
     return _rebuild(value, leaf, (), opaque, ())
 
@@ -94,6 +111,13 @@ def _rebuild(
     def inner(item: object, *below: str) -> object:
         return _rebuild(item, leaf, (*path, *below), opaque, around)
 
+    if isinstance(value, Parts):
+        return value.put_together({name: inner(part, name) for name, part in value.parts.items()})
+    if opaque and isinstance(value, (Distribution, Transform)):
+        apart = take_apart(value)
+        if apart is None:
+            return leaf(path, value)
+        return Parts(value, {name: inner(part, name) for name, part in apart.parts.items()})
     if isinstance(value, Mapping):
         return _mapping(value, {k: inner(v, str(k)) for k, v in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):  # PackedSequence checks its arguments

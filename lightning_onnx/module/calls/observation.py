@@ -23,12 +23,14 @@ class Observation:
         shapes: The tensors' shapes in every call seen, each with the loader's batch size at that time, if known.
         source: Where the calls come from, for messages and the manifest.
         notes: What a user should know about them.
+        remarks: The same, where nobody is surprised: it stands in the manifest, without a warning.
     """
 
     samples: tuple[Sample, ...]
     shapes: tuple[tuple[Shapes, int | None], ...]
     source: str
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def with_constants(self, places: Collection[int]) -> Observation:
         """Return the same calls with the tensors at ``places`` (indices in flat order) as constants."""

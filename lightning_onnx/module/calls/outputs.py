@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from lightning_onnx.module.calls.nested import TensorPath
+from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +17,51 @@ class Outputs:
     Attributes:
         tensors: In the order in which they come in the result.
         paths: Where each of them is in the result.
+        left_out: What else the result holds, which no graph can give: names and types, as ``"count (int)"``.
     """
 
     tensors: tuple[Tensor, ...]
     paths: tuple[TensorPath, ...]
+    left_out: tuple[str, ...] = ()
 
 
 RunModule = Callable[[Sequence[Tensor]], Outputs | None]
 """Runs the module on flat tensors; returns None if it does not take them."""
+
+
+def outputs_of(result: object) -> Outputs:
+    """Return what a graph can give of a method's result, and name the rest.
+
+    Example:
+        >>> import torch
+        >>> outputs_of({"scores": torch.zeros(2), "count": 2, "names": ["a", "b"]}).left_out
+        ('count (int)', 'names (list of str)')
+    """
+    structure, tensors = flatten_result(result)
+    return Outputs(tuple(tensors), structure.paths, name_others(structure.others, "output"))
+
+
+def name_others(others: Iterable[tuple[TensorPath, object]], default: str) -> tuple[str, ...]:
+    """Name values that are no tensors, each with its type; those of a list by the list, None not at all.
+
+    Args:
+        others: The values, and where they are.
+        default: Comes before indices: ``"output"`` or ``"input"``.
+    """
+    found: dict[TensorPath, list[str]] = {}
+    lists: set[TensorPath] = set()
+    for path, value in others:
+        if value is None:
+            continue
+        is_item = len(path) > 1 and path[-1].isdigit()
+        place = path[:-1] if is_item else path
+        if is_item:
+            lists.add(place)
+        kinds = found.setdefault(place, [])
+        if type(value).__name__ not in kinds:
+            kinds.append(type(value).__name__)
+    told = []
+    for place, kinds in found.items():
+        name = ".".join(place) if place and not place[0].isdigit() else "_".join((default, *place))
+        told.append(f"{name} ({'list of ' if place in lists else ''}{' and '.join(kinds)})")
+    return tuple(told)

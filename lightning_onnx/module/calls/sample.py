@@ -33,6 +33,11 @@ class Sample:
         """Where each tensor is; keyword arguments of a ``**kwargs`` parameter come under their own name."""
         return tuple(_shown(path, self.signature) for path in self.structure.paths)
 
+    @property
+    def others(self) -> tuple[tuple[TensorPath, object], ...]:
+        """What is among the arguments besides tensors, each with where it is."""
+        return tuple((_shown(path, self.signature), value) for path, value in self.structure.others)
+
     def arguments(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return ``args, kwargs`` of the call with ``tensors`` in place of its own."""
         filled = self.structure.fill(tuple(tensors))
@@ -49,7 +54,7 @@ class Sample:
             return Slot(kept.index(value.index)) if value.index in kept else self.tensors[value.index]
 
         skeleton = rebuild(self.structure.skeleton, leaf)
-        structure = Structure(skeleton, tuple(self.structure.paths[i] for i in kept))
+        structure = Structure(skeleton, tuple(self.structure.paths[i] for i in kept), self.structure.others)
         return dataclasses.replace(self, structure=structure, tensors=tuple(self.tensors[i] for i in kept))
 
     def without(self, excluded: Callable[[TensorPath], bool]) -> Sample:

@@ -44,3 +44,21 @@ def test_steps_of_lightning_take_the_batch_as_it_is() -> None:
     args, _ = found.samples[0].arguments(found.samples[0].tensors)
     assert len(args[0]) == 2
     assert args[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "remark"),
+    [
+        ((torch.zeros(2), torch.ones(2)), "entries of the batch that forward does not take: batch_1"),
+        ({"x": torch.zeros(2), "y": torch.ones(2)}, "entries of the batch that forward does not take: y"),
+    ],
+)
+def test_entries_that_the_method_does_not_take_are_named(batch: object, remark: str) -> None:
+    def forward(x: Any) -> Any:
+        return x
+
+    module = nn.Module()
+    module.forward = forward  # type: ignore[assignment]
+    observed = match(method_signature(module, "forward"), [(batch, 2)], "the batch")
+    assert observed[0].remarks == (remark,)
+    assert observed[-1].remarks == ()  # the whole batch as one argument
