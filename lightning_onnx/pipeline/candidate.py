@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.decisions.search import Searches
 from lightning_onnx.module.probing import cases_of, multiples
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import KeptDecisions, may_keep
 from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
 from lightning_onnx.tracing.base import ConstantDim, Engine, Traced
 from lightning_onnx.tracing.graph import Graph
@@ -32,6 +34,7 @@ class Candidate:
         inexact: A difference that is smaller than those of wrong translations. Another engine may be free of it;
             otherwise it is left to the check of the trained weights.
         wrong_cases: All cases in which the graph is wrong.
+        decisions: Which decisions of the traced call the graph keeps.
     """
 
     engine: Engine
@@ -43,6 +46,7 @@ class Candidate:
     wrong_as_traced: Mismatch | None
     inexact: Mismatch | None
     wrong_cases: tuple[Case, ...]
+    decisions: KeptDecisions
 
     @property
     def is_right(self) -> bool:
@@ -69,6 +73,7 @@ def try_engine(
     *,
     known_constant: Sequence[ConstantDim] = (),
     further_cases: Sequence[Case] = (),
+    searches: Searches,
 ) -> Candidate:
     """Trace with an engine, and compare its graph with the module.
 
@@ -79,6 +84,7 @@ def try_engine(
         config: The options.
         known_constant: Dims that other candidates found to be constant.
         further_cases: Cases to compare on, besides those of the request.
+        searches: Finds inputs on which the method decides otherwise than in the traced call.
 
     Raises:
         EngineError: If the engine does not translate the module, or writes an invalid file.
@@ -88,6 +94,8 @@ def try_engine(
     known = [request.sizes(case.tensors) for case in cases]
     cases += tuple(case for case in further_cases if request.sizes(case.tensors) not in known)
     graph = _graph(traced, run, request, cases, config)
+    decisions = KeptDecisions.of(graph, searches(request, cases)) if may_keep(graph) else KeptDecisions()
+    cases += decisions.cases
     mismatches = list(find_mismatches(run.flat, graph, cases, config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
     inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small]
@@ -106,6 +114,7 @@ def try_engine(
         wrong_as_traced=next((m for m in wrong if not _changed_dims(m.case, request)), None),
         inexact=next(iter(inexact), None),
         wrong_cases=tuple(m.case for m in wrong),
+        decisions=decisions,
     )
 
 

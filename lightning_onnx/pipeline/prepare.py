@@ -20,6 +20,7 @@ from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.weights import state
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.search import find_graph
 from lightning_onnx.tracing.graph import Graph
 
@@ -39,6 +40,7 @@ class Plan:
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
         is_stochastic: Whether the method draws random numbers in eval mode.
+        decisions: Which decisions of the traced call the graph keeps.
     """
 
     config: ExportConfig
@@ -50,12 +52,19 @@ class Plan:
     structure: tuple[Any, ...]
     source: str
     is_stochastic: bool
+    decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
 
     @property
     def refreshes(self) -> bool:
         """Whether new weights are written without tracing the module again."""
         return self.graph.refreshes
+
+    def deciding(self, decisions: KeptDecisions) -> Plan:
+        """Return the plan with what is known of the decisions with other weights, and all of it among the notes."""
+        cases = (*(case for case in self.cases if case.kind != "decision"), *decisions.cases)
+        notes = (*(note for note in self.notes if note != self.decisions.warning), *decisions.notes)
+        return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
@@ -100,6 +109,8 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         found = find_graph(run, request, config)
     without_effect = (found.graph.request.input_names[i] for i in found.graph.traced.unused_inputs)
     notes = (*notes, *left_out.outputs(run, request))
+    if found.decisions.warning:
+        notes = (*notes, found.decisions.warning)
     return Plan(
         config,
         request,
@@ -116,6 +127,7 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
         source=observation.source,
         is_stochastic=run.flat.draws_random_numbers(request.tensors),
         remarks=(*observation.remarks, *left_out.constants(request)),
+        decisions=found.decisions,
     )
 
 

@@ -25,6 +25,7 @@ from lightning_onnx.onnxfile.head import lower_ir_version
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import with_weights
 from lightning_onnx.pipeline.prepare import Plan
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
@@ -94,6 +95,8 @@ def produce(
         if config.target is not None:
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
         on_stage("checking")
+        decisions = with_weights(plan.graph, flat, plan.cases) if config.has_weights else plan.decisions
+        plan = plan.deciding(decisions)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check

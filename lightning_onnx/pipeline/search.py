@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.decisions.search import Searches
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.graph import Graph
@@ -28,11 +30,13 @@ class FoundGraph:
         graph: The graph.
         cases: Inputs on which it was seen to be right.
         notes: What a user should know, in sentences.
+        decisions: Which decisions of the traced call the graph keeps.
     """
 
     graph: Graph
     cases: tuple[Case, ...]
     notes: tuple[str, ...]
+    decisions: KeptDecisions
 
 
 def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGraph:
@@ -49,19 +53,20 @@ def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGrap
     """
     engines = order(config.engine, config.opset, config.export_options or ())
     notes: list[str] = []
+    searches = Searches(run)
     while True:
-        candidates, errors = _try_engines(engines, run, request, config)
+        candidates, errors = _try_engines(engines, run, request, config, searches)
         if not candidates:
             raise failure(errors)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced:
             raise search_notes.wrong_as_traced(best, run, config)
         static = search_notes.static_dims(best)
-        if static and (elsewhere := _traced_elsewhere(best, run, request, config)):
+        if static and (elsewhere := _traced_elsewhere(best, run, request, config, searches)):
             best, static = elsewhere, {}
         if not static:
-            notes += _branches(best, errors) if best.is_right else search_notes.limits(best)
-            return FoundGraph(best.graph, best.cases_without_ones(), tuple(notes))
+            notes += [] if best.is_right else search_notes.limits(best)
+            return FoundGraph(best.graph, best.cases_without_ones(), tuple(notes), best.decisions)
         if config.dynamic_axes != "auto":
             raise search_notes.cannot_be_dynamic(static)
         notes += static.values()
@@ -70,7 +75,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGrap
 
 
 def _try_engines(
-    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, searches: Searches
 ) -> tuple[list[Candidate], list[EngineError]]:
     """Try engines up to the first whose graph is right; return the graphs, and what the other engines said."""
     candidates: list[Candidate] = []
@@ -80,7 +85,9 @@ def _try_engines(
             continue
         known_constant = [dim for c in candidates for dim in c.constant_dims]
         try:
-            candidates.append(try_engine(engine, run, request, config, known_constant=known_constant))
+            candidates.append(
+                try_engine(engine, run, request, config, known_constant=known_constant, searches=searches)
+            )
         except EngineError as error:
             log.debug("engine %s: %s", engine.name, error)
             errors.append(error)
@@ -90,7 +97,9 @@ def _try_engines(
     return candidates, errors
 
 
-def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> Candidate | None:
+def _traced_elsewhere(
+    candidate: Candidate, run: Runner, request: Request, config: ExportConfig, searches: Searches
+) -> Candidate | None:
     """Trace once more at sizes at which the graph was wrong; return None where that is not right at all sizes either.
 
     At a size that needs no padding, a module does less than at one that does: it pads by nothing and crops nothing.
@@ -114,6 +123,7 @@ def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, confi
             config,
             known_constant=candidate.constant_dims,
             further_cases=candidate.cases,
+            searches=searches,
         )
     except EngineError as error:
         log.debug("engine %s, traced at %s: %s", candidate.engine.name, other, error)
@@ -124,8 +134,3 @@ def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, confi
 def _refused_for_values(errors: Sequence[EngineError]) -> bool:
     """Whether an engine has refused the method because values of its tensors decide."""
     return any("data-dependent" in str(error) for error in errors)
-
-
-def _branches(candidate: Candidate, errors: Sequence[EngineError]) -> list[str]:
-    """Say so where a graph keeps decisions of the traced call, as other engines refused to."""
-    return [search_notes.FOLLOWS_VALUES] if candidate.engine.follows_values and _refused_for_values(errors) else []

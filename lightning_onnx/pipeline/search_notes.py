@@ -7,12 +7,7 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.traced_file import where_it_begins
-
-FOLLOWS_VALUES = (
-    "the method decides by values of its tensors, and the graph keeps the decisions of the traced call; it was "
-    "compared on the observed calls and at other sizes"
-)
+from lightning_onnx.pipeline.traced_file import Mismatch, where_it_begins
 
 
 def static_dims(candidate: Candidate) -> dict[str, str]:
@@ -44,6 +39,8 @@ def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> 
     """Return the error for a best candidate that is wrong at the traced sizes, with the node where it begins."""
     mismatch = candidate.wrong_as_traced
     assert mismatch is not None
+    if mismatch.case.kind == "decision":
+        return _keeps_a_decision(candidate, mismatch, run, config)
     begins = where_it_begins(run.flat, candidate.graph, mismatch, config)
     problem = f"{mismatch}; {begins}" if begins else str(mismatch)
     return ParityError(
@@ -51,6 +48,15 @@ def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> 
         f"not compute what the module does: {problem}. Try another engine or opset_version; loosen "
         "checks=[Parity(rtol=..., atol=...)] if that is noise; or let training go on (preflight='warn') where it is "
         "untrained weights that make all scores equal."
+    )
+
+
+def _keeps_a_decision(candidate: Candidate, mismatch: Mismatch, run: Runner, config: ExportConfig) -> ParityError:
+    return ParityError(
+        f"{type(run.flat.module).__name__}.{config.method} decides by values of its tensors, and the ONNX graph "
+        f"(engine '{candidate.engine.name}') keeps what the traced call decided: {mismatch}. Compute both ways and "
+        "choose with torch.where, or leave the decision to a method that is not exported (method=...). "
+        "preflight='warn' lets training go on; the check of the trained weights then fails on such inputs."
     )
 
 

@@ -64,6 +64,7 @@ class Traced:
         constant_dims: Dims that were asked to be dynamic and are constant.
         relations: Conditions on the sizes, as readable sentences.
         unused_inputs: Indices of the inputs that the graph does not use.
+        kept: ``file:line`` of each known decision by values that the graph keeps from the traced call.
         inner_values: Returns what finds the inner values of a module of the same structure; None if nothing does.
     """
 
@@ -75,6 +76,7 @@ class Traced:
     constant_dims: tuple[ConstantDim, ...] = ()
     relations: tuple[str, ...] = ()
     unused_inputs: tuple[int, ...] = ()
+    kept: tuple[str, ...] = ()
     inner_values: Callable[[FlatModule], InnerValues] | None = None
 
 

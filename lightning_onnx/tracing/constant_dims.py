@@ -6,13 +6,12 @@ import contextlib
 import logging
 import re
 import sys
-from pathlib import Path
-from types import FrameType
 
 import torch
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.user_code import line_of, user_frame
 from lightning_onnx.tracing.base import tracing
 from lightning_onnx.tracing.captures.base import DynamicShapes
 
@@ -68,19 +67,7 @@ class _GuardListener(logging.Filter):
         if named := _NAMED.match(message):
             self.places[named[1]] = (int(named[2]), int(named[3]))
         if constant := _CONSTANT.search(message):
-            line = _user_line()
-            if line:
-                self.lines.setdefault(constant[1] or constant[2], line)
+            frame = user_frame(sys._getframe())
+            if frame is not None:
+                self.lines.setdefault(constant[1] or constant[2], line_of(frame))
         return False
-
-
-def _user_line() -> str | None:
-    """Return ``file:line`` of the innermost running frame that is neither torch's nor this package's."""
-    frame: FrameType | None = sys._getframe()
-    own = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), str(Path(logging.__file__).parent))
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if not filename.startswith(own) and not filename.startswith("<"):
-            return f"{Path(filename).name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

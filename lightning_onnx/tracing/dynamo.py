@@ -64,6 +64,7 @@ class DynamoEngine:
             constant_dims=dims.constant,
             relations=dims.relations,
             unused_inputs=dims.unused_inputs,
+            kept=captured.kept,
             inner_values=None if program is None else functools.partial(Replay, program, captured.weights),
         )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.user_code import is_users, told
 from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
 from lightning_onnx.tracing.inner.boundaries import Boundaries
@@ -31,19 +35,22 @@ class TorchScriptEngine:
         """See ``Engine.trace``."""
 
         def traced_with(weights: FlatModule) -> EngineModel:
-            return _trace(weights, request, opset_version, options)
+            return _trace(weights, request, opset_version, options)[0]
 
-        first = traced_with(module)
+        first, kept = _trace(module, request, opset_version, options)
         check_opset(self.name, first.model, opset_version)
         inputs = {value.name: value for value in first.model.graph.inputs}
         unused = tuple(i for i, name in enumerate(request.input_names) if not inputs[name].uses())
-        return Traced(self.name, first, traced_with, unused_inputs=unused, inner_values=Boundaries)
+        return Traced(self.name, first, traced_with, unused_inputs=unused, kept=kept, inner_values=Boundaries)
 
 
-def _trace(module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> EngineModel:
+def _trace(
+    module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]
+) -> tuple[EngineModel, tuple[str, ...]]:
+    """Return the model, and the lines at which it keeps a value of the traced call."""
     import onnx_ir as ir
 
-    with tempfile.TemporaryDirectory() as directory, tracing(TorchScriptEngine.name):
+    with tempfile.TemporaryDirectory() as directory, tracing(TorchScriptEngine.name), _conversions() as kept:
         path = Path(directory) / "model.onnx"
         torch.onnx.export(
             module,
@@ -60,7 +67,18 @@ def _trace(module: FlatModule, request: Request, opset_version: int, options: Ma
         _restore_unused_inputs(model, request)
     stored = {name: value.const_value for name, value in model.graph.initializers.items()}
     constants = {name: Constant(values) for name, values in stored.items() if values is not None}  # a file has all
-    return EngineModel(model, constants)
+    return EngineModel(model, constants), tuple(dict.fromkeys(kept))
+
+
+@contextlib.contextmanager
+def _conversions() -> Iterator[list[str]]:
+    """Collect ``file:line`` where torch warns that a tensor becomes a Python value, which the graph keeps."""
+    lines: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", "Converting a tensor to a", TracerWarning)
+        yield lines
+    lines += [told(w.filename, w.lineno) for w in caught if is_users(w.filename)]
 
 
 def _restore_unused_inputs(model: ir.Model, request: Request) -> None:

@@ -25,11 +25,13 @@ class Captured:
 
     Attributes:
         program: The captured program; None leaves capturing to torch's exporter.
+        kept: ``file:line`` of each decision by values that the program keeps from the traced call.
         weights: Returns the weights of any module of the same structure.
     """
 
     program: torch.export.ExportedProgram | None
     weights: Weights = state
+    kept: tuple[str, ...] = ()
 
 
 class Capture(Protocol):

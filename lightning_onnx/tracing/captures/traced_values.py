@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.captures.base import Captured, DynamicShapes, export_program
+from lightning_onnx.tracing.captures.kept_decisions import kept_decisions
 from lightning_onnx.tracing.patches.patch import Group
 from lightning_onnx.tracing.patches.table import patched
 
@@ -39,10 +40,10 @@ def capture_with_values(
         symbolic_int: Whether ``int(tensor)`` stays a number that the graph computes.
     """
     groups: tuple[Group, ...] = ("traced_values", "symbolic_int") if symbolic_int else ("traced_values",)
-    with patched(*groups):
+    with patched(*groups), kept_decisions() as kept:
         program = export_program(module, tensors, dynamic_shapes, strict=strict)
     _forget_values(program)
-    return Captured(program)
+    return Captured(program, kept=tuple(dict.fromkeys(kept)))
 
 
 def _forget_values(program: torch.export.ExportedProgram) -> None:

@@ -1,0 +1,179 @@
+"""What a method reads from its tensors into Python while it runs, and which way it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_onnx.module.decisions.branches import Branch, BranchRecorder
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.user_code import deciding_frame, is_users, line_of
+
+READS: Mapping[str, str] = {
+    "__bool__": "bool() of a tensor",
+    "is_nonzero": "bool() of a tensor",
+    "equal": "torch.equal",
+    "allclose": "torch.allclose",
+    "is_same_size": "torch.is_same_size",
+    "__contains__": "'in' with a tensor",
+    "item": ".item()",
+    "__int__": "int() of a tensor",
+    "__float__": "float() of a tensor",
+    "__complex__": "complex() of a tensor",
+    "__index__": "a tensor as an index",
+    "tolist": ".tolist()",
+    "numpy": ".numpy()",
+    "__array__": "numpy() of a tensor",
+}
+"""By the name of torch's function what it makes of a tensor, as notes say it."""
+
+WITHOUT_WARNING = frozenset(READS[name] for name in ("equal", "allclose", "is_same_size", "__contains__", "__array__"))
+"""What torch makes of a tensor while TorchScript traces without a warning that names the user's line."""
+
+_SIZED_BY_VALUES = frozenset(
+    {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "repeat_interleave", "bincount"}
+)
+"""Functions of torch whose result has a size that depends on values."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Site:
+    """A place in the user's code at which a value leaves a tensor.
+
+    Attributes:
+        where: ``file:line``.
+        what: What is made of the tensor, see ``READS``.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where} ({self.what})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """What one call of a method decided.
+
+    Attributes:
+        reads: By place the values that were read there, in order.
+        branches: The branches, in order.
+        has_value_sizes: Whether a tensor had a size that depends on values.
+        raised: File and function of the user's code that raised; None where the call returned.
+    """
+
+    reads: Mapping[Site, tuple[Hashable, ...]]
+    branches: tuple[Branch, ...]
+    has_value_sizes: bool = False
+    raised: tuple[str, str] | None = None
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return the places at which values were read, in order."""
+        return tuple(self.reads)
+
+    def flipped_lines(self, other: Decisions) -> frozenset[str]:
+        """Return the lines at which another call went another way; those that only one of them reached are left out.
+
+        Args:
+            other: The decisions on other inputs of the same sizes.
+        """
+        mine, theirs = _by_line(self.branches), _by_line(other.branches)
+        return frozenset(line for line in mine.keys() & theirs.keys() if mine[line] != theirs[line])
+
+    def differing(self, other: Decisions) -> frozenset[Site]:
+        """Return the places that both calls reached and at which they read other values."""
+        both = self.reads.keys() & other.reads.keys()
+        return frozenset(site for site in both if self.reads[site] != other.reads[site])
+
+    def is_condition(self, site: Site) -> bool:
+        """Whether only true and false were read at a place."""
+        return all(isinstance(value, bool) for value in self.reads[site])
+
+
+def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
+    """Run the method, and return what it decides; an error that it raises is part of that.
+
+    Args:
+        flat: The module.
+        tensors: Its inputs.
+    """
+    reads, branches, raised = ReadRecorder(), BranchRecorder(), None
+    try:
+        with reads, branches:
+            flat.outputs(tensors)
+    except Exception as error:  # a module may refuse an input with any exception
+        raised = _raised_at(error.__traceback__)
+    found = {site: tuple(values) for site, values in reads.found.items()}
+    return Decisions(found, tuple(branches.branches), reads.has_value_sizes, raised)
+
+
+class ReadRecorder(TorchFunctionMode):
+    """Notes each value that leaves a tensor, with the line of the user's code that reads it.
+
+    Attributes:
+        found: The values by the place where they were read.
+        has_value_sizes: Whether a tensor had a size that depends on values.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[Site, list[Hashable]] = {}
+        self.has_value_sizes = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call the function; keep its result where it is a value."""
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in READS:
+            frame = deciding_frame(sys._getframe(1))
+            if frame is not None:
+                self.found.setdefault(Site(line_of(frame), READS[name]), []).append(_plain(result))
+        elif name in _SIZED_BY_VALUES or (name == "__getitem__" and _has_mask(args[1:])):
+            self.has_value_sizes = True
+        return result
+
+
+def _plain(value: object) -> Hashable:
+    """Return a value in a form that compares: NaN equals NaN."""
+    if isinstance(value, bool):
+        return value
+    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _has_mask(indices: tuple[Any, ...]) -> bool:
+    index = indices[0] if indices else None
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, Tensor) and part.dtype == torch.bool for part in parts)
+
+
+def _by_line(branches: Sequence[Branch]) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for line, at, then in branches:
+        found.setdefault(line, []).append((at, then))
+    return found
+
+
+def _raised_at(traceback: TracebackType | None) -> tuple[str, str] | None:
+    """Return file and function of the user's innermost frame in a traceback."""
+    found = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_users(code.co_filename):
+            found = (line_of(traceback.tb_frame).rpartition(":")[0], code.co_qualname)
+        traceback = traceback.tb_next
+    return found

@@ -1,0 +1,112 @@
+"""What a graph keeps of the decisions of the traced call: inputs to compare on, and what the user is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.decisions.record import WITHOUT_WARNING
+from lightning_onnx.module.decisions.search import Searched, search
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.runner import Runner
+from lightning_onnx.tracing.graph import Graph
+
+_LISTED = 4
+"""Places named in one note."""
+
+_TRIED = (
+    "other observed rows, zeros, equal, mirrored, scaled, shifted and random values, values moved towards the condition"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptDecisions:
+    """What is known of the decisions that a graph keeps.
+
+    Attributes:
+        cases: Inputs on which the method decides otherwise.
+        changed: Places, human-readable, whose decision some input changed.
+        unchanged: Places whose decision no input changed.
+        tried: Number of inputs that were tried.
+    """
+
+    cases: tuple[Case, ...] = ()
+    changed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    tried: int = 0
+
+    @classmethod
+    def of(cls, graph: Graph, searched: Searched) -> KeptDecisions:
+        """Return what a search found about those decisions that a graph keeps.
+
+        Args:
+            graph: The graph.
+            searched: The result of the search.
+        """
+        kept = set(graph.traced.kept)
+        by_torchscript = graph.traced.engine == "torchscript"
+        traced = searched.traced
+        sites = [s for s in traced.sites() if s.where in kept or (by_torchscript and s.what in WITHOUT_WARNING)]
+        lines = kept - {site.where for site in traced.sites()}
+        if by_torchscript and not traced.has_value_sizes:
+            lines = set()  # conditions on the sizes of inputs
+        unmoved = [str(site) for site in sites if site in searched.unmoved]
+        unmoved += [_by_size(line) for line in sorted(lines - searched.flipped_lines)]
+        moved = [str(site) for site in sites if site not in searched.unmoved]
+        moved += [_by_size(line) for line in sorted(lines & searched.flipped_lines)]
+        return cls(searched.cases, tuple(moved), tuple(unmoved), searched.tried)
+
+    @property
+    def warning(self) -> str | None:
+        """What is not known of the graph; None where nothing is open."""
+        if not self.unchanged:
+            return None
+        return (
+            f"the method decides by values of its tensors at {_listed(self.unchanged)}, and the graph keeps the "
+            f"decision of the traced call: none of {self.tried} other inputs ({_TRIED}) made it go another way, so "
+            "nothing is known of the file where it does"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a user should know, in sentences."""
+        notes = [self.warning] if self.warning else []
+        if self.changed:
+            compared = (
+                f"the file was compared on {len(self.cases)} inputs that change it"
+                if self.cases
+                else "the method raises on the inputs that change it, the file does not"
+            )
+            notes.append(
+                f"the method decides by values of its tensors at {_listed(self.changed)}, and the graph keeps the "
+                f"decision of the traced call; {compared}"
+            )
+        return tuple(notes)
+
+
+def with_weights(graph: Graph, flat: FlatModule, cases: Sequence[Case]) -> KeptDecisions:
+    """Search again with other weights, with which the method decides otherwise on other inputs.
+
+    Args:
+        graph: The graph.
+        flat: The module with these weights.
+        cases: Inputs on which the file is compared, those included that decided otherwise with other weights.
+    """
+    if not may_keep(graph):
+        return KeptDecisions()
+    return KeptDecisions.of(graph, search(Runner(flat), graph.request, cases))
+
+
+def may_keep(graph: Graph) -> bool:
+    """Whether a graph may keep decisions by values: one of TorchScript always may."""
+    return bool(graph.traced.kept) or graph.traced.engine == "torchscript"
+
+
+def _by_size(line: str) -> str:
+    return f"{line} (a condition on a value or on a size that depends on values)"
+
+
+def _listed(places: Sequence[str]) -> str:
+    more = f" and {len(places) - _LISTED} more places" if len(places) > _LISTED else ""
+    return f"{', '.join(places[:_LISTED])}{more}"
