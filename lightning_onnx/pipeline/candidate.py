@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.decisions.search import Searches
+from lightning_onnx.module.decisions.search import search_once
 from lightning_onnx.module.probing import cases_of, multiples
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.config import ExportConfig
@@ -73,7 +73,6 @@ def try_engine(
     *,
     known_constant: Sequence[ConstantDim] = (),
     further_cases: Sequence[Case] = (),
-    searches: Searches,
 ) -> Candidate:
     """Trace with an engine, and compare its graph with the module.
 
@@ -84,7 +83,6 @@ def try_engine(
         config: The options.
         known_constant: Dims that other candidates found to be constant.
         further_cases: Cases to compare on, besides those of the request.
-        searches: Finds inputs on which the method decides otherwise than in the traced call.
 
     Raises:
         EngineError: If the engine does not translate the module, or writes an invalid file.
@@ -94,7 +92,7 @@ def try_engine(
     known = [request.sizes(case.tensors) for case in cases]
     cases += tuple(case for case in further_cases if request.sizes(case.tensors) not in known)
     graph = _graph(traced, run, request, cases, config)
-    decisions = KeptDecisions.of(graph, searches(request, cases)) if may_keep(graph) else KeptDecisions()
+    decisions = KeptDecisions.of(graph, search_once(run, request, cases)) if may_keep(graph) else KeptDecisions()
     cases += decisions.cases
     mismatches = list(find_mismatches(run.flat, graph, cases, config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
@@ -111,7 +109,7 @@ def try_engine(
         ),
         wrong=wrong_dims,
         wrong_at_one=wrong_at_one,
-        wrong_as_traced=next((m for m in wrong if not _changed_dims(m.case, request)), None),
+        wrong_as_traced=_first_as_traced(wrong, request),
         inexact=next(iter(inexact), None),
         wrong_cases=tuple(m.case for m in wrong),
         decisions=decisions,
@@ -145,6 +143,12 @@ def _wrong_dims(wrong: Sequence[Mismatch], request: Request) -> tuple[dict[str, 
         if changed and not any(dim in elsewhere or (dim in at_one and sizes[dim] == 1) for dim in changed):
             (at_one if sizes[changed[-1]] == 1 else elsewhere)[changed[-1]] = mismatch
     return elsewhere, at_one
+
+
+def _first_as_traced(wrong: Sequence[Mismatch], request: Request) -> Mismatch | None:
+    """Return a mismatch at the traced sizes: of the traced call, else one that names the decision that causes it."""
+    found = [m for m in wrong if not _changed_dims(m.case, request)]
+    return min(found, key=lambda m: (m.case.kind != "traced", m.case.kind != "decision"), default=None)
 
 
 def _changed_dims(case: Case, request: Request) -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.decisions.search import Searches
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
@@ -53,16 +52,15 @@ def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGrap
     """
     engines = order(config.engine, config.opset, config.export_options or ())
     notes: list[str] = []
-    searches = Searches(run)
     while True:
-        candidates, errors = _try_engines(engines, run, request, config, searches)
+        candidates, errors = _try_engines(engines, run, request, config)
         if not candidates:
             raise failure(errors)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced:
             raise search_notes.wrong_as_traced(best, run, config)
         static = search_notes.static_dims(best)
-        if static and (elsewhere := _traced_elsewhere(best, run, request, config, searches)):
+        if static and (elsewhere := _traced_elsewhere(best, run, request, config)):
             best, static = elsewhere, {}
         if not static:
             notes += [] if best.is_right else search_notes.limits(best)
@@ -75,7 +73,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGrap
 
 
 def _try_engines(
-    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, searches: Searches
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig
 ) -> tuple[list[Candidate], list[EngineError]]:
     """Try engines up to the first whose graph is right; return the graphs, and what the other engines said."""
     candidates: list[Candidate] = []
@@ -85,9 +83,7 @@ def _try_engines(
             continue
         known_constant = [dim for c in candidates for dim in c.constant_dims]
         try:
-            candidates.append(
-                try_engine(engine, run, request, config, known_constant=known_constant, searches=searches)
-            )
+            candidates.append(try_engine(engine, run, request, config, known_constant=known_constant))
         except EngineError as error:
             log.debug("engine %s: %s", engine.name, error)
             errors.append(error)
@@ -97,9 +93,7 @@ def _try_engines(
     return candidates, errors
 
 
-def _traced_elsewhere(
-    candidate: Candidate, run: Runner, request: Request, config: ExportConfig, searches: Searches
-) -> Candidate | None:
+def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> Candidate | None:
     """Trace once more at sizes at which the graph was wrong; return None where that is not right at all sizes either.
 
     At a size that needs no padding, a module does less than at one that does: it pads by nothing and crops nothing.
@@ -123,7 +117,6 @@ def _traced_elsewhere(
             config,
             known_constant=candidate.constant_dims,
             further_cases=candidate.cases,
-            searches=searches,
         )
     except EngineError as error:
         log.debug("engine %s, traced at %s: %s", candidate.engine.name, other, error)

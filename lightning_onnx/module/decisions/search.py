@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -52,25 +53,18 @@ class Searched:
     tried: int
 
 
-class Searches:
-    """Searches once for each set of traced tensors: several engines ask for the same.
+_KNOWN: WeakKeyDictionary[Runner, list[tuple[tuple[Tensor, ...], Searched]]] = WeakKeyDictionary()
 
-    Args:
-        run: Runs the module.
-    """
 
-    def __init__(self, run: Runner) -> None:
-        self.run = run
-        self._known: list[tuple[tuple[Tensor, ...], Searched]] = []
-
-    def __call__(self, request: Request, cases: Sequence[Case] = ()) -> Searched:
-        """Search, see ``search``."""
-        for tensors, searched in self._known:
-            if tensors is request.tensors:
-                return searched
-        found = search(self.run, request, cases)
-        self._known.append((request.tensors, found))
-        return found
+def search_once(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searched:
+    """Search, once for each set of traced tensors: several engines ask for the same. Arguments as for ``search``."""
+    known = _KNOWN.setdefault(run, [])
+    for tensors, searched in known:
+        if tensors is request.tensors:
+            return searched
+    found = search(run, request, cases)
+    known.append((request.tensors, found))
+    return found
 
 
 def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searched:

@@ -26,7 +26,7 @@ class Pooled(nn.Module):
         number = int(group.max()) + 1
         total = torch.zeros(number, 4).index_add(0, group, self.net(x))
         if total.shape[0] == 1:  # a decision by a value
-            return total
+            return total / len(group)
         return total / torch.bincount(group, minlength=number).clamp(min=1).unsqueeze(1)
 
 

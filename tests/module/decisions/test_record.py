@@ -1,0 +1,88 @@
+"""What a method reads from its tensors, and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.module.decisions.record import Decisions, record
+from tests.tracing.making import made
+
+
+class Calls(nn.Module):
+    """Calls a function."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.function(x)
+        return x * 2
+
+
+def decided(function: Callable[[Tensor], object], x: Tensor) -> Decisions:
+    flat, request = made(Calls(function), x)
+    return record(flat, request.tensors)
+
+
+READERS: dict[str, Callable[[Tensor], object]] = {
+    "bool() of a tensor": lambda x: bool(x.sum() > 0),
+    ".item()": lambda x: x.sum().item(),
+    "int() of a tensor": lambda x: int(x.sum()),
+    "float() of a tensor": lambda x: float(x.sum()),
+    "a tensor as an index": lambda x: range(x.argmax()),  # type: ignore[call-overload]
+    ".tolist()": lambda x: x.tolist(),
+    ".numpy()": lambda x: x.numpy(),
+    "numpy() of a tensor": np.asarray,
+    "torch.equal": lambda x: torch.equal(x, x.abs()),
+    "torch.allclose": lambda x: torch.allclose(x, x.abs()),
+    "'in' with a tensor": lambda x: 3.0 in x,
+}
+
+
+@pytest.mark.parametrize("what", READERS)
+def test_each_way_to_read_a_value_is_seen_and_other_values_are_told_apart(what: str) -> None:
+    first = decided(READERS[what], torch.tensor([1.0, 2.0]))
+    (site,) = first.sites()
+    assert site.what == what
+    assert site.where.startswith("test_record.py:")
+    assert decided(READERS[what], torch.tensor([1.0, 2.0])).reads == first.reads
+    assert decided(READERS[what], torch.tensor([3.0, -9.0])).differing(first) == {site}
+
+
+def test_what_torch_checks_for_itself_is_no_decision() -> None:
+    def normal(x: Tensor) -> object:
+        return torch.distributions.Normal(x, x.exp())
+
+    assert decided(normal, torch.ones(2)).sites() == ()
+
+
+def test_a_branch_by_a_number_that_was_read_earlier_is_seen() -> None:
+    def branch(x: Tensor) -> int:
+        mean = float(x.mean())
+        return 1 if mean > 5 else 2
+
+    low, high, higher = (decided(branch, torch.full((2,), value)) for value in (1.0, 7.0, 9.0))
+    assert len(low.flipped_lines(high)) == 1
+    assert not high.flipped_lines(higher)
+
+
+def test_sizes_that_depend_on_values_are_seen() -> None:
+    assert decided(lambda x: x[x > 0], torch.ones(2)).has_value_sizes
+    assert decided(torch.nonzero, torch.ones(2)).has_value_sizes
+    assert not decided(lambda x: x[:1], torch.ones(2)).has_value_sizes
+
+
+def test_an_error_is_part_of_what_is_decided() -> None:
+    def guard(x: Tensor) -> None:
+        if (x < 0).any():
+            raise ValueError("negative")
+
+    found = decided(guard, -torch.ones(2))
+    assert found.raised
+    assert not decided(guard, torch.ones(2)).raised

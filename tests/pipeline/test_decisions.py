@@ -1,0 +1,143 @@
+"""Decisions by values that a graph keeps: wrong ones fail, others are told."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lightning_onnx
+from lightning_onnx.errors import ParityError
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.produce import LoadedModule, produce
+
+X = torch.rand(4, 3, generator=torch.Generator().manual_seed(0)) + 0.1
+
+
+class Signed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x * -3
+
+
+class Rounds(nn.Module):
+    def forward(self, x: Tensor, rounds: Tensor) -> Tensor:
+        for _ in range(int(rounds)):
+            x = x * 2 + 1
+        return x
+
+
+class Largest(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / max(x.flatten().tolist())
+
+
+class Guarded(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if (x < -1000).any():
+            raise ValueError("too small")
+        return x * 2
+
+
+class Both(nn.Module):
+    """Whichever way it goes, the result is the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x + x
+
+
+class Rare(nn.Module):
+    """Decides by a number that no moved input hits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 3 if round(float(x.mean()), 3) == 77.123 else x * 2
+
+
+def exported(module: nn.Module, path: Path, *tensors: Tensor, **options: Any) -> lightning_onnx.ONNXArtifact:
+    return lightning_onnx.export(module, tensors or (X,), directory=path / "made", **options)
+
+
+TORCHSCRIPT: list[dict[str, Any]] = [{"engine": "torchscript"}, {"opset_version": 13}]
+
+
+@pytest.mark.parametrize("options", [*TORCHSCRIPT, {}])
+def test_a_file_that_is_wrong_where_the_method_decides_otherwise_is_an_error_that_names_the_line(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    line = Signed.forward.__code__.co_firstlineno + 1
+    with pytest.raises(ParityError, match=rf"decides by values .* test_decisions.py:{line} \(bool\(\) of a tensor\)"):
+        exported(Signed(), tmp_path, **options)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "tensors"), [(Rounds(), (X, torch.tensor(3))), (Largest(), (X,))], ids=["rounds", "list"]
+)
+def test_a_number_that_the_graph_keeps_is_an_error(
+    module: nn.Module, tensors: tuple[Tensor, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError, match="decides by values"):
+        exported(module, tmp_path, *tensors, engine="torchscript")
+
+
+@pytest.mark.parametrize("options", [TORCHSCRIPT[0], {}])
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (Guarded, "the method raises on the inputs that change it"),
+        (Both, "inputs that change it"),
+        (Rare, "made it go another way, so nothing is known"),
+    ],
+)
+def test_right_files_pass_with_a_note(
+    module: Callable[[], nn.Module], told: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    made = exported(module(), tmp_path, **options)
+    assert made.passed
+    (note,) = [note for note in made.manifest["notes"] if "decides by values" in note]
+    assert told in note
+    assert "test_decisions.py:" in note
+    assert str(tmp_path) not in note
+
+
+def test_a_method_that_decides_nothing_has_no_note(tmp_path: Path) -> None:
+    made = exported(nn.Linear(3, 2), tmp_path, engine="torchscript")
+    assert made.passed
+    assert not made.manifest["notes"]
+
+
+class Gated(nn.Module):
+    """Before training the condition is false on all inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 5 if (x * self.gain).mean() > 1 else x * 2
+
+
+@pytest.mark.parametrize("engine", ["torchscript", "dynamo"])
+def test_the_search_is_made_again_with_the_trained_weights(engine: Any, tmp_path: Path) -> None:
+    module = private_copy(Gated())
+    observation = Observation.of(sample_of(module, "forward", ((X,), {})), "a test")
+    plan = prepare(module, [observation], ExportConfig(engine=engine))
+    (note,) = [note for note in plan.notes if "decides by values" in note]
+    assert "nothing is known" in note
+    trained = copy.deepcopy(module)
+    trained.gain.data.fill_(0.5)  # type: ignore[operator, union-attr]
+    made = produce(plan, LoadedModule(trained, Source()), tmp_path / "made")
+    (check,) = made.manifest["checks"]
+    assert check["status"] == "failed"
+    assert "decide otherwise" in check["reason"]
+    assert note not in made.manifest["notes"]
+    assert any("decides by values" in told for told in made.manifest["notes"])

@@ -1,0 +1,46 @@
+"""Lines at which a program keeps what the traced values decided."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.tracing.base import tracing
+from lightning_onnx.tracing.captures.base import Capture, dynamic_shapes_of
+from lightning_onnx.tracing.captures.symbolic_int import SymbolicInt
+from lightning_onnx.tracing.captures.traced_values import TracedValues
+from lightning_onnx.tracing.torchscript import TorchScriptEngine
+from tests.tracing.making import made
+
+
+class Counted(nn.Module):
+    """Decides by a number that it reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        number = (x > 0).sum().item()
+        if number > 2:
+            return x * 2
+        return x * 3
+
+
+LINE = f"test_kept_decisions.py:{Counted.forward.__code__.co_firstlineno + 2}"
+
+
+@pytest.mark.parametrize("capture", [TracedValues(), SymbolicInt()])
+def test_the_line_of_a_condition_is_told_and_logging_is_as_before(capture: Capture) -> None:
+    flat, request = made(Counted(), torch.ones(2, 3))
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before = (logger.level, list(logger.filters))
+    with tracing("dynamo"):
+        captured = capture.capture(flat, request.tensors, dynamic_shapes_of(request.axes))
+    assert captured.kept == (LINE,)
+    assert (logger.level, list(logger.filters)) == before
+
+
+def test_torchscript_tells_the_line_at_which_a_tensor_becomes_a_number() -> None:
+    flat, request = made(Counted(), torch.ones(2, 3))
+    traced = TorchScriptEngine().trace(flat, request, 17, {})
+    assert traced.kept == (LINE.replace(LINE.rpartition(":")[2], str(int(LINE.rpartition(":")[2]) - 1)),)
