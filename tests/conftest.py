@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,22 +11,12 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch.onnx._internal.exporter import _registration
 
 pytest_plugins = ["tests.seeding"]
 torch.set_num_threads(1)
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def operators_read_once() -> Iterator[None]:
-    """Half of what a small export takes is torch reading the sources of onnxscript's 500 operators, each time anew."""
-    apis: Any = _registration.onnxscript_apis
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,8 @@ def uses(tree: ast.Module) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.Constant) and isinstance(name := node.value, str):
             yield from [name] if private(name) and name.isidentifier() and name not in own | NO_API else []
-            yield from [name] if private(name) and re.fullmatch(r"torch(\.\w+)+", name) else []
+            owner = name.partition(":")[0]  # of a patch: "module:attribute"
+            yield from [owner] if private(owner) and re.fullmatch(r"torch(\.\w+)+", owner) else []
 
 
 def in_the_code() -> dict[str, set[str]]:

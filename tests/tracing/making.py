@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.tracing.patches.patch import put_in
+from lightning_onnx.tracing.patches.repeated import computed_once
+from lightning_onnx.tracing.patches.table import PATCHES
 
 
 def made(
@@ -23,3 +28,13 @@ def made(
     axes = tuple({0: "batch"} for _ in tensors) if axes is None else axes
     request = Request(sample, tensors, names, output_names, axes, seen={}, samples=(sample,))
     return FlatModule(module.eval(), "forward", sample), request
+
+
+def as_torch_writes(
+    model: nn.Module | torch.export.ExportedProgram, *args: Tensor, **options: Any
+) -> torch.onnx.ONNXProgram:
+    """Export with torch's exporter only, without its optimizer; its translations are parsed once for all tests."""
+    with put_in(*(patch for patch in PATCHES if patch.replace is computed_once)):
+        program = torch.onnx.export(model, args, dynamo=True, optimize=False, verbose=False, **options)
+    assert program is not None
+    return program

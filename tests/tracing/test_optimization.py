@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.tracing import optimization
 from lightning_onnx.tracing.optimization import optimized
+from tests.tracing.making import as_torch_writes
 
 CONSTANTS = (1e-30, 1e-20, 1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
 """Around 0; with 1 added and subtracted, around 1."""
@@ -76,11 +77,8 @@ def values() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def models() -> tuple[ir.Model, ir.Model]:
     dims = {"x": {0: "batch"}}
-    program = torch.onnx.export(
-        Expressions().eval(), (torch.randn(7, 5),), dynamo=True, optimize=False, verbose=False, dynamic_shapes=dims
-    )
-    assert program is not None
-    return program.model, optimized(program.model)
+    written = as_torch_writes(Expressions().eval(), torch.randn(7, 5), dynamic_shapes=dims).model
+    return written, optimized(written)
 
 
 def run(model: ir.Model, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,11 +115,10 @@ def test_rules_with_tolerances_drop_constants(name: str) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return SMALL[name](x, 1e-9 if name == "norm" else 1e-6)
 
-    program = torch.onnx.export(One().eval(), (torch.randn(7, 5),), dynamo=True, optimize=False, verbose=False)
-    assert program is not None
-    dropped = program.model.clone()
+    written = as_torch_writes(One().eval(), torch.randn(7, 5)).model
+    dropped = written.clone()
     optimizer.optimize_ir(dropped)
-    assert len(dropped.graph) < len(optimized(program.model).graph)
+    assert len(dropped.graph) < len(optimized(written).graph)
 
 
 def test_rules_for_clamps_write_graphs_that_do_not_load(models: tuple[ir.Model, ir.Model]) -> None:

@@ -1,4 +1,7 @@
-"""All that is replaced in torch, torchvision and Python while a trace runs, and the one place that replaces it."""
+"""All that is replaced in torch, torchvision and Python while a trace runs, and the one place that replaces it.
+
+The file is above 300 lines because it is one table with as many entries as there are patches.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from lightning_onnx.tracing.patches import derivatives, functions, integers, modules, quiet, torchvision
+from lightning_onnx.tracing.patches import derivatives, functions, integers, modules, quiet, repeated, torchvision
 from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
 
 _TORCH = "torch 2.14"
@@ -187,6 +190,15 @@ PATCHES: tuple[Patch, ...] = (
         seen=_TORCHVISION,
         case="batched_images",
         optional=True,
+    ),
+    Patch(
+        owner="torch.onnx._internal.exporter._registration:onnxscript_apis",
+        name="get_torchlib_ops",
+        replacement="its first result",
+        why="The exporter parses the source of all its translations, which takes half the time of a small export.",
+        seen=f"{_TORCH}, onnxscript 0.7",
+        case="translations_are_parsed_once",
+        replace=repeated.computed_once,
     ),
     *(
         Patch(

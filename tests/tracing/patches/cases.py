@@ -292,6 +292,17 @@ def no_graph_after_an_export_by_torchscript(capfd: Any) -> None:
 
 
 @case
+def translations_are_parsed_once(capfd: Any) -> None:
+    from torch.onnx._internal.exporter import _registration
+
+    found = []
+    for _ in range(2):
+        with patched("trace"):
+            found.append(_registration.onnxscript_apis.get_torchlib_ops())
+    assert found[0] is found[1]
+
+
+@case
 def decision_by_a_value(capfd: Any) -> None:
     number = torch.tensor([3])
     check_program(Calls(decides), (torch.randn(3, 4), number), (torch.randn(6, 4), number), TracedValues())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.tracing.rules import table
 from lightning_onnx.tracing.rules.base import Rule
+from tests.tracing.making import as_torch_writes
 from tests.tracing.rules.cases import CASES, Case, name_of
 
 SMALL = ("elementwise log1p", "elementwise expm1", "elementwise special_xlog1py", "special erfc")
@@ -73,10 +74,7 @@ def compare(cases: Mapping[str, Case], found: Sequence[np.ndarray]) -> None:
 
 def run_file(program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
     """Write a program as ONNX, and run it in onnxruntime."""
-    written = torch.onnx.export(
-        program, dynamo=True, optimize=False, verbose=False, custom_translation_table=table.translations()
-    )
-    assert written is not None
+    written = as_torch_writes(program, custom_translation_table=table.translations())
     session = onnxruntime.InferenceSession(written.model_proto.SerializeToString())
     return session.run(None, {i.name: t.numpy() for i, t in zip(session.get_inputs(), inputs, strict=True)})
 
