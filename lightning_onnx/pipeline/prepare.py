@@ -84,13 +84,17 @@ class Plan:
         return True
 
 
-def prepare(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Plan:
+def prepare(
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, *, refuse_decisions: bool = True
+) -> Plan:
     """Derive the signature, trace the graph and try it at sizes that were not traced.
 
     Args:
         module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
         observations: Ways in which the method is called, best first.
         config: The options.
+        refuse_decisions: Whether a graph that is wrong only where the method decides otherwise than when traced is an
+            error; otherwise it is left to the check of the trained weights, which then fails.
 
     Raises:
         SampleError: If the module takes none of the observed calls.
@@ -100,13 +104,13 @@ def prepare(module: nn.Module, observations: Sequence[Observation], config: Expo
     """
     observation, run, request = _derived(module, observations, config)
     notes = observation.notes
-    found = find_graph(run, request, config)
+    found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
         reduced = observation.with_constants(unused)
         observation, run, request = _derived(module, [reduced], config)
         notes = (*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}")
-        found = find_graph(run, request, config)
+        found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     without_effect = (found.graph.request.input_names[i] for i in found.graph.traced.unused_inputs)
     notes = (*notes, *left_out.outputs(run, request))
     if found.decisions.warning:

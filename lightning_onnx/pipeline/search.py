@@ -38,13 +38,15 @@ class FoundGraph:
     decisions: KeptDecisions
 
 
-def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGraph:
+def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_decisions: bool = True) -> FoundGraph:
     """Try the engines; what none can do at every size becomes static, with a note.
 
     Args:
         run: Runs the module.
         request: What the graph is to be; its dims may become static one after the other.
         config: The options.
+        refuse_decisions: Whether a graph that is wrong only where the method decides otherwise than when traced is an
+            error; otherwise it is left to the check of the trained weights.
 
     Raises:
         EngineError: If no engine translates the module, or none can keep a dim dynamic that was asked for.
@@ -57,7 +59,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig) -> FoundGrap
         if not candidates:
             raise failure(errors)
         best = min(candidates, key=lambda c: c.badness)
-        if best.wrong_as_traced:
+        if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config)
         static = search_notes.static_dims(best)
         if static and (elsewhere := _traced_elsewhere(best, run, request, config)):

@@ -89,7 +89,7 @@ class Exporter:
         """
         copied = private_copy(fit.module, gathered)
         loading.merge_adapters(copied)
-        self._planner.trace(fit.module, copied, fit.on_stage)
+        self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
 
     def resume(self, trainer: Trainer, names: Mapping[str, str]) -> None:
         """Adopt the artifacts that an earlier part of a resumed run made, so that none is made twice.

@@ -38,13 +38,17 @@ class Planner:
         self.plan: Plan | None = None
         self._calls_covered = observer.count()
 
-    def trace(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plan:
+    def trace(
+        self, module: LightningModule, copied: nn.Module, on_stage: OnStage, *, is_preflight: bool = False
+    ) -> Plan:
         """Trace a copy of the module, and keep the plan.
 
         Args:
             module: The module that trains; only its ``example_input_array`` is read.
             copied: A private copy.
             on_stage: Called with the name of each stage.
+            is_preflight: Whether a graph that keeps a wrong decision is an error. Without it, such a graph becomes an
+                artifact whose check has failed.
 
         Raises:
             ONNXExportError: As ``prepare``.
@@ -52,7 +56,7 @@ class Planner:
         started = time.perf_counter()
         rank_zero_info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
         on_stage("tracing")
-        plan = self.plan = prepare(copied, self._observations(module), self.config)
+        plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
         self._calls_covered = self.observer.count()
         for note in plan.notes:
             rank_zero_warn(f"ONNX export: {note}")

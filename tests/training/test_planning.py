@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
+from lightning_onnx import ONNXExport, ParityError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.training.planning import Planner
+from tests import models
 
 
 class Net(LightningModule):
@@ -104,3 +108,26 @@ def test_where_the_sample_comes_from(shapes: Any, example: Any, options: Any, so
     watched.observer.see_batch(torch.zeros(3, 4), 3)
     watched.module.example_input_array = None if example is None else torch.zeros(example)
     assert source in watched.current().source
+
+
+class Gated(models.Classifier):
+    """Goes another way where the scores are large; the file keeps the way of the traced call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores * -3 if scores.mean() > 1 else scores
+
+
+def test_preflight_refuses_a_wrong_decision_and_names_its_line(fit: Any, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"decides by values .* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
+        fit(Gated(), ONNXExport(tmp_path / "onnx", engine="torchscript"))
+
+
+def test_with_preflight_that_warns_the_check_fails_after_training(fit: Any, tmp_path: Path) -> None:
+    callback = ONNXExport(tmp_path / "onnx", engine="torchscript", preflight="warn")
+    fit(Gated(), callback)
+    assert callback.artifact is not None
+    assert not callback.artifact.passed
+    (check,) = callback.artifact.manifest["checks"]
+    assert "decide otherwise than the traced ones at test_planning.py" in check["reason"]
+    assert any("decides by values" in note for note in callback.artifact.manifest["notes"])
