@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ torch.set_num_threads(1)
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep what imports have made out of later garbage collections, which would look through all of torch each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
