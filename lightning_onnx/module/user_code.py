@@ -39,7 +39,7 @@ def is_users(filename: str) -> bool:
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of the user's code; None where there is none.
+    """Return the innermost frame of the user's code; None if there is none.
 
     Args:
         frame: Where to begin, from the inside out.
@@ -50,7 +50,7 @@ def user_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def deciding_frame(frame: FrameType | None) -> FrameType | None:
-    """Return what ``user_frame`` does; None where torch itself looks at a value, such as for a faster way.
+    """Return what ``user_frame`` does; None if torch itself looks at a value, such as for a faster way.
 
     Args:
         frame: Where to begin, from the inside out.

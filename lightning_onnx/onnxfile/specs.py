@@ -151,7 +151,7 @@ def _name(file: BinaryIO, tensor: Field) -> str:
 def _spec(value: ValueInfoProto, optional: bool) -> ValueSpec:
     from onnx import TensorProto, helper
 
-    tensor = value.type.tensor_type  # empty where it is a sequence or another thing
+    tensor = value.type.tensor_type  # empty if it is a sequence or another thing
     if tensor.elem_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return ValueSpec(value.name, None, None, optional)
     shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)

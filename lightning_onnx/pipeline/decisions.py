@@ -59,7 +59,7 @@ class KeptDecisions:
 
     @property
     def warning(self) -> str | None:
-        """What is not known of the graph; None where nothing is open."""
+        """What is not known of the graph; None if nothing is open."""
         if not self.unchanged:
             return None
         return (

@@ -88,7 +88,7 @@ class ONNXExport(Callback):
         export_options: Further keywords of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
-        artifact: The best, else the newest artifact of the last fit; None where there is none.
+        artifact: The best, else the newest artifact of the last fit; None if there is none.
         artifacts: All artifacts that are kept, oldest first.
         failures: What went wrong, in sentences.
 
@@ -366,7 +366,7 @@ class ONNXExport(Callback):
         return find_checkpoint_callback(trainer, must_monitor=self.options.when != "checkpoint")
 
     def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
-        """Gather parameters that are spread over ranks; every rank takes part. None where none are."""
+        """Gather parameters that are spread over ranks; every rank takes part. None if none are."""
         if not state.is_sharded(pl_module):
             return None
         return state.gathered(pl_module)

@@ -21,8 +21,8 @@ class CheckpointCallback(Protocol):
 
     Attributes:
         best_model_path: Path of the best checkpoint; empty while there is none.
-        best_model_score: The metric of the best checkpoint; None where none is monitored.
-        monitor: Name of the monitored metric; None where none is.
+        best_model_score: The metric of the best checkpoint; None if none is monitored.
+        monitor: Name of the monitored metric; None if none is.
     """
 
     best_model_path: str
@@ -31,7 +31,7 @@ class CheckpointCallback(Protocol):
 
 
 def find_checkpoint_callback(trainer: Trainer, must_monitor: bool) -> CheckpointCallback | None:
-    """Return the Trainer's first ModelCheckpoint that monitors a metric; None where there is none.
+    """Return the Trainer's first ModelCheckpoint that monitors a metric; None if there is none.
 
     Args:
         trainer: The trainer.
@@ -48,8 +48,8 @@ class Saved:
 
     Attributes:
         path: Its path or URL.
-        monitor: Name of the monitored metric; None where none is.
-        score: Value of that metric; None where it has none or is not finite.
+        monitor: Name of the monitored metric; None if none is.
+        score: Value of that metric; None if it has none or is not finite.
     """
 
     path: str

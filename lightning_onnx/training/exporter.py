@@ -35,11 +35,11 @@ class Exporter:
         options: The callback's own options.
         store: Where artifacts go.
         observer: Records the module's calls.
-        followed: The ModelCheckpoint to follow; None where there is none.
+        followed: The ModelCheckpoint to follow; None if there is none.
         fast_dev_run: Whether this is a ``fast_dev_run``, of which loggers get nothing.
 
     Attributes:
-        newest: The artifact that was made last; None where none was made.
+        newest: The artifact that was made last; None if none was made.
         log: What the user was told.
     """
 
@@ -175,7 +175,7 @@ class Exporter:
         return jobs
 
     def _last_job(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> Job | None:
-        """The one job at the end: of the best checkpoint, else of the live weights; None where that is done."""
+        """The one job at the end: of the best checkpoint, else of the live weights; None if that is done."""
         best = self._best_due(saved)
         if best is not None:
             assert self.follower is not None

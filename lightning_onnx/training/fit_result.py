@@ -22,7 +22,7 @@ class _Note:
 
     Attributes:
         dirpath: Path or URL of the artifacts.
-        artifact: Name of the best, else the newest artifact; None where there is none.
+        artifact: Name of the best, else the newest artifact; None if there is none.
         artifacts: Names of all that are kept, oldest first.
         failures: What went wrong, in sentences.
     """

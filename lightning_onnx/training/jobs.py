@@ -90,7 +90,7 @@ class Finished:
     Attributes:
         job: The job.
         result: The artifact, or the error that prevented it.
-        loaded: The module with its weights; None where they could not be loaded.
+        loaded: The module with its weights; None if they could not be loaded.
         concurrent: Whether it was made while training was running.
     """
 
@@ -214,7 +214,7 @@ class Maker:
         """Trace the module with these weights, because its attributes may have changed since it was traced.
 
         Returns:
-            The new result in place of the earlier one; the earlier one where the trace failed.
+            The new result in place of the earlier one; the earlier one if the trace failed.
         """
         job, loaded = finished.job, finished.loaded
         assert loaded is not None

@@ -28,7 +28,7 @@ class Stages:
     """Keeps which stage is running; any thread may call it.
 
     Args:
-        total: Number of stages; None where unknown.
+        total: Number of stages; None if unknown.
     """
 
     def __init__(self, total: int | None = None) -> None:

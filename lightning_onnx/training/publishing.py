@@ -49,7 +49,7 @@ class Publisher:
 
         Args:
             loggers: The Trainer's loggers.
-            artifact: The best artifact; None where there is none.
+            artifact: The best artifact; None if there is none.
         """
         if self.is_silent or self.options.log_artifacts != "best" or artifact is None:
             return

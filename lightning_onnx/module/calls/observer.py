@@ -50,7 +50,7 @@ class ForwardObserver:
         self.problem: Exception | None = None
 
     def attach(self) -> None:
-        """Start recording. A compiled module is left alone: recording would make it compile anew."""
+        """Start recording. A compiled module is left alone: recording would make it compile again."""
         if is_compiled(self.module) or isinstance(self.module, torch.jit.ScriptModule):
             return
         present: Any = self.module.__dict__.get(self.method)

@@ -36,7 +36,7 @@ _RESHAPED = frozenset(
 
 
 def gradients(flat: FlatModule, tensors: Sequence[Tensor], site: Site) -> tuple[float, list[Tensor | None]] | None:
-    """Return the margin of a condition and its gradient; None where it has none.
+    """Return the margin of a condition and its gradient; None if it has none.
 
     Args:
         flat: The module.
@@ -130,7 +130,7 @@ class _Margins(TorchFunctionMode):
     def _followed(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Tensor | None:
-        """Return what stands for a result; None where nothing does."""
+        """Return what stands for a result; None if nothing does."""
         if name in _COMPARED and len(args) > 1:
             return self._compared(name, args[0], args[1])
         value, stand_in = self._stand_ins.get(id(args[0]), (None, None))

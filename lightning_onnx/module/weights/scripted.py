@@ -12,7 +12,7 @@ from torch import nn
 class Scripted(nn.Module):
     """Hides a ``ScriptModule`` from ``torch.export``, which refuses its parameters, and keeps its names in state dicts.
 
-    The graph holds its weights as constants, so that a graph with other weights has to be traced anew.
+    The graph holds its weights as constants, so that a graph with other weights has to be traced again.
 
     Args:
         script: The scripted or traced part of a private copy.

@@ -1,4 +1,4 @@
-"""Capture a program and run it anew: with what depends on weights only as weights, and complex tensors as pairs.
+"""Capture a program and run it again: with what depends on weights only as weights, and complex tensors as pairs.
 
 Computing a weight may take operators that ONNX lacks: ``matrix_exp`` of an orthogonal parametrization, power iteration
 of a spectral norm. The results are weights as far as a file is concerned, computed again for every set of weights.

@@ -54,7 +54,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
 def for_every_size(
     program: torch.export.ExportedProgram, rules: tuple[Rule, ...] = RULES
 ) -> torch.export.ExportedProgram:
-    """Return a program with the operators replaced that need a rule; the same one where none does.
+    """Return a program with the operators replaced that need a rule; the same one if none does.
 
     Args:
         program: A captured program.
