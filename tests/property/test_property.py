@@ -29,7 +29,7 @@ NOWHERE = Limits({}, {}, {})
 def test_a_file_that_passed_is_right(seed: int) -> None:
     program = generate(seed)
     verdict = verdict_of(program)
-    assert verdict.kind in ("right", "refused"), f"{verdict}\n{program}"
+    assert verdict.kind in ("right", "refused", "decides"), f"{verdict}\n{program}"
 
 
 def test_a_module_is_a_function_of_its_seed() -> None:

@@ -20,12 +20,15 @@ from lightning_onnx import ONNXArtifact, ONNXExport, ONNXExportError
 from tests.property.judge import Limits, judge
 from tests.property.program import Program, make_inputs
 
-Kind = Literal["right", "refused", "false alarm", "false pass", "error"]
+Kind = Literal["right", "refused", "decides", "false alarm", "false pass", "error"]
 """Of a seed.
 
-``"right"``: passed, and right within what it tells; ``"refused"``: an error, or a check failed and the file is wrong;
-``"false alarm"``: a check failed, and the file is right; ``"false pass"``: passed, and wrong within what it tells;
-``"error"``: something else than an error of this package was raised.
+- ``"right"``: passed, and right within what it tells;
+- ``"refused"``: an error, or a check failed and the file is wrong;
+- ``"decides"``: the same, for a module that decides by values, and the reason says so;
+- ``"false alarm"``: a check failed, and the file is right;
+- ``"false pass"``: passed, and wrong within what it tells;
+- ``"error"``: something was raised that is no error of the package.
 """
 
 
@@ -52,7 +55,7 @@ class Verdict:
     @property
     def is_fault(self) -> bool:
         """Whether it is to be mended."""
-        return self.kind != "right"
+        return self.kind not in ("right", "decides")
 
 
 class _Batches(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
@@ -80,7 +83,7 @@ def verdict_of(program: Program) -> Verdict:
         try:
             artifact = _train(program, module, directory)
         except ONNXExportError as error:
-            return Verdict("refused", str(error), seconds=time.perf_counter() - started)
+            return Verdict(_refused(program, str(error)), str(error), seconds=time.perf_counter() - started)
         manifest = artifact.manifest
         module.eval()
         wrong = judge(program, module, artifact.model_path, Limits.of(manifest))
@@ -92,7 +95,7 @@ def verdict_of(program: Program) -> Verdict:
     told_reasons = "; ".join(f"{c['name']} {c['status']}: {c['reason']}" for c in (*failed, *skipped))
     kind: Kind = "right"
     if failed:
-        kind = "refused" if wrong else "false alarm"
+        kind = _refused(program, told_reasons) if wrong else "false alarm"
     elif wrong:
         kind = "false pass"
     elif skipped:
@@ -105,6 +108,11 @@ def verdict_of(program: Program) -> Verdict:
         manifest["model"]["engine"],
         time.perf_counter() - started,
     )
+
+
+def _refused(program: Program, reason: str) -> Kind:
+    says_so = "decides by values" in reason or "decide otherwise" in reason
+    return "decides" if says_so and any(line.step.decides for line in program.lines) else "refused"
 
 
 @dataclasses.dataclass(frozen=True)

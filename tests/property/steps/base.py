@@ -42,6 +42,7 @@ class Step:
         init: Lines of ``__init__``.
         gives: Kind of the value afterwards; None: the kind that it took.
         uses_mask: Whether it reads ``mask``.
+        decides: Whether values decide what it does, in a way that a graph does not follow.
     """
 
     takes: tuple[str, ...]
@@ -49,3 +50,4 @@ class Step:
     init: str = ""
     gives: str | None = None
     uses_mask: bool = False
+    decides: bool = False
