@@ -58,6 +58,7 @@ class CheckedModule:
         perturbed: The same with inputs and parameters changed by rounding; the number chooses in which way.
         is_stochastic: Whether it may draw random numbers in eval mode.
         flat: The module itself, called with flat tensors; None where only its outputs are known.
+        kept_state: Names of the attributes by which a call changes what later ones return; empty where it does not.
         inner: Tells its inner values, to find where the file differs from it; None where they are not known.
     """
 
@@ -66,6 +67,7 @@ class CheckedModule:
     is_stochastic: bool = True
     flat: nn.Module | None = None
     inner: InnerValues | None = None
+    kept_state: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Parity:
         random_outputs = find_random_outputs(context, context.cases[0], expected)
         first = dataclasses.replace(context.cases[0], expected=tuple(expected))
         outcomes = [self.judge(session, context, case, random_outputs) for case in (first, *context.cases[1:])]
-        result = summarize(self.name, outcomes, random_outputs, context)
+        result = _with_kept_state(summarize(self.name, outcomes, random_outputs, context), context)
         return self._with_divergence(result, outcomes, context) if result.status == "failed" else result
 
     def _with_divergence(
@@ -122,6 +122,14 @@ def _first_output(context: CheckContext) -> str:
     """Return the name under which a problem of all outputs is told."""
     names = [spec.name for spec in context.signature.outputs]
     return names[0] if names else "output"
+
+
+def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
+    """Add to the reason that the module keeps state, where it does."""
+    if not context.module.kept_state:
+        return result
+    reason = f"the module keeps state between calls ({context.module.kept_state}); all are compared from the same state"
+    return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
 
 
 def _excuse_random(comparison: Comparison, random_outputs: Collection[str]) -> Comparison:

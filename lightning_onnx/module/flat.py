@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.module.autocast import autocast_off
+from lightning_onnx.module.call_state import CallState, Place
 from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
@@ -43,13 +46,20 @@ class FlatModule(nn.Module):
         self.method = method
         self.sample = sample
         self.is_stochastic = is_stochastic
+        self.call_state = CallState(module)
         self.training = False  # an exporter restores the mode of the wrapper, and with it the module's
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors of the method's result, without its other values."""
+        if torch.compiler.is_dynamo_compiling():  # it reads code, and undoes itself what the code does
+            return tuple(flatten_result(self._call(tensors))[1])
+        with self.call_state.kept_in_trace(tensors=False):
+            return tuple(flatten_result(self._call(tensors))[1])
+
+    def _call(self, tensors: Sequence[Tensor]) -> Any:
         args, kwargs = self.sample.arguments(tensors)
         bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-        return tuple(flatten_result(bound(*args, **kwargs))[1])
+        return bound(*args, **kwargs)
 
     def reference(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors of ``outputs``."""
@@ -57,10 +67,12 @@ class FlatModule(nn.Module):
 
     def outputs(self, tensors: Sequence[Tensor]) -> Outputs:
         """Run without gradients, on copies of ``tensors`` because a module may write into its inputs."""
-        with torch.no_grad(), self.random_state_kept():
-            args, kwargs = self.sample.arguments([t.clone() for t in tensors])
-            bound = self.module if self.method == "forward" else getattr(self.module, self.method)
-            outputs = outputs_of(bound(*args, **kwargs))
+        with self.call_state.kept():
+            return self._outputs(tensors)
+
+    def _outputs(self, tensors: Sequence[Tensor]) -> Outputs:
+        with torch.no_grad(), self.random_state_kept(), autocast_off():
+            outputs = outputs_of(self._call([t.clone() for t in tensors]))
             return dataclasses.replace(outputs, tensors=tuple(t.detach().clone() for t in outputs.tensors))
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
@@ -74,7 +86,8 @@ class FlatModule(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         way = seed % WAYS
         parameters: dict[str, Tensor] = {}
-        with torch.no_grad(), self.random_state_kept(), contextlib.ExitStack() as modes:
+        with self.call_state.kept(), torch.no_grad(), self.random_state_kept(), contextlib.ExitStack() as modes:
+            modes.enter_context(autocast_off())
             if way < _TIES_ALONE:
                 parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
                 tensors = [perturb(t, generator) for t in tensors]
@@ -90,10 +103,27 @@ class FlatModule(nn.Module):
 
     def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
         """Tell whether a call draws random numbers from torch, numpy or Python."""
-        with random_states_kept(include_cuda=False), torch.no_grad():
+        with self.call_state.kept(), random_states_kept(include_cuda=False), torch.no_grad():
             before = random_states()
             self(*(t.clone() for t in tensors))
             return before != random_states()
+
+    def state_between_calls(self, tensors: Sequence[Tensor]) -> tuple[Place, ...]:
+        """Return the attributes by which a call changes what the next one returns; none where it does not."""
+        first = self.outputs(tensors)
+        if not self.call_state.written:
+            return ()
+        with self.call_state.kept():
+            try:
+                self._outputs(tensors)
+                second = self._outputs(tensors)
+            except Exception:  # a second call that is impossible depends on the first one, too
+                return tuple(sorted(self.call_state.written))
+        is_same = len(first.tensors) == len(second.tensors) and all(
+            a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+            for a, b in zip(first.tensors, second.tensors, strict=True)
+        )
+        return () if is_same else tuple(sorted(self.call_state.written))
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
         """Restore the random state afterwards if the method draws; otherwise leave it alone for other threads."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.call_state import Place, told
 from lightning_onnx.module.calls.batch_dim import static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
@@ -41,6 +42,7 @@ class Plan:
         source: Where the sample comes from.
         is_stochastic: Whether the method draws random numbers in eval mode.
         decisions: Which decisions of the traced call the graph keeps.
+        kept_state: Attributes by which a call changes what later ones return.
     """
 
     config: ExportConfig
@@ -54,6 +56,7 @@ class Plan:
     is_stochastic: bool
     decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
+    kept_state: tuple[Place, ...] = ()
 
     @property
     def refreshes(self) -> bool:
@@ -115,6 +118,12 @@ def prepare(
     notes = (*notes, *left_out.outputs(run, request))
     if found.decisions.warning:
         notes = (*notes, found.decisions.warning)
+    kept_state = run.flat.state_between_calls(request.tensors)
+    if kept_state:
+        notes = (
+            *notes,
+            f"the method keeps state between calls ({told(kept_state)}); the graph has that of a first call",
+        )
     return Plan(
         config,
         request,
@@ -132,6 +141,7 @@ def prepare(
         is_stochastic=run.flat.draws_random_numbers(request.tensors),
         remarks=(*observation.remarks, *left_out.constants(request)),
         decisions=found.decisions,
+        kept_state=kept_state,
     )
 
 

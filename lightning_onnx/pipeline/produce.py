@@ -18,6 +18,7 @@ from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.module.call_state import told
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
@@ -144,6 +145,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
             is_stochastic=plan.is_stochastic,
             flat=flat,
             inner=plan.graph.inner_values(flat),
+            kept_state=told(plan.kept_state),
         ),
         inputs=CheckInputs(plan.cases),
     )
@@ -158,8 +160,8 @@ def _run_check(check: Check, context: CheckContext) -> CheckResult:
         result = check(context)
     except Exception as error:  # a check that breaks has not passed
         log.debug("check %s", check.name, exc_info=True)
-        told = without_paths(first_line(error))
-        return CheckResult(check.name, "failed", f"the check itself failed: {told}")
+        problem = without_paths(first_line(error))
+        return CheckResult(check.name, "failed", f"the check itself failed: {problem}")
     assert isinstance(result, CheckResult)
     return result
 

@@ -46,7 +46,7 @@ class DynamoEngine:
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""
         shapes = dynamic_shapes_of(request.axes)
-        with tracing(self.name):
+        with tracing(self.name), module.call_state.kept_in_trace(tensors=True):
             captured = self.capture.capture(module, request.tensors, shapes)
             translated = _translate(captured, module, request, shapes, opset_version, options)
         assert translated.exported_program is not None

@@ -50,7 +50,12 @@ def _trace(
     """Return the model, and the lines at which it keeps a value of the traced call."""
     import onnx_ir as ir
 
-    with tempfile.TemporaryDirectory() as directory, tracing(TorchScriptEngine.name), _conversions() as kept:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        tracing(TorchScriptEngine.name),
+        _conversions() as kept,
+        module.call_state.kept_in_trace(tensors=True),
+    ):
         path = Path(directory) / "model.onnx"
         torch.onnx.export(
             module,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
+from lightning_onnx.module import autocast
 from lightning_onnx.tracing.patches import derivatives, functions, integers, modules, quiet, repeated, torchvision
 from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
 
@@ -123,6 +124,15 @@ PATCHES: tuple[Patch, ...] = (
         case="istft",
     ),
     *_pools(),
+    Patch(
+        owner="torch:autocast",
+        name="__enter__",
+        replacement=autocast.enter,
+        why="The file computes in float32, also where the method turns on half precision by itself.",
+        seen=_TORCH,
+        case="autocast_by_the_method",
+        replace=lambda patch: autocast.autocast_off(),
+    ),
     Patch(
         owner="torch.distributions:Distribution",
         name="_validate_args",

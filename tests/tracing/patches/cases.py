@@ -303,6 +303,20 @@ def translations_are_parsed_once(capfd: Any) -> None:
 
 
 @case
+def autocast_by_the_method(capfd: Any) -> None:
+    @torch.autocast("cpu", dtype=torch.bfloat16)
+    def product(x: Tensor) -> Tensor:
+        with torch.amp.autocast("cpu", dtype=torch.bfloat16):
+            return x @ x.T + (x @ x.T)
+
+    flat, request = made(Calls(product), torch.randn(4, 4))
+    with tracing("dynamo"):
+        program = TorchExport().capture(flat, request.tensors, dynamic_shapes_of(request.axes)).program
+    (got,) = program.module()(*request.tensors)
+    assert got.dtype == torch.float32
+
+
+@case
 def decision_by_a_value(capfd: Any) -> None:
     number = torch.tensor([3])
     check_program(Calls(decides), (torch.randn(3, 4), number), (torch.randn(6, 4), number), TracedValues())

@@ -1,0 +1,210 @@
+"""What calls leave on a module, such as the state of a recurrent layer: put back after each call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Place = tuple[str, str]
+"""An attribute: the name of its module within the whole, and its own."""
+
+_MOST = 20_000
+"""How many objects among a module's attributes are looked at."""
+
+_MANY = 1_000
+"""The items of a container that has more are not looked into."""
+
+_LEFT_ALONE = (nn.Module, type, FunctionType, MethodType, ModuleType, torch.jit.ScriptModule)
+_NOT_OURS = ("_trainer", "_fabric")
+
+
+def told(places: Iterable[Place]) -> str:
+    """Return the names of attributes, as they are written behind the module.
+
+    Example:
+        >>> told([("", "hidden"), ("net.0", "cache")])
+        'hidden, net.0.cache'
+    """
+    return ", ".join(f"{part}.{name}" if part else name for part, name in places)
+
+
+class CallState:
+    """Puts back what calls change on a module: attributes, the content of containers, values of tensors.
+
+    Parameters are not looked at: a method that changes them is one that trains.
+
+    Args:
+        module: The module.
+
+    Attributes:
+        written: Attributes that calls have changed so far.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.written: set[Place] = set()
+        self._clones: dict[int, _Clone] = {}
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put back afterwards what a call in the block changes, and note it."""
+        before = list(self._look(tensors=True))
+        try:
+            yield
+        finally:
+            self.written |= {saved.place for saved in before if saved.put_back()}
+
+    @contextlib.contextmanager
+    def kept_in_trace(self, tensors: bool) -> Iterator[None]:
+        """Put back afterwards what a trace in the block changes; part of it is torch's doing, and is not noted.
+
+        Args:
+            tensors: Whether the values of tensors are put back as well; inside of a trace they have none.
+        """
+        before = list(self._look(tensors))
+        try:
+            yield
+        finally:
+            for saved in before:
+                saved.put_back()
+
+    def _look(self, tensors: bool) -> Iterator[_Saved]:
+        seen: set[int] = set()
+        for name, part in self.module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue
+            for attribute, value in part.__dict__.items():
+                place = (name, attribute)
+                if attribute in _NOT_OURS:
+                    continue
+                yield _Attribute(place, part, value)
+                if attribute != "_parameters":
+                    yield from self._inside(place, value, seen, tensors)
+            yield _NewAttributes((name, ""), part, set(part.__dict__))
+
+    def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[_Saved]:
+        if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
+            return
+        if isinstance(value, Tensor):
+            if tensors and not value.is_meta and not isinstance(value, nn.Parameter):
+                seen.add(id(value))
+                yield _Values(place, self._clone_of(value))
+        elif isinstance(value, (dict, list, set, deque)):
+            seen.add(id(value))
+            yield _Content(place, value, _shallow(value))
+            if len(value) <= _MANY:
+                for item in list(value.values() if isinstance(value, dict) else value):
+                    yield from self._inside(place, item, seen, tensors)
+        elif isinstance(value, tuple):
+            for item in value[:_MANY]:
+                yield from self._inside(place, item, seen, tensors)
+        elif hasattr(value, "__dict__") and not callable(value):
+            seen.add(id(value))
+            yield _Content(place, value.__dict__, dict(value.__dict__))
+            for item in list(value.__dict__.values()):
+                yield from self._inside(place, item, seen, tensors)
+
+    def _clone_of(self, tensor: Tensor) -> _Clone:
+        known = self._clones.get(id(tensor))
+        if known is None or known.tensor is not tensor or known.version != tensor._version:
+            known = self._clones[id(tensor)] = _Clone(tensor, tensor._version, tensor.detach().clone())
+        return known
+
+
+@dataclasses.dataclass
+class _Clone:
+    """A tensor, its version (torch counts what writes into it) and its values at that version."""
+
+    tensor: Tensor
+    version: int
+    values: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+    """Something that a call may change.
+
+    Attributes:
+        place: The attribute that it is, or is in.
+    """
+
+    place: Place
+
+    def put_back(self) -> bool:
+        """Undo a change; return whether there was one."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Attribute(_Saved):
+    part: nn.Module
+    value: Any
+
+    def put_back(self) -> bool:
+        name = self.place[1]
+        if name in self.part.__dict__ and self.part.__dict__[name] is self.value:
+            return False
+        self.part.__dict__[name] = self.value
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _NewAttributes(_Saved):
+    part: nn.Module
+    names: set[str]
+
+    def put_back(self) -> bool:
+        for name in set(self.part.__dict__) - self.names:
+            del self.part.__dict__[name]
+        return False  # what did not exist before is no state that a later call can depend on unseen
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content(_Saved):
+    container: Any
+    content: Any
+
+    def put_back(self) -> bool:
+        if _is_same(self.container, self.content):
+            return False
+        self.container.clear()
+        (self.container.extend if isinstance(self.container, (list, deque)) else self.container.update)(self.content)
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Values(_Saved):
+    clone: _Clone
+
+    def put_back(self) -> bool:
+        tensor = self.clone.tensor
+        if tensor._version == self.clone.version:
+            return False
+        with torch.no_grad():
+            tensor.copy_(self.clone.values)
+        self.clone.version = tensor._version
+        return True
+
+
+def _shallow(container: Any) -> Any:
+    """Return the content of a container, without what its own class may do when it is copied."""
+    if isinstance(container, dict):
+        return dict(container)
+    return set(container) if isinstance(container, set) else list(container)
+
+
+def _is_same(container: Any, content: Any) -> bool:
+    if len(container) != len(content):
+        return False
+    if isinstance(content, dict):
+        return all(name in container and container[name] is value for name, value in content.items())
+    if isinstance(content, set):
+        return bool(container == content)
+    return all(a is b for a, b in zip(container, content, strict=True))
