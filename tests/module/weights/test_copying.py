@@ -15,8 +15,6 @@ from torch import nn
 
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.copying import private_copy
-from lightning_onnx.module.weights.loading import load
-from lightning_onnx.module.weights.state import state
 
 
 class Odd(nn.Module):
@@ -58,39 +56,6 @@ def test_copy_computes_the_same_and_shares_nothing() -> None:
     assert module.a.weight.abs().sum() > 0
 
 
-def test_hooks_that_close_over_the_module_write_into_the_copy() -> None:
-    class Hooked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(2, 2)
-            self.seen: Any = None
-
-            def remember(layer: Any, args: Any, output: Any) -> None:
-                self.seen = output
-
-            self.layer.register_forward_hook(remember)
-
-        def forward(self, x: Any) -> Any:
-            self.layer(x)
-            return self.seen * 2
-
-    module = Hooked()
-    copied = private_copy(module)
-    x = torch.randn(3, 2)
-    torch.testing.assert_close(copied(x), module.layer(x) * 2)
-    module.seen = None
-    copied(x)
-    assert module.seen is None
-
-
-def test_compiled_parts_lose_their_wrapper() -> None:
-    module = nn.Sequential(torch.compile(nn.Linear(2, 2)))
-    copied = private_copy(module)
-    assert list(state(copied)) == ["0.weight", "0.bias"]
-    load(copied, module.state_dict())
-    torch.testing.assert_close(copied[0].weight, module[0]._orig_mod.weight)
-
-
 class Holder(nn.Module):
     """Keeps something that may be impossible to copy, deep inside other attributes."""
 
@@ -126,21 +91,6 @@ def test_what_cannot_be_copied_is_shared_and_nothing_is_lost(make: Callable[[], 
     assert held.layer.things[1] == "kept"
 
 
-def test_a_failed_copy_leaves_no_half_filled_container() -> None:
-    class Fails:
-        def __deepcopy__(self, memo: Any) -> Any:
-            raise RuntimeError("not this one")
-
-    module = nn.Identity()
-    shared = {"a": [1, 2, 3]}
-    module.first = [shared, Fails()]
-    module.second = shared
-    copied: Any = private_copy(module)
-    assert copied.second == {"a": [1, 2, 3]}
-    assert copied.first[0] is copied.second
-    assert copied.second["a"] is not shared["a"]
-
-
 def test_results_of_computations_in_containers_are_detached() -> None:
     module = nn.Linear(2, 2)
     module.cache = {"last": [module(torch.ones(1, 2)).half()]}
@@ -157,16 +107,6 @@ def test_a_weak_reference_to_the_parent_is_one_to_its_copy() -> None:
     parent.child.parent = weakref.ref(parent)
     copied: Any = private_copy(parent)
     assert copied.child.parent() is copied
-
-
-def test_random_numbers_of_the_copy_leave_the_generator_alone() -> None:
-    module = nn.Identity()
-    module.rng = torch.Generator().manual_seed(5)
-    before = module.rng.get_state()
-    copied: Any = private_copy(module)
-    assert torch.equal(copied.rng.get_state(), before)
-    torch.rand(3, generator=copied.rng)
-    assert torch.equal(module.rng.get_state(), before)
 
 
 def test_a_module_that_copies_itself_does_so() -> None:
@@ -193,7 +133,7 @@ def test_parametrized_and_recurrent_modules_compute_with_their_own_weights() -> 
     x = torch.randn(2, 4, 3)
     torch.testing.assert_close(copied["lstm"](copied["norm"](x))[0], module["lstm"](module["norm"](x))[0])
     with torch.no_grad():
-        for parameter in copied.parameters():
+        for parameter in copied["lstm"].parameters():
             parameter.zero_()
     assert copied["lstm"](copied["norm"](x))[0].abs().sum() == 0
     assert module["lstm"](module["norm"](x))[0].abs().sum() > 0
