@@ -75,6 +75,7 @@ class Description:
     private: tuple[PrivateText, ...]
     metadata: Mapping[str, str]
     relations: Sequence[str] = ()
+    ranges: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     checks: Sequence[Mapping[str, Any]] = ()
     source: Mapping[str, Any] | None = None
@@ -127,7 +128,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
     )
     if artifact is None:
         return found
-    recorded = ("relations", "notes", "checks", "source", "versions")
+    recorded = ("relations", "ranges", "notes", "checks", "source", "versions")
     return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
 
 

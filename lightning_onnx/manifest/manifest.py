@@ -29,7 +29,8 @@ class Manifest:
     Attributes:
         name: Name of the artifact, None if unknown.
         model: The exported model.
-        signature: Its inputs and outputs (``inputs``, ``outputs`` and ``relations`` in the JSON).
+        signature: Its inputs and outputs (``inputs``, ``outputs``, ``relations`` and
+            ``ranges`` in the JSON).
         source: Where the weights and the traced call come from.
         checks: What the checks found.
         scalars: What loggers get, by the name behind ``onnx/``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lightning_onnx.manifest.fields import Fields, Plain
-from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.module.calls.signature import Signature, SizeRange, TensorSpec
 from lightning_onnx.onnxfile.graph_summary import GraphSummary, ModuleSummary
 
 
@@ -77,7 +77,8 @@ class ModelFile:
 def read_signature(fields: Fields) -> Signature:
     """Return the inputs and outputs that a manifest lists."""
     inputs, outputs = (tuple(map(_read_spec, fields.objects(key, required=True))) for key in ("inputs", "outputs"))
-    return Signature(inputs, outputs, fields.items("relations", str))
+    ranges = {name: _read_range(own) for name, own in fields.objects_by_name("ranges").items()}
+    return Signature(inputs, outputs, fields.items("relations", str), ranges)
 
 
 def signature_to_dict(signature: Signature) -> Plain:
@@ -86,6 +87,15 @@ def signature_to_dict(signature: Signature) -> Plain:
         "inputs": [_spec_to_dict(spec) for spec in signature.inputs],
         "outputs": [_spec_to_dict(spec) for spec in signature.outputs],
         "relations": list(signature.relations),
+        **({"ranges": ranges_to_dict(signature)} if signature.ranges else {}),
+    }
+
+
+def ranges_to_dict(signature: Signature) -> Plain:
+    """Return the limits of the dynamic dims that have any: ``min``, and ``max`` where there is one."""
+    return {
+        name: {"min": sizes.min} | ({} if sizes.max is None else {"max": sizes.max})
+        for name, sizes in signature.ranges.items()
     }
 
 
@@ -102,6 +112,10 @@ def graph_to_dict(graph: GraphSummary) -> Plain:
         for name, own in graph.modules.items()
     }
     return {"nodes": graph.nodes, "operators": dict(graph.operators), "modules": modules}
+
+
+def _read_range(fields: Fields) -> SizeRange:
+    return SizeRange(fields.optional("min", int) or 1, fields.optional("max", int))
 
 
 def _read_spec(fields: Fields) -> TensorSpec:

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.decisions.search import search_once
+from lightning_onnx.module.extremes import extreme_cases
 from lightning_onnx.module.probing import cases_of, multiples
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.config import ExportConfig
@@ -59,10 +61,10 @@ class Candidate:
         lost = {c.dim for c in self.constant_dims} | set(self.wrong)
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), self.inexact is not None
 
-    def cases_without_ones(self) -> tuple[Case, ...]:
-        """Return the cases in which no dim has size 1 that must be 2 or more."""
+    def cases_within(self, ranges: Mapping[str, SizeRange]) -> tuple[Case, ...]:
+        """Return the cases whose sizes are in range."""
         sizes = self.graph.request.sizes
-        return tuple(c for c in self.cases if not any(sizes(c.tensors)[dim] == 1 for dim in self.wrong_at_one))
+        return tuple(c for c in self.cases if all(sizes(c.tensors)[dim] in ranges[dim] for dim in ranges))
 
 
 def try_engine(
@@ -94,12 +96,15 @@ def try_engine(
     graph = _graph(traced, run, request, cases, config)
     decisions = KeptDecisions.of(graph, search_once(run, request, cases)) if may_keep(graph) else KeptDecisions()
     cases += decisions.cases
-    mismatches = list(find_mismatches(run.flat, graph, cases, config))
+    known += [request.sizes(case.tensors) for case in cases]
+    extremes = tuple(c for c in extreme_cases(request, run, _hints(traced)) if request.sizes(c.tensors) not in known)
+    is_extreme = set(map(id, extremes))
+    mismatches = list(find_mismatches(run.flat, graph, (*cases, *extremes), config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
-    inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small]
+    inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small and id(m.case) not in is_extreme]
     wrong = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
-    varied = {dim for case in cases for dim in _changed_dims(case, request)}
+    varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     return Candidate(
         engine,
         graph,
@@ -114,6 +119,16 @@ def try_engine(
         wrong_cases=tuple(m.case for m in wrong),
         decisions=decisions,
     )
+
+
+def _hints(traced: Traced) -> dict[str, list[int]]:
+    """Return the sizes on both sides of each limit that the engine assumes."""
+    hints: dict[str, list[int]] = {}
+    for assumed in traced.assumed_ranges:
+        below = [] if assumed.min is None else [assumed.min, assumed.min - 1]
+        above = [] if assumed.max is None else [assumed.max, assumed.max + 1]
+        hints[assumed.dim] = [*below, *above]
+    return hints
 
 
 def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case], config: ExportConfig) -> Graph:

@@ -156,7 +156,14 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
     cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
     known = {case.label for case in plan.cases}
-    new = [case for case in cases if case.kind == "observed" and case.label not in known]
+    ranges = plan.graph.signature.ranges
+    new = [
+        case
+        for case in cases
+        if case.kind == "observed"
+        and case.label not in known
+        and all(size in ranges[dim] for dim, size in now.sizes(case.tensors).items() if dim in ranges)
+    ]
     return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
+from lightning_onnx.pipeline.limits import Limit, refused_beyond
+from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.graph import Graph
@@ -61,12 +65,18 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config)
-        static = search_notes.static_dims(best)
+        found = _within_limits(candidates, run, config)
+        static = search_notes.static_dims(best) if found is None else {}
         if static and (elsewhere := _traced_elsewhere(best, run, request, config)):
-            best, static = elsewhere, {}
-        if not static:
-            notes += [] if best.is_right else search_notes.limits(best)
-            return FoundGraph(best.graph, best.cases_without_ones(), tuple(notes), best.decisions)
+            found = Limited(elsewhere)
+        if found is None and not static:
+            found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in best.wrong_at_one.items()})
+        if found is not None:
+            found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
+            best = found.candidate
+            ranges = refused_beyond(best, run) | found.ranges
+            notes += [] if best.is_right else search_notes.limits(best, found.limits)
+            return FoundGraph(best.graph.limited(ranges), best.cases_within(ranges), tuple(notes), best.decisions)
         if config.dynamic_axes != "auto":
             raise search_notes.cannot_be_dynamic(static)
         notes += static.values()
@@ -93,6 +103,19 @@ def _try_engines(
         if candidates[-1].is_right:
             break
     return candidates, errors
+
+
+def _within_limits(candidates: Sequence[Candidate], run: Runner, config: ExportConfig) -> Limited | None:
+    """Return the graph with the fewest and widest limits; None where no graph is right but for limits of sizes."""
+    ordered = sorted(candidates, key=lambda c: c.badness)
+    if ordered[0].is_right:
+        return Limited(ordered[0])
+    found = (limited(candidate, run, config) for candidate in ordered)
+    return min((one for one in found if one is not None), key=lambda one: one.narrowness, default=None)
+
+
+def _attempt(engine: Engine, request: Request, *, run: Runner, config: ExportConfig) -> Candidate:
+    return try_engine(engine, run, request, config)
 
 
 def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> Candidate | None:

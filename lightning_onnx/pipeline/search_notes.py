@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lightning_onnx.errors import EngineError, ParityError
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.limits import Limit
 from lightning_onnx.pipeline.traced_file import Mismatch, where_it_begins
 
 
@@ -24,11 +28,17 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
     return notes
 
 
-def limits(candidate: Candidate) -> list[str]:
-    """Return what is not perfect about a candidate that has all its dims and is right at the traced sizes."""
+def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
+    """Return what is not perfect about a candidate that has all its dims and is right at the traced sizes.
+
+    Args:
+        candidate: The candidate.
+        limits: The limits of its dims.
+    """
     notes = [
-        f"{dim} must be 2 or more: at 1 the graph computes something else ({mismatch})"
-        for dim, mismatch in candidate.wrong_at_one.items()
+        f"{dim} must be {_told(limit.sizes)}: beyond that the graph computes something else "
+        f"({'; '.join(map(str, limit.mismatches))})"
+        for dim, limit in limits.items()
     ]
     if candidate.inexact:
         notes.append(f"the untrained module and its graph differ by little: {candidate.inexact}")
@@ -70,6 +80,10 @@ def cannot_be_dynamic(notes: dict[str, str]) -> EngineError:
         f"dynamic_axes asks for {sorted(notes)} to be dynamic, and no engine can do it: "
         f"{'; '.join(notes.values())}. Leave these axes out, or change that line of the module."
     )
+
+
+def _told(sizes: SizeRange) -> str:
+    return str(sizes) if sizes.max is None or sizes.min > 1 else f"{sizes.max} or less"
 
 
 def _place(request: Request, dim: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lightning_onnx.artifacts.artifact import MODEL
@@ -50,9 +50,32 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
     Raises:
         EngineError: If the file is invalid, has another opset than was asked for, or onnxruntime does not load it.
     """
+    with opened(flat, graph, cases, config) as mismatch:
+        for case in cases:
+            found = mismatch(case)
+            if found is not None:
+                yield found
+
+
+@contextlib.contextmanager
+def opened(
+    flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
+) -> Iterator[Callable[[Case], Mismatch | None]]:
+    """Give what compares one case after the other; it finds nothing where the file holds no weights.
+
+    Args:
+        flat: The module that was traced.
+        graph: The graph.
+        cases: The first of them shows which outputs are random.
+        config: The options; its ``Parity`` compares.
+
+    Raises:
+        EngineError: As ``find_mismatches``.
+    """
     with _traced_file(flat, graph) as path:
         _check_file(path, graph, config)
         if not config.has_weights:
+            yield lambda case: None
             return
         context = _context(flat, graph, path, cases)
         random_outputs = find_random_outputs(context, cases[0], cases[0].expected or flat.reference(cases[0].tensors))
@@ -62,10 +85,12 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
             raise EngineError(
                 f"engine '{graph.traced.engine}': onnxruntime does not load the file ({first_line(error)})"
             ) from error
-        for case in cases:
+
+        def mismatch(case: Case) -> Mismatch | None:
             failures = config.parity.judge(session, context, case, random_outputs).failures
-            if failures:
-                yield Mismatch(case, min(failures, key=lambda c: c.is_small))
+            return Mismatch(case, min(failures, key=lambda c: c.is_small)) if failures else None
+
+        yield mismatch
 
 
 def where_it_begins(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:

@@ -43,7 +43,7 @@ def render(manifest: Manifest) -> str:
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
         weights=_pairs("", wording.weights(manifest)),
         signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
-        relations=manifest.signature.relations,
+        conditions=manifest.signature.conditions,
         checks=[_check(check) for check in manifest.checks],
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],

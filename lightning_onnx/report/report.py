@@ -91,7 +91,7 @@ class Report:
         further = [
             Table("Variants", wording.VARIANT_COLUMNS, wording.variants(m)),
             Table("Variants: metrics", wording.METRIC_COLUMNS, wording.variant_metrics(m)),
-            Table("Notes", ("",), [[note] for note in (*m.signature.relations, *m.notes)]),
+            Table("Notes", ("",), [[note] for note in (*m.signature.conditions, *m.notes)]),
             Table("Versions", (), [list(pair) for pair in m.versions.items()]),
         ]
         return [*always, *(table for table in further if table.rows)]

@@ -38,6 +38,21 @@ class ConstantDim:
 
 
 @dataclasses.dataclass(frozen=True)
+class AssumedRange:
+    """Sizes that an engine assumed a dim to have: a hint at a limit, which trying confirms or not.
+
+    Attributes:
+        dim: Its name.
+        min: The smallest; None where nothing but the usual 0 or 2 was assumed.
+        max: The largest; None where there is none.
+    """
+
+    dim: str
+    min: int | None = None
+    max: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class EngineModel:
     """A model as an engine writes it, before inputs, outputs and dims get their names.
 
@@ -62,6 +77,7 @@ class Traced:
         weights: Returns a module's weights by the names that the recipes use, computed ones included.
         symbols: The dims' names by the engine's own symbols for them.
         constant_dims: Dims that were asked to be dynamic and are constant.
+        assumed_ranges: What the engine assumed about sizes of other dims.
         relations: Conditions on the sizes, as readable sentences.
         unused_inputs: Indices of the inputs that the graph does not use.
         kept: ``file:line`` of each known decision by values that the graph keeps from the traced call.
@@ -74,6 +90,7 @@ class Traced:
     weights: Weights = state
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constant_dims: tuple[ConstantDim, ...] = ()
+    assumed_ranges: tuple[AssumedRange, ...] = ()
     relations: tuple[str, ...] = ()
     unused_inputs: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()

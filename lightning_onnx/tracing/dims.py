@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.tracing.base import ConstantDim
+from lightning_onnx.tracing.base import AssumedRange, ConstantDim
 
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*\b")
 
@@ -22,12 +22,14 @@ class ProgramDims:
     Attributes:
         symbols: Names of the dims by torch's symbols.
         constant: Dims that are constant.
+        ranges: Dims of which the program assumes that they have certain sizes only.
         relations: How dims depend on each other, as readable sentences.
         unused_inputs: Indices of the inputs that nothing reads.
     """
 
     symbols: Mapping[str, str]
     constant: tuple[ConstantDim, ...]
+    ranges: tuple[AssumedRange, ...]
     relations: tuple[str, ...]
     unused_inputs: tuple[int, ...]
 
@@ -44,6 +46,7 @@ def dims_of(program: torch.export.ExportedProgram, request: Request) -> ProgramD
     ranges = {str(symbol): r for symbol, r in program.range_constraints.items()}
     symbols: dict[str, str] = {}
     constant: dict[str, ConstantDim] = {}
+    assumed: dict[str, AssumedRange] = {}
     relations: list[str] = []
     expressions: list[tuple[str, str]] = []
     for node, axes in zip(placeholders, request.axes, strict=True):
@@ -55,6 +58,7 @@ def dims_of(program: torch.export.ExportedProgram, request: Request) -> ProgramD
             elif limits is not None and limits.lower == limits.upper:
                 constant[name] = ConstantDim(name, int(limits.lower))
             elif str(size).isidentifier():
+                assumed[name] = _assumed(name, *(() if limits is None else (str(limits.lower), str(limits.upper))))
                 if symbols.setdefault(str(size), name) != name:
                     relations.append(f"{name} equals {symbols[str(size)]}")
             else:
@@ -62,7 +66,24 @@ def dims_of(program: torch.export.ExportedProgram, request: Request) -> ProgramD
     for name, expression in expressions:
         relations.append(f"{name} = {rename_symbols(expression, symbols)}")
     unused = tuple(i for i, node in enumerate(placeholders) if not node.users)
-    return ProgramDims(symbols, tuple(constant.values()), tuple(dict.fromkeys(relations)), unused)
+    ranges_ = tuple(a for a in assumed.values() if (a.min, a.max) != (None, None))
+    return ProgramDims(symbols, tuple(constant.values()), ranges_, tuple(dict.fromkeys(relations)), unused)
+
+
+_USUAL_MIN = 2
+"""torch compiles sizes of 0 and 1 apart, and calls this the smallest of all other sizes."""
+
+_UNLIMITED = 2**31
+"""torch calls larger numbers infinite, or has them from the width of its integers."""
+
+
+def _assumed(name: str, lower: str = "", upper: str = "") -> AssumedRange:
+    """Read a range of torch's, whose limits are numbers, or other expressions for infinity."""
+    return AssumedRange(
+        name,
+        int(lower) if lower.isdigit() and int(lower) > _USUAL_MIN else None,
+        int(upper) if upper.isdigit() and int(upper) < _UNLIMITED else None,
+    )
 
 
 def symbols_in(expression: str) -> list[str]:

@@ -62,6 +62,7 @@ class DynamoEngine:
             weights=captured.weights,
             symbols=dims.symbols,
             constant_dims=dims.constant,
+            assumed_ranges=dims.ranges,
             relations=dims.relations,
             unused_inputs=dims.unused_inputs,
             kept=captured.kept,

@@ -12,7 +12,7 @@ import onnx
 
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.module.calls.signature import Signature, SizeRange
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.recipes import Array
@@ -40,6 +40,13 @@ class Graph:
     opset_version: int
     drop_inner_shapes: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def limited(self, ranges: Mapping[str, SizeRange]) -> Graph:
+        """Return the same graph with the sizes at which it is right."""
+        graph = dataclasses.replace(self, signature=dataclasses.replace(self.signature, ranges=dict(ranges)))
+        if "_first" in self.__dict__:  # a model is made from what the engine returned only once
+            graph.__dict__["_first"] = self._first
+        return graph
 
     @property
     def refreshes(self) -> bool:

@@ -16,6 +16,7 @@ import torch
 import lightning_onnx
 from lightning_onnx import ArtifactError, CheckContext, CheckResult, Float16, ONNXArtifact, Parity
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.module.calls.signature import SizeRange
 
 KEYS = {
     "": "format_version name model inputs outputs relations source checks scalars runtimes variants notes metadata "
@@ -111,6 +112,14 @@ def test_what_older_versions_lack_has_a_default(manifest: dict[str, Any]) -> Non
         del manifest["model"][key]
     record = Manifest.from_dict(manifest)
     assert (record.name, record.variants, record.graph.nodes, record.source.method) == (None, (), 0, "forward")
+
+
+def test_ranges_are_written_where_there_is_a_limit(manifest: dict[str, Any]) -> None:
+    assert "ranges" not in Manifest.from_dict(manifest).to_dict()
+    manifest["ranges"] = {"batch": {"min": 1, "max": 16}, "height": {"min": 32}}
+    record = Manifest.from_dict(manifest)
+    assert record.signature.ranges == {"batch": SizeRange(1, 16), "height": SizeRange(32)}
+    assert record.to_dict()["ranges"] == manifest["ranges"]
 
 
 @pytest.mark.parametrize("key", ["model", "inputs", "outputs", "source", "checks"])

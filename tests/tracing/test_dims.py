@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_onnx
+from lightning_onnx.tracing.base import AssumedRange
 from lightning_onnx.tracing.captures.base import dynamic_shapes_of, export_program
 from lightning_onnx.tracing.dims import ProgramDims, dims_of
 from tests import outside
@@ -62,3 +63,13 @@ def test_a_dim_of_one_possible_size_is_constant() -> None:
     found = dims(OnlyFour(), torch.randn(3, 4), axes=({0: "rows", 1: "columns"},))
     assert [(c.dim, c.size) for c in found.constant] == [("columns", 4)]
     assert list(found.symbols.values()) == ["rows"]
+
+
+class Chunks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([c - c.mean(0) for c in x.split(5)])
+
+
+def test_a_range_that_torch_assumes_is_read() -> None:
+    assert dims(Chunks(), torch.randn(2, 3), axes=({0: "batch"},)).ranges == (AssumedRange("batch", None, 5),)
+    assert dims(Adds(), *(torch.randn(4, 3) for _ in range(3)), axes=({0: "a"}, {}, {})).ranges == ()

@@ -11,7 +11,9 @@ Axes = tuple[dict[int, str], ...]
 """For each input the names of its dynamic dims by position."""
 
 
-def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+def resize(
+    tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int], *, in_turns: bool = True
+) -> tuple[Tensor, ...]:
     """Cut or repeat ``tensors`` along their named dims, so that their values stay real ones, such as valid token ids.
 
     Integers in ascending order stay in ascending order: offsets and graph numbers mean nothing in another order.
@@ -20,17 +22,24 @@ def resize(tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int]) -> t
         tensors: The tensors.
         axes: The names of their dims.
         sizes: The new size of each dim by name; others stay.
+        in_turns: Whether what is repeated comes in the same order again; else in a random order, always the same.
     """
     resized = []
     for tensor, named in zip(tensors, axes, strict=True):
         for dim, name in named.items():
             if name in sizes and tensor.shape[dim] not in (0, sizes[name]):
                 index = torch.arange(sizes[name]) % tensor.shape[dim]
+                if not in_turns:
+                    index[tensor.shape[dim] :] = _any_of(tensor.shape[dim], len(index) - tensor.shape[dim])
                 if _ascends(tensor, dim):
                     index = index.sort().values
                 tensor = tensor.index_select(dim, index)
         resized.append(tensor.contiguous())
     return tuple(resized)
+
+
+def _any_of(size: int, count: int) -> Tensor:
+    return torch.randint(size, (max(count, 0),), generator=torch.Generator().manual_seed(0))
 
 
 def _ascends(tensor: Tensor, dim: int) -> bool:

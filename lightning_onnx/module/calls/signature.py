@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 BATCH = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeRange:
+    """Sizes of a dynamic dim at which a graph is right.
+
+    Attributes:
+        min: The smallest.
+        max: The largest; None where no limit was found.
+
+    Example:
+        >>> str(SizeRange(1, 16)), str(SizeRange(32)), 17 in SizeRange(1, 16)
+        ('1 to 16', '32 or more', False)
+    """
+
+    min: int = 1
+    max: int | None = None
+
+    def __contains__(self, size: int) -> bool:
+        """Tell whether a size lies within the limits."""
+        return self.min <= size and (self.max is None or size <= self.max)
+
+    def __str__(self) -> str:
+        return f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +58,18 @@ class Signature:
         inputs: The inputs in the graph's order.
         outputs: The outputs in the graph's order.
         relations: What sizes have to fulfill, in words ("tokens_dim_1 is a multiple of 8").
+        ranges: The sizes at which the graph is right, for each dynamic dim that has a limit.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     relations: tuple[str, ...] = ()
+    ranges: Mapping[str, SizeRange] = dataclasses.field(default_factory=dict)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What sizes have to fulfill, in words: the relations, and the ranges ("batch: 1 to 16")."""
+        return (*self.relations, *(f"{name}: {sizes}" for name, sizes in self.ranges.items()))
 
     @property
     def dynamic(self) -> tuple[str, ...]:

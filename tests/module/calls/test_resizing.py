@@ -50,3 +50,13 @@ def test_rows_in_groups_are_kept_whole() -> None:
     rows, groups = torch.zeros(5, 2), torch.tensor([0, 0, 1, 1, 2])
     assert kept_whole([rows, groups], ({0: "rows"}, {0: "rows"})) == {"rows"}
     assert kept_whole([rows, torch.arange(5)], ({0: "rows"}, {0: "rows"})) == set()
+
+
+def test_what_is_repeated_comes_in_turns_or_not() -> None:
+    x = torch.arange(8.0).reshape(4, 2)
+    (turns,) = resize((x,), ({0: "batch"},), {"batch": 12})
+    (mixed,) = resize((x,), ({0: "batch"},), {"batch": 12}, in_turns=False)
+    assert torch.equal(turns, x.repeat(3, 1))
+    assert torch.equal(mixed[:4], x)
+    assert not torch.equal(mixed, turns)
+    assert torch.equal(resize((x,), ({0: "batch"},), {"batch": 12}, in_turns=False)[0], mixed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.module.calls.signature import Signature, SizeRange, TensorSpec
 
 
 def signature(*shapes: tuple[int | str, ...]) -> Signature:
@@ -28,3 +28,13 @@ def test_batch_axes() -> None:
 def test_text() -> None:
     spec = TensorSpec("x", "float32", ("batch", 3))
     assert str(Signature((spec,), (TensorSpec("y", "int64", ()),))) == "(x: float32[batch, 3]) -> (y: int64[])"
+
+
+def test_conditions_are_relations_and_ranges() -> None:
+    found = Signature((), (), ("time is a multiple of 4",), {"batch": SizeRange(1, 16), "time": SizeRange(8)})
+    assert found.conditions == ("time is a multiple of 4", "batch: 1 to 16", "time: 8 or more")
+
+
+def test_what_lies_in_a_range() -> None:
+    assert [size in SizeRange(2, 4) for size in (1, 2, 4, 5)] == [False, True, True, False]
+    assert 10**6 in SizeRange(2)

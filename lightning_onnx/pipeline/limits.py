@@ -1,0 +1,146 @@
+"""The sizes at which a graph is right: where it is wrong further away, the limit is found by bisection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import SizeRange
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.extremes import first_taken
+from lightning_onnx.module.runner import Runner
+from lightning_onnx.pipeline.candidate import Candidate
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.traced_file import Mismatch, opened
+
+_LARGEST_TABLE = 4096
+"""Limits above this are not looked into: a module that does not have them would run for long."""
+
+_NEAR = 8
+"""How many sizes are tried for one that the module takes: it may take multiples of some number only."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """The sizes of a dim at which a graph is right.
+
+    Attributes:
+        sizes: The sizes.
+        below: What is wrong at the next smaller size that the module takes; None where nothing is.
+        above: What is wrong at the next larger one.
+    """
+
+    sizes: SizeRange
+    below: Mismatch | None = None
+    above: Mismatch | None = None
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """What is wrong on both sides."""
+        return tuple(mismatch for mismatch in (self.below, self.above) if mismatch is not None)
+
+
+def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict[str, Limit]:
+    """Find the limits of the dims at which a graph is wrong at some size and right at others.
+
+    Args:
+        candidate: A graph that is right at the traced sizes.
+        run: Runs the module.
+        config: The options.
+
+    Returns:
+        The limits by dim, without dims that are right at the traced size only.
+    """
+    request = candidate.graph.request
+    dims = [dim for dim in request.dims if dim in candidate.wrong or dim in candidate.wrong_at_one]
+    constant = {c.dim for c in candidate.constant_dims}
+    limits: dict[str, Limit] = {}
+    if not set(dims) - constant:
+        return limits
+    with opened(run.flat, candidate.graph, candidate.cases, config) as mismatch:
+        for dim in dims:
+            limit = None if dim in constant else _Dim(candidate, dim, run, mismatch).limit()
+            if limit is not None:
+                limits[dim] = limit
+    return limits
+
+
+def refused_beyond(candidate: Candidate, run: Runner) -> dict[str, SizeRange]:
+    """Return the limits that the module itself sets: an engine assumed them, and the module takes no larger size.
+
+    Args:
+        candidate: A graph.
+        run: Runs the module.
+    """
+    request = candidate.graph.request
+    traced = request.sizes(request.tensors)
+    ranges = {}
+    for assumed in candidate.graph.traced.assumed_ranges:
+        if assumed.dim in traced and assumed.max is not None and traced[assumed.dim] <= assumed.max <= _LARGEST_TABLE:
+            larger = (assumed.max + 1, assumed.max + traced[assumed.dim])  # a multiple may be needed
+            if not first_taken(request, run, assumed.dim, larger):
+                ranges[assumed.dim] = SizeRange(1, assumed.max)
+    return ranges
+
+
+def explains(limits: Mapping[str, Limit], candidate: Candidate) -> bool:
+    """Tell whether a graph is right in all cases within its limits."""
+    sizes = candidate.graph.request.sizes
+    return all(
+        any(sizes(case.tensors)[dim] not in limit.sizes for dim, limit in limits.items())
+        for case in candidate.wrong_cases
+    )
+
+
+@dataclasses.dataclass
+class _Dim:
+    """Tries one dim at sizes between those that are known."""
+
+    candidate: Candidate
+    dim: str
+    run: Runner
+    mismatch: Callable[[Case], Mismatch | None]
+
+    @property
+    def request(self) -> Request:
+        return self.candidate.graph.request
+
+    def limit(self) -> Limit | None:
+        traced = self.request.sizes(self.request.tensors)
+        wrong = {size: case for case in self.candidate.wrong_cases if (size := self._only_changed(case)) is not None}
+        if not wrong:
+            return None
+        size = traced[self.dim]
+        smaller, larger = [n for n in wrong if n < size], [n for n in wrong if n > size]
+        low, below = self._boundary(size, max(smaller)) if smaller else (1, None)
+        high, above = self._boundary(size, min(larger)) if larger else (None, None)
+        if low == high:
+            return None
+        return Limit(SizeRange(low, high), below, above)
+
+    def _only_changed(self, case: Case) -> int | None:
+        """Return the size of this dim where no other one has another size than traced."""
+        traced, sizes = (self.request.sizes(tensors) for tensors in (self.request.tensors, case.tensors))
+        others = [name for name in traced if name != self.dim and sizes[name] != traced[name]]
+        return None if others or sizes[self.dim] == traced[self.dim] else sizes[self.dim]
+
+    def _boundary(self, right: int, wrong: int) -> tuple[int, Mismatch | None]:
+        """Return the last right size on the way from a right one to a wrong one, and what is wrong at the next one."""
+        found: Mismatch | None = None
+        while abs(wrong - right) > 1 or found is None:
+            cases = first_taken(self.request, self.run, self.dim, self._between(right, wrong))
+            if not cases:
+                cases = first_taken(self.request, self.run, self.dim, [wrong])
+                return right, found or (self.mismatch(cases[0]) if cases else None)
+            size = self.request.sizes(cases[0].tensors)[self.dim]
+            mismatch = self.mismatch(cases[0])
+            right, wrong, found = (size, wrong, found) if mismatch is None else (right, size, mismatch)
+        return right, found
+
+    @staticmethod
+    def _between(right: int, wrong: int) -> Iterator[int]:
+        low, high = sorted((right, wrong))
+        middle = (low + high) // 2
+        near = sorted(range(low + 1, high), key=lambda n: abs(n - middle))
+        yield from near[:_NEAR]

@@ -1,0 +1,99 @@
+"""What removes a limit of a size, or widens it: another traced size, or several graphs joined."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+from lightning_onnx.errors import EngineError
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.signature import SizeRange
+from lightning_onnx.module.runner import Runner
+from lightning_onnx.pipeline.candidate import Candidate
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.limits import Limit, explains, find_limits
+from lightning_onnx.tracing.base import Engine
+from lightning_onnx.tracing.piecewise import Piece, Piecewise
+
+log = logging.getLogger(__name__)
+
+Attempt = Callable[[Engine, Request], Candidate]
+"""Traces with an engine and compares; raises ``EngineError``."""
+
+_MOST_PIECES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Limited:
+    """A graph with the limits of its dims; none where it is right at all sizes that were tried."""
+
+    candidate: Candidate
+    limits: Mapping[str, Limit] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ranges(self) -> dict[str, SizeRange]:
+        """The sizes at which the graph is right, by dim."""
+        return {dim: limit.sizes for dim, limit in self.limits.items()}
+
+    @property
+    def narrowness(self) -> tuple[int, int, int, int]:
+        """What to compare limited graphs by; less is better."""
+        ranges = self.ranges.values()
+        widths = [sizes.max - sizes.min for sizes in ranges if sizes.max is not None]
+        return len(self.limits), len(widths), -min(widths, default=0), max((sizes.min for sizes in ranges), default=1)
+
+
+def limited(candidate: Candidate, run: Runner, config: ExportConfig) -> Limited | None:
+    """Return a graph with its limits; None where these do not explain all that is wrong about it."""
+    if candidate.wrong_as_traced or candidate.constant_dims:
+        return None
+    limits = find_limits(candidate, run, config)
+    return Limited(candidate, limits) if explains(limits, candidate) else None
+
+
+def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) -> Limited:
+    """Trace beyond a limit, until the graphs together are right at all sizes.
+
+    Args:
+        found: A graph; nothing is done where it has no limit, or several dims have one.
+        attempt: Traces and compares.
+        run: Runs the module.
+        config: The options.
+
+    Returns:
+        The graphs joined, or else the one with the fewest and widest limits.
+    """
+    if len(found.limits) != 1:
+        return found
+    ((dim, limit),) = found.limits.items()
+    engine, request = found.candidate.engine, found.candidate.graph.request
+    traced = request.sizes(request.tensors)
+
+    def traced_with(engine: Engine, size: int) -> Limited | None:
+        at_size = dataclasses.replace(request, tensors=request.resized(traced | {dim: size}))
+        try:
+            return limited(attempt(engine, at_size), run, config)
+        except EngineError as error:
+            log.debug("engine %s, traced with %s=%s: %s", engine.name, dim, size, error)
+            return None
+
+    best, parts = found, {traced[dim]: limit}
+    while (beyond := parts[max(parts)].above or parts[min(parts)].below) is not None:
+        size = request.sizes(beyond.case.tensors)[dim]
+        if size < 2 or size in parts or len(parts) == _MOST_PIECES:  # torch takes a size of 1 for a constant
+            return best
+        part = traced_with(engine, size)
+        if part is None or set(part.limits) - {dim}:
+            return best
+        best = min(best, part, key=lambda one: one.narrowness)
+        if not part.limits:
+            return part
+        parts[size] = part.limits[dim]
+    joined = traced_with(Piecewise(engine, dim, _pieces(parts)), traced[dim])
+    return best if joined is None or joined.limits else joined
+
+
+def _pieces(parts: Mapping[int, Limit]) -> list[Piece]:
+    """Return the pieces in order; each is taken up to its own limit."""
+    return [Piece(size, parts[size].sizes.max) for size in sorted(parts)]

@@ -1,0 +1,251 @@
+"""One graph of several: each was traced at another size of a dim, and an If takes the one that is right at a size."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.onnxfile.recipes import Constant, Recipe
+from lightning_onnx.tracing.base import Engine, EngineModel, Traced
+from lightning_onnx.tracing.dims import rename_symbols, symbols_in
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A graph for some sizes of a dim.
+
+    Attributes:
+        size: The size at which it is traced.
+        last: The largest size for which it is taken; None for the last piece.
+    """
+
+    size: int
+    last: int | None
+
+
+class Piecewise:
+    """Traces at several sizes of one dim, for modules that do something else below or above a size.
+
+    Args:
+        engine: What traces.
+        dim: Name of the dim.
+        pieces: In ascending order of their sizes; at least two.
+    """
+
+    needs_refusal = False
+
+    def __init__(self, engine: Engine, dim: str, pieces: Sequence[Piece]) -> None:
+        self.engine = engine
+        self.dim = dim
+        self.pieces = tuple(pieces)
+
+    @property
+    def name(self) -> str:
+        """See ``Engine.name``."""
+        return self.engine.name
+
+    @property
+    def follows_values(self) -> bool:
+        """See ``Engine.follows_values``."""
+        return self.engine.follows_values
+
+    def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
+        """See ``Engine.trace``."""
+        parts = [
+            self.engine.trace(module, self._request(request, piece), opset_version, options) for piece in self.pieces
+        ]
+        join = functools.partial(self._joined, request)
+
+        def weights(of: FlatModule) -> dict[str, Tensor]:
+            return {name: tensor for part in parts for name, tensor in part.weights(of).items()}
+
+        def trace_again(of: FlatModule) -> EngineModel:
+            again = [
+                part if part.trace_again is None else dataclasses.replace(part, first=part.trace_again(of))
+                for part in parts
+            ]
+            return join(again)
+
+        unused = set.intersection(*(set(part.unused_inputs) for part in parts))
+        return dataclasses.replace(
+            parts[0],
+            first=join(parts),
+            trace_again=None if all(part.trace_again is None for part in parts) else trace_again,
+            weights=weights,
+            symbols={dim: dim for dim in request.dims},
+            constant_dims=tuple(constant for part in parts for constant in part.constant_dims),
+            assumed_ranges=(),
+            relations=tuple(dict.fromkeys(relation for part in parts for relation in part.relations)),
+            unused_inputs=tuple(sorted(unused)),
+            kept=tuple(dict.fromkeys(line for part in parts for line in part.kept)),
+            inner_values=None,
+        )
+
+    def _request(self, request: Request, piece: Piece) -> Request:
+        sizes = request.sizes(request.tensors) | {self.dim: piece.size}
+        return dataclasses.replace(request, tensors=request.resized(sizes))
+
+    def _joined(self, request: Request, parts: Sequence[Traced]) -> EngineModel:
+        place = next((i, d) for i, axes in enumerate(request.axes) for d, name in axes.items() if name == self.dim)
+        for part in parts:
+            _use_names(part.first.model, part.symbols)
+        joined = parts[-1].first
+        for piece, part in reversed(list(zip(self.pieces, parts, strict=True))[:-1]):
+            assert piece.last is not None
+            joined = _join(part.first, joined, place, piece.last)
+        return joined
+
+
+def _use_names(model: ir.Model, symbols: Mapping[str, str]) -> None:
+    """Name the dims of the outputs, and leave out the shapes of inner values: each piece has symbols of its own."""
+    import onnx_ir as ir
+
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for value in node.outputs:
+            if value not in model.graph.outputs:
+                value.shape = None
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([_named(dim, symbols) for dim in value.shape])
+
+
+def _named(dim: int | ir.SymbolicDim, symbols: Mapping[str, str]) -> int | str | None:
+    if isinstance(dim, int):
+        return dim
+    expression = str(dim.value or "")
+    known = bool(expression) and all(symbol in symbols for symbol in symbols_in(expression))
+    return rename_symbols(expression, symbols) if known else None
+
+
+def _join(below: EngineModel, above: EngineModel, place: tuple[int, int], last: int) -> EngineModel:
+    """Return a model that computes as ``below`` up to a size, and as ``above`` beyond it.
+
+    Args:
+        below: A model; it is taken apart.
+        above: Another one with the same inputs and outputs; it is taken apart as well.
+        place: Index of an input, and of its dim.
+        last: The largest size for ``below``.
+    """
+    import onnx_ir as ir
+
+    inputs = [ir.Value(name=v.name, type=v.type, shape=v.shape) for v in below.model.graph.inputs]
+    outputs = [
+        ir.Value(name=a.name, type=a.type, shape=_common_shape(a, b))
+        for a, b in zip(below.model.graph.outputs, above.model.graph.outputs, strict=True)
+    ]
+    weights: dict[str, ir.Value] = {}
+    recipes: dict[str, Recipe] = {}
+    branches = [
+        _branch(made, inputs, weights, recipes, suffix) for made, suffix in ((below, "below"), (above, "above"))
+    ]
+    tensor, dim = place
+    shape = ir.node("Shape", [inputs[tensor]])
+    index, limit = _integer(dim), _integer(last + 1)
+    size = ir.node("Gather", [shape.outputs[0], index.outputs[0]])
+    is_below = ir.node("Less", [size.outputs[0], limit.outputs[0]])
+    attributes = {"then_branch": branches[0], "else_branch": branches[1]}
+    choice = ir.node("If", [is_below.outputs[0]], attributes, outputs=outputs)
+    nodes = [shape, index, size, limit, is_below, choice]
+    for node in nodes[:-1]:
+        node.outputs[0].name = f"piece_{node.op_type.lower()}_{last}_{nodes.index(node)}"
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=nodes,
+        initializers=list(weights.values()),
+        opset_imports=dict(below.model.graph.opset_imports) | dict(above.model.graph.opset_imports),
+        name=below.model.graph.name,
+    )
+    functions = {**above.model.functions, **below.model.functions}
+    model = ir.Model(graph, ir_version=below.model.ir_version, functions=list(functions.values()))
+    return EngineModel(model, recipes)
+
+
+def _integer(value: int) -> ir.Node:
+    import onnx_ir as ir
+
+    return ir.node("Constant", [], {"value": ir.tensor(np.asarray(value, dtype=np.int64))})
+
+
+def _common_shape(first: ir.Value, second: ir.Value) -> ir.Shape | None:
+    import onnx_ir as ir
+
+    if first.shape is None or second.shape is None or len(first.shape) != len(second.shape):
+        return None
+    return ir.Shape([a if a == b else None for a, b in zip(first.shape, second.shape, strict=True)])
+
+
+def _branch(
+    made: EngineModel,
+    inputs: Sequence[ir.Value],
+    weights: dict[str, ir.Value],
+    recipes: dict[str, Recipe],
+    suffix: str,
+) -> ir.Graph:
+    """Turn a model into a graph inside of another one, which holds its inputs and weights.
+
+    Args:
+        made: The model.
+        inputs: The inputs of the outer graph.
+        weights: The weights of the outer graph by name; those that it lacks are added.
+        recipes: Their recipes; added to as well.
+        suffix: Ends the names of the values inside.
+    """
+    import onnx_ir as ir
+
+    graph = made.model.graph
+    outer: dict[ir.Value, ir.Value] = dict(zip(graph.inputs, inputs, strict=True))
+    for name, value in list(graph.initializers.items()):
+        recipe = made.recipes[name]
+        while name in weights and not _same(recipe, recipes[name]):
+            name = f"{name}__{suffix}"
+        if name not in weights:
+            weights[name] = ir.Value(name=name, type=value.type, shape=value.shape, const_value=value.const_value)
+            recipes[name] = recipe
+        outer[value] = weights[name]
+    outputs = list(graph.outputs)
+    graph.outputs.clear()
+    nodes = list(graph)
+    _rename(graph, suffix)
+    for value, replacement in outer.items():
+        ir.convenience.replace_all_uses_with(value, replacement)
+    graph.remove(nodes)
+    for i, value in enumerate(outputs):
+        if value in outer or value in outputs[:i]:
+            node = ir.node("Identity", [outer.get(value, value)])
+            node.outputs[0].name = f"{value.name}__{suffix}_{i}"
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            nodes.append(node)
+            outputs[i] = node.outputs[0]
+    return ir.Graph([], outputs, nodes=nodes, name=suffix)
+
+
+def _rename(graph: ir.Graph, suffix: str) -> None:
+    """Give the values of a graph, and of the graphs inside of it, names that the other branch does not have."""
+    import onnx_ir as ir
+
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        inner = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+        for value in (*node.outputs, *(v for g in inner for v in g.inputs)):
+            value.name = f"{value.name}__{suffix}"
+
+
+def _same(first: Recipe, second: Recipe) -> bool:
+    """Tell whether two recipes give the same values for all weights."""
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return (
+            first.values.dtype == second.values.dtype
+            and first.values.shape == second.values.shape
+            and first.values.tobytes() == second.values.tobytes()
+        )
+    return first == second
