@@ -1,0 +1,29 @@
+"""How many rows a check can afford."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.cost import affordable_rows
+from lightning_onnx.module.flat import FlatModule
+
+
+def rows(module: nn.Module, x: Tensor) -> int:
+    flat = FlatModule(module, "forward", sample_of(module, "forward", ((x,), {})))
+    return affordable_rows(flat, [x], len(x))
+
+
+def test_what_is_multiplied_and_what_is_read_bound_the_rows() -> None:
+    assert rows(nn.Linear(1000, 1000), torch.zeros(2, 1000)) == 2**22 // 1000
+    assert rows(nn.Sequential(*[nn.Linear(100, 10**5), nn.Linear(10**5, 100)] * 10), torch.zeros(2, 100)) == 250
+    assert rows(nn.Identity(), torch.zeros(1, 2**23)) == 1
+
+
+def test_a_module_that_cannot_be_counted_is_bounded_by_its_inputs() -> None:
+    class Raises(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError
+
+    assert rows(Raises(), torch.zeros(2, 2**20)) == 4

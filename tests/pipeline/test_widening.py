@@ -1,0 +1,49 @@
+"""Graphs of both sides of a limit are joined, so that there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tests.pipeline.test_limits import Chunks, is_right, made
+
+
+class SmallBatches(Chunks):
+    """Computes a small batch in another way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return y * 2 if x.shape[0] <= 6 else y * 3
+
+
+class Letterbox(nn.Module):
+    """Pads images to squares: tall ones at the right, wide ones below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(1, 2, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        x = functional.pad(x, (0, h - w), value=0.5) if h >= w else functional.pad(x, (0, 0, 0, w - h), value=0.5)
+        return self.net(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("engine", ["dynamo", "torchscript"])
+def test_graphs_below_and_above_a_limit_are_joined(engine: str, tmp_path: Path) -> None:
+    module = SmallBatches()
+    artifact = made(module, torch.randn(3, 4), tmp_path, engine=engine, opset_version=18)
+    assert "ranges" not in artifact.manifest
+    assert artifact.manifest["notes"] == []
+    assert all(is_right(artifact, module, n, 4) for n in (1, 6, 7, 50))
+
+
+def test_sizes_below_the_traced_ones_are_tried(tmp_path: Path) -> None:
+    module = Letterbox()
+    artifact = made(module, torch.randn(2, 1, 14, 12), tmp_path, dynamic_axes={"x": {0: "batch", 2: "height"}})
+    assert "ranges" not in artifact.manifest
+    assert all(is_right(artifact, module, 2, 1, height, 12) for height in (14, 40, 12, 11, 5))
