@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tests import outside
 from tests.property.program import BEYOND, NEAR, Program, Sizes, make_inputs
@@ -199,25 +201,54 @@ def _run(module: nn.Module, inputs: Sequence[Tensor]) -> list[Array]:
 
 
 def _run_changed(module: nn.Module, inputs: Sequence[Tensor], seed: int) -> list[Array]:
-    """Run with inputs and weights changed by rounding, half of the seeds also by a little of their scale.
+    """Run with inputs, weights and the results of all functions changed by rounding.
 
-    The latter breaks ties and moves zeros.
+    Half of the seeds also change inputs and weights by a little of their scale, which breaks ties and moves zeros; the
+    others leave zeros as they are.
     """
-    chance = torch.Generator().manual_seed(seed)
+    rounds = Rounds(seed)
 
     def change(t: Tensor) -> Tensor:
         if not t.is_floating_point() or not t.numel():
             return t.clone()
-        noise = torch.rand(t.shape, generator=chance, dtype=t.dtype) * 2 - 1
-        around = t * (1 + 5e-7 * noise)
-        if seed % 2 == 0:
-            return around
-        return around + 1e-7 * torch.randn(t.shape, generator=chance, dtype=t.dtype)
+        around = rounds.rounded(t)
+        return around if seed % 2 == 0 else around + 1e-7 * torch.randn(t.shape, generator=rounds.chance, dtype=t.dtype)
 
     weights = {name: change(p) for name, p in module.named_parameters()}
-    with torch.no_grad():
-        result = torch.func.functional_call(module, weights, tuple(change(t) for t in inputs))
+    changed = tuple(change(t) for t in inputs)
+    with torch.no_grad(), rounds if seed % 3 else contextlib.nullcontext():
+        result = torch.func.functional_call(module, weights, changed)
     return [t.numpy().copy() for t in tensors_of(result)]
+
+
+class Rounds(TorchFunctionMode):
+    """Changes the results of all functions of torch by rounding.
+
+    Args:
+        seed: Seed of the changes.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.chance = torch.Generator().manual_seed(seed)
+
+    def rounded(self, t: Tensor) -> Tensor:
+        """Return floats changed by a few units in the last place."""
+        noise = torch.rand(t.shape, generator=self.chance) * 2 - 1
+        return t * (1 + 5e-7 * noise.to(t.real.dtype))
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, and change what it returns."""
+        result = function(*args, **(kwargs or {}))
+        if not isinstance(result, Tensor) or not result.numel() or function.__name__ in _KEPT:
+            return result
+        if not (result.is_floating_point() or result.is_complex()):
+            return result
+        return self.rounded(result)
+
+
+_KEPT = ("__get__", "to", "float", "view", "reshape", "transpose", "flatten", "unsqueeze", "expand", "cat", "pad")
+"""Functions that move values or convert them, which no runtime rounds otherwise."""
 
 
 def tensors_of(value: object) -> list[Tensor]:

@@ -24,7 +24,7 @@ Kind = Literal["right", "refused", "decides", "false alarm", "false pass", "erro
 """Of a seed.
 
 - ``"right"``: passed, and right within what it tells;
-- ``"refused"``: an error, or a check failed and the file is wrong;
+- ``"refused"``: an error, a check that was skipped, or one that failed on a file that is wrong;
 - ``"decides"``: the same, for a module that decides by values, and the reason says so;
 - ``"false alarm"``: a check failed, and the file is right;
 - ``"false pass"``: passed, and wrong within what it tells;
@@ -96,10 +96,10 @@ def verdict_of(program: Program) -> Verdict:
     kind: Kind = "right"
     if failed:
         kind = _refused(program, told_reasons) if wrong else "false alarm"
-    elif wrong:
-        kind = "false pass"
     elif skipped:
         kind = "refused"
+    elif wrong:
+        kind = "false pass"
     return Verdict(
         kind,
         " | ".join(text for text in (told_reasons, examples) if text),
