@@ -19,8 +19,11 @@ _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 _KEPT = 1_000_000
 """Branches recorded at most: a Python loop over a million elements has shown by then how it goes on."""
 
-Branch = tuple[str, int, int]
-"""``file:line`` of a conditional jump, its offset in the code, and the offset of what ran next."""
+Branch = tuple[str, int, int, int]
+"""``file:line`` of a conditional jump, its column, its offset in the code, and the offset of what ran next.
+
+The condition of a ``while`` loop stands twice in the code, at the same column; those of ``a and b`` at two columns.
+"""
 
 _Trace = Callable[[FrameType, str, Any], Any]
 
@@ -56,7 +59,8 @@ class BranchRecorder:
             if event == "opcode":
                 at = frame.f_lasti
                 if jump >= 0:
-                    branches.append((told(code.co_filename, jumps[jump]), jump, at))
+                    line, column = jumps[jump]
+                    branches.append((told(code.co_filename, line), column, jump, at))
                 jump = at if at in jumps else -1
             return on_instruction
 
@@ -64,14 +68,15 @@ class BranchRecorder:
 
 
 @functools.lru_cache(maxsize=4096)
-def _jumps_of(code: CodeType) -> dict[int, int]:
-    """Return the lines of all jumps of the user's code by their offset; none for code of others."""
+def _jumps_of(code: CodeType) -> dict[int, tuple[int, int]]:
+    """Return line and column of all jumps of the user's code by their offset; none for code of others."""
     if not is_users(code.co_filename):
         return {}
-    found, line = {}, code.co_firstlineno
+    found: dict[int, tuple[int, int]] = {}
+    line = code.co_firstlineno
     for instruction in dis.get_instructions(code):
         positions = instruction.positions
         line = (positions.lineno if positions else None) or line
         if instruction.opcode in _JUMPS:
-            found[instruction.offset] = line
+            found[instruction.offset] = (line, (positions.col_offset if positions else None) or 0)
     return found

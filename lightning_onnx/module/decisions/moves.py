@@ -41,6 +41,11 @@ class Move:
     beyond: bool = False
     shows_little: bool = False
 
+    @property
+    def family(self) -> str:
+        """``how`` without a number: what several inputs have in common."""
+        return self.how.partition(" (")[0]
+
 
 def moves(request: Request) -> Iterator[Move]:
     """Yield inputs at the traced sizes, those that were observed first.

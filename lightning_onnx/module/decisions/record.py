@@ -67,12 +67,14 @@ class Decisions:
     Attributes:
         reads: By place the values that were read there, in order.
         branches: The branches, in order.
+        conditions: For each condition that was read, by its place and column, whether it was true and false.
         has_value_sizes: Whether a tensor had a size that depends on values.
         raised: File and function of the user's code that raised; None where the call returned.
     """
 
     reads: Mapping[Site, tuple[Hashable, ...]]
     branches: tuple[Branch, ...]
+    conditions: Mapping[tuple[Site, int], frozenset[bool]]
     has_value_sizes: bool = False
     raised: tuple[str, str] | None = None
 
@@ -106,27 +108,35 @@ def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
         flat: The module.
         tensors: Its inputs.
     """
-    reads, branches, raised = ReadRecorder(), BranchRecorder(), None
+    branches, raised = BranchRecorder(), None
+    reads = ReadRecorder(branches.branches)
     try:
         with reads, branches:
             flat.outputs(tensors)
     except Exception as error:  # a module may refuse an input with any exception
         raised = _raised_at(error.__traceback__)
     found = {site: tuple(values) for site, values in reads.found.items()}
-    return Decisions(found, tuple(branches.branches), reads.has_value_sizes, raised)
+    conditions = _conditions(reads.read, branches.branches)
+    return Decisions(found, tuple(branches.branches), conditions, reads.has_value_sizes, raised)
 
 
 class ReadRecorder(TorchFunctionMode):
     """Notes each value that leaves a tensor, with the line of the user's code that reads it.
 
+    Args:
+        branches: The branches that are recorded meanwhile.
+
     Attributes:
         found: The values by the place where they were read.
+        read: Each value with its place, and the number of branches that came before.
         has_value_sizes: Whether a tensor had a size that depends on values.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, branches: Sequence[Branch]) -> None:
         super().__init__()
+        self.branches = branches
         self.found: dict[Site, list[Hashable]] = {}
+        self.read: list[tuple[Site, Hashable, int]] = []
         self.has_value_sizes = False
 
     def __torch_function__(
@@ -142,7 +152,9 @@ class ReadRecorder(TorchFunctionMode):
         if name in READS:
             frame = deciding_frame(sys._getframe(1))
             if frame is not None:
-                self.found.setdefault(Site(line_of(frame), READS[name]), []).append(_plain(result))
+                site = Site(line_of(frame), READS[name])
+                self.found.setdefault(site, []).append(_plain(result))
+                self.read.append((site, _plain(result), len(self.branches)))
         elif name in _SIZED_BY_VALUES or (name == "__getitem__" and _has_mask(args[1:])):
             self.has_value_sizes = True
         return result
@@ -163,8 +175,21 @@ def _has_mask(indices: tuple[Any, ...]) -> bool:
 
 def _by_line(branches: Sequence[Branch]) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {}
-    for line, at, then in branches:
+    for line, _, at, then in branches:
         found.setdefault(line, []).append((at, then))
+    return found
+
+
+def _conditions(
+    read: Sequence[tuple[Site, Hashable, int]], branches: Sequence[Branch]
+) -> dict[tuple[Site, int], frozenset[bool]]:
+    """Find for each condition the branch that follows it on its line: one line may hold several."""
+    found: dict[tuple[Site, int], frozenset[bool]] = {}
+    for site, value, number in read:
+        if isinstance(value, bool):
+            following = branches[number] if number < len(branches) else None
+            column = following[1] if following is not None and following[0] == site.where else -1
+            found[site, column] = found.get((site, column), frozenset()) | {value}
     return found
 
 

@@ -23,11 +23,14 @@ _SECONDS = 20.0
 _ALIKE = 2
 """Cases of the same decisions: a single one may give the same on both ways of a branch by chance."""
 
-_CASES = 12
+_CASES = 24
 """Cases at most."""
 
 _ROUNDS = 3
 """Gradients that are taken for one condition at most."""
+
+_HALVINGS = 12
+"""Steps in which the place is found between two inputs at which a condition turns."""
 
 _STEPS = (1.5, 4.0, 16.0, 100.0)
 """How far to move along a gradient, as multiples of the distance at which a straight line reaches the condition."""
@@ -89,6 +92,9 @@ def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searche
     for site in searching.unmoved():
         for move in _along_gradient(run, request, site, searching):
             searching.attempt(move)
+    for site in searching.unmoved():
+        for move in _between(run, request, site, searching):
+            searching.attempt(move)
     return Searched(
         traced, tuple(searching.cases), searching.unmoved(), frozenset(searching.flipped_lines), searching.tried
     )
@@ -104,12 +110,15 @@ class _Search:
         self.cases: list[Case] = []
         self.moved_sites: set[Site] = set()
         self.flipped_lines: set[str] = set()
+        self.conditions = dict(traced.conditions)
+        self.turned: dict[Site, tuple[Tensor, ...]] = {}
         self.tried = 0
         self._alike: dict[tuple[frozenset[object], ...], int] = {}
         self._until = time.monotonic() + _SECONDS
 
     def unmoved(self) -> tuple[Site, ...]:
-        return tuple(site for site in self.traced.sites() if site not in self.moved_sites)
+        one_sided = {site for (site, _), values in self.conditions.items() if len(values) < 2}
+        return tuple(s for s in self.traced.sites() if s not in self.moved_sites or s in one_sided)
 
     def is_over(self) -> bool:
         return time.monotonic() > self._until
@@ -146,11 +155,14 @@ class _Search:
         if outputs is None or not self._is_finite(outputs.tensors):
             return
         conditions = frozenset(s for s in sites if self.traced.is_condition(s))
-        kind = (frozenset(conditions), frozenset(lines), frozenset() if conditions or lines else frozenset(sites))
+        changed = conditions or lines
+        kind = (frozenset(conditions), frozenset(lines), frozenset() if changed else frozenset({*sites, move.family}))
         if not move.shows_little:
             self._credit(other)
+            for site in conditions:
+                self.turned.setdefault(site, move.tensors)
             self._alike[kind] = self._alike.get(kind, 0) + 1
-            if self._alike[kind] > _ALIKE:
+            if self._alike[kind] > (_ALIKE if changed else 1):
                 return
         if len(self.cases) < _CASES:
             label = f"{self._told(conditions or sites, lines)}: {move.how}"
@@ -162,6 +174,8 @@ class _Search:
         sites, lines = self.traced.differing(other), self.traced.flipped_lines(other)
         self.moved_sites |= {s for s in sites if lines or self.traced.is_condition(s)}
         self.flipped_lines |= lines
+        for condition, values in other.conditions.items():
+            self.conditions[condition] = self.conditions.get(condition, frozenset()) | values
 
     def _ends_in_a_guard(self, other: Decisions) -> bool:
         """Tell whether the last branch before an error is one that went another way in the traced call."""
@@ -184,7 +198,7 @@ def _along_gradient(run: Runner, request: Request, site: Site, searching: _Searc
     start: tuple[Tensor, ...] = request.tensors
     for _ in range(_ROUNDS):
         found = gradients(run.flat, start, site)
-        if found is None or site in searching.moved_sites:
+        if found is None or site not in searching.unmoved():
             return
         margin, grads = found
         square = sum(float(g.double().pow(2).sum()) for g in grads if g is not None)
@@ -200,9 +214,22 @@ def _along_gradient(run: Runner, request: Request, site: Site, searching: _Searc
                     for t, g in zip(start, grads, strict=True)
                 )
                 yield moved(request, tensors)
-                if site in searching.moved_sites:
+                if site not in searching.unmoved():
                     return
         start = tuple(
             t if g is None else (t + signs[-1] * _STEPS[1] * distance * g).contiguous()
             for t, g in zip(start, grads, strict=True)
         )
+
+
+def _between(run: Runner, request: Request, site: Site, searching: _Search) -> Iterator[Move]:
+    """Yield inputs ever closer to where a condition turns: another condition beside it may hold only near by."""
+    near, far = request.tensors, searching.turned.get(site)
+    if far is None:
+        return
+    first = searching.traced.reads[site][0]
+    for _ in range(_HALVINGS):
+        middle = tuple(torch.lerp(a, b, 0.5) if a.is_floating_point() else b for a, b in zip(near, far, strict=True))
+        yield moved(request, middle)
+        read = record(run.flat, middle).reads.get(site)
+        near, far = (middle, far) if read is not None and read[0] == first else (near, middle)

@@ -36,7 +36,7 @@ def test_branches_on_one_line_by_a_table_and_of_a_loop_differ_by_the_number() ->
 
 
 def test_branches_are_told_by_file_and_line() -> None:
-    (line, _, _) = branches(short, 1.0)[0]
+    (line, _, _, _) = branches(short, 1.0)[0]
     assert line == f"test_branches.py:{short.__code__.co_firstlineno + 1}"
 
 
@@ -56,4 +56,4 @@ def test_nothing_is_recorded_of_torch() -> None:
 
     with BranchRecorder() as recorder:
         torch.nn.functional.interpolate(torch.zeros(1, 1, 4, 4), scale_factor=2.0)
-    assert all(line.startswith("test_branches.py") for line, _, _ in recorder.branches)
+    assert all(line.startswith("test_branches.py") for line, _, _, _ in recorder.branches)

@@ -176,3 +176,22 @@ def test_engines_share_one_search() -> None:
     flat, request = made(By(lambda x: x.mean() > 5), drawn(2, 3))
     run = Runner(flat)
     assert search_once(run, request) is search_once(run, request)
+
+
+def test_of_two_conditions_on_a_line_both_have_to_turn() -> None:
+    found = searched(By(lambda x: bool(x.mean() > 2) and bool(x.mean() < 2.01)), drawn(2, 3))
+    assert not found.unmoved
+    assert any((case.tensors[0].mean() - 2.005).abs() < 0.005 for case in found.cases)
+    unknown = searched(By(lambda x: bool(x.mean() > 2) and bool((x - x.mean()).abs().max() < -1)), drawn(2, 3))
+    assert unknown.unmoved
+
+
+def test_numbers_without_a_branch_have_many_cases() -> None:
+    table = {0: 1.0, 1: 2.0}
+
+    class Looks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * table.get(round(x.mean().item()), 5.0)
+
+    found = searched(Looks(), drawn(2, 3) / 9)
+    assert any(case.tensors[0].mean() > 2 for case in found.cases)
