@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -18,7 +18,7 @@ from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import cases_of
 from lightning_onnx.module.runner import Runner, first_that_runs
-from lightning_onnx.module.weights import state
+from lightning_onnx.module.weights import attributes, state
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
@@ -43,6 +43,7 @@ class Plan:
         is_stochastic: Whether the method draws random numbers in eval mode.
         decisions: Which decisions of the traced call the graph keeps.
         kept_state: Attributes by which a call changes what later ones return.
+        attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
     """
 
     config: ExportConfig
@@ -57,6 +58,22 @@ class Plan:
     decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
     kept_state: tuple[Place, ...] = ()
+    attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
+
+    def serves(self, module: nn.Module) -> bool:
+        """Tell whether the graph is that of a private copy: same structure, same plain attributes that are read."""
+        same_structure = self.structure == state.structure_of(module)
+        return same_structure and attributes.digests(module, self.attributes) == self.attributes
+
+    def unknown_attributes(self, module: nn.Module, known: bool) -> list[str]:
+        """Return a note on attributes whose values with the exported weights are not known.
+
+        Args:
+            module: The private copy.
+            known: Whether they are known.
+        """
+        found = [] if known else attributes.set_later(module, self.attributes)
+        return [f"not in the checkpoint, taken as the module has them now: {told(found)}"] if found else []
 
     @property
     def refreshes(self) -> bool:
@@ -142,6 +159,7 @@ def prepare(
         remarks=(*observation.remarks, *left_out.constants(request)),
         decisions=found.decisions,
         kept_state=kept_state,
+        attributes=attributes.digests(module, _read(run.flat, request)),
     )
 
 
@@ -165,6 +183,12 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
         and all(size in ranges[dim] for dim, size in now.sizes(case.tensors).items() if dim in ranges)
     ]
     return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))
+
+
+def _read(flat: FlatModule, request: Request) -> list[Place]:
+    """Return the plain attributes that the method reads and does not change itself."""
+    found = attributes.read_in(flat.module, lambda: flat.outputs(request.tensors))
+    return sorted(found - flat.call_state.written)
 
 
 def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:

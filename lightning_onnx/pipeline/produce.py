@@ -54,12 +54,14 @@ class LoadedModule:
         source: Where its weights come from.
         loaders: Validation batches, for the checks that ask for them.
         started: ``time.perf_counter()`` when its export began, in seconds.
+        attributes_known: Whether its plain attributes are those that it had with these weights.
     """
 
     module: nn.Module
     source: Source
     loaders: Loaders = NO_LOADERS
     started: float = dataclasses.field(default_factory=time.perf_counter)
+    attributes_known: bool = True
 
 
 def produce(
@@ -106,7 +108,8 @@ def produce(
             on_stage("making the variants")
         made = _make_variants(config, context)
         found = [note for result in results for note in result.notes]
-        notes = [*plan.notes, *plan.remarks, *_write_test_data(plan, flat, staged), *found]
+        unknown = plan.unknown_attributes(loaded.module, loaded.attributes_known)
+        notes = [*plan.notes, *unknown, *plan.remarks, *_write_test_data(plan, flat, staged), *found]
         on_stage("writing the report")
         described = manifest.build(
             plan,

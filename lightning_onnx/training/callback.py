@@ -225,6 +225,11 @@ class ONNXExport(Callback):
         return {"artifacts": {os.path.basename(key): artifact.name for key, artifact in made.items() if key}}
 
     @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._exporter is not None:
+            self._exporter.moments.saving(pl_module)
+
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = dict(state_dict.get("artifacts", {}))
 
@@ -263,6 +268,7 @@ class ONNXExport(Callback):
         if self._exporter is not None:
             with self._failure_recorded(self._exporter):
                 self._exporter.resume(trainer, self._resumed)
+                self._exporter.moments.begin()
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
         if self._preflight_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)
@@ -310,9 +316,11 @@ class ONNXExport(Callback):
 
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only on rank zero, and without waiting for the other ranks."""
-        if self.options.when == "checkpoint" and self._exporter is not None and not trainer.sanity_checking:
+        if self._exporter is not None and not trainer.sanity_checking:
             with self._failure_recorded(self._exporter):
-                self._exporter.follow(Fit(trainer, pl_module))
+                self._exporter.moments.look(pl_module)
+                if self.options.when == "checkpoint":
+                    self._exporter.follow(Fit(trainer, pl_module))
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -22,6 +22,7 @@ from lightning_onnx.pipeline.prepare import Plan
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower, Saved
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.jobs import LIVE, Finished, Fit, Job, Maker, checkpoint_job, live_job
+from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.planning import Planner
 from lightning_onnx.training.publishing import Publisher
@@ -39,6 +40,7 @@ class Exporter:
         fast_dev_run: Whether this is a ``fast_dev_run``, of which loggers get nothing.
 
     Attributes:
+        moments: What the module was besides its weights when checkpoints were saved.
         newest: The artifact that was made last; None if none was made.
         log: What the user was told.
     """
@@ -57,6 +59,7 @@ class Exporter:
         self.store = store
         self.observer = observer
         self.follower = None if followed is None else CheckpointFollower(followed)
+        self.moments = Moments(followed)
         self.newest: ONNXArtifact | None = None
         self.log = FitLog()
         self._planner = Planner(config, observer)
@@ -142,6 +145,7 @@ class Exporter:
             epoch: The epoch of the module's weights.
             gathered: Parameters and buffers by name, where they were spread over ranks.
         """
+        self.moments.look(fit.module)
         saved = [] if self.follower is None or self.options.weights == "live" else self.follower.look()
         if self.options.when == "checkpoint":
             self._join(fit)
@@ -169,17 +173,21 @@ class Exporter:
         jobs = []
         for checkpoint in saved:
             try:
-                jobs.append(checkpoint_job(fit, self.follower, checkpoint, self.options.when == "checkpoint"))
+                jobs.append(self._checkpoint_job(fit, checkpoint))
             except Exception as error:
                 self.log.record(error, f"of {checkpoint.name} failed")
         return jobs
+
+    def _checkpoint_job(self, fit: Fit, saved: Saved) -> Job:
+        assert self.follower is not None
+        just_saved = self.options.when == "checkpoint"
+        return checkpoint_job(fit, self.follower, saved, just_saved, self.moments.at(saved.path))
 
     def _last_job(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> Job | None:
         """The one job at the end: of the best checkpoint, else of the live weights; None if that is done."""
         best = self._best_due(saved)
         if best is not None:
-            assert self.follower is not None
-            return checkpoint_job(fit, self.follower, best, self.options.when == "checkpoint")
+            return self._checkpoint_job(fit, best)
         if self.best is None or self.options.weights == "live":
             return live_job(fit, epoch, gathered)
         return None  # an earlier part of the run made it

@@ -8,6 +8,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -19,7 +20,8 @@ from lightning_onnx.artifacts.naming import artifact_name
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
-from lightning_onnx.module.weights import loading, trainer_view
+from lightning_onnx.module.call_state import Place
+from lightning_onnx.module.weights import attributes, loading, trainer_view
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
@@ -58,6 +60,7 @@ class Job:
         metrics: Metrics for the artifact's name.
         loaders: Validation batches.
         started: ``time.perf_counter()`` when the job began, in seconds.
+        attributes_known: Whether the copy gets the plain attributes that the module had with these weights.
     """
 
     key: str
@@ -66,6 +69,7 @@ class Job:
     metrics: Mapping[str, Tensor]
     loaders: Loaders
     started: float
+    attributes_known: bool = True
 
     @property
     def name(self) -> str:
@@ -80,7 +84,7 @@ class Job:
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
-        return LoadedModule(self.copied, source, self.loaders, self.started)
+        return LoadedModule(self.copied, source, self.loaders, self.started, self.attributes_known)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,9 @@ class Finished:
         return isinstance(self.result, ONNXArtifact) and not self.result.passed
 
 
-def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool) -> Job:
+def checkpoint_job(
+    fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Mapping[Place, Any] | None = None
+) -> Job:
     """Return the job of a checkpoint, with the file open: the next save may remove it.
 
     Args:
@@ -114,6 +120,7 @@ def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_sa
         saved: The checkpoint.
         just_saved: Whether it was saved a moment ago. A checkpoint of weights only lacks the averages of a
             ``WeightAveraging`` callback; then they are taken from that callback, which still has them.
+        moment: The module's plain attributes when it was saved; None where they are not known.
 
     Raises:
         WeightsError: If the file cannot be opened, or the module cannot be copied.
@@ -130,6 +137,7 @@ def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_sa
     def load_weights(module: nn.Module) -> Source:
         with opened:
             content = opened.read()
+        attributes.put(module, moment or {})
         for note in loading.load_checkpoint(module, content, averages, is_averaged):
             rank_zero_warn(f"ONNX export: {saved.name}: {note}")
         trainer_view.show_moment(module, content.get("epoch"), content.get("global_step"))
@@ -146,7 +154,7 @@ def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_sa
     metrics = dict(fit.trainer.callback_metrics)
     if saved.monitor is not None and saved.score is not None:
         metrics[saved.monitor] = torch.tensor(saved.score)
-    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started)
+    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started, moment is not None)
 
 
 def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job:

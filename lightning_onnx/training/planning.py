@@ -15,7 +15,6 @@ from lightning_onnx.module.calls.matching import as_call, match, sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
-from lightning_onnx.module.weights.state import structure_of
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import Plan, derive_request, prepare, with_calls
 from lightning_onnx.pipeline.produce import OnStage
@@ -72,7 +71,7 @@ class Planner:
         Arguments and errors are those of ``trace``.
         """
         plan = self.plan
-        if plan is None or plan.structure != structure_of(copied) or has_scripts(copied):
+        if plan is None or not plan.serves(copied) or has_scripts(copied):
             return self.trace(module, copied, on_stage)
         if self.observer.count() != self._calls_covered:
             request = derive_request(copied, self._observations(module), self.config)
@@ -85,7 +84,7 @@ class Planner:
         """Return whether the kept plan fits the module and its calls so far; the module is not run."""
         return (
             self.plan is not None
-            and self.plan.structure == structure_of(copied)
+            and self.plan.serves(copied)
             and not has_scripts(copied)
             and (self.observer.count() == self._calls_covered or self.plan.fits(self._observations(module)))
         )

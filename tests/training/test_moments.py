@@ -1,0 +1,111 @@
+"""Settings outside of tensors are those of the exported weights, also where these are of an earlier epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_onnx import ONNXExport
+from tests import outside
+
+
+class Detector(pl.LightningModule):
+    """Sets a threshold and a table after each epoch, and has one more output from the second epoch on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 3)
+        self.threshold = 0.5
+        self.table = torch.zeros(3)
+        self.has_score = False
+
+    def forward(self, x: Any) -> Any:
+        score = self.net(x).abs().sum(1)
+        found = {"shifted": x + self.table, "anomaly": score > self.threshold}
+        return found | {"score": score} if self.has_score else found
+
+    def training_step(self, batch: Any) -> Any:
+        return self.net(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any) -> None:
+        self(batch[0])
+        self.log("epoch_seen", float(self.current_epoch))
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking:
+            self.threshold = 100.0 + self.current_epoch
+            self.table = torch.full((3,), float(self.current_epoch + 1))
+
+    def on_train_epoch_start(self) -> None:
+        self.has_score = self.current_epoch >= 1
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def fit(tmp_path: Path, export: ONNXExport, *callbacks: Any, **options: Any) -> None:
+    torch.manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.randn(8, 3)), 4)
+    trainer = pl.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        callbacks=[export, *callbacks],
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=bool(callbacks),
+    )
+    trainer.fit(Detector(), loader, loader, **options)
+
+
+def check(export: ONNXExport, epoch: int) -> None:
+    assert export.artifact is not None
+    assert export.artifact.passed
+    outputs = outside.shapes(export.artifact.model_path)
+    assert ("score" in outputs) == (epoch >= 1)
+    x = torch.zeros(2, 3)
+    x[1] = 1e6
+    shifted, anomaly = outside.run(export.artifact.model_path, x=x)[:2]
+    np.testing.assert_allclose(shifted[0], np.full(3, epoch + 1.0))
+    assert anomaly.tolist() == [False, True]
+
+
+def test_live_weights_have_the_settings_of_now(tmp_path: Path) -> None:
+    export = ONNXExport(weights="live")
+    fit(tmp_path, export)
+    check(export, 2)
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+def test_the_best_checkpoint_has_those_of_the_moment_it_was_saved(
+    when: Any, weights_only: bool, tmp_path: Path
+) -> None:
+    checkpoint = ModelCheckpoint(
+        dirpath=tmp_path, monitor="epoch_seen", mode="min", save_weights_only=weights_only, save_top_k=1
+    )
+    export = ONNXExport(when=when)
+    fit(tmp_path, export, checkpoint)
+    check(export, 0)
+    assert export.artifact is not None
+    assert not any("not in the checkpoint" in note for note in export.artifact.record.notes)
+
+
+def test_a_checkpoint_of_an_earlier_run_gets_a_note(tmp_path: Path) -> None:
+    first = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min", save_last=True)
+    fit(tmp_path, ONNXExport(preflight=False, dirpath=tmp_path / "first"), first)
+    second = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min", save_last=True)
+    export = ONNXExport(dirpath=tmp_path / "second")
+    fit(tmp_path, export, second, ckpt_path=str(tmp_path / "last.ckpt"))
+    assert export.artifact is not None
+    (note,) = [note for note in export.artifact.record.notes if "not in the checkpoint" in note]
+    assert "threshold" in note
