@@ -26,6 +26,9 @@ _ALIKE = 2
 _CASES = 24
 """Cases at most."""
 
+_TOLD_APART = 4
+"""Values of one condition by which cases are told apart; in a loop they may be many."""
+
 _ROUNDS = 3
 """Gradients that are taken for one condition at most."""
 
@@ -156,7 +159,8 @@ class _Search:
             return
         conditions = frozenset(s for s in sites if self.traced.is_condition(s))
         changed = conditions or lines
-        kind = (frozenset(conditions), frozenset(lines), frozenset() if changed else frozenset({*sites, move.family}))
+        outcomes = frozenset((site, other.reads[site][:_TOLD_APART]) for site in conditions)
+        kind = (outcomes, lines, frozenset() if changed else frozenset({*sites, move.family}))
         if not move.shows_little:
             self._credit(other)
             for site in conditions:

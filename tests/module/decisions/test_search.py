@@ -195,3 +195,8 @@ def test_numbers_without_a_branch_have_many_cases() -> None:
 
     found = searched(Looks(), drawn(2, 3) / 9)
     assert any(case.tensors[0].mean() > 2 for case in found.cases)
+
+
+def test_inputs_with_other_outcomes_of_the_same_conditions_are_cases_of_their_own() -> None:
+    found = searched(By(lambda x: bool(x.mean() > 0.9) and bool(x.mean() < 0.902)), drawn(2, 3) / 9)
+    assert any(0.9 < case.tensors[0].mean() < 0.902 for case in found.cases)
