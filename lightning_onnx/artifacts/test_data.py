@@ -6,6 +6,7 @@ the observed inputs, floats have their mean and spread, integers their range.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,38 +15,63 @@ from torch import Tensor
 
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.signature import Signature
-
-_TRIES = 4
-_MARGIN = 0.01
+from lightning_onnx.module.values.drawn import TRIES, drawn_like
 
 Reference = Callable[[Sequence[Tensor]], list[Tensor]]
 
+IsStable = Callable[[Sequence[Tensor], Sequence[Tensor]], bool]
+"""Tells, of inputs and the module's outputs for them, whether another program can give the same outputs."""
 
-def write_test_data(
-    directory: Path, signature: Signature, tensors: Sequence[Tensor], reference: Reference, kind: str
-) -> str | None:
-    """Write inputs, and the module's outputs for them.
+
+@dataclasses.dataclass(frozen=True)
+class TestData:
+    """Inputs, and the module's outputs for them.
+
+    Attributes:
+        inputs: One tensor for each input of the graph.
+        outputs: One for each output.
+    """
+
+    __test__ = False  # no test, whatever pytest thinks of the name
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def make_test_data(tensors: Sequence[Tensor], reference: Reference, is_stable: IsStable, kind: str) -> TestData | None:
+    """Return test data; None where the module gives no finite outputs on any inputs that were tried.
 
     Args:
-        directory: The ``test_data_set_0`` to make.
-        signature: Names of the inputs and outputs.
         tensors: Observed inputs, whose statistics the synthetic ones take.
         reference: The module: flat tensors in, flat tensors out.
+        is_stable: Says which inputs are better: those on which another program can give the same outputs.
         kind: ``"synthetic"`` or ``"observed"``.
-
-    Returns:
-        None, or why nothing was written.
     """
-    for inputs in _synthetic(tensors) if kind == "synthetic" else [tuple(tensors)]:
+    unstable = None
+    tried = (drawn_like(tensors, seed) for seed in range(TRIES)) if kind == "synthetic" else [tuple(tensors)]
+    for inputs in tried:
         try:
             outputs = reference(inputs)
         except Exception:  # a module may refuse values that do not occur in training
             continue
         if all(bool(torch.isfinite(o).all()) for o in outputs):
-            _write(directory, "input", [s.name for s in signature.inputs], inputs)
-            _write(directory, "output", [s.name for s in signature.outputs], outputs)
-            return None
-    return f"no test data: the module gives no finite outputs on {kind} inputs"
+            made = TestData(inputs, tuple(outputs))
+            if is_stable(inputs, outputs):
+                return made
+            unstable = unstable or made
+    return unstable
+
+
+def write_test_data(directory: Path, signature: Signature, data: TestData) -> None:
+    """Write test data.
+
+    Args:
+        directory: The ``test_data_set_0`` to make.
+        signature: Names of the inputs and outputs.
+        data: What to write.
+    """
+    _write(directory, "input", [s.name for s in signature.inputs], data.inputs)
+    _write(directory, "output", [s.name for s in signature.outputs], data.outputs)
 
 
 def _write(directory: Path, kind: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -55,35 +81,3 @@ def _write(directory: Path, kind: str, names: Sequence[str], tensors: Sequence[T
     for i, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
         proto = numpy_helper.from_array(to_numpy(tensor), name)
         (directory / f"{kind}_{i}.pb").write_bytes(proto.SerializeToString(deterministic=True))
-
-
-def _synthetic(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Return sets of inputs to try, the same for the same observed inputs; in the last one all booleans are true."""
-    sets = []
-    for seed in range(_TRIES):
-        generator = torch.Generator().manual_seed(seed)
-        open_masks = seed == _TRIES - 1
-        sets.append(tuple(_like(t, generator, open_masks) for t in tensors))
-    return sets
-
-
-def _like(tensor: Tensor, generator: torch.Generator, open_mask: bool) -> Tensor:
-    if tensor.numel() == 0:
-        return tensor.clone()
-    if tensor.dtype == torch.bool:
-        share = 1.0 if open_mask else float(tensor.double().mean())
-        return torch.rand(tensor.shape, generator=generator) < share
-    if tensor.is_complex():
-        parts = torch.view_as_real(tensor)
-        return torch.view_as_complex(_like(parts, generator, open_mask).contiguous())
-    if tensor.is_floating_point():
-        finite = tensor.double()[torch.isfinite(tensor)]
-        if not finite.numel():
-            return torch.zeros_like(tensor)
-        mean, spread = finite.mean(), finite.std(correction=0)
-        drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * spread + mean
-        low, high = float(finite.min()), float(finite.max())
-        margin = _MARGIN * (high - low)  # the extremes themselves are training data
-        return drawn.clamp(low + margin, high - margin).to(tensor.dtype)
-    low, high = int(tensor.min()), int(tensor.max())
-    return torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)

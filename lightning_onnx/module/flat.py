@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,21 @@ PREFIX = "module."
 """What the wrapper adds before the names of parameters and scopes; removed in the graph."""
 
 
-WAYS = 8
-"""Kinds of changes that ``FlatModule.perturbed`` knows."""
-
-_INNER = (2, 3)
-_TIES_ALONE = 4
+_Way = Literal["outside", "inside", "ties", "nearest", "nearest, ties", "negative zeros", "zeros", "mixed zeros"]
+_WAYS: tuple[_Way, ...] = (
+    "outside",
+    "outside",
+    "inside",
+    "inside",
+    "ties",
+    "nearest",
+    "nearest, ties",
+    "negative zeros",
+    "zeros",
+    "mixed zeros",
+)
+WAYS = len(_WAYS)
+"""Ways in which ``FlatModule.perturbed`` changes a run."""
 
 
 class FlatModule(nn.Module):
@@ -78,25 +88,27 @@ class FlatModule(nn.Module):
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
         """Run as ``reference`` does, with what another program may do otherwise (see ``module.rounding``).
 
+        Inputs and parameters are changed by rounding, with ties reversed; what operators compute as well; ties alone;
+        each operator gives the number nearest to its exact result; zeros have other signs.
+
         Args:
             tensors: The inputs.
-            seed: Chooses one of many ways; the first ``WAYS`` are of all kinds: inputs and parameters changed by
-                rounding and ties reversed, then what operators compute as well, ties alone, signs of zeros.
+            seed: Chooses one of many changes; the first ``WAYS`` are of all kinds.
         """
         generator = torch.Generator().manual_seed(seed)
-        way = seed % WAYS
+        way = _WAYS[seed % WAYS]
         parameters: dict[str, Tensor] = {}
         with self.call_state.kept(), torch.no_grad(), self.random_state_kept(), contextlib.ExitStack() as modes:
             modes.enter_context(autocast_off())
-            if way < _TIES_ALONE:
+            if way in ("outside", "inside"):
                 parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
                 tensors = [perturb(t, generator) for t in tensors]
-            if way <= _TIES_ALONE:
+            if way in ("outside", "inside", "ties", "nearest, ties"):
                 modes.enter_context(TiesReversed())  # type: ignore[no-untyped-call]
-            if way in _INNER:
-                modes.enter_context(Rounded(generator))
-            if way > _TIES_ALONE:
-                signs = modes.enter_context(ZeroSigns(_zeros(way, generator)))
+            if way in ("inside", "nearest", "nearest, ties"):
+                modes.enter_context(Rounded(generator if way == "inside" else None))
+            if way in _ZEROS:
+                signs = modes.enter_context(ZeroSigns(_ZEROS[way](generator)))
                 tensors = [signs.signed(t) for t in tensors]
             outputs = torch.func.functional_call(self, parameters, tuple(t.clone() for t in tensors))
         return [t.detach() for t in outputs]
@@ -138,10 +150,11 @@ def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
 
 
-def _zeros(way: int, generator: torch.Generator) -> Callable[[Sequence[int]], Tensor]:
-    """Return what makes zeros: all negative, all positive, or some of each."""
-    if way == _TIES_ALONE + 1:
-        return lambda shape: -torch.zeros(list(shape))
-    if way == _TIES_ALONE + 2:
-        return lambda shape: torch.zeros(list(shape))
-    return lambda shape: torch.zeros(list(shape)) * (torch.rand(list(shape), generator=generator) - 0.5)
+_ZEROS: dict[_Way, Callable[[torch.Generator], Callable[[Sequence[int]], Tensor]]] = {
+    "negative zeros": lambda generator: lambda shape: -torch.zeros(list(shape)),
+    "zeros": lambda generator: lambda shape: torch.zeros(list(shape)),
+    "mixed zeros": lambda generator: (
+        lambda shape: torch.zeros(list(shape)) * (torch.rand(list(shape), generator=generator) - 0.5)
+    ),
+}
+"""What makes zeros of a shape."""

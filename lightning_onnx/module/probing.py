@@ -13,14 +13,17 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case, CaseKind
+from lightning_onnx.module.cost import affordable_rows
 from lightning_onnx.module.runner import Runner
+from lightning_onnx.module.values.cases import value_cases
 
 _CHECKED_ROWS = 4
-"""Observed batches are cut to this many rows for checks: a batch of 256 images on the CPU would take minutes."""
+"""Observed batches are cut to this many rows for checks, but for the first, of which all rows are taken that a call of
+a few seconds has room for."""
 
 
 def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
-    """Return inputs that the module takes, with its outputs: traced sizes, the observed calls, sizes not traced.
+    """Return inputs that the module takes, with its outputs: traced sizes, observed calls, other sizes, other values.
 
     Args:
         request: What the graph is to be; its first case is the traced one.
@@ -30,13 +33,13 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
     cases.add("traced", request.tensors)
     for sample in request.samples[1:]:  # other values at the traced sizes: what is wrong here is not about sizes
         cases.add_values(sample.tensors)
-    for sample in request.samples:
-        tensors = _cut(sample.tensors, request)
+    for number, sample in enumerate(request.samples):
+        tensors = _cut(sample.tensors, request) if number else _affordable(sample.tensors, request, run)
         if request.fits(tensors):
             cases.add("observed", tensors)
     for alternatives in probe_sizes(request):
         any(cases.add("resized", request.resized(sizes)) for sizes in alternatives)
-    return tuple(cases.found)
+    return (*cases.found, *value_cases(request, run))
 
 
 @dataclasses.dataclass
@@ -72,11 +75,19 @@ class _Cases:
             self.found.append(Case(label, tensors, expected.tensors, kind="traced"))
 
 
-def _cut(tensors: Sequence[Tensor], request: Request) -> tuple[Tensor, ...]:
+def _affordable(tensors: Sequence[Tensor], request: Request, run: Runner) -> tuple[Tensor, ...]:
+    rows = request.sizes(tensors).get(BATCH, 0)
+    if rows <= _CHECKED_ROWS:
+        return _cut(tensors, request)
+    few = affordable_rows(run.flat, request.tensors, request.sizes(request.tensors)[BATCH])
+    return _cut(tensors, request, max(few, _CHECKED_ROWS))
+
+
+def _cut(tensors: Sequence[Tensor], request: Request, rows: int = _CHECKED_ROWS) -> tuple[Tensor, ...]:
     sizes = request.sizes(tensors)
-    if sizes.get(BATCH, 0) <= _CHECKED_ROWS or BATCH in kept_whole(tensors, request.axes):
+    if sizes.get(BATCH, 0) <= rows or BATCH in kept_whole(tensors, request.axes):
         return tuple(t.contiguous() for t in tensors)
-    return resize(tensors, request.axes, {BATCH: _CHECKED_ROWS})
+    return resize(tensors, request.axes, {BATCH: rows})
 
 
 def multiples(request: Request, run: Runner) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     What is exact stays as it is, in every program: copies, comparisons, 0.5 + 0.25, sums of zeros.
 
     Args:
-        generator: Chooses one of many ways to round.
+        generator: Chooses one of many ways to round; None takes what is nearest to the exact result.
 
     Example:
         >>> with Rounded(torch.Generator().manual_seed(0)):
@@ -99,7 +99,7 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         (True, False)
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.generator = generator
 
@@ -125,6 +125,8 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _changed(self, result: Any, exact: Any, is_sum: bool) -> Any:
         if not isinstance(result, Tensor) or result.dtype != torch.float32 or exact.shape != result.shape:
             return result
+        if self.generator is None:
+            return exact.to(result.dtype)
         lost = (exact.double() - result.double()).abs()
         size = 4 * lost + torch.finfo(result.dtype).eps * result.double().abs() * (4 if is_sum else 1)
         rounds = torch.isfinite(result) & torch.isfinite(lost) & ((lost > 0) | is_sum)

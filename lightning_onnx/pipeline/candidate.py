@@ -35,6 +35,8 @@ class Candidate:
         wrong_as_traced: A mismatch at the traced sizes.
         inexact: A difference that is smaller than those of wrong translations. Another engine may be free of it;
             otherwise it is left to the check of the trained weights.
+        wrong_beyond: A mismatch at values beyond those observed. Another engine may be free of it; otherwise it is left
+            to the check of the trained weights.
         wrong_cases: All cases in which the graph is wrong.
         decisions: Which decisions of the traced call the graph keeps.
     """
@@ -47,19 +49,21 @@ class Candidate:
     wrong_at_one: Mapping[str, Mismatch]
     wrong_as_traced: Mismatch | None
     inexact: Mismatch | None
+    wrong_beyond: Mismatch | None
     wrong_cases: tuple[Case, ...]
     decisions: KeptDecisions
 
     @property
     def is_right(self) -> bool:
         """Whether the graph is right in all cases, and no dim is constant that was asked to be dynamic."""
-        return self.badness == (False, 0, 0, False)
+        return self.badness == (False, 0, 0, False, False)
 
     @property
-    def badness(self) -> tuple[bool, int, int, bool]:
+    def badness(self) -> tuple[bool, int, int, bool, bool]:
         """What to compare candidates by; less is better."""
         lost = {c.dim for c in self.constant_dims} | set(self.wrong)
-        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), self.inexact is not None
+        small = self.wrong_beyond is not None, self.inexact is not None
+        return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), *small
 
     def cases_within(self, ranges: Mapping[str, SizeRange]) -> tuple[Case, ...]:
         """Return the cases whose sizes are in range."""
@@ -102,7 +106,8 @@ def try_engine(
     mismatches = list(find_mismatches(run.flat, graph, (*cases, *extremes), config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
     inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small and id(m.case) not in is_extreme]
-    wrong = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
+    large = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
+    wrong = [m for m in large if not m.case.may_be_wrong]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     return Candidate(
@@ -116,6 +121,7 @@ def try_engine(
         wrong_at_one=wrong_at_one,
         wrong_as_traced=_first_as_traced(wrong, request),
         inexact=next(iter(inexact), None),
+        wrong_beyond=next((m for m in large if m.case.may_be_wrong), None),
         wrong_cases=tuple(m.case for m in wrong),
         decisions=decisions,
     )
@@ -132,7 +138,8 @@ def _hints(traced: Traced) -> dict[str, list[int]]:
 
 
 def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case], config: ExportConfig) -> Graph:
-    outcomes = [Outcome(request.sizes(case.tensors), case.expected or ()) for case in cases]
+    observed = [case for case in cases if case.kind != "values"]
+    outcomes = [Outcome(request.sizes(case.tensors), case.expected or ()) for case in observed]
     achieved = achieved_signature(traced, request, outcomes)
     relations = (*achieved.signature.relations, *multiples(request, run))
     return Graph(

@@ -12,13 +12,15 @@ from torch import nn
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
-from lightning_onnx.artifacts.test_data import write_test_data
+from lightning_onnx.artifacts.test_data import make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
+from lightning_onnx.checks.noise import is_stable
 from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.call_state import told
+from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
@@ -100,7 +102,9 @@ def produce(
         on_stage("checking")
         decisions = with_weights(plan.graph, flat, plan.cases) if config.has_weights else plan.decisions
         plan = plan.deciding(decisions)
+        stored, missing = _write_test_data(plan, flat, staged)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
+        context = context.replace(cases=(*context.cases, *stored))
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
         ]
@@ -109,7 +113,7 @@ def produce(
         made = _make_variants(config, context)
         found = [note for result in results for note in result.notes]
         unknown = plan.unknown_attributes(loaded.module, loaded.attributes_known)
-        notes = [*plan.notes, *unknown, *plan.remarks, *_write_test_data(plan, flat, staged), *found]
+        notes = [*plan.notes, *unknown, *plan.remarks, *missing, *found]
         on_stage("writing the report")
         described = manifest.build(
             plan,
@@ -175,15 +179,16 @@ def _make_variants(config: ExportConfig, context: CheckContext) -> Sequence[Vari
     return judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
 
 
-def _write_test_data(plan: Plan, flat: FlatModule, staged: Path) -> list[str]:
-    """Write the test data where it is asked for; the note that says what is missing."""
-    if plan.config.test_data is None:
-        return []
-    request = plan.graph.request
-    missing = write_test_data(
-        staged / TEST_DATA, plan.graph.signature, request.tensors, flat.reference, plan.config.test_data
-    )
-    return [missing] if missing else []
+def _write_test_data(plan: Plan, flat: FlatModule, staged: Path) -> tuple[list[Case], list[str]]:
+    """Write the test data where it is asked for; return it as a case, and what to say if there is none."""
+    kind, signature = plan.config.test_data, plan.graph.signature
+    if kind is None:
+        return [], []
+    data = make_test_data(plan.graph.request.tensors, flat.reference, lambda i, o: is_stable(flat, i, o), kind)
+    if data is None:
+        return [], [f"no test data: the module gives no finite outputs on {kind} inputs"]
+    write_test_data(staged / TEST_DATA, signature, data)
+    return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
 
 
 def _no_weights(check: Check) -> CheckResult:

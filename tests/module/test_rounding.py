@@ -85,3 +85,12 @@ def test_zeros_get_the_signs_that_are_chosen() -> None:
     assert torch.signbit(found).tolist() == [True, True, False]
     assert torch.signbit(signs.signed(x)).tolist() == [True, True, False]
     assert signs.signed(torch.tensor([0])).tolist() == [0]
+
+
+def test_the_nearest_results_of_equal_rows_are_equal() -> None:
+    """A kernel may add the rows of a batch in different orders."""
+    x, weight = torch.randn(1, 64).expand(3, 64).contiguous(), torch.randn(64, 64)
+    with Rounded(None):
+        found = x @ weight
+    assert torch.equal(found, found[:1].expand(3, 64))
+    torch.testing.assert_close(found, x @ weight)

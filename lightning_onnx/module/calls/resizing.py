@@ -31,7 +31,7 @@ def resize(
                 index = torch.arange(sizes[name]) % tensor.shape[dim]
                 if not in_turns:
                     index[tensor.shape[dim] :] = _any_of(tensor.shape[dim], len(index) - tensor.shape[dim])
-                if _ascends(tensor, dim):
+                if ascends(tensor, dim):
                     index = index.sort().values
                 tensor = tensor.index_select(dim, index)
         resized.append(tensor.contiguous())
@@ -42,7 +42,7 @@ def _any_of(size: int, count: int) -> Tensor:
     return torch.randint(size, (max(count, 0),), generator=torch.Generator().manual_seed(0))
 
 
-def _ascends(tensor: Tensor, dim: int) -> bool:
+def ascends(tensor: Tensor, dim: int) -> bool:
     """Tell whether a tensor holds integers in ascending order, not all equal."""
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         return False
@@ -84,7 +84,7 @@ def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
 
 def _groups(tensor: Tensor) -> bool:
     """Tell whether numbers say which rows belong together (a graph's number for each node): few rows are one group."""
-    if tensor.dim() != 1 or not _ascends(tensor, 0):
+    if tensor.dim() != 1 or not ascends(tensor, 0):
         return False
     steps = tensor.diff()
     return bool(tensor[0] == 0 and steps.max() == 1 and (steps == 0).any())
