@@ -1,16 +1,19 @@
 r"""How one output of a file compares with that of the module.
 
 Floats are compared by ``|actual - expected| <= atol * scale + rtol * |expected|``, where the scale of an output is its
-largest magnitude: logits of 400 carry float32 noise of 4e-4, probabilities of 0.1 must not.
+largest magnitude: logits of 400 carry float32 noise of 4e-4, probabilities of 0.1 must not. Slices of one output that
+differ by orders have scales of their own (``scales``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lightning_onnx.checks.scales import Scales, is_sliced, scales_of
 
 Array = NDArray[np.generic]
 
@@ -60,6 +63,7 @@ class Comparison:
             ``"random"`` (the module draws random numbers), ``"undefined"`` (with values that were not observed, what
             the module gives is not finite) or ``"refused"`` (it does not take them). None if it has no excuse.
         undefined: Whether the module's output is finite nowhere where the two differ.
+        sliced: Whether slices of the output were judged by scales of their own.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
@@ -76,6 +80,7 @@ class Comparison:
     kind: Literal["values", "shape", "finite"] | None = None
     excuse: Literal["noise", "random", "undefined", "refused"] | None = None
     undefined: bool = False
+    sliced: bool = False
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     outside: float = 0.0
@@ -101,8 +106,19 @@ class Comparison:
         return self.excuse is not None and not (self.excuse == "noise" and self.is_small)
 
 
+def tolerances(dtype: np.dtype[Any], rtol: float | None = None, atol: float | None = None) -> tuple[float, float]:
+    """Return ``rtol`` and ``atol``, by default those of the dtype."""
+    default_rtol, default_atol = DEFAULT_TOLERANCES.get(str(dtype), DEFAULT_TOLERANCES["bfloat16"])
+    return default_rtol if rtol is None else rtol, default_atol if atol is None else atol
+
+
 def compare_arrays(
-    name: str, expected: Array, actual: Array, rtol: float | None = None, atol: float | None = None
+    name: str,
+    expected: Array,
+    actual: Array,
+    rtol: float | None = None,
+    atol: float | None = None,
+    scales: Scales | None = None,
 ) -> Comparison:
     """Compare one output.
 
@@ -112,6 +128,7 @@ def compare_arrays(
         actual: The runtime's array.
         rtol: Relative tolerance for floats; default: by dtype, see ``DEFAULT_TOLERANCES``.
         atol: Tolerance as a share of the output's scale; default: by dtype.
+        scales: The scale of each element; default: ``scales_of(expected)``.
     """
     if actual.dtype != expected.dtype:
         return Comparison(name, f"dtype is {actual.dtype}, the module gives {expected.dtype}")
@@ -132,22 +149,22 @@ def compare_arrays(
     if not np.isfinite(expected).any():
         problem = "no element of the module's output is finite"
         return Comparison(name, problem, undefined=True, outside=1.0, constant=True)
-    compared = _compare_finite(name, expected, actual, rtol, atol)
+    compared = _compare_finite(name, expected, actual, tolerances(expected.dtype, rtol, atol), scales)
     return dataclasses.replace(compared, constant=constant)
 
 
-def _compare_finite(name: str, expected: Array, actual: Array, rtol: float | None, atol: float | None) -> Comparison:
+def _compare_finite(
+    name: str, expected: Array, actual: Array, tolerance: tuple[float, float], scales: Scales | None
+) -> Comparison:
     """Compare the finite elements of floats."""
-    dtype = str(expected.dtype)
-    default_rtol, default_atol = DEFAULT_TOLERANCES.get(dtype, DEFAULT_TOLERANCES["bfloat16"])
-    rtol = default_rtol if rtol is None else rtol
-    atol = default_atol if atol is None else atol
+    rtol, atol = tolerance
     finite = np.isfinite(expected)
     wide = np.complex128 if np.iscomplexobj(expected) else np.float64
     want, got = expected[finite].astype(wide), actual[finite].astype(wide)
     difference, magnitude = np.abs(got - want), np.abs(want)
-    scale = float(magnitude.max())
-    floor = _FLOOR.get(dtype, _FLOOR_FLOAT32)
+    scales = scales_of(expected) if scales is None else scales
+    scale = np.broadcast_to(scales, expected.shape)[finite]
+    floor = _FLOOR.get(str(expected.dtype), _FLOOR_FLOAT32)
     allowed = np.maximum(atol * scale + rtol * magnitude, floor)
     ratio = difference / allowed
     outside = float((difference > allowed).mean())
@@ -157,10 +174,11 @@ def _compare_finite(name: str, expected: Array, actual: Array, rtol: float | Non
         name,
         f"{outside:.2%} of the elements are outside the tolerance, by up to {worst:.2e}" if outside else None,
         "values",
+        sliced=is_sliced(scales),
         max_abs_diff=worst,
-        max_rel_diff=worst / scale if scale else float(worst > floor),
+        max_rel_diff=float((difference / scale).max()) if scale.all() else float(worst > floor),
         outside=outside,
-        needed_atol=float(over.max()) / scale if scale else 0.0,
+        needed_atol=float((over / scale).max()) if scale.all() else 0.0,
         top1_agreement=_top1(expected, actual),
         worst_ratio=min(float(ratio.max()), _LARGEST_RATIO),
         ratios=_count_ratios(ratio),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext
-from lightning_onnx.checks.comparison import Comparison, compare_arrays
+from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays
+from lightning_onnx.checks.scales import Scales
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import WAYS, FlatModule
@@ -50,7 +52,11 @@ def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Te
 
 
 def excuse_noise(
-    comparisons: Sequence[Comparison], context: CheckContext, case: Case, expected: Sequence[Tensor]
+    comparisons: Sequence[Comparison],
+    context: CheckContext,
+    case: Case,
+    expected: Sequence[Tensor],
+    scales: Mapping[str, Scales] = MappingProxyType({}),
 ) -> list[Comparison]:
     """Return comparisons with ``excuse="noise"`` where rounding changes the module's own output as much.
 
@@ -59,12 +65,13 @@ def excuse_noise(
         context: The module and the names of its outputs.
         case: The inputs.
         expected: The module's outputs.
+        scales: The scales by which outputs were compared, by name; others were compared by the default ones.
     """
     judged = list(comparisons)
     for seed in range(WAYS):
         if not any(c.is_failure for c in judged):
             break
-        own = _own_noise(context, case, expected, seed)
+        own = _own_noise(context, case, expected, seed, scales)
         judged = [
             dataclasses.replace(c, excuse="noise") if c.is_failure and _is_noise(c, own.get(c.output)) else c
             for c in judged
@@ -90,18 +97,36 @@ def is_stable(flat: FlatModule, tensors: Sequence[Tensor], expected: Sequence[Te
     return True
 
 
-def _own_noise(context: CheckContext, case: Case, expected: Sequence[Tensor], seed: int) -> dict[str, Comparison]:
-    """Compare the module with itself after a change that is no fault, with default tolerances."""
+def changed_outputs(context: CheckContext, case: Case) -> Iterator[dict[str, Array]]:
+    """Yield the module's outputs by name, for each way in which another program may compute.
+
+    Args:
+        context: The module and the names of its outputs.
+        case: The inputs.
+    """
+    for way in range(WAYS):
+        yield _changed(context, case, way)
+
+
+def _changed(context: CheckContext, case: Case, way: int) -> dict[str, Array]:
     try:
-        perturbed = context.module.perturbed(case.tensors, seed)
+        tensors = context.module.perturbed(case.tensors, way)
     except Exception:  # it does not run that way, which says nothing about its outputs
-        log.debug("the module does not run in way %d", seed, exc_info=True)
+        log.debug("the module does not run in way %d", way, exc_info=True)
         return {}
-    if len(perturbed) != len(expected):
-        return {}
+    outputs = context.signature.outputs
+    return {o.name: to_numpy(t) for o, t in zip(outputs, tensors, strict=True)} if len(outputs) == len(tensors) else {}
+
+
+def _own_noise(
+    context: CheckContext, case: Case, expected: Sequence[Tensor], way: int, scales: Mapping[str, Scales]
+) -> dict[str, Comparison]:
+    """Compare the module with itself after a change that is no fault, with default tolerances."""
+    changed = _changed(context, case, way)
     return {
-        spec.name: compare_arrays(spec.name, to_numpy(before), to_numpy(after))
-        for spec, before, after in zip(context.signature.outputs, expected, perturbed, strict=False)
+        spec.name: compare_arrays(spec.name, to_numpy(t), changed[spec.name], scales=scales.get(spec.name))
+        for spec, t in zip(context.signature.outputs, expected, strict=False)
+        if spec.name in changed
     }
 
 
@@ -110,6 +135,8 @@ def _is_noise(found: Comparison, own: Comparison | None) -> bool:
     if own is None:
         return False
     is_near = found.max_abs_diff <= _MARGIN * own.max_abs_diff
+    if found.sliced:
+        is_near = found.max_rel_diff <= _MARGIN * own.max_rel_diff
     if found.is_small and is_near:
         return True
     if own.problem is None or own.kind is None or found.kind is None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from torch import Tensor
+import numpy as np
 
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays
+from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
-from lightning_onnx.checks.noise import excuse_noise, find_random_outputs
+from lightning_onnx.checks.noise import changed_outputs, excuse_noise, find_random_outputs
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
+from lightning_onnx.checks.scales import Scales, scales_of, with_noise
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
-from lightning_onnx.runtimes.base import Session
+from lightning_onnx.runtimes.base import Arrays, Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Parity:
     ) -> CheckResult:
         """Add where the file first differs from the module, if that can be found."""
         outcome = next(o for o in outcomes if o.result == "failed")
-        found = find_divergence(context, outcome.case, outcome.failures[0].output, self.compare_output)
+        found = find_divergence(context, outcome.case, outcome.failures[0].output, self._compare_inner)
         if found is None:
             return result
         figures = result.figures | {"first_difference": found.figures()}
@@ -88,34 +89,67 @@ class Parity:
                 raise
             problem = f"the module does not take these values: {first_line(error)}"
             return CaseOutcome(case, (Comparison(_first_output(context), problem, excuse="refused"),))
-        compared = self._compare(session, context, case, expected)
+        arrays = dict(zip((spec.name for spec in context.signature.outputs), map(to_numpy, expected), strict=False))
+        actual = self._run(session, context, case, len(expected))
+        if isinstance(actual, Comparison):
+            return CaseOutcome(case, (actual,))
+        compared = [self.compare_output(name, array, actual[name]) for name, array in arrays.items()]
+        scales = self._noisy_scales(compared, context, case, arrays)
+        compared = [
+            self.compare_output(name, arrays[name], actual[name], scales[name]) if name in scales else c
+            for name, c in zip(arrays, compared, strict=True)
+        ]
         if may_refuse:
             compared = [dataclasses.replace(c, excuse="undefined") if c.undefined else c for c in compared]
-        compared = excuse_noise(compared, context, case, expected)
+        compared = excuse_noise(compared, context, case, expected, scales)
         return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
 
-    def _compare(
-        self, session: Session, context: CheckContext, case: Case, expected: Sequence[Tensor]
-    ) -> list[Comparison]:
+    def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
+        """Return the outputs of the file by name, or what is wrong with all of them."""
         names = [spec.name for spec in context.signature.outputs]
         first = _first_output(context)
         try:
             actual = session.run(feeds(context.signature.inputs, case.tensors))
         except Exception as error:  # whatever a runtime raises is a finding
-            return [Comparison(first, f"{context.runtime.name} failed: {first_line(error)}")]
-        if list(actual) != names or len(expected) != len(names):
-            return [Comparison(first, f"outputs are {list(actual)}, the module gives {len(expected)} for {names}")]
-        return [self.compare_output(n, to_numpy(e), actual[n]) for n, e in zip(names, expected, strict=True)]
+            return Comparison(first, f"{context.runtime.name} failed: {first_line(error)}")
+        if list(actual) != names or number != len(names):
+            return Comparison(first, f"outputs are {list(actual)}, the module gives {number} for {names}")
+        return actual
 
-    def compare_output(self, name: str, expected: Array, actual: Array) -> Comparison:
+    def _noisy_scales(
+        self, compared: Sequence[Comparison], context: CheckContext, case: Case, expected: Mapping[str, Array]
+    ) -> dict[str, Scales]:
+        """Return scales for outputs that are wrong by those of their slices, of which some may be rounding noise."""
+        wrong = [c.output for c in compared if c.sliced and c.is_failure]
+        if not wrong:
+            return {}
+        changed = [outputs for outputs in changed_outputs(context, case) if outputs]
+        return {
+            name: with_noise(
+                scales_of(expected[name]),
+                expected[name],
+                [outputs[name] for outputs in changed],
+                tolerances(expected[name].dtype, self.rtol, self.atol)[1],
+            )
+            for name in wrong
+        }
+
+    def compare_output(self, name: str, expected: Array, actual: Array, scales: Scales | None = None) -> Comparison:
         """Compare one output.
 
         Args:
             name: Its name.
             expected: The module's array.
             actual: The runtime's array.
+            scales: The scale of each element; default: the largest magnitude of the output or of its slices.
         """
-        return compare_arrays(name, expected, actual, self.rtol, self.atol)
+        return compare_arrays(name, expected, actual, self.rtol, self.atol, scales)
+
+    def _compare_inner(self, name: str, expected: Array, actual: Array) -> Comparison:
+        """Compare an inner value, of which slices may be rounding noise, by its largest magnitude."""
+        is_inexact = np.issubdtype(expected.dtype, np.inexact)
+        whole = np.abs(expected[np.isfinite(expected)]).max(initial=0.0) if is_inexact else 0.0
+        return self.compare_output(name, expected, actual, np.asarray(whole, np.float64))
 
 
 def _first_output(context: CheckContext) -> str:

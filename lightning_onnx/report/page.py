@@ -127,12 +127,21 @@ def _check(check: CheckRecord) -> _CheckView:
         drawn,
         problem,
         max(len(outputs) - plots.MOST, 0),
-        tables.tables({k: v for k, v in check.figures.items() if not (outputs and k == "cases")}),
-        _cases(outputs),
+        tables.tables({k: v for k, v in check.figures.items() if not (outputs and k in ("cases", "outcomes"))}),
+        _cases(outputs, found.outcomes),
     )
 
 
-def _cases(outputs: Mapping[str, OutputFigures]) -> Table | None:
-    labels = dict.fromkeys(label for output in outputs.values() for label in output.worst_ratio)
-    rows = [[label, *(tables.text(o.worst_ratio.get(label)) for o in outputs.values())] for label in labels]
-    return Table("", ("", *outputs), rows) if rows else None
+def _cases(outputs: Mapping[str, OutputFigures], outcomes: Mapping[str, str]) -> Table | None:
+    """Return how each case ended, with each output's largest difference as a share of the tolerance."""
+    labels = dict.fromkeys([*(label for output in outputs.values() for label in output.worst_ratio), *outcomes])
+    told = [("outcome", outcomes)] if outcomes else []
+    rows = [
+        [
+            label,
+            *(column.get(label, "") for _, column in told),
+            *(tables.text(o.worst_ratio.get(label)) for o in outputs.values()),
+        ]
+        for label in labels
+    ]
+    return Table("", ("", *(name for name, _ in told), *outputs), rows) if rows else None

@@ -85,6 +85,7 @@ class Report:
             Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
             Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
             *(_compared(check.name, found) for check, found in figures if found.has_differences),
+            *(_cases(check.name, found) for check, found in figures if found.outcomes),
             *(_first_difference(check) for check in m.checks if check.figures.get("first_difference")),
             *(table for check, found in figures if not found.has_differences for table in _measured(check)),
         ]
@@ -100,6 +101,13 @@ class Report:
 def _compared(name: str, figures: ComparisonFigures) -> Table:
     rows = [[output, *_differences(own)] for output, own in figures.outputs.items()]
     return Table(f"{name} over {len(figures.cases)} cases", _COMPARED, rows)
+
+
+def _cases(name: str, figures: ComparisonFigures) -> Table:
+    """Return how each case ended, with what did not pass first."""
+    order = {outcome: place for place, outcome in enumerate(wording.OUTCOMES)}
+    rows = sorted(figures.outcomes.items(), key=lambda row: order.get(row[1], len(order)))
+    return Table(f"{name}: cases", ("case", "outcome"), [list(row) for row in rows])
 
 
 def _differences(own: OutputFigures) -> list[str]:

@@ -11,6 +11,9 @@ from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.report.tables import size, text
 
 VARIANT_COLUMNS = ("variant", "status", "size", "latency ratio", "worst difference", "metrics", "reason")
+OUTCOMES = ("failed", "warning", "undecidable", "passed")
+"""How a case of a check may end, worst first."""
+
 METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
 
 

@@ -17,6 +17,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.checks.scales import Scales
 from lightning_onnx.checks.timing import latency_ratio
 from lightning_onnx.errors import RuntimeUnavailable, first_line
 from lightning_onnx.manifest.results import Status, VariantRecord
@@ -58,8 +59,8 @@ class LooseParity(Parity):
     atol: float | None = 0.01
 
     @override
-    def compare_output(self, name: str, expected: Array, actual: Array) -> Comparison:
-        found = super().compare_output(name, expected, actual)
+    def compare_output(self, name: str, expected: Array, actual: Array, scales: Scales | None = None) -> Comparison:
+        found = super().compare_output(name, expected, actual, scales)
         whole = not np.issubdtype(expected.dtype, np.inexact)
         if whole and found.kind == "values" and found.outside <= (self.atol or 0.0):
             return dataclasses.replace(found, problem=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import nn
 import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 
 NAN, INF = float("nan"), float("inf")
@@ -231,3 +234,44 @@ def test_numbers_of_numpy_and_python_are_random_too(draw: Any, tmp_path: Path) -
     assert "draws random numbers" in check["reason"]
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+class TimeAndChance(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[:, :1] + 1.7e9, x.sigmoid()], 1)
+
+
+def judged(module: nn.Module, x: torch.Tensor, found: Any) -> Any:
+    """Return how an output that a file might give compares with the module's."""
+    flat = FlatModule(module.eval(), "forward", sample_of(module, "forward", ((x,), {})))
+    outputs = Signature((TensorSpec("x", "float32", tuple(x.shape)),), (TensorSpec("y", "float32", found.shape),))
+    context = CheckContext(
+        file=CheckedFile(Path("model.onnx"), outputs, ONNXRuntime()),
+        module=CheckedModule(flat.reference, flat.perturbed, is_stochastic=False),
+        inputs=CheckInputs(()),
+    )
+    session: Any = SimpleNamespace(run=lambda feeds: {"y": found})
+    return Parity().judge(session, context, Case("observed", (x,), kind="observed"))
+
+
+def test_probabilities_that_are_wrong_beside_a_time_fail() -> None:
+    module, x = TimeAndChance(), torch.randn(3, 4)
+    expected = module(x).numpy()
+    assert judged(module, x, expected).result == "passed"
+    wrong = expected.copy()
+    wrong[:, 2] += 0.4
+    assert judged(module, x, wrong).result == "failed"
+
+
+def test_rounding_noise_beside_a_time_passes() -> None:
+    class Rest(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rest = (x / 3 + x / 7) - x * (10 / 21)  # zero but for rounding
+            return torch.cat([x + 1.7e9, rest], 1)
+
+    x = torch.randn(16, 1) * 100
+    expected = Rest()(x).numpy()
+    other = expected.copy()
+    other[:, 1] = -expected[::-1, 1]
+    assert judged(Rest(), x, other).result in ("passed", "undecidable")
+    assert not judged(Rest(), x, other).failures

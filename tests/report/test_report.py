@@ -229,7 +229,8 @@ def test_figures_of_the_plot(artifact: ONNXArtifact) -> None:
     (parity, *_) = artifact.manifest["checks"]
     figures = parity["figures"]
     assert figures["ratio_edges"] == list(RATIO_EDGES)
-    for name, elements in {"hidden": (2 + 3 + 1) * 5 * 8, "pooled": (2 + 3 + 1) * 8}.items():
+    sizes, values = 2 + 3 + 1, 2 * sum("=" not in label for label in figures["cases"])
+    for name, elements in {"hidden": (sizes + values) * 5 * 8, "pooled": (sizes + values) * 8}.items():
         output = figures["outputs"][name]
         assert sum(output["ratios"]) == elements
         assert list(output["worst_ratio"]) == figures["cases"]
@@ -327,3 +328,14 @@ def test_cases_of_the_same_name_keep_the_worst() -> None:
     context: Any = SimpleNamespace(runtime=SimpleNamespace(name="onnxruntime", version=lambda: "1"))
     figures = summarize("parity", outcomes, (), context).figures
     assert figures["outputs"]["y"]["worst_ratio"] == {"observed": 0.5}
+
+
+def test_cases_are_listed_with_their_outcome_and_what_did_not_pass_comes_first(manifest: dict[str, Any]) -> None:
+    changed = copy.deepcopy(manifest)
+    figures = next(check["figures"] for check in changed["checks"] if check["figures"].get("outcomes"))
+    assert list(figures["outcomes"]) == figures["cases"]
+    figures["outcomes"] |= {"rolled rows": "undecidable", "mirrored sign": "warning", "other": "unheard of"}
+    report = Report(changed)
+    assert re.search(r"case +outcome\n +mirrored sign +warning\n +rolled rows +undecidable", report.text())
+    assert "| mirrored sign | warning |" in report.markdown()
+    assert re.search(r"mirrored sign\s*warning", Elements(page(changed)).text)

@@ -1,0 +1,72 @@
+"""The scale of each element of an output: that of its slice, where the slices of one tensor differ by orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+_APART = 1e3
+"""How many times larger one slice is than another, where each has a scale of its own: a time beside probabilities."""
+
+_MARGIN = 10
+"""How many times its own noise a slice may differ by."""
+
+Array = NDArray[np.generic]
+Scales = NDArray[np.float64]
+
+
+def scales_of(expected: Array) -> Scales:
+    """Return the scale of each element, to be broadcast to the array: its largest magnitude, or that of the slice.
+
+    Slices are those along the last dim, or along the second one (the channels of images) where they differ by more.
+
+    Args:
+        expected: Floats or complex numbers; those that are not finite have no part in it.
+    """
+    magnitude = np.where(np.isfinite(expected), np.abs(expected), 0).astype(np.float64)
+    whole = np.asarray(magnitude.max(initial=0.0))
+    axes = {expected.ndim - 1, 1} if expected.ndim > 2 else {expected.ndim - 1} if expected.ndim == 2 else set()
+    slices = [
+        magnitude.max(axis=_others(expected, axis), keepdims=True, initial=0.0) for axis in sorted(axes, reverse=True)
+    ]
+    apart, found = max(((_spread(s), s) for s in slices), key=lambda pair: pair[0], default=(1.0, whole))
+    if apart <= _APART:
+        return whole
+    return np.where(found > 0, found, found[found > 0].min())
+
+
+def is_sliced(scales: Scales) -> bool:
+    """Tell whether slices have scales of their own."""
+    return scales.ndim > 0
+
+
+def with_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: float) -> Scales:
+    """Return the scales with those of slices that are rounding noise raised: they are judged by their noise.
+
+    Args:
+        scales: What ``scales_of`` returned, of slices.
+        expected: The module's output.
+        changed: The same output after changes by rounding.
+        atol: The tolerance as a share of the scale.
+    """
+    axis = next(d for d, size in enumerate(scales.shape) if size > 1)
+    noise = np.zeros(scales.shape)
+    for array in changed:
+        if array.shape == expected.shape:
+            apart = np.where(np.isfinite(expected) & np.isfinite(array), np.abs(np.subtract(array, expected)), 0)
+            noise = np.maximum(noise, apart.max(axis=_others(expected, axis), keepdims=True))
+    is_noise = noise > atol * scales
+    raised = np.minimum(_MARGIN * noise / atol, scales.max()) if atol else scales
+    return np.where(is_noise, np.maximum(scales, raised), scales)
+
+
+def _others(array: Array, axis: int) -> tuple[int, ...]:
+    return tuple(d for d in range(array.ndim) if d != axis)
+
+
+def _spread(slices: Scales) -> float:
+    """Return how many times larger the largest slice is than the smallest one that is not all zeros."""
+    some = slices[slices > 0]
+    return float(some.max() / some.min()) if some.size else 1.0
