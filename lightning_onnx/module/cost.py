@@ -11,15 +11,15 @@ from torch.utils.flop_counter import flop_registry
 
 from lightning_onnx.module.flat import FlatModule
 
-_MOST_FLOPS = 10**11
-"""Floating point operations of a call: a few seconds on one core."""
+_MOST_FLOPS = 4 * 10**10
+"""Floating point operations of a call: about a second on one core."""
 
 _MOST_ELEMENTS = 2**22
 """Elements of the inputs: what is not counted, such as recurrent layers, is bounded by these."""
 
 
 def affordable_rows(flat: FlatModule, tensors: Sequence[Tensor], rows: int) -> int:
-    """Return how many rows the module can run on within a few seconds; at least one.
+    """Return how many rows the module can run on within about a second; at least one.
 
     Args:
         flat: The module.

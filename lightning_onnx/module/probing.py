@@ -19,7 +19,7 @@ from lightning_onnx.module.values.cases import value_cases
 
 _CHECKED_ROWS = 4
 """Observed batches are cut to this many rows for checks, but for the first, of which all rows are taken that a call of
-a few seconds has room for."""
+about a second has room for."""
 
 
 def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
