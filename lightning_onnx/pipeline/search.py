@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.calls.signature import SizeRange
+from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import search_notes
@@ -61,7 +61,8 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
     while True:
         candidates, errors = _try_engines(engines, run, request, config)
         if not candidates:
-            raise failure(errors)
+            request, candidates, note = _refused(engines, run, request, config, failure(errors))
+            notes.append(note)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config)
@@ -103,6 +104,37 @@ def _try_engines(
         if candidates[-1].is_right:
             break
     return candidates, errors
+
+
+def _refused(
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, error: EngineError
+) -> tuple[Request, list[Candidate], str]:
+    """Make static what no engine can keep dynamic: one dim if that is enough, the batch last, or else all of them.
+
+    Args:
+        engines: The engines.
+        run: Runs the module.
+        request: What they refuse.
+        config: The options.
+        error: What they said.
+
+    Returns:
+        The request with static dims, its graphs, and the sentence that says so.
+
+    Raises:
+        EngineError: ``error`` if that does not help, or if the user asked for the dims.
+    """
+    dims = sorted(request.dims, key=lambda dim: dim == BATCH)
+    if config.dynamic_axes != "auto" or not dims:
+        raise error
+    everything, _ = _try_engines(engines, run, request.static(dims), config)
+    if not everything:
+        raise error
+    for dim in dims if len(dims) > 1 else ():
+        candidates, _ = _try_engines(engines, run, request.static([dim]), config)
+        if candidates:
+            return request.static([dim]), candidates, search_notes.refused(request, [dim], error)
+    return request.static(dims), everything, search_notes.refused(request, dims, error)
 
 
 def _within_limits(candidates: Sequence[Candidate], run: Runner, config: ExportConfig) -> Limited | None:

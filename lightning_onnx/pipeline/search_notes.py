@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lightning_onnx.errors import EngineError, ParityError
 from lightning_onnx.module.calls.request import Request
@@ -26,6 +26,14 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
     for dim, mismatch in candidate.wrong.items():
         notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({mismatch})")
     return notes
+
+
+def refused(request: Request, dims: Sequence[str], error: EngineError) -> str:
+    """Return the sentence that says which dims are static because no engine translates the module otherwise."""
+    places = " and ".join(_place(request, dim) for dim in dims)
+    verb = "is" if len(dims) == 1 else "are"
+    cause = str(error.__cause__ or error).splitlines()[0]
+    return f"{places} {verb} static: no engine translates the module with other sizes of it ({cause})"
 
 
 def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_onnx
-from lightning_onnx import Parity, ParityError
+from lightning_onnx import EngineError, Parity, ParityError
 from tests import outside
 
 
@@ -80,4 +80,30 @@ def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path
     with pytest.raises(ParityError):
         lightning_onnx.export(
             Bent(), torch.randn(2, 3), directory=tmp_path / "other", checks=[Parity(rtol=1e-4)], **options
+        )
+
+
+class Enlarges(nn.Module):
+    """Enlarges each image by a kernel of its own, as a group: the number of groups is an attribute of the operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(1, 2, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch = x.shape[0]
+        kernels = (self.kernel * x.mean((1, 2, 3)).reshape(-1, 1, 1, 1)).reshape(batch, 2, 2, 2)
+        rows = nn.functional.conv_transpose2d(x.reshape(1, batch, 4, 4), kernels, stride=2, groups=batch)
+        return rows.reshape(batch, 2, 8, 8)
+
+
+def test_a_dim_with_which_no_engine_translates_is_static(tmp_path: Path) -> None:
+    module = Enlarges()
+    made = lightning_onnx.export(module, torch.randn(2, 1, 4, 4), directory=tmp_path / "made")
+    assert outside.shapes(made.model_path)["x"] == [2, 1, 4, 4]
+    assert made.passed
+    assert any("dim 0 of input 'x' (batch) is static: no engine translates" in note for note in made.manifest["notes"])
+    with pytest.raises(EngineError):
+        lightning_onnx.export(
+            module, torch.randn(2, 1, 4, 4), directory=tmp_path / "asked", dynamic_axes={"x": {0: "batch"}}
         )

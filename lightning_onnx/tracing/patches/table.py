@@ -14,7 +14,16 @@ import torch
 from torch.nn import functional
 
 from lightning_onnx.module import autocast
-from lightning_onnx.tracing.patches import derivatives, functions, integers, modules, quiet, repeated, torchvision
+from lightning_onnx.tracing.patches import (
+    convolutions,
+    derivatives,
+    functions,
+    integers,
+    modules,
+    quiet,
+    repeated,
+    torchvision,
+)
 from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
 
 _TORCH = "torch 2.14"
@@ -54,6 +63,20 @@ def _pools() -> Iterator[Patch]:
                 why="The exporters write the kernel size as a constant, also where it is that of the whole input.",
                 seen=_TORCH,
                 case=f"{kind}_pool_of_the_whole_{dims}d",
+            )
+
+
+def _convolutions() -> Iterator[Patch]:
+    for dims in (1, 2):
+        for owner in ("torch", "torch.nn.functional"):
+            name = f"conv{dims}d"
+            yield Patch(
+                owner=owner,
+                name=name,
+                replacement=convolutions.by_groups(getattr(torch, name), dims),
+                why="The number of groups is an attribute in ONNX: one that is a size of the input cannot be written.",
+                seen=_TORCH,
+                case=f"{owner.rpartition('.')[2]}_{name}_by_groups",
             )
 
 
@@ -124,6 +147,7 @@ PATCHES: tuple[Patch, ...] = (
         case="istft",
     ),
     *_pools(),
+    *_convolutions(),
     Patch(
         owner="torch:autocast",
         name="__enter__",

@@ -108,6 +108,32 @@ FREE: dict[str, Callable[[Tensor], Tensor]] = {
 for name, function in FREE.items():
     CASES[name] = lambda capfd, f=function: check_program(Calls(f), ROWS[:1], ROWS[1:], TorchExport())  # type: ignore[misc]
 
+
+def by_groups(convolution: Callable[..., Tensor], **options: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function that convolves each image of a batch with a kernel of its own."""
+
+    def function(images: Tensor, kernels: Tensor) -> Tensor:
+        batch, channels = images.shape[:2]
+        rows = images.reshape(1, batch * channels, *images.shape[2:])
+        found = convolution(rows, kernels.flatten(0, 1), groups=batch, **options)
+        return found.unflatten(1, (batch, -1))
+
+    return function
+
+
+for owner in (torch, functional):
+    for dims in (1, 2):
+        name = f"{owner.__name__.rpartition('.')[2]}_conv{dims}d_by_groups"
+
+        def of_groups(capfd: Any, owner: Any = owner, dims: int = dims) -> None:
+            options: dict[str, Any] = {"stride": 2, "padding": 1} if owner is torch else {"padding": "same"}
+            function = by_groups(lambda *args, **named: getattr(owner, f"conv{dims}d")(*args, **named), **options)
+            image, kernel = (3, *[8] * dims), (2, 3, *[3] * dims)
+            traced, other = ((torch.randn(n, *image), torch.randn(n, *kernel)) for n in (2, 5))
+            check_file(Calls(function), traced, other)
+
+        CASES[name] = of_groups
+
 FREE_IN_FILES: dict[str, Callable[[Tensor], Tensor]] = {
     "chunk": lambda x: torch.chunk(x, 2, 1)[0],
     "tensor_chunk": lambda x: x.chunk(2, 1)[0],
