@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lightning_onnx.errors import EngineError, ParityError
+from lightning_onnx.errors import EngineError, ParityError, chain, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.runner import Runner
@@ -32,7 +32,7 @@ def refused(request: Request, dims: Sequence[str], error: EngineError) -> str:
     """Return the sentence that says which dims are static because no engine translates the module otherwise."""
     places = " and ".join(_place(request, dim) for dim in dims)
     verb = "is" if len(dims) == 1 else "are"
-    cause = str(error.__cause__ or error).splitlines()[0]
+    cause = first_line(chain(error)[-1])
     return f"{places} {verb} static: no engine translates the module with other sizes of it ({cause})"
 
 

@@ -99,11 +99,15 @@ class Enlarges(nn.Module):
 
 def test_a_dim_with_which_no_engine_translates_is_static(tmp_path: Path) -> None:
     module = Enlarges()
-    made = lightning_onnx.export(module, torch.randn(2, 1, 4, 4), directory=tmp_path / "made")
+    made = lightning_onnx.export(module, torch.randn(2, 1, 4, 4), directory=tmp_path / "made", engine="dynamo")
     assert outside.shapes(made.model_path)["x"] == [2, 1, 4, 4]
     assert made.passed
     assert any("dim 0 of input 'x' (batch) is static: no engine translates" in note for note in made.manifest["notes"])
     with pytest.raises(EngineError):
         lightning_onnx.export(
-            module, torch.randn(2, 1, 4, 4), directory=tmp_path / "asked", dynamic_axes={"x": {0: "batch"}}
+            module,
+            torch.randn(2, 1, 4, 4),
+            directory=tmp_path / "asked",
+            dynamic_axes={"x": {0: "batch"}},
+            engine="dynamo",
         )
