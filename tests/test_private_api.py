@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_onnx"
 
 NO_API = {
+    "_by_groups",
     "_dim_",
     "_dim_0",
     "_fields",
