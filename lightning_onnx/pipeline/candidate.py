@@ -28,8 +28,8 @@ class Candidate:
         engine: The engine.
         graph: Its graph.
         cases: Inputs that it was compared on.
-        constant_dims: Dims that torch calls constant, unless the graph was seen to be right at another size of them:
-            with the loops of recurrent layers torch is mistaken.
+        constant_dims: Dims that torch calls constant, unless the graph was seen to be right at all other sizes of them
+            that were tried, or at a larger one: with recurrent layers and scripted parts torch is mistaken.
         wrong: For each dim at whose other sizes the graph is wrong, one mismatch.
         wrong_at_one: The same for dims at size 1 only.
         wrong_as_traced: A mismatch at the traced sizes.
@@ -110,13 +110,12 @@ def try_engine(
     wrong = [m for m in large if not m.case.may_be_wrong]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
+    dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)
     return Candidate(
         engine,
         graph,
         cases,
-        constant_dims=tuple(
-            c for c in (*traced.constant_dims, *known_constant) if c.dim not in varied or c.dim in wrong_dims
-        ),
+        constant_dims=tuple(c for c in (*traced.constant_dims, *known_constant) if c.dim not in dynamic),
         wrong=wrong_dims,
         wrong_at_one=wrong_at_one,
         wrong_as_traced=_first_as_traced(wrong, request),
@@ -165,6 +164,16 @@ def _wrong_dims(wrong: Sequence[Mismatch], request: Request) -> tuple[dict[str, 
         if changed and not any(dim in elsewhere or (dim in at_one and sizes[dim] == 1) for dim in changed):
             (at_one if sizes[changed[-1]] == 1 else elsewhere)[changed[-1]] = mismatch
     return elsewhere, at_one
+
+
+def _right_when_larger(cases: Sequence[Case], wrong: Sequence[Mismatch], request: Request) -> set[str]:
+    """Return the dims of which a graph is right at a larger size than traced, where no other dim has changed."""
+    traced = request.sizes(request.tensors)
+    is_wrong = {id(m.case) for m in wrong}
+    changed = [(case, _changed_dims(case, request)) for case in cases if id(case) not in is_wrong]
+    return {
+        dims[0] for case, dims in changed if len(dims) == 1 and request.sizes(case.tensors)[dims[0]] > traced[dims[0]]
+    }
 
 
 def _first_as_traced(wrong: Sequence[Mismatch], request: Request) -> Mismatch | None:

@@ -47,3 +47,19 @@ def test_sizes_below_the_traced_ones_are_tried(tmp_path: Path) -> None:
     artifact = made(module, torch.randn(2, 1, 14, 12), tmp_path, dynamic_axes={"x": {0: "batch", 2: "height"}})
     assert "ranges" not in artifact.manifest
     assert all(is_right(artifact, module, 2, 1, height, 12) for height in (14, 40, 12, 11, 5))
+
+
+class CutAt40(Chunks):
+    """Takes 40 rows at most: torch.export calls the batch constant where this is scripted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] > 40:
+            return self.layer(x[:40])
+        return self.layer(x) / 2
+
+
+def test_a_limit_of_a_scripted_part_leaves_the_batch_dynamic(tmp_path: Path) -> None:
+    module = nn.Sequential(torch.jit.script(CutAt40()))
+    artifact = made(module, torch.randn(4, 4), tmp_path)
+    assert "ranges" not in artifact.manifest
+    assert all(is_right(artifact, module, n, 4) for n in (1, 7, 40, 41, 90))
