@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten
+from lightning_onnx.tracing.rules.base import Rule, aten, value
 
 
 def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
@@ -65,6 +65,17 @@ def median_of_all(x: Tensor) -> Tensor:
     return median(x.flatten(), 0)[0]
 
 
+def amax(x: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> object:
+    """Name all dims where a call names none."""
+    return NotImplemented if dim or not x.dim() else torch.amax(x, tuple(range(x.dim())), keepdim)
+
+
+def names_no_dim(node: fx.Node) -> bool:
+    """Tell whether the maximum is over all dims because the call names none."""
+    found = value(node.args[0])
+    return isinstance(found, Tensor) and found.dim() > 0 and not (node.args[1:2] and node.args[1])
+
+
 def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
     """Return the median of the elements that are not NaN."""
     if not x.is_floating_point():
@@ -108,6 +119,7 @@ RULES = (
     Rule((aten.searchsorted.Tensor,), search_sorted, "The exporter has no translation."),
     Rule((aten.median.dim,), median, "The exporter has no translation."),
     Rule((aten.median.default,), median_of_all, "The exporter has no translation."),
+    Rule((aten.amax.default,), amax, "The exporter's translation requires dims.", names_no_dim),
     Rule((aten.nanmedian.dim,), nan_median, "The exporter has no translation."),
     Rule((aten.cumprod.default,), cumprod, "The exporter has no translation."),
     Rule((aten.cummax.default,), cumulative(torch.amax, float("-inf")), "The exporter has no translation."),

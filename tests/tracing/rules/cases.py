@@ -160,6 +160,7 @@ CASES: dict[str, Case] = {
     "sorting searchsorted.Tensor": Case(lambda x: torch.searchsorted(x.sort(1).values, x), (X,)),
     "sorting median.dim": Case(lambda x: x.median(1).values, (X,)),
     "sorting median": Case(lambda x: x.median(), (X,)),
+    "sorting amax": Case(lambda x: x / x.amax(), (X,)),
     "sorting nanmedian.dim": Case(lambda x: torch.where(x > 0, _nan, x).nanmedian(1).values, (X,)),
     "sorting cumprod": Case(lambda x: x.cumprod(1), (X,)),
     "sorting cummax": Case(lambda x: x.cummax(1).values, (X,)),
