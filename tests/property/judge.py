@@ -244,11 +244,16 @@ class Rounds(TorchFunctionMode):
             return result
         if not (result.is_floating_point() or result.is_complex()):
             return result
+        if function.__name__ in _ZERO_WHERE_TINY:
+            result = torch.where(result.abs() < 2e-8 * max(1.0, float(args[0].abs().max())), 0.0, result)
         return self.rounded(result)
 
 
 _KEPT = ("__get__", "to", "float", "view", "reshape", "transpose", "flatten", "unsqueeze", "expand", "cat", "pad")
 """Functions that move values or convert them, which no runtime rounds otherwise."""
+
+_ZERO_WHERE_TINY = ("sigmoid", "silu", "glu")
+"""Functions whose kernel in onnxruntime gives 0 instead of tiny numbers, as ``docs/limits.md`` says."""
 
 
 def tensors_of(value: object) -> list[Tensor]:

@@ -113,6 +113,15 @@ def test_ties_and_rounding_are_no_verdict(tmp_path: Path) -> None:
     assert compare(outside.session(path), program.module(), inputs) is None
 
 
+def test_a_limit_of_the_runtime_that_is_told_is_no_verdict(tmp_path: Path) -> None:
+    path, program = tmp_path / "model.onnx", _program("x = (x.sigmoid() * -1).floor()")
+    _exported(program.module(), program, path)
+    inputs = (torch.full((3, 6), -30.0),)
+    assert program.module()(*inputs)[0, 0] == -1
+    assert outside.session(path).run(None, {"x": inputs[0].numpy()})[0][0, 0] == 0
+    assert compare(outside.session(path), program.module(), inputs) is None
+
+
 def test_ties_that_rounding_makes_are_no_verdict(tmp_path: Path) -> None:
     """The spectrum of real numbers is symmetric: which of two equal values is the larger one is noise."""
     spectrum = "x = torch.fft.fft(x.round().to(torch.int64).float(), dim=-1).real"
