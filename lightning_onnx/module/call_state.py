@@ -1,4 +1,4 @@
-"""What calls leave on a module, such as the state of a recurrent layer: put back after each call."""
+"""What calls leave on a module or in globals, such as the state of a recurrent layer: put back after each call."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lightning_onnx.module.variables import Variable, own_variables
 
 Place = tuple[str, str]
 """An attribute: the name of its module within the whole, and its own."""
@@ -88,6 +90,10 @@ class CallState:
                 if attribute != "_parameters":
                     yield from self._inside(place, value, seen, tensors)
             yield _NewAttributes((name, ""), part, set(part.__dict__))
+        for variable in own_variables(self.module):
+            place, value = ("", variable.name), variable.value
+            yield _Variable(place, variable, value)
+            yield from self._inside(place, value, seen, tensors)
 
     def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[_Saved]:
         if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
@@ -152,6 +158,18 @@ class _Attribute(_Saved):
         if name in self.part.__dict__ and self.part.__dict__[name] is self.value:
             return False
         self.part.__dict__[name] = self.value
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variable(_Saved):
+    variable: Variable
+    value: Any
+
+    def put_back(self) -> bool:
+        if self.variable.value is self.value:
+            return False
+        self.variable.set(self.value)
         return True
 
 

@@ -38,6 +38,15 @@ def is_users(filename: str) -> bool:
     return not filename.startswith(_STANDARD_LIBRARY)
 
 
+def is_project(filename: str) -> bool:
+    """Tell whether code is the user's own: not of an installed library.
+
+    Args:
+        filename: ``co_filename`` of the code.
+    """
+    return is_users(filename) and not any(folder in filename for folder in _PACKAGES)
+
+
 def user_frame(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of the user's code; None if there is none.
 

@@ -35,7 +35,8 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
     """
     with torch.inference_mode(False), torch.no_grad():
         try:
-            copied = _ModuleCopy(module, tensors or {}).make()
+            making = _ModuleCopy(module, tensors or {})
+            copied = making.make()
         except Exception as error:
             raise WeightsError(
                 f"{type(module).__name__} cannot be copied, and nothing is run on the module that is training "
@@ -43,6 +44,7 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
             ) from error
         wrappers.uncompile(copied)
         wrappers.unshard(copied)
+        making.closures.give_own(copied)
         wrappers.silence(copied)
         trainer_view.show_module(copied)
         if any(t.is_meta for t in state(copied).values()):
@@ -81,13 +83,13 @@ class _ModuleCopy:
         for part in parts:
             memo[id(part)] = object.__new__(type(part))  # the __new__ of a sharded class does something else
         self._add_special_values()
-        closures = Closures(self.module, self.copier)
+        self.closures = Closures(self.module, self.copier)
         for part in whole:
             if id(part) not in memo:
                 self.copier.copy(part)
         for part in parts:
             self._fill(part)
-        closures.fill()
+        self.closures.fill()
         copied = memo[id(self.module)]
         assert isinstance(copied, nn.Module)
         return copied
