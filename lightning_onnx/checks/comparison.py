@@ -60,8 +60,9 @@ class Comparison:
         kind: What the problem is about: ``"values"``, ``"shape"``, ``"finite"`` (NaN and infinity), or None for
             anything else, such as the dtype.
         excuse: Why the problem is no failure: ``"noise"`` (the module's own output changes as much by rounding),
-            ``"random"`` (the module draws random numbers), ``"undefined"`` (with values that were not observed, what
-            the module gives is not finite) or ``"refused"`` (it does not take them). None if it has no excuse.
+            ``"random"`` (the module draws random numbers), ``"undefined"`` (with values or sizes that were not
+            observed, what the module gives is not finite) or ``"refused"`` (it does not take them). None if it has no
+            excuse.
         undefined: Whether the module's output is finite nowhere where the two differ.
         sliced: Whether slices of the output were judged by scales of their own.
         max_abs_diff: Largest absolute difference.

@@ -99,8 +99,12 @@ class Parity:
             self.compare_output(name, arrays[name], actual[name], scales[name]) if name in scales else c
             for name, c in zip(arrays, compared, strict=True)
         ]
-        if may_refuse:
-            compared = [dataclasses.replace(c, excuse="undefined") if c.undefined else c for c in compared]
+        compared = [
+            dataclasses.replace(c, excuse="undefined")
+            if c.undefined and (may_refuse or (case.kind == "resized" and c.kind is None))
+            else c
+            for c in compared
+        ]
         compared = excuse_noise(compared, context, case, expected, scales)
         return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
 

@@ -87,7 +87,7 @@ def signature_to_dict(signature: Signature) -> Plain:
         "inputs": [_spec_to_dict(spec) for spec in signature.inputs],
         "outputs": [_spec_to_dict(spec) for spec in signature.outputs],
         "relations": list(signature.relations),
-        **({"ranges": ranges_to_dict(signature)} if signature.ranges else {}),
+        **({"ranges": ranges} if (ranges := ranges_to_dict(signature)) else {}),
     }
 
 
@@ -96,6 +96,7 @@ def ranges_to_dict(signature: Signature) -> Plain:
     return {
         name: {"min": sizes.min} | ({} if sizes.max is None else {"max": sizes.max})
         for name, sizes in signature.ranges.items()
+        if sizes.is_limited
     }
 
 

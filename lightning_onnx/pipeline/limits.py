@@ -1,4 +1,4 @@
-"""The sizes at which a graph is right: where it is wrong further away, the limit is found by bisection."""
+"""The sizes at which a graph is right: limits are found by bisection, and sizes within them are tried for holes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.calls.resizing import pointed_at
 from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.extremes import first_taken
@@ -20,6 +21,9 @@ _LARGEST_TABLE = 4096
 _NEAR = 8
 """How many sizes are tried for one that the module takes: it may take multiples of some number only."""
 
+_FAR = 16
+"""Where no largest size is known, sizes up to about this one are tried at least."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
@@ -29,11 +33,13 @@ class Limit:
         sizes: The sizes.
         below: What is wrong at the next smaller size that the module takes; None where nothing is.
         above: What is wrong at the next larger one.
+        between: What is wrong at a size that is no multiple of the step.
     """
 
     sizes: SizeRange
     below: Mismatch | None = None
     above: Mismatch | None = None
+    between: Mismatch | None = None
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
@@ -58,7 +64,13 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
     limits: dict[str, Limit] = {}
     if not set(dims) - constant:
         return limits
-    with opened(run.flat, candidate.graph, candidate.cases, config) as mismatch:
+    is_exact = config.parity.rtol is not None or config.parity.atol is not None
+    with opened(run.flat, candidate.graph, candidate.cases, config) as compare:
+
+        def mismatch(case: Case) -> Mismatch | None:
+            found = compare(case)
+            return None if found is None or (found.comparison.is_small and not is_exact) else found
+
         for dim in dims:
             limit = None if dim in constant else _Dim(candidate, dim, run, mismatch).limit()
             if limit is not None:
@@ -101,46 +113,87 @@ class _Dim:
     dim: str
     run: Runner
     mismatch: Callable[[Case], Mismatch | None]
+    step: int = 1
+    wrong: dict[int, Mismatch] = dataclasses.field(default_factory=dict)
+
+    @property
+    def _traced(self) -> dict[str, int]:
+        return self.request.sizes(self.request.tensors)
 
     @property
     def request(self) -> Request:
         return self.candidate.graph.request
 
     def limit(self) -> Limit | None:
-        traced = self.request.sizes(self.request.tensors)
-        wrong = {size: case for case in self.candidate.wrong_cases if (size := self._only_changed(case)) is not None}
-        if not wrong:
-            return None
-        size = traced[self.dim]
+        """Return the limit; None where sizes within it are wrong, and no step explains them."""
+        size = self._traced[self.dim]
+        known = {n: case for case in self.candidate.wrong_cases if (n := self._only_changed(case)) is not None}
+        self.wrong = {n: mismatch for n, case in known.items() if (mismatch := self.mismatch(case)) is not None}
+        for step in (1, *(k for k in range(2, size + 1) if size % k == 0)):
+            self.step = step
+            limit = self._limit_of_step(size) if self.wrong else None
+            if limit is not None:
+                return limit
+        return None
+
+    def _limit_of_step(self, size: int) -> Limit | None:
+        """Return the limit among the multiples of the step; None where a multiple within it is wrong."""
+        wrong = [n for n in self.wrong if n % self.step == 0]
         smaller, larger = [n for n in wrong if n < size], [n for n in wrong if n > size]
         low, below = self._boundary(size, max(smaller)) if smaller else (1, None)
         high, above = self._boundary(size, min(larger)) if larger else (None, None)
         if low == high:
             return None
-        return Limit(SizeRange(low, high), below, above)
+        sizes = SizeRange(low, high, self.step)
+        inside = self._inside(sizes)
+        tried = [n for n in inside if self._is_right(n)]
+        if any(n in sizes for n in self.wrong) or (self.step > 1 and not tried):
+            return None
+        between = next((m for n, m in self.wrong.items() if n % self.step), None)
+        return Limit(sizes, below, above, between)
+
+    def _inside(self, sizes: SizeRange) -> list[int]:
+        """Return some sizes within a limit, near both of its ends and around its middle."""
+        size, step = self._traced[self.dim], self.step
+        may_shrink = self.dim not in pointed_at(self.request.tensors, self.request.axes)
+        low = -(-(sizes.min if may_shrink else size) // step)
+        high = max(2 * size, _FAR) // step + 1 if sizes.max is None else sizes.max // step
+        middle = (low + high) // 2
+        units = dict.fromkeys((low, high, low + 1, high - 1, middle, middle + 1, low + 2, high - 2))
+        return [n * step for n in units if low <= n <= high and n * step != size]
+
+    def _is_right(self, size: int) -> bool:
+        """Tell whether the module takes a size and the graph is right at it; what is wrong is kept."""
+        for case in first_taken(self.request, self.run, self.dim, [size]):
+            mismatch = self.mismatch(case)
+            if mismatch is not None:
+                self.wrong[size] = mismatch
+            return mismatch is None
+        return False
 
     def _only_changed(self, case: Case) -> int | None:
         """Return the size of this dim where no other one has another size than traced."""
-        traced, sizes = (self.request.sizes(tensors) for tensors in (self.request.tensors, case.tensors))
+        traced, sizes = self._traced, self.request.sizes(case.tensors)
         others = [name for name in traced if name != self.dim and sizes[name] != traced[name]]
         return None if others or sizes[self.dim] == traced[self.dim] else sizes[self.dim]
 
     def _boundary(self, right: int, wrong: int) -> tuple[int, Mismatch | None]:
         """Return the last right size on the way from a right one to a wrong one, and what is wrong at the next one."""
         found: Mismatch | None = None
-        while abs(wrong - right) > 1 or found is None:
+        while abs(wrong - right) > self.step or found is None:
             cases = first_taken(self.request, self.run, self.dim, self._between(right, wrong))
             if not cases:
                 cases = first_taken(self.request, self.run, self.dim, [wrong])
                 return right, found or (self.mismatch(cases[0]) if cases else None)
             size = self.request.sizes(cases[0].tensors)[self.dim]
             mismatch = self.mismatch(cases[0])
+            if mismatch is not None:
+                self.wrong[size] = mismatch
             right, wrong, found = (size, wrong, found) if mismatch is None else (right, size, mismatch)
         return right, found
 
-    @staticmethod
-    def _between(right: int, wrong: int) -> Iterator[int]:
+    def _between(self, right: int, wrong: int) -> Iterator[int]:
         low, high = sorted((right, wrong))
         middle = (low + high) // 2
-        near = sorted(range(low + 1, high), key=lambda n: abs(n - middle))
+        near = sorted((n for n in range(low + 1, high) if n % self.step == 0), key=lambda n: abs(n - middle))
         yield from near[:_NEAR]

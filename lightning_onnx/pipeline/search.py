@@ -68,7 +68,8 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
             raise search_notes.wrong_as_traced(best, run, config)
         found = _within_limits(candidates, run, config)
         static = search_notes.static_dims(best) if found is None else {}
-        if static and (elsewhere := _traced_elsewhere(best, run, request, config)):
+        wrong_elsewhere = static or (found is not None and found.has_holes)
+        if wrong_elsewhere and (elsewhere := _traced_elsewhere(best, run, request, config)):
             found = Limited(elsewhere)
         if found is None and not static:
             found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in best.wrong_at_one.items()})

@@ -23,7 +23,8 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
         notes[constant.dim] = (
             f"{_place(request, constant.dim)} is static: the module's code makes it constant ({constant.size}){where}"
         )
-    for dim, mismatch in candidate.wrong.items():
+    at_one = {} if candidate.wrong_as_traced else candidate.wrong_at_one
+    for dim, mismatch in (candidate.wrong or at_one).items():
         notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({mismatch})")
     return notes
 
@@ -47,6 +48,13 @@ def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
         f"{dim} must be {_told(limit.sizes)}: beyond that the graph computes something else "
         f"({'; '.join(map(str, limit.mismatches))})"
         for dim, limit in limits.items()
+        if limit.sizes.is_limited
+    ]
+    notes += [
+        f"{dim} must be a multiple of {limit.sizes.step}: at other sizes the graph computes something else "
+        f"({limit.between})"
+        for dim, limit in limits.items()
+        if limit.sizes.step > 1
     ]
     if candidate.inexact:
         notes.append(f"the untrained module and its graph differ by little: {candidate.inexact}")

@@ -37,11 +37,18 @@ class Limited:
         return {dim: limit.sizes for dim, limit in self.limits.items()}
 
     @property
-    def narrowness(self) -> tuple[int, int, int, int]:
+    def has_holes(self) -> bool:
+        """Whether sizes must be multiples of some number."""
+        return any(sizes.step > 1 for sizes in self.ranges.values())
+
+    @property
+    def narrowness(self) -> tuple[int, int, int, int, int]:
         """What to compare limited graphs by; less is better."""
         ranges = self.ranges.values()
+        steps = max((sizes.step for sizes in ranges), default=1)
         widths = [sizes.max - sizes.min for sizes in ranges if sizes.max is not None]
-        return len(self.limits), len(widths), -min(widths, default=0), max((sizes.min for sizes in ranges), default=1)
+        smallest = max((sizes.min for sizes in ranges), default=1)
+        return steps, len(self.limits), len(widths), -min(widths, default=0), smallest
 
 
 def limited(candidate: Candidate, run: Runner, config: ExportConfig) -> Limited | None:
@@ -56,7 +63,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     """Trace beyond a limit, until the graphs together are right at all sizes.
 
     Args:
-        found: A graph; nothing is done where it has no limit, or several dims have one.
+        found: A graph; nothing is done where it has no limit or holes, or several dims have a limit.
         attempt: Traces and compares.
         run: Runs the module.
         config: The options.
@@ -64,7 +71,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     Returns:
         The graphs joined, or else the one with the fewest and widest limits.
     """
-    if len(found.limits) != 1:
+    if len(found.limits) != 1 or found.has_holes:
         return found
     ((dim, limit),) = found.limits.items()
     engine, request = found.candidate.engine, found.candidate.graph.request
@@ -84,7 +91,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
         if size < 2 or size in parts or len(parts) == _MOST_PIECES:  # torch takes a size of 1 for a constant
             return best
         part = traced_with(engine, size)
-        if part is None or set(part.limits) - {dim}:
+        if part is None or part.has_holes or set(part.limits) - {dim}:
             return best
         best = min(best, part, key=lambda one: one.narrowness)
         if not part.limits:

@@ -42,8 +42,11 @@ class Graph:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def limited(self, ranges: Mapping[str, SizeRange]) -> Graph:
-        """Return the same graph with the sizes at which it is right."""
-        graph = dataclasses.replace(self, signature=dataclasses.replace(self.signature, ranges=dict(ranges)))
+        """Return the same graph with the sizes at which it is right; steps are told as relations."""
+        steps = tuple(f"{dim} is a multiple of {sizes.step}" for dim, sizes in ranges.items() if sizes.step > 1)
+        relations = tuple(dict.fromkeys((*self.signature.relations, *steps)))
+        signature = dataclasses.replace(self.signature, relations=relations, ranges=dict(ranges))
+        graph = dataclasses.replace(self, signature=signature)
         if "_first" in self.__dict__:  # a model is made from what the engine returned only once
             graph.__dict__["_first"] = self._first
         return graph

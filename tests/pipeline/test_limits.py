@@ -82,5 +82,64 @@ def test_a_limit_that_the_module_has_too_is_no_warning(tmp_path: Path) -> None:
     assert is_right(artifact, module, 3, 20, 4)
 
 
+class Even(Chunks):
+    """Pads to an even number of rows, and does not cut them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] % 2:
+            x = nn.functional.pad(x, (0, 0, 0, 1))
+        return self.layer(x)
+
+
+class EvenChunks(Chunks):
+    """Pads to an even number, and centres in chunks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] % 2:
+            x = nn.functional.pad(x, (0, 0, 0, 1))
+        return torch.cat([c - c.mean(0) for c in self.layer(x).split(20)])
+
+
+@pytest.mark.parametrize(("module", "ranges"), [(Even(), None), (EvenChunks(), {"batch": {"min": 1, "max": 20}})])
+def test_holes_in_a_range_are_told_as_a_relation(module: nn.Module, ranges: Any, tmp_path: Path) -> None:
+    options = {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}
+    with pytest.warns(UserWarning, match="batch must be a multiple of 2"):
+        artifact = made(module, torch.randn(12, 4), tmp_path, **options)
+    assert artifact.manifest["relations"] == ["batch is a multiple of 2"]
+    assert artifact.manifest.get("ranges") == ranges
+    assert artifact.passed
+    assert all(is_right(artifact, module, n, 4) for n in (2, 4, 10, 18, 20))
+    assert not is_right(artifact, module, 7, 4)
+
+
+class OtherAtSquares(Chunks):
+    """Computes something else where the number of rows is a square."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return y * 3 if x.shape[0] in (1, 4, 9, 16) else y
+
+
+def test_a_dim_with_holes_that_nothing_explains_is_static(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="dim 0 of input 'x' .* is static: the graph is wrong at other"):
+        artifact = made(OtherAtSquares(), torch.randn(3, 4), tmp_path, engine="dynamo")
+    assert artifact.passed
+
+
+class Standardized(Chunks):
+    """Standardizes the batch: with one row there is no deviation, and all is NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return (y - y.mean(0)) / (y.std(0) + 1e-5)
+
+
+def test_a_size_at_which_the_module_and_the_file_give_nan_is_no_limit(tmp_path: Path) -> None:
+    artifact = made(Standardized(), torch.randn(5, 4), tmp_path)
+    assert "ranges" not in artifact.manifest
+    assert artifact.manifest["notes"] == []
+    assert artifact.passed
+
+
 def test_what_has_no_limit_has_no_ranges(tmp_path: Path) -> None:
     assert "ranges" not in made(nn.Linear(4, 2), torch.randn(3, 4), tmp_path).manifest

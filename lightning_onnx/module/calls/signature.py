@@ -15,18 +15,25 @@ class SizeRange:
     Attributes:
         min: The smallest.
         max: The largest; None where no limit was found.
+        step: The number of which sizes are multiples; it is told as a relation.
 
     Example:
-        >>> str(SizeRange(1, 16)), str(SizeRange(32)), 17 in SizeRange(1, 16)
-        ('1 to 16', '32 or more', False)
+        >>> str(SizeRange(1, 16)), str(SizeRange(32)), 17 in SizeRange(1, 16), 7 in SizeRange(step=2)
+        ('1 to 16', '32 or more', False, False)
     """
 
     min: int = 1
     max: int | None = None
+    step: int = 1
 
     def __contains__(self, size: int) -> bool:
-        """Tell whether a size lies within the limits."""
-        return self.min <= size and (self.max is None or size <= self.max)
+        """Tell whether a size lies within the limits, and is a multiple of the step."""
+        return self.min <= size and (self.max is None or size <= self.max) and size % self.step == 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a smallest size above 1, or a largest one."""
+        return self.min > 1 or self.max is not None
 
     def __str__(self) -> str:
         return f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
@@ -69,7 +76,8 @@ class Signature:
     @property
     def conditions(self) -> tuple[str, ...]:
         """What sizes have to fulfill, in words: the relations, and the ranges ("batch: 1 to 16")."""
-        return (*self.relations, *(f"{name}: {sizes}" for name, sizes in self.ranges.items()))
+        limited = {name: sizes for name, sizes in self.ranges.items() if sizes.is_limited}
+        return (*self.relations, *(f"{name}: {sizes}" for name, sizes in limited.items()))
 
     @property
     def dynamic(self) -> tuple[str, ...]:
