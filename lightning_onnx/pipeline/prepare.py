@@ -139,7 +139,8 @@ def prepare(
     if kept_state:
         notes = (
             *notes,
-            f"the method keeps state between calls ({told(kept_state)}); the graph has that of a first call",
+            f"the method keeps state between calls ({told(kept_state)}); the graph has the state of the module when it "
+            "was traced, such as what the last training batch left",
         )
     return Plan(
         config,

@@ -83,6 +83,16 @@ def test_a_right_file_passes_and_the_state_is_told(kind: str, tmp_path: Path) ->
     assert any("keeps state between calls" in note for note in artifact.record.notes)
 
 
+def test_what_an_earlier_call_left_is_in_the_graph_and_told(tmp_path: Path) -> None:
+    module = Leaves("number").eval()
+    module(torch.ones(3, 2))
+    artifact = export(module, torch.ones(3, 2), directory=tmp_path / "a")
+    assert artifact.passed
+    assert module.number == 1
+    (note,) = (note for note in artifact.record.notes if "keeps state between calls (number)" in note)
+    assert "the state of the module when it was traced" in note
+
+
 def test_a_module_that_only_remembers_what_it_gave_keeps_no_state(tmp_path: Path) -> None:
     class Remembers(nn.Linear):
         def forward(self, input: Any) -> Any:
