@@ -55,6 +55,25 @@ _SUMS = {
 }
 """Operators that add or multiply many numbers: in another order even an exact result comes out otherwise."""
 
+_LINEAR = {
+    _aten.addbmm,
+    _aten.addmm,
+    _aten.addmv,
+    _aten.avg_pool1d,
+    _aten.avg_pool2d,
+    _aten.avg_pool3d,
+    _aten.baddbmm,
+    _aten.bmm,
+    _aten.convolution,
+    _aten.cumsum,
+    _aten.dot,
+    _aten.mean,
+    _aten.mm,
+    _aten.mv,
+    _aten.sum,
+}
+"""Sums whose terms are inputs or products of inputs: given magnitudes, they sum the magnitudes of the terms."""
+
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the last of equal values where torch takes the first: both results are right.
@@ -111,24 +130,30 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         if not _computes(func, args):
             return result
+        terms = None
         try:
             exact = func(*tree_map(_in_double, args), **tree_map(_in_double, kwargs))
+            if func.overloadpacket in _LINEAR:
+                terms = func(*tree_map(_magnitude, args), **tree_map(_magnitude, kwargs))
         except Exception:  # an operator without float64
             exact = result
         is_sum = func.overloadpacket in _SUMS
         if isinstance(result, Tensor):
-            return self._changed(result, exact, is_sum)
+            return self._changed(result, exact, is_sum, terms)
         if isinstance(result, (tuple, list)):
             return type(result)(self._changed(r, e, is_sum) for r, e in zip(result, exact, strict=True))
         return result
 
-    def _changed(self, result: Any, exact: Any, is_sum: bool) -> Any:
+    def _changed(self, result: Any, exact: Any, is_sum: bool, terms: Tensor | None = None) -> Any:
         if not isinstance(result, Tensor) or result.dtype != torch.float32 or exact.shape != result.shape:
             return result
         if self.generator is None:
             return exact.to(result.dtype)
         lost = (exact.double() - result.double()).abs()
-        size = 4 * lost + torch.finfo(result.dtype).eps * result.double().abs() * (4 if is_sum else 1)
+        eps = torch.finfo(result.dtype).eps
+        size = 4 * lost + eps * result.double().abs() * (4 if is_sum else 1)
+        if terms is not None:  # where terms cancel, what is left is as uncertain as the terms are large
+            size = size + eps * terms.double()
         rounds = torch.isfinite(result) & torch.isfinite(lost) & ((lost > 0) | is_sum)
         noise = torch.rand(result.shape, generator=self.generator, dtype=torch.float64) * 2 - 1
         return torch.where(rounds, (result.double() + size * noise).to(result.dtype), result)
@@ -176,6 +201,11 @@ def _computes(func: Any, args: Sequence[Any]) -> bool:
 
 def _holds_tensor(values: Sequence[Any]) -> bool:
     return any(isinstance(value, Tensor) for value in values)
+
+
+def _magnitude(value: Any) -> Any:
+    doubled = _in_double(value)
+    return doubled.abs() if doubled is not value and isinstance(doubled, Tensor) else doubled
 
 
 def _in_double(value: Any) -> Any:

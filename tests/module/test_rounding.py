@@ -62,6 +62,16 @@ def test_only_what_rounds_changes_and_by_little(compute: Any, changes: bool) -> 
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    "total", [lambda x: x.sum(), lambda x: x.mean(0), lambda x: x @ torch.ones(4), lambda x: x[None] @ torch.ones(4, 1)]
+)
+def test_what_is_left_of_terms_that_cancel_is_as_uncertain_as_they_are_large(total: Any) -> None:
+    x = torch.tensor([3e4, 1.0, -3e4, -1.0])
+    with rounded():
+        left = total(x).abs().max()
+    assert 1e-5 < left < 6e4 * 4 * torch.finfo(torch.float32).eps
+
+
 def test_equal_rows_come_apart_by_rounding() -> None:
     """Their mean has other last digits than they have in another program."""
     rows = torch.full((3, 4), 0.1)
