@@ -273,7 +273,7 @@ PATCHES: tuple[Patch, ...] = (
             "onnx_ir": "It can warn of initializers without a value; no export was seen that makes it.",
             "torch.export": "It can warn of deprecated dynamic shapes; no export was seen that makes it.",
             "torch._export": "It can warn of a dim that is traced at size 1; no export was seen that makes it.",
-            "torch.fx.experimental.symbolic_shapes": "It warns of each decision by a value of the traced call.",
+            "torch.fx.experimental.symbolic_shapes": "It warns of values that decide, before a trace is refused.",
         }.items()
     ),
     Patch(
