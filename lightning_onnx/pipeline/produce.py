@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
-from lightning_onnx.artifacts.test_data import make_test_data, write_test_data
+from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
-from lightning_onnx.checks.noise import is_stable
 from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
@@ -102,8 +101,8 @@ def produce(
         on_stage("checking")
         decisions = with_weights(plan.graph, flat, plan.cases) if config.has_weights else plan.decisions
         plan = plan.deciding(decisions)
-        stored, missing = _write_test_data(plan, flat, staged)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
+        stored, missing = _write_test_data(plan, context, staged)
         context = context.replace(cases=(*context.cases, *stored))
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
@@ -179,16 +178,31 @@ def _make_variants(config: ExportConfig, context: CheckContext) -> Sequence[Vari
     return judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
 
 
-def _write_test_data(plan: Plan, flat: FlatModule, staged: Path) -> tuple[list[Case], list[str]]:
+def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[list[Case], list[str]]:
     """Write the test data where it is asked for; return it as a case, and what to say if there is none."""
     kind, signature = plan.config.test_data, plan.graph.signature
     if kind is None:
         return [], []
-    data = make_test_data(plan.graph.request.tensors, flat.reference, lambda i, o: is_stable(flat, i, o), kind)
+    is_stable = _stability(context, plan.config)
+    data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind)
     if data is None:
         return [], [f"no test data: the module gives no finite outputs on {kind} inputs"]
     write_test_data(staged / TEST_DATA, signature, data)
     return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
+
+
+def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
+    """Return what tells where the file gives other outputs for no reason but noise; nothing where it does not run."""
+    try:
+        session = context.runtime.load(context.model_path)
+    except Exception:  # it holds no weights, or the check says what is wrong with it
+        return lambda inputs, outputs: True
+
+    def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+        case = Case(TEST_DATA, tuple(inputs), tuple(outputs), kind="values")
+        return all(c.excuse is None for c in config.parity.judge(session, context, case).comparisons)
+
+    return is_stable
 
 
 def _no_weights(check: Check) -> CheckResult:
