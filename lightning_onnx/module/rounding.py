@@ -114,7 +114,7 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Example:
         >>> with Rounded(torch.Generator().manual_seed(0)):
-        ...     bool(torch.ones(3) / 4 == 0.25), bool((torch.ones(3) / 3 == 1 / 3).all())
+        ...     bool((torch.ones(3) / 4 == 0.25).all()), bool((torch.ones(3) / 3 == 1 / 3).all())
         (True, False)
     """
 
