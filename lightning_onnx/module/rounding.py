@@ -17,44 +17,6 @@ _aten = torch.ops.aten
 _ORDERED = {_aten.topk.default: 2, _aten.sort.default: 1, _aten.sort.stable: 1}
 """Operators that return values and indices; for each the position of its ``dim`` argument."""
 
-_SUMS = {
-    _aten._cdist_forward,
-    _aten._log_softmax,
-    _aten._native_batch_norm_legit_no_training,
-    _aten._scaled_dot_product_flash_attention_for_cpu,
-    _aten._softmax,
-    _aten.addbmm,
-    _aten.addmm,
-    _aten.addmv,
-    _aten.addr,
-    _aten.avg_pool1d,
-    _aten.avg_pool2d,
-    _aten.avg_pool3d,
-    _aten.baddbmm,
-    _aten.bmm,
-    _aten.convolution,
-    _aten.cumprod,
-    _aten.cumsum,
-    _aten.dot,
-    _aten.linalg_vector_norm,
-    _aten.logcumsumexp,
-    _aten.logsumexp,
-    _aten.mean,
-    _aten.mm,
-    _aten.mv,
-    _aten.native_batch_norm,
-    _aten.native_group_norm,
-    _aten.native_layer_norm,
-    _aten.norm,
-    _aten.prod,
-    _aten.std,
-    _aten.std_mean,
-    _aten.sum,
-    _aten.var,
-    _aten.var_mean,
-}
-"""Operators that add or multiply many numbers: in another order even an exact result comes out otherwise."""
-
 _LINEAR = {
     _aten.addbmm,
     _aten.addmm,
@@ -73,6 +35,29 @@ _LINEAR = {
     _aten.sum,
 }
 """Sums whose terms are inputs or products of inputs: given magnitudes, they sum the magnitudes of the terms."""
+
+_SUMS = _LINEAR | {
+    _aten._cdist_forward,
+    _aten._log_softmax,
+    _aten._native_batch_norm_legit_no_training,
+    _aten._scaled_dot_product_flash_attention_for_cpu,
+    _aten._softmax,
+    _aten.addr,
+    _aten.cumprod,
+    _aten.linalg_vector_norm,
+    _aten.logcumsumexp,
+    _aten.logsumexp,
+    _aten.native_batch_norm,
+    _aten.native_group_norm,
+    _aten.native_layer_norm,
+    _aten.norm,
+    _aten.prod,
+    _aten.std,
+    _aten.std_mean,
+    _aten.var,
+    _aten.var_mean,
+}
+"""Operators that add or multiply many numbers: in another order even an exact result comes out otherwise."""
 
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
-from lightning_onnx.tracing.patches.patch import Patch
+from lightning_onnx.tracing.patches.patch import Patch, replaced_attribute
 
 
 @contextlib.contextmanager
 def computed_once(patch: Patch) -> Iterator[None]:
     """Let a function without arguments compute its result only at the first call in the process."""
-    owner, name = patch.find_owner(), patch.name
-    original, inherited = getattr(owner, name), name not in vars(owner)
-    setattr(owner, name, functools.partial(_result, original))
-    try:
+    original = getattr(patch.find_owner(), patch.name)
+    with replaced_attribute(dataclasses.replace(patch, replacement=functools.partial(_result, original))):
         yield
-    finally:
-        if inherited:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
 
 
 @functools.cache
