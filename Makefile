@@ -23,7 +23,7 @@ help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
-	@echo "make nightly export 1,000 random modules and judge the files (about two hours; SEEDS=0:100 for fewer)"
+	@echo "make nightly export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
 	@echo "make lint    ruff, mypy and the order of imports"
