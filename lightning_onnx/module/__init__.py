@@ -1,1 +1,1 @@
-"""The user's module: how it is called, whose weights it has, and calling it on flat tensors."""
+"""The user's module: how it is called, where its weights come from, and how to call it on flat tensors."""

@@ -13,7 +13,7 @@ from lightning_onnx.module.calls.signature import TensorSpec
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
-    """Return a tensor as an array in C order; bfloat16 becomes that of ``ml_dtypes``."""
+    """Return a tensor as an array in C order; bfloat16 uses the dtype of ``ml_dtypes``."""
     tensor = tensor.detach().cpu()
     if tensor.dtype == torch.bfloat16:
         import ml_dtypes
@@ -23,13 +23,13 @@ def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
 
 
 def feeds(inputs: Iterable[TensorSpec], tensors: Iterable[Tensor]) -> dict[str, NDArray[np.generic]]:
-    """Return what a session takes: an array for each input, by name.
+    """Return the feeds of a session: an array for each input, by name.
 
     Args:
         inputs: The graph's inputs.
         tensors: One for each, in the same order.
 
     Raises:
-        ValueError: If there are more of one than of the other.
+        ValueError: If there are more inputs than tensors, or fewer.
     """
     return {spec.name: to_numpy(tensor) for spec, tensor in zip(inputs, tensors, strict=True)}

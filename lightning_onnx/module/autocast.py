@@ -1,4 +1,4 @@
-"""``torch.autocast`` inside the method, off while the module is called or traced for an export."""
+"""Turns off ``torch.autocast`` inside the method while the module is called or traced for an export."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SKIPPED = "entered_while_off"
 def autocast_off() -> Iterator[None]:
     """Make entering ``torch.autocast`` do nothing in this thread; the reference computes in float32.
 
-    A method enters autocast by itself, as a context or by a decorator, and where it is entered no outer one can turn
-    it off. So the class's methods are replaced; other threads get the original ones.
+    A method may enter autocast itself, in a ``with`` block or through a decorator, and no outer context can turn that
+    off. So the methods of the class are replaced; other threads still get the original ones.
     """
     devices = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     _install()

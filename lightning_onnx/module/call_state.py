@@ -1,4 +1,4 @@
-"""What calls leave on a module or in globals, such as the state of a recurrent layer: put back after each call."""
+"""Restores what a call changes on a module or in globals, such as the state of a recurrent layer."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from torch import Tensor, nn
 from lightning_onnx.module.variables import Variable, own_variables
 
 Place = tuple[str, str]
-"""An attribute: the name of its module within the whole, and its own."""
+"""An attribute: the name of the submodule that has it, and its own name."""
 
 _MOST = 20_000
-"""How many objects among a module's attributes are looked at."""
+"""Only this many objects among a module's attributes are searched."""
 
 _MANY = 1_000
-"""The items of a container that has more are not looked into."""
+"""The items of larger containers are not searched."""
 
 _LEFT_ALONE = (nn.Module, type, FunctionType, MethodType, ModuleType, torch.jit.ScriptModule)
 _NOT_OURS = ("_trainer", "_fabric")
 
 
-def told(places: Iterable[Place]) -> str:
-    """Return the names of attributes, as they are written behind the module.
+def attribute_names(places: Iterable[Place]) -> str:
+    """Return the dotted names of attributes, joined by commas.
 
     Example:
-        >>> told([("", "hidden"), ("net.0", "cache")])
+        >>> attribute_names([("", "hidden"), ("net.0", "cache")])
         'hidden, net.0.cache'
     """
     return ", ".join(f"{part}.{name}" if part else name for part, name in places)
 
 
 class CallState:
-    """Puts back what calls change on a module: attributes, the content of containers, values of tensors.
+    """Restores what calls change on a module: attributes, the contents of containers, the values of tensors.
 
-    Parameters are not looked at: a method that changes them is one that trains.
+    Parameters are ignored: a method that changes them is a training step.
 
     Args:
         module: The module.
@@ -56,7 +56,7 @@ class CallState:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Put back afterwards what a call in the block changes, and note it."""
+        """Restore what a call in the block changes, and record it in ``written``."""
         before = list(self._look(tensors=True))
         try:
             yield
@@ -65,10 +65,10 @@ class CallState:
 
     @contextlib.contextmanager
     def kept_in_trace(self, tensors: bool) -> Iterator[None]:
-        """Put back afterwards what a trace in the block changes; part of it is torch's doing, and is not noted.
+        """Restore what a trace in the block changes; it is not recorded, because torch itself causes part of it.
 
         Args:
-            tensors: Whether the values of tensors are put back as well; inside of a trace they have none.
+            tensors: Whether to restore the values of tensors as well; during a trace they have none.
         """
         before = list(self._look(tensors))
         try:
@@ -126,7 +126,7 @@ class CallState:
 
 @dataclasses.dataclass
 class _Clone:
-    """A tensor, its version (torch counts what writes into it) and its values at that version."""
+    """A tensor, its version (torch counts the writes into it) and its values at that version."""
 
     tensor: Tensor
     version: int
@@ -138,13 +138,13 @@ class _Saved:
     """Something that a call may change.
 
     Attributes:
-        place: The attribute that it is, or is in.
+        place: The attribute itself, or the one that contains it.
     """
 
     place: Place
 
     def put_back(self) -> bool:
-        """Undo a change; return whether there was one."""
+        """Undo the change; return whether there was one."""
         raise NotImplementedError
 
 
@@ -181,7 +181,7 @@ class _NewAttributes(_Saved):
     def put_back(self) -> bool:
         for name in set(self.part.__dict__) - self.names:
             del self.part.__dict__[name]
-        return False  # what did not exist before is no state that a later call can depend on unseen
+        return False  # an attribute that did not exist before cannot be hidden state of a later call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +212,7 @@ class _Values(_Saved):
 
 
 def _shallow(container: Any) -> Any:
-    """Return the content of a container, without what its own class may do when it is copied."""
+    """Return a shallow copy of a container's content that runs no code of its class."""
     if isinstance(container, dict):
         return dict(container)
     return set(container) if isinstance(container, set) else list(container)

@@ -12,7 +12,7 @@ CaseKind = Literal["traced", "observed", "resized", "values", "decision"]
 
 ``"traced"``: observed values at the traced sizes; ``"observed"``: an observed call at its own sizes, a large batch cut
 to a few rows; ``"resized"``: observed values, repeated or cut to sizes that were not observed; ``"values"``: other
-values at the traced sizes; ``"decision"``: values on which the method decides otherwise than in the traced call.
+values at the traced sizes; ``"decision"``: values on which the method decides differently from the traced call.
 """
 
 
@@ -21,12 +21,12 @@ class Case:
     """Inputs to try a model with.
 
     Attributes:
-        label: What they are, in words: where they come from and their sizes.
+        label: Description: where the inputs come from, and their sizes.
         tensors: One tensor for each input, in the graph's order.
         expected: The module's outputs if they are known already; None if they have to be computed.
         kind: Where the inputs come from.
-        beyond: Whether values lie outside of what was observed. A file that is wrong there has a limit, which is told,
-            but has not failed, unless a kept decision or a size is the cause.
+        beyond: Whether values lie outside the observed range. A mismatch there is reported as a limit of the file and
+            not as a failure, unless the cause is a decision kept from the trace or a size.
     """
 
     label: str
@@ -37,5 +37,5 @@ class Case:
 
     @property
     def may_be_wrong(self) -> bool:
-        """Whether a wrong output is a limit to be told, and no failure."""
+        """Whether a wrong output is reported as a limit instead of a failure."""
         return self.beyond and self.kind not in ("resized", "decision")

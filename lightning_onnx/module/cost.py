@@ -1,4 +1,4 @@
-"""How much of an observed batch a check can afford, by counting what a call multiplies: the same on every machine."""
+"""How many rows of an observed batch a check can afford: by counted operations, so that all machines agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_FLOPS = 4 * 10**10
 """Floating point operations of a call: about a second on one core."""
 
 _MOST_ELEMENTS = 2**22
-"""Elements of the inputs: what is not counted, such as recurrent layers, is bounded by these."""
+"""Limit of the inputs' elements: it bounds what is not counted, such as recurrent layers."""
 
 
 def affordable_rows(flat: FlatModule, tensors: Sequence[Tensor], rows: int) -> int:
@@ -23,8 +23,8 @@ def affordable_rows(flat: FlatModule, tensors: Sequence[Tensor], rows: int) -> i
 
     Args:
         flat: The module.
-        tensors: Inputs that it takes.
-        rows: How many rows these have.
+        tensors: Inputs that the module takes.
+        rows: Number of rows of these inputs.
     """
     flops = max(1.0, _flops(flat, tensors) / rows)
     elements = max(1.0, sum(t.numel() for t in tensors) / rows)
@@ -51,7 +51,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operator, and add what it costs."""
+        """Run an operator, and add its cost."""
         result = func(*args, **(kwargs or {}))
         count = flop_registry.get(func.overloadpacket)
         if count is not None:

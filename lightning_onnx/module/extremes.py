@@ -1,4 +1,4 @@
-"""Sizes far from the traced ones, at which a graph is tried for limits: the smallest and the largest affordable."""
+"""Cases that look for limits of sizes: the smallest and the largest affordable size of each dim."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lightning_onnx.module.cost import affordable_rows
 from lightning_onnx.module.runner import Runner
 
 _LARGEST = 1024
-"""No larger size is tried: tables of positions and limits of batches are seldom larger."""
+"""The largest size that is tried; position tables and batch limits are seldom larger."""
 
 _SHARE = 32
-"""A call at the largest size takes at most this fraction of what a check can afford: it only looks for a limit."""
+"""A call at the largest size may cost at most this fraction of a check's budget: it only looks for a limit."""
 
 
 def extreme_cases(request: Request, run: Runner, hints: Mapping[str, Sequence[int]]) -> Iterator[Case]:
     """Yield cases at the smallest and the largest size of each dim that the module takes, and at hinted sizes.
 
     Args:
-        request: What the graph is asked to be.
+        request: The requested graph.
         run: Runs the module.
         hints: Sizes of dims at which something may change.
     """
@@ -42,20 +42,20 @@ def extreme_cases(request: Request, run: Runner, hints: Mapping[str, Sequence[in
 def first_taken(request: Request, run: Runner, dim: str, sizes: Iterable[int]) -> list[Case]:
     """Return a case at the first of the sizes that the module takes; the other dims have their traced sizes.
 
-    Its rows are observed ones in a random order: where they came in turns, sums over parts of them would be equal.
+    Its rows are observed ones in random order: repeated in turns, sums over parts of them would be equal.
     """
     traced = request.sizes(request.tensors)
     for n in sizes:
         tensors = resize(request.sample.tensors, request.axes, traced | {dim: n}, in_turns=False)
         expected = run(tensors)
         if expected is not None:
-            told = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
-            return [Case(f"resized ({told})", tensors, expected.tensors, kind="resized")]
+            label = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
+            return [Case(f"resized ({label})", tensors, expected.tensors, kind="resized")]
     return []
 
 
 def _affordable(request: Request, run: Runner, dim: str) -> int:
-    """Return the largest size to try. What a call costs may grow with the square of any dim but the batch."""
+    """Return the largest size to try. The cost of a call may grow with the square of any dim except the batch."""
     size = request.sizes(request.tensors)[dim]
     times = affordable_rows(run.flat, request.tensors, size) / size / _SHARE
     return min(_LARGEST, int(size * (times if dim == BATCH else math.sqrt(max(times, 0)))))

@@ -19,7 +19,7 @@ from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 
 PREFIX = "module."
-"""What the wrapper adds before the names of parameters and scopes; removed in the graph."""
+"""The wrapper's prefix of parameter and scope names; removed in the graph."""
 
 
 _Way = Literal["outside", "inside", "ties", "nearest", "nearest, ties", "negative zeros", "zeros", "mixed zeros"]
@@ -61,7 +61,7 @@ class FlatModule(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors of the method's result, without its other values."""
-        if torch.compiler.is_dynamo_compiling():  # it reads code, and undoes itself what the code does
+        if torch.compiler.is_dynamo_compiling():  # Dynamo reads the code, and undoes its side effects itself
             return tuple(flatten_result(self._call(tensors))[1])
         with self.call_state.kept_in_trace(tensors=False):
             return tuple(flatten_result(self._call(tensors))[1])
@@ -76,7 +76,7 @@ class FlatModule(nn.Module):
         return list(self.outputs(tensors).tensors)
 
     def outputs(self, tensors: Sequence[Tensor]) -> Outputs:
-        """Run without gradients, on copies of ``tensors`` because a module may write into its inputs."""
+        """Run without gradients, and on copies of ``tensors``, because a module may write into its inputs."""
         with self.call_state.kept():
             return self._outputs(tensors)
 
@@ -86,14 +86,14 @@ class FlatModule(nn.Module):
             return dataclasses.replace(outputs, tensors=tuple(t.detach().clone() for t in outputs.tensors))
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-        """Run as ``reference`` does, with what another program may do otherwise (see ``module.rounding``).
+        """Run like ``reference``, with the differences that another program may have (see ``module.rounding``).
 
-        Inputs and parameters are changed by rounding, with ties reversed; what operators compute as well; ties alone;
-        each operator gives the number nearest to its exact result; zeros have other signs.
+        Either inputs and parameters change by rounding errors, with ties reversed; or the results of operators change
+        as well; or only ties are reversed; or each operator rounds correctly; or zeros have other signs.
 
         Args:
             tensors: The inputs.
-            seed: Chooses one of many changes; the first ``WAYS`` are of all kinds.
+            seed: Chooses one of many changes; the first seeds go through all ``WAYS``.
         """
         generator = torch.Generator().manual_seed(seed)
         way = _WAYS[seed % WAYS]
@@ -121,7 +121,7 @@ class FlatModule(nn.Module):
             return before != random_states()
 
     def state_between_calls(self, tensors: Sequence[Tensor]) -> tuple[Place, ...]:
-        """Return the attributes by which a call changes what the next one returns; none where it does not."""
+        """Return the attributes through which a call changes the result of the next one; empty if there are none."""
         first = self.outputs(tensors)
         if not self.call_state.written:
             return ()
@@ -129,7 +129,7 @@ class FlatModule(nn.Module):
             try:
                 self._outputs(tensors)
                 second = self._outputs(tensors)
-            except Exception:  # a second call that is impossible depends on the first one, too
+            except Exception:  # a second call that fails depends on the first one, too
                 return tuple(sorted(self.call_state.written))
         is_same = len(first.tensors) == len(second.tensors) and all(
             a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
@@ -138,12 +138,12 @@ class FlatModule(nn.Module):
         return () if is_same else tuple(sorted(self.call_state.written))
 
     def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
-        """Restore the random state afterwards if the method draws; otherwise leave it alone for other threads."""
+        """Restore the random state afterwards if the method draws; otherwise other threads keep theirs."""
         return random_states_kept(include_cuda=False) if self.is_stochastic else contextlib.nullcontext()
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Change floats by up to four units in the last place, less than a network's own rounding."""
+    """Change floats by up to four units in the last place, less than a network's own rounding error."""
     if not tensor.is_floating_point():
         return tensor.clone()
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
@@ -157,4 +157,4 @@ _ZEROS: dict[_Way, Callable[[torch.Generator], Callable[[Sequence[int]], Tensor]
         lambda shape: torch.zeros(list(shape)) * (torch.rand(list(shape), generator=generator) - 0.5)
     ),
 }
-"""What makes zeros of a shape."""
+"""Functions that make zeros of a given shape."""

@@ -8,7 +8,7 @@ from onnx import GraphProto
 from torch import Tensor
 
 OnValue = Callable[[str, Tensor], None]
-"""Called with a value's name and torch's tensor; more than once if several tensors are acceptable."""
+"""Called with the name of a value and torch's tensor; several times if several tensors are acceptable."""
 
 InnerValues = Callable[[GraphProto, Sequence[Tensor], OnValue], None]
-"""Runs the module on inputs and reports its inner values under the names that they have in the graph of a file."""
+"""Runs the module on inputs, and reports its inner values under their names in the graph of a file."""

@@ -1,4 +1,4 @@
-"""On what a graph is tried: observed values, at the traced sizes, at those observed and at others."""
+"""The cases on which a graph is tried: observed values at the traced, at the observed and at other sizes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.values.cases import value_cases
 
 _CHECKED_ROWS = 4
-"""Observed batches are cut to this many rows for checks, but for the first, of which all rows are taken that a call of
-about a second has room for."""
+"""Observed batches are cut to this many rows for checks, except the first, which keeps as many rows as a call of about
+a second can take."""
 
 
 def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
     """Return inputs that the module takes, with its outputs: traced sizes, observed calls, other sizes, other values.
 
     Args:
-        request: What the graph is to be; its first case is the traced one.
+        request: The requested graph; the first case is the traced one.
         run: Runs the module.
     """
     cases = _Cases(request, run)
     cases.add("traced", request.tensors)
-    for sample in request.samples[1:]:  # other values at the traced sizes: what is wrong here is not about sizes
+    for sample in request.samples[1:]:  # other values at the traced sizes: a mismatch here is not caused by sizes
         cases.add_values(sample.tensors)
     for number, sample in enumerate(request.samples):
         tensors = _cut(sample.tensors, request) if number else _affordable(sample.tensors, request, run)
@@ -52,7 +52,7 @@ class _Cases:
     sizes: list[dict[str, int]] = dataclasses.field(default_factory=list)
 
     def add(self, kind: CaseKind, tensors: tuple[Tensor, ...]) -> bool:
-        """Add a case of new sizes; return False if the module does not take it."""
+        """Add a case with new sizes; return False if the module does not take it."""
         sizes = self.request.sizes(tensors)
         if sizes in self.sizes:
             return True
@@ -60,12 +60,12 @@ class _Cases:
         if expected is None:
             return False
         self.sizes.append(sizes)
-        told = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        self.found.append(Case(f"{kind} ({told})" if told else kind, tensors, expected.tensors, kind=kind))
+        label = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        self.found.append(Case(f"{kind} ({label})" if label else kind, tensors, expected.tensors, kind=kind))
         return True
 
     def add_values(self, observed: tuple[Tensor, ...]) -> None:
-        """Add the values of another observed call at the traced sizes, if nothing but its rows has to be cut."""
+        """Add the values of another observed call at the traced sizes, if only its rows have to be cut."""
         traced = self.request.sizes(self.request.tensors)
         tensors = resize(observed, self.request.axes, traced)
         only_rows = all(name == BATCH or size == traced[name] for name, size in self.request.sizes(observed).items())
@@ -91,7 +91,7 @@ def _cut(tensors: Sequence[Tensor], request: Request, rows: int = _CHECKED_ROWS)
 
 
 def multiples(request: Request, run: Runner) -> Iterator[str]:
-    """Find dims of which the module takes only multiples of a number, by calling it; yield a clause for each."""
+    """Find dims for which the module takes only multiples of a number, by calling it; yield a clause for each."""
     traced = request.sizes(request.tensors)
     for name, size in traced.items():
         if name == BATCH or run(request.resized(traced | {name: size + 1})) is not None:
@@ -103,11 +103,11 @@ def multiples(request: Request, run: Runner) -> Iterator[str]:
 
 
 def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
-    """Yield lists of sizes to try a graph at; of each list, the first that the module takes is enough.
+    """Yield lists of sizes to try a graph at; the first sizes of each list that the module takes are enough.
 
-    Each dim is tried at larger sizes that were not observed, by the observed step (128 comes after 64 and 96) and by
-    one, at smaller sizes, and at 1. Then all dims are tried at once. A dim that another input points into only becomes
-    larger.
+    Each dim is tried at larger sizes that were not observed: the next by the observed step (128 comes after 64 and 96),
+    and one more; at smaller sizes, and at 1. Then all dims change at once. A dim that another input holds indices of
+    only becomes larger.
     """
     pointed = pointed_at(request.tensors, request.axes)
     traced = request.sizes(request.tensors)

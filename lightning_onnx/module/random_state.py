@@ -14,10 +14,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 @contextlib.contextmanager
 def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
-    """Restore the states afterwards, even after an exception, which Lightning's ``isolate_rng`` does not.
+    """Restore the states afterwards, even after an exception; Lightning's ``isolate_rng`` does not do that.
 
     Args:
-        include_cuda: Whether those of CUDA devices are restored as well.
+        include_cuda: Whether to restore the states of CUDA devices as well.
     """
     error: BaseException | None = None
     with isolate_rng(include_cuda):
@@ -30,7 +30,7 @@ def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
 
 
 def random_states() -> tuple[bytes, bytes, bytes]:
-    """Return states that change when a number is drawn on the CPU."""
+    """Return the states that change when a number is drawn on the CPU."""
     return (
         torch.get_rng_state().numpy().tobytes(),
         pickle.dumps(np.random.get_state(legacy=False)),

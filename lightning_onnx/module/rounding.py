@@ -1,6 +1,6 @@
-"""What another program may do otherwise without being wrong: the order of ties, the last digits, the sign of zeros.
+"""Differences that are not errors in another program: the order of ties, the last digits, the signs of zeros.
 
-Each mode is on while its ``with`` block runs, in the thread that runs it.
+Each mode is active in its ``with`` block, in the thread that runs it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 _aten = torch.ops.aten
 _ORDERED = {_aten.topk.default: 2, _aten.sort.default: 1, _aten.sort.stable: 1}
-"""Operators that return values and indices; for each the position of its ``dim`` argument."""
+"""Operators that return values and indices, each with the position of its ``dim`` argument."""
 
 _LINEAR = {
     _aten.addbmm,
@@ -34,7 +34,7 @@ _LINEAR = {
     _aten.mv,
     _aten.sum,
 }
-"""Sums whose terms are inputs or products of inputs: given magnitudes, they sum the magnitudes of the terms."""
+"""Sums whose terms are inputs or products of inputs; with absolute values as inputs, they sum the terms' magnitudes."""
 
 _SUMS = _LINEAR | {
     _aten._cdist_forward,
@@ -57,14 +57,14 @@ _SUMS = _LINEAR | {
     _aten.var,
     _aten.var_mean,
 }
-"""Operators that add or multiply many numbers: in another order even an exact result comes out otherwise."""
+"""Operators that add or multiply many numbers: another order changes even an exact result."""
 
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Takes the last of equal values where torch takes the first: both results are right.
+    """Takes the last of equal values where torch takes the first; both are correct.
 
-    For ``topk``, ``sort`` and suppression neither torch nor ONNX defines which of equal values comes first. If a
-    module's outputs change, it decides by the order of equal scores, as detectors do before they are trained.
+    For ``topk``, ``sort`` and non-maximum suppression, neither torch nor ONNX defines which of equal values is first.
+    If a module's outputs change, they depend on the order of equal scores, as in untrained detectors.
 
     Example:
         >>> with TiesReversed():
@@ -90,12 +90,12 @@ class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Changes what operators compute by rounding, where the exact result has more digits than float32 keeps.
+    """Changes the results of operators by rounding errors, where the exact result has more digits than float32 holds.
 
-    What is exact stays as it is, in every program: copies, comparisons, 0.5 + 0.25, sums of zeros.
+    Exact results are the same in every program, and stay: copies, comparisons, 0.5 + 0.25, sums of zeros.
 
     Args:
-        generator: Chooses one of many ways to round; None takes what is nearest to the exact result.
+        generator: Chooses one of many ways to round; None rounds to the nearest float32.
 
     Example:
         >>> with Rounded(torch.Generator().manual_seed(0)):
@@ -110,7 +110,7 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Compute once more in float64, to see where rounding took place."""
+        """Compute again in float64, to see which results were rounded."""
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
         if not _computes(func, args):
@@ -137,7 +137,7 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         lost = (exact.double() - result.double()).abs()
         eps = torch.finfo(result.dtype).eps
         size = 4 * lost + eps * result.double().abs() * (4 if is_sum else 1)
-        if terms is not None:  # where terms cancel, what is left is as uncertain as the terms are large
+        if terms is not None:  # if terms cancel, the error of the small rest is relative to the large terms
             size = size + eps * terms.double()
         rounds = torch.isfinite(result) & torch.isfinite(lost) & ((lost > 0) | is_sum)
         noise = torch.rand(result.shape, generator=self.generator, dtype=torch.float64) * 2 - 1
@@ -145,10 +145,10 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class ZeroSigns(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Gives zeros that operators compute another sign: ``-0.0`` equals ``0.0``, and programs differ in it.
+    """Changes the signs of zeros that operators compute: ``-0.0`` equals ``0.0``, and programs differ here.
 
     Args:
-        choose: Returns zeros of a shape, with the signs that the zeros are to have.
+        choose: Returns zeros of a given shape, with the new signs.
 
     Example:
         >>> with ZeroSigns(lambda shape: -torch.zeros(shape)):
@@ -168,14 +168,14 @@ class ZeroSigns(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tree_map(self.signed, result) if _computes(func, args) else result
 
     def signed(self, value: Any) -> Any:
-        """Return a tensor of floats with other signs of its zeros; anything else as it is."""
+        """Return a float tensor with other signs of its zeros; any other value unchanged."""
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         return torch.where(value == 0, self.choose(value.shape).to(value.dtype), value)
 
 
 def _computes(func: Any, args: Sequence[Any]) -> bool:
-    """Tell whether an operator computes new values from tensors: no view, no change in place, no random numbers."""
+    """Tell whether an operator computes new values from tensors: not a view, not in place, not random."""
     schema = func._schema
     if schema.is_mutable or any(returned.alias_info is not None for returned in schema.returns):
         return False

@@ -1,4 +1,4 @@
-"""Calling the module on flat tensors, and which of the observed calls it takes."""
+"""Calls the module on flat tensors, and finds an observed call that it takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_onnx.module.flat import FlatModule
 
 
 class Runner:
-    """Calls the module on flat tensors, on the same ones only once.
+    """Calls the module on flat tensors; on the same tensors only once.
 
     Args:
         flat: The module.
@@ -33,7 +33,7 @@ class Runner:
         return outcome if isinstance(outcome, Outputs) else None
 
     def outputs_or_error(self, tensors: Sequence[Tensor]) -> Outputs | Exception:
-        """Return the outputs on flat tensors, or what the module raised."""
+        """Return the outputs on flat tensors, or the module's exception."""
         key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
         if key not in self._known:
             try:
@@ -46,16 +46,16 @@ class Runner:
 def first_that_runs(
     module: nn.Module, method: str, observations: Sequence[Observation], exclude_inputs: Sequence[str] = ()
 ) -> tuple[Observation, Runner]:
-    """Return the first observation whose call the module takes, and what runs the module.
+    """Return the first observation whose call the module takes, and the runner of the module.
 
     Args:
         module: The module.
         method: Name of the method.
         observations: Ways in which it is called, best first.
-        exclude_inputs: Names of inputs such as labels, which are left out if the module works without them.
+        exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them.
 
     Raises:
-        SampleError: If it takes none.
+        SampleError: If the module takes none of them.
     """
     refused: list[tuple[str, Exception]] = []
     for observation in observations:
@@ -77,14 +77,14 @@ def first_that_runs(
     name = f"{type(module).__name__}.{method}"
     tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
     raise SampleError(
-        f"no call of {name} is known that runs on tensors. Tried: {tried}. "
+        f"no call of {name} runs on tensors. Tried: {tried}. "
         "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
         "kwargs to export()."
     ) from (refused[0][1] if refused else None)
 
 
 def _as_reference(observation: Observation) -> Observation:
-    """Return the observation with float32 in place of half precision: the reference is in float32."""
+    """Return the observation with half precision converted to float32, the precision of the reference."""
     half = (torch.float16, torch.bfloat16)
     samples = tuple(
         dataclasses.replace(s, tensors=tuple(t.float() if t.dtype in half else t for t in s.tensors))
@@ -94,7 +94,7 @@ def _as_reference(observation: Observation) -> Observation:
 
 
 def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
-    """Return the observation without the excluded inputs; None if it has none of them, or cannot be without them."""
+    """Return the observation without the excluded inputs; None if it has none of them, or cannot do without them."""
     paths = observation.samples[0].paths
     kept = [i for i, path in enumerate(paths) if path[-1] not in excluded]
     if len(kept) == len(paths) or not kept:

@@ -1,4 +1,4 @@
-"""Variables that code of a private copy has to itself: globals of the user's files, and what functions close over."""
+"""Variables that belong only to a private copy's code: copies of the user's globals, and of closed-over variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Variable:
 
     Attributes:
         name: Its name in the code.
-        home: The globals that it is in, or its cell.
+        home: The globals dict that contains it, or its cell.
     """
 
     name: str
@@ -40,10 +40,10 @@ _OWN: weakref.WeakKeyDictionary[nn.Module, tuple[Variable, ...]] = weakref.WeakK
 
 
 def give(copied: nn.Module, variables: Iterable[Variable]) -> None:
-    """Say which variables a private copy has to itself."""
+    """Register the variables that belong only to a private copy."""
     _OWN[copied] = tuple(variables)
 
 
 def own_variables(copied: nn.Module) -> tuple[Variable, ...]:
-    """Return the variables that a private copy has to itself."""
+    """Return the variables that belong only to a private copy."""
     return _OWN.get(copied, ())

@@ -51,11 +51,11 @@ class KeptDecisions:
         lines = kept - {site.where for site in traced.sites()}
         if by_torchscript and not traced.has_value_sizes:
             lines = set()  # conditions on the sizes of inputs
-        unmoved = [str(site) for site in sites if site in searched.unmoved]
-        unmoved += [_by_size(line) for line in sorted(lines - searched.flipped_lines)]
-        moved = [str(site) for site in sites if site not in searched.unmoved]
+        unflipped = [str(site) for site in sites if site in searched.unflipped]
+        unflipped += [_by_size(line) for line in sorted(lines - searched.flipped_lines)]
+        moved = [str(site) for site in sites if site not in searched.unflipped]
         moved += [_by_size(line) for line in sorted(lines & searched.flipped_lines)]
-        return cls(searched.cases, tuple(moved), tuple(unmoved), searched.tried)
+        return cls(searched.cases, tuple(moved), tuple(unflipped), searched.tried)
 
     @property
     def warning(self) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.call_state import Place, told
+from lightning_onnx.module.call_state import Place, attribute_names
 from lightning_onnx.module.calls.batch_dim import static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
@@ -73,7 +73,7 @@ class Plan:
             known: Whether they are known.
         """
         found = [] if known else attributes.set_later(module, self.attributes)
-        return [f"not in the checkpoint, taken as the module has them now: {told(found)}"] if found else []
+        return [f"not in the checkpoint, taken as the module has them now: {attribute_names(found)}"] if found else []
 
     @property
     def refreshes(self) -> bool:
@@ -139,8 +139,8 @@ def prepare(
     if kept_state:
         notes = (
             *notes,
-            f"the method keeps state between calls ({told(kept_state)}); the graph has the state of the module when it "
-            "was traced, such as what the last training batch left",
+            f"the method keeps state between calls ({attribute_names(kept_state)}); the graph contains the state that "
+            "the module had when it was traced, such as after the last training batch",
         )
     return Plan(
         config,

@@ -18,7 +18,7 @@ from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
-from lightning_onnx.module.call_state import told
+from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.source import Source
@@ -151,7 +151,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
             is_stochastic=plan.is_stochastic,
             flat=flat,
             inner=plan.graph.inner_values(flat),
-            kept_state=told(plan.kept_state),
+            kept_state=attribute_names(plan.kept_state),
         ),
         inputs=CheckInputs(plan.cases),
     )

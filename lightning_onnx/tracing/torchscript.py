@@ -15,7 +15,7 @@ from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.user_code import is_users, told
+from lightning_onnx.module.user_code import is_users, location
 from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
 from lightning_onnx.tracing.inner.boundaries import Boundaries
@@ -83,7 +83,7 @@ def _conversions() -> Iterator[list[str]]:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", "Converting a tensor to a", TracerWarning)
         yield lines
-    lines += [told(w.filename, w.lineno) for w in caught if is_users(w.filename)]
+    lines += [location(w.filename, w.lineno) for w in caught if is_users(w.filename)]
 
 
 def _restore_unused_inputs(model: ir.Model, request: Request) -> None:

@@ -69,7 +69,7 @@ def test_excluded_inputs_are_left_out_if_the_module_works_without_them(
 
 def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
     observation = observed(Applies(lambda x: x), (torch.randn(4, 3),))
-    with pytest.raises(SampleError, match=r"no call of Linear\.forward is known.*mat1 and mat2"):
+    with pytest.raises(SampleError, match=r"no call of Linear\.forward runs on tensors.*mat1 and mat2"):
         first_that_runs(nn.Linear(5, 2), "forward", [observation])
     with pytest.raises(SampleError, match="nothing was seen"):
         first_that_runs(nn.Linear(5, 2), "forward", [])

@@ -138,6 +138,6 @@ def test_the_search_is_made_again_with_the_trained_weights(engine: Any, tmp_path
     made = produce(plan, LoadedModule(trained, Source()), tmp_path / "made")
     (check,) = made.manifest["checks"]
     assert check["status"] == "failed"
-    assert "decide otherwise" in check["reason"]
+    assert "change the decision" in check["reason"]
     assert note not in made.manifest["notes"]
     assert any("decides by values" in told for told in made.manifest["notes"])

@@ -111,7 +111,7 @@ def verdict_of(program: Program) -> Verdict:
 
 
 def _refused(program: Program, reason: str) -> Kind:
-    says_so = "decides by values" in reason or "decide otherwise" in reason
+    says_so = "decides by values" in reason or "change the decision" in reason
     return "decides" if says_so and any(line.step.decides for line in program.lines) else "refused"
 
 

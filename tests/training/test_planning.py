@@ -129,5 +129,5 @@ def test_with_preflight_that_warns_the_check_fails_after_training(fit: Any, tmp_
     assert callback.artifact is not None
     assert not callback.artifact.passed
     (check,) = callback.artifact.manifest["checks"]
-    assert "decide otherwise than the traced ones at test_planning.py" in check["reason"]
+    assert "change the decision of the traced call at test_planning.py" in check["reason"]
     assert any("decides by values" in note for note in callback.artifact.manifest["notes"])

@@ -1,1 +1,1 @@
-"""How the module's method is called, from what was observed to what is asked of the graph."""
+"""How the module's method is called, from the observed calls to the requested graph."""

@@ -1,4 +1,4 @@
-"""Which dim of each input is the batch: guessed by the loader's batch size, decided by running the module."""
+"""Finds the batch dim of each input: guesses it from the loader's batch size, then runs the module to confirm it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from lightning_onnx.module.calls.signature import BATCH
 
 @dataclasses.dataclass(frozen=True)
 class BatchDims:
-    """What was found out about the batch.
+    """The batch dims that were found.
 
     Attributes:
         axes: The batch dim of each input.
-        alike: Further dims, by input and index, of which as much can be said: another size, and rows on their own.
+        possible: Other dims, by input and index, for which the evidence is as good: the module takes another size, and
+            the rows are independent.
     """
 
     axes: Assignment
-    alike: tuple[tuple[int, int], ...] = ()
+    possible: tuple[tuple[int, int], ...] = ()
 
 
 _MAX_ASSIGNMENTS = 32
@@ -35,7 +36,7 @@ _MAX_FACTORS = 4
 
 
 def few_rows(observation: Observation) -> tuple[Tensor, ...]:
-    """Return the first sample cut to two rows if its tensors look like a batch: a guess that a call has to confirm."""
+    """Return the first sample, cut to two rows if its tensors look like a batch; a call has to confirm this guess."""
     tensors = observation.samples[0].tensors
     guess: Axes = tuple(dict.fromkeys(_of_batch_size(observation, i)[:1], BATCH) for i in range(len(tensors)))
     return tensors if kept_whole(tensors, guess) else resize(tensors, guess, {BATCH: 2})
@@ -45,7 +46,7 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
     """Find each input's batch dim.
 
     Dims of the loader's batch size are tried first, then those of a multiple (several views or crops of each sample),
-    then the first dim. A later guess counts only where more speaks for it than for those before it.
+    then the first dim. A later guess wins only with better evidence than all earlier ones.
 
     Args:
         observation: The calls.
@@ -57,14 +58,14 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
         best = _best(tensors, assignments, run, best)
         if best is not None and best.weight >= FOLLOWS_ORDER:
             break
-    return BatchDims((None,) * len(tensors)) if best is None else BatchDims(best.assignment, best.alike)
+    return BatchDims((None,) * len(tensors)) if best is None else BatchDims(best.assignment, best.possible)
 
 
 def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[int, int, int]]:
-    """Yield what looks like the batch and is static: index of the input, its dim, and the multiple of the batch size.
+    """Yield static dims that look like the batch: index of the input, the dim, and the multiple of the batch size.
 
     Args:
-        observation: The calls; nothing is yielded where no loader's batch size is known.
+        observation: The calls; if the loader's batch size is unknown, nothing is yielded.
         axes: Names of the dynamic dims of each input.
     """
     if all(size is None for _, size in observation.shapes):
@@ -82,7 +83,7 @@ def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[in
 
 
 def _guesses(observation: Observation) -> Iterator[list[Assignment]]:
-    """Yield lists of assignments, the likelier lists first."""
+    """Yield lists of assignments, most likely first."""
     tensors = observation.samples[0].tensors
     yield _assignments([_of_batch_size(observation, i) for i in range(len(tensors))])
     factors = [
@@ -95,7 +96,7 @@ def _guesses(observation: Observation) -> Iterator[list[Assignment]]:
 
 
 def _assignments(candidates: Sequence[Sequence[int]]) -> list[Assignment]:
-    """Return the assignments to try: those that leave out fewest inputs first, then those of earlier dims."""
+    """Return the assignments to try: first those that leave out the fewest inputs, then those with earlier dims."""
     every = itertools.islice(itertools.product(*([*c, None] for c in candidates)), 4096)
     some = [a for a in every if any(d is not None for d in a)]
     return sorted(some, key=lambda a: (_left_out(a), sum(d or 0 for d in a)))[:_MAX_ASSIGNMENTS]
@@ -106,7 +107,7 @@ def _left_out(assignment: Assignment) -> int:
 
 
 def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
-    """Return the dims that have the loader's batch size in some call and never more (the last batch may be smaller)."""
+    """Return the dims that have the loader's batch size in some call and never exceed it (a last batch is smaller)."""
     rank = observation.samples[0].tensors[tensor].dim()
     sizes = _batch_sizes(observation)
     return [
@@ -119,7 +120,7 @@ def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
 
 
 def _multiple(observation: Observation, tensor: int, dim: int) -> int | None:
-    """Return how often a dim holds the loader's batch size; None if that is no whole number, or differs."""
+    """Return the size of a dim divided by the batch size; None if this is not an integer, or not always the same."""
     found = {
         divmod(shapes[tensor][dim], size) if size and dim < len(shapes[tensor]) else (0, 0)
         for shapes, size in _batch_sizes(observation)
@@ -129,34 +130,34 @@ def _multiple(observation: Observation, tensor: int, dim: int) -> int | None:
 
 
 def _batch_sizes(observation: Observation) -> list[tuple[tuple[tuple[int, ...], ...], int]]:
-    """Return the shapes of each call with the loader's batch size; without a loader, with the first dim of all."""
+    """Return the shapes of each call with the loader's batch size; without a loader, with the size of the first dim."""
     sizes = [(shapes, batch_size) for shapes, batch_size in observation.shapes if batch_size is not None]
     return sizes or [(shapes, next((s[0] for s in shapes if s), 0)) for shapes, _ in observation.shapes]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Evidence:
-    """How much speaks for an assignment, and what else as much speaks for."""
+    """The evidence for an assignment, and other dims with equally good evidence."""
 
     weight: int
     assignment: Assignment
-    alike: tuple[tuple[int, int], ...] = ()
+    possible: tuple[tuple[int, int], ...] = ()
 
 
 def _best(
     tensors: Sequence[Tensor], assignments: Iterable[Assignment], run: RunModule, best: _Evidence | None
 ) -> _Evidence | None:
-    """Return the assignment that most speaks for, ``best`` unless there is a better one.
+    """Return the assignment with the best evidence; ``best`` unless there is a better one.
 
-    Those that leave out more inputs are tried only where those before them do not convince.
+    Assignments that leave out more inputs are tried only if the evidence so far is weak.
     """
     for _, group in itertools.groupby(assignments, key=_left_out):
         weights = {assignment: evidence(tensors, assignment, run) for assignment in group}
         for assignment, weight in weights.items():
             if weight is not None and (best is None or weight > best.weight):
                 others = [a for a, w in weights.items() if w == weight == BOTH and a != assignment]
-                alike = {(i, d) for a in others for i, d in enumerate(a) if d is not None and d != assignment[i]}
-                best = _Evidence(weight, assignment, tuple(sorted(alike)))
+                possible = {(i, d) for a in others for i, d in enumerate(a) if d is not None and d != assignment[i]}
+                best = _Evidence(weight, assignment, tuple(sorted(possible)))
         if best is not None and best.weight >= FOLLOWS_ORDER:
             break
     return best

@@ -1,4 +1,4 @@
-"""How much speaks for a dim being the batch: the module is run on batches of two sizes, and in another order."""
+"""Evidence that a dim is the batch: the module is run on batches of two sizes, and on rows in another order."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Assignment = tuple[int | None, ...]
 """The batch dim of each input; None for an input without one."""
 
 RUNS, KEEPS_ROWS, FOLLOWS_ORDER, BOTH = range(4)
-"""How much speaks for an assignment: the module takes another size of the dim; besides, further rows leave the first
-ones as they were; or rows in another order give the same results in that order, which time steps do not; or both."""
+"""Evidence for an assignment. ``RUNS``: the module takes another size of the dim. ``KEEPS_ROWS``: besides, more rows
+leave the results of the first ones unchanged. ``FOLLOWS_ORDER``: rows in another order give the same results in that
+order, which time steps do not. ``BOTH``: both of these."""
 
 
 def evidence(tensors: Sequence[Tensor], assignment: Assignment, run: RunModule) -> int | None:
-    """Run batches of two sizes, and one in another order; return how much speaks for the assignment.
+    """Run batches of two sizes, and one in another order; return the evidence for the assignment.
 
-    The batches are small, unless other inputs point into them; rows that are pointed at stay in their order.
+    The batches are small, unless other inputs hold indices into them; indexed rows stay in order.
 
     Args:
         tensors: The inputs of one call.
@@ -56,7 +57,7 @@ def evidence(tensors: Sequence[Tensor], assignment: Assignment, run: RunModule) 
 
 
 def _keeps_rows(small: Outputs, large: Outputs) -> bool:
-    """Tell whether the rows of a batch are the first ones of a larger batch's."""
+    """Tell whether the results of a batch are the first rows of those of a larger batch."""
     return all(
         _close(a, b[tuple(slice(size) for size in a.shape)])
         for a, b in zip(small.tensors, large.tensors, strict=True)
@@ -67,7 +68,7 @@ def _keeps_rows(small: Outputs, large: Outputs) -> bool:
 def _follows_order(
     batch: Sequence[Tensor], assignment: Assignment, before: Outputs, rows: Sequence[list[int]], run: RunModule
 ) -> bool:
-    """Tell whether rows that are moved by one place give results that have moved by one place."""
+    """Tell whether rolling the rows by one rolls the results by one."""
     rolled = tuple(t if d is None else t.roll(1, d) for t, d in zip(batch, assignment, strict=True))
     after = run(rolled)
     return (

@@ -1,7 +1,7 @@
-"""Distributions of ``torch.distributions`` as their parameters, and back.
+"""Replaces distributions of ``torch.distributions`` by their parameters, and rebuilds them.
 
-A graph gives tensors, so a method that returns a distribution is exported as one that returns the distribution's
-parameters, each where the distribution itself has it: ``loc``, or ``base_dist.loc`` of an ``Independent``.
+A graph returns only tensors, so a method that returns a distribution is exported as if it returned the parameters,
+named as the attributes of the distribution: ``loc``, or ``base_dist.loc`` for an ``Independent``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Transform, TransformedDistribution
 
 _SAME_PARAMETER = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
-"""Ways to give one parameter; a distribution computes the others from the one that it was given."""
+"""Alternatives for one parameter; a distribution takes one of them and computes the others from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Parts:
 
     Attributes:
         whole: The distribution.
-        parts: What it is made of, by the names of its attributes: tensors, or other distributions and transforms.
+        parts: Its parameters by attribute name: tensors, or other distributions and transforms.
     """
 
     whole: Distribution | Transform
@@ -34,7 +34,7 @@ class Parts:
     def put_together(self, parts: Mapping[str, Any]) -> object:
         """Return a distribution of the same class with other ``parts``.
 
-        Where the class cannot be made from its parameters, the distribution itself is returned.
+        If the class cannot be constructed from its parameters, the distribution itself is returned.
         """
         whole = self.whole
         if isinstance(whole, Transform):
@@ -54,7 +54,7 @@ class Parts:
 
 
 def take_apart(value: Distribution | Transform) -> Parts | None:
-    """Return what a distribution or a transform is made of; None if it has no parts that are known.
+    """Return the parts of a distribution or a transform; None if it has no known parts.
 
     Example:
         >>> import torch
@@ -90,15 +90,15 @@ def _part_names(value: Distribution) -> list[str]:
 
 
 def _given(value: Distribution, names: list[str]) -> str:
-    """Return which of several ways to give one parameter to take: one that is there; the others would be computed.
+    """Return which of several alternatives for one parameter to use: one that is stored, instead of computing it.
 
-    A distribution keeps what it was given among its attributes, and what was asked of it later as well.
+    A distribution stores the one that it was given, and also those that were computed later.
     """
     return next((name for name in names if name in vars(value)), names[0])
 
 
 def _holds_tensor(values: Any) -> bool:
-    """Tell whether tensors are among the attributes of a transform, or of one below it."""
+    """Tell whether a transform, or one inside it, has tensors among its attributes."""
     for value in values:
         if isinstance(value, Tensor) or (isinstance(value, Transform) and take_apart(value) is not None):
             return True

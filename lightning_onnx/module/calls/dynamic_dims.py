@@ -1,4 +1,4 @@
-"""Which dims of the inputs are dynamic, and what they are called: derived from the observed calls, or asked for."""
+"""Which dims of the inputs are dynamic, and their names: derived from the observed calls, or requested by the user."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lightning_onnx.module.calls.outputs import RunModule
 from lightning_onnx.module.calls.resizing import Axes, resize
 from lightning_onnx.module.calls.signature import BATCH
 
-AskedAxes = Mapping[str, Mapping[int, str] | Sequence[int]]
-"""``dynamic_axes`` of ``torch.onnx.export``: by tensor the names of its dynamic dims, or only their indices."""
+RequestedAxes = Mapping[str, Mapping[int, str] | Sequence[int]]
+"""``dynamic_axes`` of ``torch.onnx.export``: for each tensor the names of its dynamic dims, or only their indices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class DynamicDims:
     """The dynamic dims of a graph's inputs.
 
     Attributes:
-        axes: For each input the names of its dynamic dims.
-        seen: For each dynamic dim the sizes that were observed, in ascending order.
+        axes: For each input, the names of its dynamic dims.
+        seen: For each dynamic dim, the observed sizes in ascending order.
     """
 
     axes: Axes
@@ -33,19 +33,19 @@ class DynamicDims:
 
 @dataclasses.dataclass
 class _Group:
-    """Dims of different inputs that had the same sizes in all calls, and so share a name."""
+    """Dims of different inputs that share a name, because their sizes were equal in all calls."""
 
     name: str
     sizes: tuple[int, ...]
     members: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
     def takes(self, tensor: int, sizes: tuple[int, ...]) -> bool:
-        """Whether a dim of an input belongs here. Two dims of one input never share a name."""
+        """Tell whether a dim of an input belongs to the group. Two dims of one input never share a name."""
         return self.sizes == sizes and all(member != tensor for member, _ in self.members)
 
 
 def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) -> DynamicDims:
-    """Derive the dynamic dims: the batch dim, what may be the batch as well, and each dim whose size differed.
+    """Derive the dynamic dims: the batch dim, other possible batch dims, and each dim whose size varied.
 
     Args:
         observation: The calls.
@@ -54,7 +54,7 @@ def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) 
     """
     all_shapes = [shapes for shapes, _ in observation.shapes]
     found = find_batch(observation, run)
-    batch, free = found.axes, {*found.alike, *_free(observation, found.axes, run)}
+    batch, free = found.axes, {*found.possible, *_free(observation, found.axes, run)}
     batch_sizes = {_sizes(all_shapes, i, d) for i, d in enumerate(batch) if d is not None}
     axes: list[dict[int, str]] = [{} for _ in names]
     groups: list[_Group] = []
@@ -74,7 +74,7 @@ def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) 
 
 
 def _free(observation: Observation, batch: Sequence[int | None], run: RunModule) -> list[tuple[int, int]]:
-    """Return dims of the loader's batch size, of inputs without a batch dim, at which the module takes another size."""
+    """For inputs without a batch dim, return dims of the loader's batch size that the module takes at another size."""
     tensors = observation.samples[0].tensors
     axes: Axes = tuple({} if d is None else {d: BATCH} for d in batch)
     found = []
@@ -91,7 +91,7 @@ def _sizes(all_shapes: Sequence[Shapes], tensor: int, dim: int) -> tuple[int, ..
 
 
 def _group_name(groups: list[_Group], names: Sequence[str], tensor: int, dim: int, sizes: tuple[int, ...]) -> str:
-    """Add a dim to a group that takes it, or to a new one; a group with the same dim of other inputs comes first."""
+    """Add a dim to a group and return its name: preferably a group with the same dim of other inputs, or a new one."""
     fitting = [group for group in groups if group.takes(tensor, sizes)]
     fitting.sort(key=lambda group: all(d != dim for _, d in group.members))
     if not fitting:
@@ -101,11 +101,11 @@ def _group_name(groups: list[_Group], names: Sequence[str], tensor: int, dim: in
     return fitting[0].name
 
 
-def asked_dims(asked: AskedAxes, names: Sequence[str], observation: Observation) -> DynamicDims:
-    """Return the dynamic dims that were asked for. Names of other tensors than the inputs are left to the outputs.
+def requested_dims(requested: RequestedAxes, names: Sequence[str], observation: Observation) -> DynamicDims:
+    """Return the dynamic dims that the user requested. Names that are not inputs are ignored; they may be outputs.
 
     Args:
-        asked: As in ``torch.onnx.export``.
+        requested: As in ``torch.onnx.export``.
         names: Names of the inputs.
         observation: The calls.
 
@@ -114,7 +114,7 @@ def asked_dims(asked: AskedAxes, names: Sequence[str], observation: Observation)
     """
     axes: list[dict[int, str]] = []
     for name, tensor in zip(names, observation.samples[0].tensors, strict=True):
-        dims = asked.get(name, ())
+        dims = requested.get(name, ())
         named = dims if isinstance(dims, Mapping) else {d: f"{name}_dim_{d}" for d in dims}
         axes.append({_axis(name, d, tensor): dim_name for d, dim_name in named.items()})
     seen: dict[str, tuple[int, ...]] = {}

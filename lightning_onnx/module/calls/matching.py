@@ -1,4 +1,4 @@
-"""Calls that were not observed: a sample that the user gave, and batches matched to the method's signature."""
+"""Calls that were not observed: a sample from the user, and batches matched to the method's signature."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def match(
 ) -> list[Observation]:
     """Return the ways in which ``batches`` fit the signature, most likely first.
 
-    By name if the batch is a mapping. Then by order: to the required parameters go the batch's parts, the parts of its
-    first part, or the whole batch. Calling the module shows which way it takes.
+    A mapping is matched by name. Then follow matches by order: the required parameters get the batch's items, the items
+    of its first item, or the whole batch. Calling the module shows which of them works.
 
     Args:
         signature: The signature of the exported method.
@@ -52,7 +52,7 @@ def match(
 
 
 def _not_taken(batch: object, arguments: Arguments, method: str) -> tuple[str, ...]:
-    """Name the tensors of a batch that are not among the arguments."""
+    """Return a note that names the tensors of a batch that are not among the arguments."""
     taken = {id(tensor) for tensor in flatten(list(arguments))[1]}
     structure, tensors = flatten(batch)
     paths = [path for path, tensor in zip(structure.paths, tensors, strict=True) if id(tensor) not in taken]
@@ -119,10 +119,10 @@ def as_call(sample: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def sample_of(module: nn.Module, method: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Sample:
-    """Bind a call that a user gave.
+    """Bind a user's call to the method's signature.
 
     Raises:
-        ConfigurationError: If it does not fit the method, or the method does not exist.
+        ConfigurationError: If the call does not fit the method, or the method does not exist.
     """
     signature = method_signature(module, method)
     try:

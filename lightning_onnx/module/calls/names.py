@@ -1,4 +1,4 @@
-"""Names of inputs and outputs: derived from where tensors are in arguments and results, or given by the user."""
+"""Names of inputs and outputs: derived from the paths of tensors in arguments and results, or given by the user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_onnx.module.calls.nested import TensorPath
 
 
 def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Name tensors by where they are: keys joined by ``_``, indices after ``default``, no name twice.
+    """Name tensors by their paths: keys joined by ``_``, indices after ``default``; all names are different.
 
     Example:
         >>> name_paths([("logits",), ("hidden", "0"), ("hidden", "1")], "output")
@@ -32,25 +32,25 @@ def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] =
     return tuple(names)
 
 
-def chosen_names(kind: str, asked: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names that were asked for, or else the derived ones.
+def chosen_names(kind: str, requested: Sequence[str] | None, derived: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the requested names if there are any, or else the derived ones.
 
     Args:
         kind: ``"input"`` or ``"output"``.
-        asked: The names asked for; None if there are none.
+        requested: The names given by the user, or None.
         derived: The derived names.
 
     Raises:
-        ConfigurationError: If there are not as many names as tensors.
+        ConfigurationError: If the number of names is not the number of tensors.
     """
-    if asked is None:
+    if requested is None:
         return derived
-    if len(asked) != len(derived):
+    if len(requested) != len(derived):
         raise ConfigurationError(
-            f"{kind}_names has {len(asked)} names {list(asked)}, and the graph has {len(derived)} {kind}s "
+            f"{kind}_names has {len(requested)} names {list(requested)}, but the graph has {len(derived)} {kind}s "
             f"{list(derived)}. Give one name for each {kind}, in this order."
         )
-    return tuple(asked)
+    return tuple(requested)
 
 
 def check_axes_names(dynamic_axes: object, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -64,6 +64,6 @@ def check_axes_names(dynamic_axes: object, inputs: Sequence[str], outputs: Seque
     unknown = [name for name in dynamic_axes if name not in (*inputs, *outputs)]
     if unknown:
         raise ConfigurationError(
-            f"dynamic_axes names {unknown}, and the graph has the inputs {list(inputs)} and the outputs "
+            f"dynamic_axes names {unknown}, but the graph has the inputs {list(inputs)} and the outputs "
             f"{list(outputs)}. Use these names, or set input_names."
         )

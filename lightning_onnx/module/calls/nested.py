@@ -1,8 +1,8 @@
-"""Nested arguments and results as flat tensors, and back.
+"""Flattens nested arguments and results to a list of tensors, and rebuilds them.
 
-ONNX graphs take and give flat lists of named tensors; modules take and give dicts, dataclasses, lists of tensors and
-flags. A ``Structure`` is a nested value in which each tensor is replaced by its index in the flat list.
-``torch.utils._pytree`` does part of this, but is private and knows neither unregistered dataclasses nor objects of
+ONNX graphs take and return flat lists of named tensors; modules take and return dicts, dataclasses, lists of tensors
+and flags. A ``Structure`` is a nested value in which each tensor is replaced by its index in the flat list.
+``torch.utils._pytree`` does part of this, but it is private and handles neither unregistered dataclasses nor objects of
 other libraries (a graph network's ``Data``).
 """
 
@@ -22,7 +22,7 @@ from torch.distributions import Distribution, Transform
 from lightning_onnx.module.calls.distributions import Parts, take_apart
 
 TensorPath = tuple[str, ...]
-"""Keys, field names and indices that lead from the outermost container to a leaf."""
+"""The keys, field names and indices from the outermost container to a leaf."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Structure:
 
     Attributes:
         skeleton: The value, each tensor replaced by a ``Slot``; flags, numbers and strings stay.
-        paths: Where each tensor stood, in flat order.
-        others: What else there was, each with where it stood.
+        paths: The path of each tensor, in flat order.
+        others: All other leaves, each with its path.
     """
 
     skeleton: Any
@@ -47,14 +47,14 @@ class Structure:
     others: tuple[tuple[TensorPath, object], ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def fill(self, tensors: Sequence[object]) -> Any:
-        """Return a new nested value with ``tensors`` (in flat order) in their places."""
+        """Return a new nested value with ``tensors`` (in flat order) in place of the slots."""
         return rebuild(self.skeleton, lambda path, leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
 
 
 def flatten_result(result: object) -> tuple[Structure, list[Tensor]]:
-    """Take the tensors out of what a method returned.
+    """Take the tensors out of a method's result.
 
-    Plain objects are left whole (a cache among the results), unless there are no tensors beside them.
+    Plain objects (such as a cache among the results) are opened only if there are no tensors outside of them.
     """
     structure, tensors = flatten(result, opaque=True)
     return (structure, tensors) if tensors else flatten(result)
@@ -65,7 +65,7 @@ def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Ten
 
     Args:
         value: The nested value.
-        opaque: Whether plain objects of other libraries are left whole, and distributions taken apart.
+        opaque: Whether to treat plain objects of other libraries as leaves, and take distributions apart.
 
     Example:
         >>> structure, tensors = flatten({"ids": torch.zeros(2, 3), "scale": 2.0})
@@ -89,12 +89,12 @@ def flatten(value: object, *, opaque: bool = False) -> tuple[Structure, list[Ten
 
 
 def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque: bool = False) -> Any:
-    """Copy a nested value with ``leaf(path, value)`` in place of each thing that is not a container.
+    """Copy a nested value with ``leaf(path, value)`` in place of everything that is not a container.
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (such as Hugging Face's ``ModelOutput``), and
-    objects with tensors among their attributes or a few levels below (``torch_geometric.data.Data``). Their classes are
-    kept. Inside an object that contains itself, the object is a leaf. With ``opaque``, plain objects are leaves, and
-    distributions are replaced by their ``Parts``; ``Parts`` are put together again.
+    objects with tensors among their attributes or a few levels below (``torch_geometric.data.Data``). The copies have
+    the same classes. An object that contains itself is a leaf at its second occurrence. With ``opaque``, plain objects
+    are leaves and distributions become ``Parts``. ``Parts`` in the value become distributions again.
     """
     return _rebuild(value, leaf, (), opaque, ())
 
@@ -129,7 +129,7 @@ def _rebuild(
         names = [field.name for field in dataclasses.fields(value)]
         return _with_attributes(value, {name: inner(getattr(value, name), name) for name in names})
     if not opaque and _holds_tensors(value):
-        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # private ones are storage
+        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # the path skips private ones
         return _with_attributes(value, {k: inner(v, *below[k]) for k, v in vars(value).items()})
     return leaf(path, value)
 
@@ -148,7 +148,7 @@ def _holds_tensors(value: object, depth: int = 3) -> bool:
 
 
 def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> object:
-    """Make a mapping of the same class without changing anything that a shallow copy shares with the original."""
+    """Make a mapping of the same class; what a shallow copy shares with the original stays unchanged."""
     if type(like) is dict:
         return items
     if isinstance(like, (dict, UserDict)) or hasattr(like, "__copy__"):

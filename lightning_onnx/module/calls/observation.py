@@ -8,10 +8,10 @@ from collections.abc import Collection
 from lightning_onnx.module.calls.sample import Sample
 
 Shapes = tuple[tuple[int, ...], ...]
-"""The shapes of a call's tensors, in flat order."""
+"""The shapes of one call's tensors, in flat order."""
 
 KEPT_CALLS = 3
-"""Calls whose tensors are kept, per structure: enough to see that a module works at several real sizes."""
+"""Number of calls per structure whose tensors are kept: enough to check a module at several real sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Observation:
     """One way in which the method is called.
 
     Attributes:
-        samples: Calls with their tensors; the first one is what the graph is traced with.
-        shapes: The tensors' shapes in every call seen, each with the loader's batch size at that time, if known.
+        samples: Calls with their tensors; the graph is traced with the first one.
+        shapes: The tensors' shapes in every observed call, each with the loader's batch size at that time, if known.
         source: Where the calls come from, for messages and the manifest.
-        notes: What a user should know about them.
-        remarks: The same, where nobody is surprised: it stands in the manifest, without a warning.
+        notes: What the user should know about them.
+        remarks: Notes that surprise nobody: they go into the manifest without a warning.
     """
 
     samples: tuple[Sample, ...]

@@ -1,7 +1,7 @@
 """Records the calls of the exported method during training and validation.
 
-While it records, the bound method on the instance is replaced (a forward pre-hook would also see Lightning's own
-redirections under DDP, and miss ``module.forward(x)``). It keeps the shapes of all calls, and the tensors of a few.
+While it records, the instance's bound method is replaced: a forward pre-hook would also see Lightning's own redirected
+calls under DDP, and would miss ``module.forward(x)``. It keeps the shapes of all calls, and the tensors of a few.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ForwardObserver:
         self.problem: Exception | None = None
 
     def attach(self) -> None:
-        """Start recording. A compiled module is left alone: recording would make it compile again."""
+        """Start recording. A compiled module is not recorded, because that would recompile it."""
         if is_compiled(self.module) or isinstance(self.module, torch.jit.ScriptModule):
             return
         present: Any = self.module.__dict__.get(self.method)
@@ -60,7 +60,7 @@ class ForwardObserver:
             self.module.__dict__[self.method] = _recorder(self.module, self.method, present, self)
 
     def detach(self) -> None:
-        """Stop recording; the last observer puts the method back as it was."""
+        """Stop recording; the last observer restores the original method."""
         present: Any = self.module.__dict__.get(self.method)
         if not is_recorder(present) or self not in present.__func__.observers:
             return
@@ -72,7 +72,7 @@ class ForwardObserver:
                 self.module.__dict__[self.method] = present.__func__.replaced
 
     def see_batch(self, batch: object, batch_size: int | None) -> None:
-        """Note the batch of the next step: its size, and the batch itself until a call is seen."""
+        """Record the batch of the next step: its size, and until the first call is seen, the batch itself."""
         self.batch_size = batch_size
         if self.calls:
             self.batches.clear()
@@ -83,21 +83,21 @@ class ForwardObserver:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Stop recording at an error, which must not end the run; it is kept as the reason for a later message."""
+        """Stop recording on an error, which must not end the run; it is kept for a later message."""
         try:
             yield
         except Exception as error:
             self.problem = error
 
     def observations(self) -> list[Observation]:
-        """Return what was observed, best first: structures of eval mode before those of training mode."""
+        """Return the observed calls, best first: those in eval mode before those in training mode."""
         ordered = sorted(self.calls.values(), key=lambda calls: (calls.training, -calls.seen))
         return [calls.observation(ordered) for calls in ordered]
 
     def count(self) -> tuple[int, int]:
-        """Return the number of different calls (by structure and shapes), and of kept batches until a call is seen.
+        """Return the number of different calls (by structure and shapes), and the number of kept batches.
 
-        The pair changes whenever there is something new. Its sum would not: the first call replaces the kept batch.
+        The pair changes whenever there is something new. The sum would not: the first call replaces the kept batch.
         """
         calls = sum(len(calls.shapes) for calls in self.calls.values())
         return calls, 0 if self.calls else len(self.batches)
@@ -110,7 +110,7 @@ class ForwardObserver:
             try:
                 value = dict(self.signature.bind(*args, **kwargs).arguments)
             except TypeError:
-                return  # the method itself raises, and says what is wrong with its arguments
+                return  # the method itself raises, with a better message
             structure, tensors = flatten(value)
             key = (self.module.training, kind_of(structure, tensors))
             calls = self.calls.get(key)
@@ -122,7 +122,7 @@ class ForwardObserver:
 
 
 def _recorder(module: nn.Module, method: str, replaced: Any, first: ForwardObserver) -> MethodType:
-    """Make the method that records. It is a bound method, so that a copy of the module runs the copy, unrecorded."""
+    """Make the recording method. It is bound to the module, so that a copy of the module calls the copy, unrecorded."""
     original = getattr(type(module), method, None)
 
     def recorded(this: nn.Module, *args: object, **kwargs: object) -> object:

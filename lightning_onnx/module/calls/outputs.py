@@ -15,9 +15,9 @@ class Outputs:
     """The tensors of a result.
 
     Attributes:
-        tensors: In the order in which they come in the result.
-        paths: Where each of them is in the result.
-        left_out: What else the result holds, which no graph can give: names and types, as ``"count (int)"``.
+        tensors: The tensors, in the order of the result.
+        paths: The path of each tensor in the result.
+        left_out: Other values of the result, which a graph cannot return: name and type, such as ``"count (int)"``.
     """
 
     tensors: tuple[Tensor, ...]
@@ -30,7 +30,7 @@ RunModule = Callable[[Sequence[Tensor]], Outputs | None]
 
 
 def outputs_of(result: object) -> Outputs:
-    """Return what a graph can give of a method's result, and name the rest.
+    """Return the part of a method's result that a graph can return, and the names of the rest.
 
     Example:
         >>> import torch
@@ -42,11 +42,11 @@ def outputs_of(result: object) -> Outputs:
 
 
 def name_others(others: Iterable[tuple[TensorPath, object]], default: str) -> tuple[str, ...]:
-    """Name values that are no tensors, each with its type; those of a list by the list, None not at all.
+    """Name values that are not tensors, each with its type; the items of a list as one, without those that are None.
 
     Args:
-        others: The values, and where they are.
-        default: Comes before indices: ``"output"`` or ``"input"``.
+        others: The paths and the values.
+        default: The prefix of indices: ``"output"`` or ``"input"``.
     """
     found: dict[TensorPath, list[str]] = {}
     lists: set[TensorPath] = set()
@@ -60,8 +60,8 @@ def name_others(others: Iterable[tuple[TensorPath, object]], default: str) -> tu
         kinds = found.setdefault(place, [])
         if type(value).__name__ not in kinds:
             kinds.append(type(value).__name__)
-    told = []
+    named = []
     for place, kinds in found.items():
         name = ".".join(place) if place and not place[0].isdigit() else "_".join((default, *place))
-        told.append(f"{name} ({'list of ' if place in lists else ''}{' and '.join(kinds)})")
-    return tuple(told)
+        named.append(f"{name} ({'list of ' if place in lists else ''}{' and '.join(kinds)})")
+    return tuple(named)

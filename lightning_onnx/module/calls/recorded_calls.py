@@ -1,4 +1,4 @@
-"""What is kept of the calls that an observer saw: one record for each structure and mode."""
+"""The records that an observer keeps of calls: one for each structure and mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Sha
 from lightning_onnx.module.calls.sample import Sample, cpu_copy
 
 CallKind = tuple[tuple[TensorPath, ...], tuple[tuple[torch.dtype, int], ...], tuple[bool | str | None, ...]]
-"""What makes two calls alike: the paths, dtypes and ranks of their tensors, and their flags."""
+"""Calls of one kind have the same paths, dtypes and ranks of their tensors, and the same flags."""
 
 
 class RecordedCalls:
@@ -35,7 +35,7 @@ class RecordedCalls:
         self.seen = 0
 
     def add(self, structure: Structure, tensors: list[Tensor], batch_size: int | None) -> None:
-        """Add a call: its shapes, and its tensors as long as few are kept."""
+        """Add a call: its shapes, and for the first few calls its tensors."""
         self.seen += 1
         shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
         if shapes not in self.shapes and len(self.samples) < KEPT_CALLS:
@@ -51,14 +51,14 @@ class RecordedCalls:
             shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
         notes: tuple[str, ...] = ()
         if self.numbers_vary:
-            notes = ("a number or text among the arguments differed between calls; the graph keeps the first call's",)
+            notes = ("a number or string argument differed between calls; the graph uses the value of the first call",)
         mode = "training" if self.training else "evaluation"
         return Observation(tuple(self.samples), tuple(shapes), f"a call seen in {mode} mode", notes)
 
     def shapes_of(self, sample: Sample) -> list[tuple[Shapes, int | None]]:
-        """Return the shapes of ``sample``'s tensors in these calls; nothing if one is missing or has another rank.
+        """Return the shapes of ``sample``'s tensors in these calls; no shapes if one is missing or its rank differs.
 
-        Calls in training mode often have more arguments (targets) and show which dims of the common ones vary.
+        Calls in training mode often have more arguments (targets) and show which dims of the shared ones vary.
         """
         paths = self.samples[0].structure.paths
         if not set(sample.structure.paths) <= set(paths):
@@ -70,7 +70,7 @@ class RecordedCalls:
 
 
 def kind_of(structure: Structure, tensors: list[Tensor]) -> CallKind:
-    """Return the kind of a call. The values of its numbers do not matter."""
+    """Return the kind of a call, regardless of the values of its numbers."""
     flags, _ = _constants(structure)
     return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(flags)
 
@@ -80,11 +80,11 @@ def _numbers(structure: Structure) -> list[int | float | str]:
 
 
 def _constants(structure: Structure) -> tuple[list[bool | str | None], list[int | float | str]]:
-    """Return flags and keys, and separately numbers and text (such as names of files)."""
+    """Return flags and keys, and separately numbers and strings (such as file names)."""
     flags: list[bool | str | None] = []
     numbers: list[int | float | str] = []
     arguments = list(structure.skeleton.values())
-    flags.extend(a for a in arguments if isinstance(a, str))  # a mode; text inside containers is data
+    flags.extend(a for a in arguments if isinstance(a, str))  # such as a mode; strings inside containers are data
     pending: list[Any] = [a for a in arguments if not isinstance(a, str)]
     while pending:
         value = pending.pop()

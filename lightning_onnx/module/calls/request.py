@@ -1,4 +1,4 @@
-"""What the graph is asked to be: names and dynamic dims of its inputs and outputs, derived or given by the user."""
+"""The requested graph: names and dynamic dims of its inputs and outputs, derived or given by the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from lightning_onnx.module.calls.dynamic_dims import AskedAxes, asked_dims, derive_dims
+from lightning_onnx.module.calls.dynamic_dims import RequestedAxes, derive_dims, requested_dims
 from lightning_onnx.module.calls.names import chosen_names, name_paths
 from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observation import Observation
@@ -19,17 +19,17 @@ from lightning_onnx.module.calls.signature import BATCH
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the graph is asked to be.
+    """The requested graph.
 
     Attributes:
         sample: The call that is traced.
-        tensors: Its tensors at the sizes that are traced: a batch of 2, other dims as observed.
+        tensors: Its tensors at the traced sizes: a batch of 2, other dims as observed.
         input_names: Names of the inputs.
         output_names: Names of the outputs.
         axes: The dynamic dims of each input.
-        seen: For each dynamic dim the sizes that were observed.
+        seen: The observed sizes of each dynamic dim.
         samples: Further observed calls of the same structure.
-        output_paths: Where each output is in the method's result.
+        output_paths: The path of each output in the method's result.
     """
 
     sample: Sample
@@ -55,7 +55,7 @@ class Request:
         return self.fits_shapes([t.shape for t in tensors])
 
     def fits_shapes(self, shapes: Sequence[Sequence[int]]) -> bool:
-        """Tell whether shapes have the traced sizes in every static dim."""
+        """Tell whether ``shapes`` have the traced sizes in every static dim."""
         return all(
             shape[d] == size or d in axes
             for shape, traced, axes in zip(shapes, self.tensors, self.axes, strict=True)
@@ -80,30 +80,30 @@ def derive(
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
-    dynamic_axes: AskedAxes | str | None = "auto",
+    dynamic_axes: RequestedAxes | str | None = "auto",
 ) -> Request:
-    """Derive what to ask of the engines from the calls that were seen.
+    """Derive the request to the engines from the observed calls.
 
-    A dim is dynamic if its size differed between calls. So is the batch dim: the dim of the loader's batch size at
-    which the module takes another size as well, and gives the same rows. Dims of the same sizes in all calls share one
-    name.
+    A dim is dynamic if its size differed between calls. The batch dim is dynamic too: the dim of the loader's batch
+    size that the module also takes at another size, with the same results for the same rows. Dims that had equal sizes
+    in all calls share one name.
 
     Args:
-        observation: The calls; the first sample's structure is that of the graph.
+        observation: The calls; the graph has the structure of the first sample.
         run: Runs the module on flat tensors.
         input_names: Names to use instead of the derived ones.
         output_names: Names to use instead of the derived ones.
         dynamic_axes: ``"auto"``, or as in ``torch.onnx.export``.
 
     Raises:
-        ConfigurationError: If the names or axes asked for do not fit the tensors.
+        ConfigurationError: If the requested names or axes do not fit the tensors.
     """
     sample = observation.samples[0]
     names = chosen_names("input", input_names, name_paths(sample.paths, "input"))
     if isinstance(dynamic_axes, str):
         dims = derive_dims(observation, names, run)
     else:
-        dims = asked_dims(dynamic_axes or {}, names, observation)
+        dims = requested_dims(dynamic_axes or {}, names, observation)
     tensors, paths = _traced(sample.tensors, dims.axes, run)
     outputs = chosen_names("output", output_names, name_paths(paths, "output", taken=names))
     return Request(sample, tensors, names, outputs, dims.axes, dims.seen, observation.samples, paths)
@@ -112,7 +112,7 @@ def derive(
 def _traced(
     observed: tuple[Tensor, ...], axes: Axes, run: RunModule
 ) -> tuple[tuple[Tensor, ...], tuple[TensorPath, ...]]:
-    """Return the tensors to trace with, and the paths of the outputs that they give.
+    """Return the tensors to trace with, and the paths of the resulting outputs.
 
     A small batch is traced, so that tracing is cheap and the file does not depend on the loader's batch size.
     """

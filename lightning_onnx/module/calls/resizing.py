@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 Axes = tuple[dict[int, str], ...]
-"""For each input the names of its dynamic dims by position."""
+"""For each input, the names of its dynamic dims by index."""
 
 
 def resize(
     tensors: Sequence[Tensor], axes: Axes, sizes: Mapping[str, int], *, in_turns: bool = True
 ) -> tuple[Tensor, ...]:
-    """Cut or repeat ``tensors`` along their named dims, so that their values stay real ones, such as valid token ids.
+    """Cut or repeat ``tensors`` along their named dims; their values stay realistic, such as valid token ids.
 
-    Integers in ascending order stay in ascending order: offsets and graph numbers mean nothing in another order.
+    Ascending integers stay ascending: offsets and graph numbers are invalid in another order.
 
     Args:
         tensors: The tensors.
         axes: The names of their dims.
-        sizes: The new size of each dim by name; others stay.
-        in_turns: Whether what is repeated comes in the same order again; else in a random order, always the same.
+        sizes: The new size of each dim by name; other dims stay.
+        in_turns: Whether entries are repeated in their order; otherwise in a random order with a fixed seed.
     """
     resized = []
     for tensor, named in zip(tensors, axes, strict=True):
@@ -51,10 +51,10 @@ def ascends(tensor: Tensor, dim: int) -> bool:
 
 
 def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
-    """Return the dims that the numbers of another input may be indices of (graph numbers, regions of images, offsets).
+    """Return the dims that numbers of another input may index (graph numbers, regions of images, offsets).
 
-    With fewer entries than were observed such numbers could point past the end, which not every kernel checks. Numbers
-    may be indices if they are whole, not negative, below the size, and more than a mask's zeros and ones.
+    If such a dim had fewer entries than observed, indices could be out of range, which not every kernel checks.
+    Numbers may be indices if they are whole, not negative, below the size, and not only zeros and ones as in a mask.
 
     Example:
         >>> images, regions = torch.zeros(4, 3), torch.tensor([[0.0, 7.5], [2.0, 1.5]])
@@ -71,7 +71,7 @@ def pointed_at(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
 
 
 def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
-    """Return the dims whose first few entries are not enough: those that are pointed at, and those in groups.
+    """Return the dims that must not be cut to a few entries: indexed ones, and those whose rows form groups.
 
     Example:
         >>> nodes, graph = torch.zeros(5, 3), torch.tensor([0, 0, 1, 1, 2])
@@ -83,7 +83,7 @@ def kept_whole(tensors: Sequence[Tensor], axes: Axes) -> set[str]:
 
 
 def _groups(tensor: Tensor) -> bool:
-    """Tell whether numbers say which rows belong together (a graph's number for each node): few rows are one group."""
+    """Tell whether numbers assign rows to groups (a graph number for each node): the first few rows are one group."""
     if tensor.dim() != 1 or not ascends(tensor, 0):
         return False
     steps = tensor.diff()

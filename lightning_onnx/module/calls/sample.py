@@ -1,4 +1,4 @@
-"""The arguments of one call of the exported method, with their tensors apart."""
+"""The arguments of one call of the exported method, with the tensors separated from the rest."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Sample:
 
     @property
     def paths(self) -> tuple[TensorPath, ...]:
-        """Where each tensor is; keyword arguments of a ``**kwargs`` parameter come under their own name."""
+        """The path of each tensor; keyword arguments of a ``**kwargs`` parameter have their own name."""
         return tuple(_shown(path, self.signature) for path in self.structure.paths)
 
     @property
     def others(self) -> tuple[tuple[TensorPath, object], ...]:
-        """What is among the arguments besides tensors, each with where it is."""
+        """The path and value of each argument that is not a tensor."""
         return tuple((_shown(path, self.signature), value) for path, value in self.structure.others)
 
     def arguments(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return ``args, kwargs`` of the call with ``tensors`` in place of its own."""
+        """Return ``args, kwargs`` of the call with ``tensors`` in place of the original ones."""
         filled = self.structure.fill(tuple(tensors))
         bound = inspect.BoundArguments(self.signature, filled)
         return bound.args, bound.kwargs
@@ -82,14 +82,14 @@ def _split(arguments: dict[str, Any]) -> tuple[Structure, tuple[Tensor, ...]]:
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """Copy a tensor to the CPU, without its gradient; a tensor of inference mode becomes an ordinary one."""
+    """Copy a tensor to the CPU, detached; an inference tensor becomes a normal one."""
     with torch.inference_mode(False):
         copied = tensor.detach().to("cpu", copy=True)
         return copied.contiguous() if copied.layout is torch.strided else copied
 
 
 def method_signature(module: nn.Module, method: str) -> inspect.Signature:
-    """Return the signature of the method; for a scripted module, that of its schema.
+    """Return the signature of the method; for a scripted module, the one in its schema.
 
     Raises:
         ConfigurationError: If the module has no such method.
@@ -117,7 +117,7 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
 
 
 def _shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
-    """Return a path without the name of a ``**kwargs`` parameter."""
+    """Return a path without the name of the ``**kwargs`` parameter."""
     parameter = signature.parameters.get(path[0])
     return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
 

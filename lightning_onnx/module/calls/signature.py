@@ -1,4 +1,4 @@
-"""What a graph takes and gives: names, dtypes and dims of its inputs and outputs."""
+"""The signature of a graph: names, dtypes and dims of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BATCH = "batch"
 
 @dataclasses.dataclass(frozen=True)
 class SizeRange:
-    """Sizes of a dynamic dim at which a graph is right.
+    """Sizes of a dynamic dim at which a graph is correct.
 
     Attributes:
-        min: The smallest.
-        max: The largest; None where no limit was found.
-        step: The number of which sizes are multiples; it is told as a relation.
+        min: The smallest size.
+        max: The largest size; None if no limit was found.
+        step: Sizes are multiples of this number; reported as a relation.
 
     Example:
         >>> str(SizeRange(1, 16)), str(SizeRange(32)), 17 in SizeRange(1, 16), 7 in SizeRange(step=2)
@@ -27,12 +27,12 @@ class SizeRange:
     step: int = 1
 
     def __contains__(self, size: int) -> bool:
-        """Tell whether a size lies within the limits, and is a multiple of the step."""
+        """Tell whether a size is within the limits, and a multiple of the step."""
         return self.min <= size and (self.max is None or size <= self.max) and size % self.step == 0
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is a smallest size above 1, or a largest one."""
+        """Whether there is a minimum above 1, or a maximum."""
         return self.min > 1 or self.max is not None
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class TensorSpec:
 
     Attributes:
         name: Its name in the graph.
-        dtype: Element type, as numpy names it (``"float32"``; ``"bfloat16"`` as torch does).
+        dtype: Element type, named as in numpy (``"float32"``), or ``"bfloat16"``.
         shape: One entry for each dim: its size, or its name if it is dynamic.
     """
 
@@ -59,13 +59,13 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a graph takes and gives.
+    """The inputs and outputs of a graph.
 
     Attributes:
         inputs: The inputs in the graph's order.
         outputs: The outputs in the graph's order.
-        relations: What sizes have to fulfill, in words ("tokens_dim_1 is a multiple of 8").
-        ranges: The sizes at which the graph is right, for each dynamic dim that has a limit.
+        relations: Conditions on sizes, in words ("tokens_dim_1 is a multiple of 8").
+        ranges: For each dynamic dim with a limit, the sizes at which the graph is correct.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -75,7 +75,7 @@ class Signature:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What sizes have to fulfill, in words: the relations, and the ranges ("batch: 1 to 16")."""
+        """All conditions on sizes, in words: the relations, and the ranges ("batch: 1 to 16")."""
         limited = {name: sizes for name, sizes in self.ranges.items() if sizes.is_limited}
         return (*self.relations, *(f"{name}: {sizes}" for name, sizes in limited.items()))
 
@@ -86,7 +86,7 @@ class Signature:
 
     @property
     def batch(self) -> str | None:
-        """Name of the batch dim: ``"batch"``, or else a dim that the user named and that comes first in every input."""
+        """Name of the batch dim: ``"batch"``, or else a dim named by the user that is the first of every input."""
         if BATCH in self.dynamic:
             return BATCH
         leading = {spec.shape[0] for spec in self.inputs if spec.shape}
@@ -95,7 +95,7 @@ class Signature:
         return name if isinstance(name, str) and name not in derived else None
 
     def batch_axes(self) -> dict[str, int | None]:
-        """Return the batch dim of each input by name; None if it has none."""
+        """Return the index of each input's batch dim by input name; None for an input without one."""
         return {s.name: s.shape.index(self.batch) if self.batch in s.shape else None for s in self.inputs}
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Decisions that a method takes by the values of its tensors: recording them, and inputs that change them."""
+"""Decisions of a method that depend on tensor values: recording them, and finding inputs that change them."""

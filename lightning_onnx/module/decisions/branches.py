@@ -1,7 +1,7 @@
-"""Which way a method went at each of its branches, with any condition, on one line or on several.
+"""Which branches a method takes, whatever the condition is, and whether it spans one line or several.
 
-Python tells a trace function of each instruction. What follows a conditional jump says how it was decided, also where
-the condition is a number, a list or an array that came from a tensor earlier.
+Python calls a trace function before each instruction. The instruction after a conditional jump shows which branch was
+taken, even if the condition is a number, a list or an array that was made from a tensor earlier.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from lightning_onnx.module.user_code import is_users, told
+from lightning_onnx.module.user_code import is_users, location
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 _KEPT = 1_000_000
-"""Branches recorded at most: a Python loop over a million elements has shown by then how it goes on."""
+"""Maximum number of recorded branches: enough to see what a Python loop over a million elements does."""
 
 Branch = tuple[str, int, int, int]
-"""``file:line`` of a conditional jump, its column, its offset in the code, and the offset of what ran next.
+"""``file:line`` of a conditional jump, its column, its offset in the code, and the offset of the next instruction.
 
-The condition of a ``while`` loop stands twice in the code, at the same column; those of ``a and b`` at two columns.
+The condition of a ``while`` loop is in the bytecode twice, with the same column; those of ``a and b`` have two columns.
 """
 
 _Trace = Callable[[FrameType, str, Any], Any]
@@ -32,7 +32,7 @@ class BranchRecorder:
     """Records the branches of the user's code, in the thread that enters the context.
 
     Attributes:
-        branches: What was recorded so far, in order.
+        branches: The recorded branches, in order.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class BranchRecorder:
                 at = frame.f_lasti
                 if jump >= 0:
                     line, column = jumps[jump]
-                    branches.append((told(code.co_filename, line), column, jump, at))
+                    branches.append((location(code.co_filename, line), column, jump, at))
                 jump = at if at in jumps else -1
             return on_instruction
 
@@ -69,7 +69,7 @@ class BranchRecorder:
 
 @functools.lru_cache(maxsize=4096)
 def _jumps_of(code: CodeType) -> dict[int, tuple[int, int]]:
-    """Return line and column of all jumps of the user's code by their offset; none for code of others."""
+    """Return line and column of all jumps by their offset; an empty dict for code that is not the user's."""
     if not is_users(code.co_filename):
         return {}
     found: dict[int, tuple[int, int]] = {}

@@ -1,7 +1,7 @@
-"""How far a condition is from being decided otherwise, as a number with a gradient.
+"""The margin of a condition: how far it is from flipping, as a number with a gradient.
 
-A comparison ``a > b`` is true by ``a - b``; ``all`` is as far from the other side as the smallest of these, ``any`` as
-the largest, and a count of true ones is smoothed. What has no such number, such as ``torch.equal``, is left out.
+The margin of ``a > b`` is ``a - b``; that of ``all`` is the smallest margin of its elements, that of ``any`` is the
+largest, and the number of true elements is smoothed. Conditions without a margin are left out, such as ``torch.equal``.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def gradients(flat: FlatModule, tensors: Sequence[Tensor], site: Site) -> tuple[
     Args:
         flat: The module.
         tensors: Its inputs.
-        site: Where a value is read; of several reads, the one that is nearest to the other side counts.
+        site: Where a value is read; if it is read several times, the smallest margin counts.
 
     Returns:
-        The margin, and for each input its gradient; None for those that the margin does not depend on.
+        The margin, and its gradient for each input; None for inputs that the margin does not depend on.
     """
     recorder = _Margins(site)
     leaves = [t.detach().clone().requires_grad_(t.is_floating_point()) for t in tensors]
     try:
         with torch.enable_grad(), flat.random_state_kept(), recorder:
             flat(*(t.clone() for t in leaves))
-    except Exception:  # a module may not be made for gradients
+    except Exception:  # a module may not support gradients
         if not recorder.found:
             return None
     found = [m for m in recorder.found if m.requires_grad and bool(torch.isfinite(m))]
@@ -67,7 +67,7 @@ def gradients(flat: FlatModule, tensors: Sequence[Tensor], site: Site) -> tuple[
 
 
 class _Margins(TorchFunctionMode):
-    """Follows numbers that stand for conditions and counts.
+    """Propagates margins of conditions, and smoothed counts, through torch functions.
 
     Attributes:
         found: The margins of the values that were read at the site.
@@ -77,7 +77,7 @@ class _Margins(TorchFunctionMode):
         super().__init__()
         self.site = site
         self.found: list[Tensor] = []
-        # By the id of a tensor; the tensor itself is kept, because Python uses the ids of dead objects again.
+        # By the id of a tensor; the tensor itself is kept, because Python reuses the ids of dead objects.
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
         self._scores: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -88,10 +88,10 @@ class _Margins(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call the function, and follow what stands for its result."""
+        """Call the function, and compute the margin of its result."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in READS:  # a tensor with a gradient gives no array, and warns when it becomes a number
+        if name in READS:  # a tensor with a gradient has no numpy(), and warns when it becomes a number
             result = func(*(a.detach() if isinstance(a, Tensor) else a for a in args), **kwargs)
         else:
             result = func(*args, **kwargs)
@@ -118,19 +118,19 @@ class _Margins(TorchFunctionMode):
                 self.found.append(margin.reshape(()))
 
     def _number(self, value: object) -> Tensor | None:
-        """Return what stands for a value; a number stands for itself."""
+        """Return the margin or smoothed count of a value; the value itself if it is a number."""
         if not isinstance(value, Tensor):
             return torch.tensor(float(value)) if isinstance(value, (int, float)) else None
         if id(value) in self._stand_ins:
             return self._stand_ins[id(value)][1]
-        if value.dtype == torch.bool:  # known to be true or false, however the inputs move
+        if value.dtype == torch.bool:  # constant: it does not depend on the inputs
             return torch.where(value, torch.inf, -torch.inf)
         return None if value.is_complex() else value if value.is_floating_point() else value.float()
 
     def _followed(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Tensor | None:
-        """Return what stands for a result; None if nothing does."""
+        """Return the margin or smoothed count of a result; None if it has none."""
         if name in _COMPARED and len(args) > 1:
             return self._compared(name, args[0], args[1])
         value, stand_in = self._stand_ins.get(id(args[0]), (None, None))
@@ -159,7 +159,7 @@ class _Margins(TorchFunctionMode):
 
 
 def _nearly_largest(margins: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """Return a smooth maximum, so that all entries that have to move have a gradient."""
+    """Return a smooth maximum, so that every entry that has to change has a gradient."""
     finite = margins.detach()[margins.detach().isfinite()].abs()
     width = finite.mean().clamp(min=1e-6) / 4 if finite.numel() else torch.tensor(1.0)
     dim = kwargs.get("dim", args[1] if len(args) > 1 else tuple(range(margins.dim())))
@@ -168,7 +168,7 @@ def _nearly_largest(margins: Tensor, args: tuple[Any, ...], kwargs: Mapping[str,
 
 
 def _lead(scores: Tensor, chosen: object) -> Tensor | None:
-    """Return by how much one of the scores leads the best other one: positive where ``argmax`` chooses it."""
+    """Return the lead of a score over the best other one: positive if ``argmax`` chooses it."""
     if not isinstance(chosen, int) or not 0 <= chosen < scores.shape[-1] or scores.shape[-1] < 2:
         return None
     others = torch.cat((scores[..., :chosen], scores[..., chosen + 1 :]), -1)

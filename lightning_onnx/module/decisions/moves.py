@@ -1,4 +1,4 @@
-"""Other inputs at the traced sizes: of other calls, and moved away from what was observed."""
+"""Other inputs at the traced sizes: from other calls, and changed in many ways."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lightning_onnx.module.calls.signature import BATCH
 Tensors = tuple[Tensor, ...]
 
 _WINDOWS = 16
-"""Pieces of observed batches that are tried at most."""
+"""Maximum number of pieces of observed batches to try."""
 
 _DRAWN = 12
-"""Random inputs that are tried."""
+"""Number of random inputs to try."""
 
 _TOKENS = 6
-"""Integers that are tried for all places at once, at most."""
+"""Maximum number of integers to try; each fills the whole input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,31 +30,31 @@ class Move:
     """Inputs to try.
 
     Attributes:
-        how: What they are, in words.
+        how: Description of the inputs.
         tensors: The inputs.
-        beyond: Whether floats lie outside of what was observed.
-        shows_little: Whether they are so uniform that both ways of a branch may well give the same.
+        beyond: Whether floats lie outside the observed range.
+        is_uniform: Whether they are so uniform that both branches may well give the same result.
     """
 
     how: str
     tensors: Tensors
     beyond: bool = False
-    shows_little: bool = False
+    is_uniform: bool = False
 
     @property
     def family(self) -> str:
-        """``how`` without a number: what several inputs have in common."""
+        """``how`` without its number: the same for related inputs."""
         return self.how.partition(" (")[0]
 
 
 def moves(request: Request) -> Iterator[Move]:
-    """Yield inputs at the traced sizes, those that were observed first.
+    """Yield inputs at the traced sizes, first the observed ones.
 
-    Indices, lengths and groups are only replaced by other integers of the observed range or by their neighbours, and
-    never negative; bytes stay as they are.
+    Indices, lengths and group numbers are only replaced by other integers of the observed range or their neighbours,
+    never by negative ones; bytes stay as they are.
 
     Args:
-        request: The traced inputs, and the observed calls.
+        request: The request, with the traced inputs and the observed calls.
     """
     observed = list(itertools.islice(_windows(request), _WINDOWS))
     span = _Span.of([*observed, request.tensors], request)
@@ -65,14 +65,14 @@ def moves(request: Request) -> Iterator[Move]:
             yield Move("between two observed calls", _between(observed[0], observed[-1], weight))
     starts = [request.tensors, *observed[-1:]]
     for start in starts:
-        for how, change, shows_little in _FLOATS:
+        for how, change, is_uniform in _FLOATS:
             changed = _changed(start, change)
             if changed is not None:
-                yield Move(how, changed, span.is_left_by(changed), shows_little)
+                yield Move(how, changed, span.is_exceeded_by(changed), is_uniform)
     for number in range(_DRAWN):
         changed = _changed(request.tensors, _drawn((1, 3, 10)[number % 3], number))
         if changed is not None:
-            yield Move("random values", changed, span.is_left_by(changed))
+            yield Move("random values", changed, span.is_exceeded_by(changed))
     for index, tensor in enumerate(request.tensors):
         for how, other in _others(tensor):
             changed = (*request.tensors[:index], other, *request.tensors[index + 1 :])
@@ -80,8 +80,9 @@ def moves(request: Request) -> Iterator[Move]:
 
 
 def moved(request: Request, tensors: Sequence[Tensor]) -> Move:
-    """Return inputs that were moved along a gradient."""
-    return Move("moved towards the condition", tuple(tensors), _Span.of([request.tensors], request).is_left_by(tensors))
+    """Return the move for inputs that were changed along a gradient."""
+    span = _Span.of([request.tensors], request)
+    return Move("moved towards the condition", tuple(tensors), span.is_exceeded_by(tensors))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +100,8 @@ class _Span:
         high = tuple(max((_extreme(t, torch.amax) for t in column), default=0.0) for column in columns)
         return cls(low, high)
 
-    def is_left_by(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether a float lies outside."""
+    def is_exceeded_by(self, tensors: Sequence[Tensor]) -> bool:
+        """Tell whether a float lies outside the range."""
         return any(
             t.is_floating_point()
             and t.numel()
@@ -146,7 +147,7 @@ def _between(first: Tensors, last: Tensors, weight: float) -> Tensors:
 
 
 def _changed(tensors: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors | None:
-    """Change all floats but those that are indices; return None where there are none."""
+    """Change all floats that are not indices; return None if there are none."""
     places = [i for i, t in enumerate(tensors) if t.is_floating_point() and t.numel() and not _is_index(t)]
     if not places:
         return None
@@ -154,12 +155,12 @@ def _changed(tensors: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors | 
 
 
 def _is_index(tensor: Tensor) -> bool:
-    """Tell whether floats are whole numbers of a kind that may be indices."""
+    """Tell whether floats are whole numbers that may be indices."""
     return bool((tensor == tensor.round()).all() and (tensor >= 0).all() and (tensor >= 2).any())
 
 
 def _kept_columns(before: Tensor, after: Tensor) -> Tensor:
-    """Keep the first column where it alone holds whole numbers: that of the image in regions of images."""
+    """Keep the first column if only this one holds whole numbers: the image indices in regions of images."""
     if before.dim() != 2 or before.shape[1] < 5:
         return after.contiguous()
     whole = (before == before.round()).all(0) & (before >= 0).all(0)
@@ -175,13 +176,13 @@ def _shifted(deviations: float) -> Callable[[Tensor], Tensor]:
 
 
 def _scale(tensor: Tensor) -> Tensor:
-    """Return a typical magnitude, or 1 of a tensor of zeros."""
+    """Return a typical magnitude; 1 for a tensor of zeros."""
     found = tensor.abs().mean()
     return found if found > 0 else torch.ones_like(found)
 
 
 def _drawn(factor: float, seed: int) -> Callable[[Tensor], Tensor]:
-    """Return what draws values of the mean and ``factor`` times the deviation of a tensor's own."""
+    """Return a function that draws values with a tensor's mean and ``factor`` times its standard deviation."""
 
     def draw(tensor: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -229,11 +230,11 @@ _FLOATS: tuple[tuple[str, Callable[[Tensor], Tensor], bool], ...] = (
     ("values mirrored × 30", _scaled(-30), False),
     ("one value that is NaN", _one_nan, True),
 )
-"""How floats are changed, what to call it, and whether the result shows little."""
+"""Changes of floats: a description, the function, and whether the result is uniform."""
 
 
 def _others(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield other integers or flags in place of those of one input."""
+    """Yield other integers or flags for one input."""
     if not tensor.numel() or tensor.is_complex() or tensor.dtype == torch.uint8:
         return
     if tensor.dtype == torch.bool:

@@ -1,4 +1,4 @@
-"""What a method reads from its tensors into Python while it runs, and which way it goes."""
+"""Records which tensor values a method reads into Python while it runs, and which branches it takes."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ READS: Mapping[str, str] = {
     "numpy": ".numpy()",
     "__array__": "numpy() of a tensor",
 }
-"""By the name of torch's function what it makes of a tensor, as notes say it."""
+"""Torch's functions that read a value of a tensor, and how notes describe the read."""
 
 WITHOUT_WARNING = frozenset(READS[name] for name in ("equal", "allclose", "is_same_size", "__contains__", "__array__"))
-"""What torch makes of a tensor while TorchScript traces without a warning that names the user's line."""
+"""Reads that torch performs during a TorchScript trace without a warning that names the user's line."""
 
 _SIZED_BY_VALUES = frozenset(
     {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "repeat_interleave", "bincount"}
 )
-"""Functions of torch whose result has a size that depends on values."""
+"""Torch's functions whose result size depends on values."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Site:
-    """A place in the user's code at which a value leaves a tensor.
+    """A place in the user's code where a tensor value is read into Python.
 
     Attributes:
         where: ``file:line``.
-        what: What is made of the tensor, see ``READS``.
+        what: How it is read, see ``READS``.
     """
 
     where: str
@@ -62,14 +62,14 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """What one call of a method decided.
+    """The decisions of one call of a method.
 
     Attributes:
-        reads: By place the values that were read there, in order.
-        branches: The branches, in order.
-        conditions: For each condition that was read, by its place and column, whether it was true and false.
-        has_value_sizes: Whether a tensor had a size that depends on values.
-        raised: File and function of the user's code that raised; None where the call returned.
+        reads: The values that were read at each site, in order.
+        branches: The branches taken, in order.
+        conditions: The truth values that each condition had, by site and column.
+        has_value_sizes: Whether the size of a tensor depended on values.
+        raised: File and function of the user's code that raised; None if the call returned.
     """
 
     reads: Mapping[Site, tuple[Hashable, ...]]
@@ -79,11 +79,11 @@ class Decisions:
     raised: tuple[str, str] | None = None
 
     def sites(self) -> tuple[Site, ...]:
-        """Return the places at which values were read, in order."""
+        """Return the sites at which values were read, in order."""
         return tuple(self.reads)
 
     def flipped_lines(self, other: Decisions) -> frozenset[str]:
-        """Return the lines at which another call went another way; those that only one of them reached are left out.
+        """Return the lines at which another call took another branch; only lines that both calls reached.
 
         Args:
             other: The decisions on other inputs of the same sizes.
@@ -92,17 +92,17 @@ class Decisions:
         return frozenset(line for line in mine.keys() & theirs.keys() if mine[line] != theirs[line])
 
     def differing(self, other: Decisions) -> frozenset[Site]:
-        """Return the places that both calls reached and at which they read other values."""
+        """Return the sites that both calls reached, and at which they read different values."""
         both = self.reads.keys() & other.reads.keys()
         return frozenset(site for site in both if self.reads[site] != other.reads[site])
 
     def is_condition(self, site: Site) -> bool:
-        """Whether only true and false were read at a place."""
+        """Whether only booleans were read at a site."""
         return all(isinstance(value, bool) for value in self.reads[site])
 
 
 def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
-    """Run the method, and return what it decides; an error that it raises is part of that.
+    """Run the method, and return its decisions; an error that it raises is recorded too.
 
     Args:
         flat: The module.
@@ -121,15 +121,15 @@ def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
 
 
 class ReadRecorder(TorchFunctionMode):
-    """Notes each value that leaves a tensor, with the line of the user's code that reads it.
+    """Records each tensor value that is read into Python, with the line of the user's code that reads it.
 
     Args:
-        branches: The branches that are recorded meanwhile.
+        branches: The branches recorded at the same time.
 
     Attributes:
-        found: The values by the place where they were read.
-        read: Each value with its place, and the number of branches that came before.
-        has_value_sizes: Whether a tensor had a size that depends on values.
+        found: The values by site.
+        read: Each value with its site, and the number of branches before it.
+        has_value_sizes: Whether the size of a tensor depended on values.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -146,7 +146,7 @@ class ReadRecorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call the function; keep its result where it is a value."""
+        """Call the function, and record its result if it is a value."""
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if name in READS:
@@ -161,7 +161,7 @@ class ReadRecorder(TorchFunctionMode):
 
 
 def _plain(value: object) -> Hashable:
-    """Return a value in a form that compares: NaN equals NaN."""
+    """Return a value in a form that can be compared: NaN equals NaN."""
     if isinstance(value, bool):
         return value
     return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
@@ -183,7 +183,7 @@ def _by_line(branches: Sequence[Branch]) -> dict[str, list[tuple[int, int]]]:
 def _conditions(
     read: Sequence[tuple[Site, Hashable, int]], branches: Sequence[Branch]
 ) -> dict[tuple[Site, int], frozenset[bool]]:
-    """Find for each condition the branch that follows it on its line: one line may hold several."""
+    """For each condition, find the branch that follows it on its line; a line may hold several conditions."""
     found: dict[tuple[Site, int], frozenset[bool]] = {}
     for site, value, number in read:
         if isinstance(value, bool):
@@ -194,7 +194,7 @@ def _conditions(
 
 
 def _raised_at(traceback: TracebackType | None) -> tuple[str, str] | None:
-    """Return file and function of the user's innermost frame in a traceback."""
+    """Return the file and function of the innermost user frame in a traceback."""
     found = None
     while traceback is not None:
         code = traceback.tb_frame.f_code

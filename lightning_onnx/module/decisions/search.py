@@ -1,4 +1,4 @@
-"""Inputs on which a method decides otherwise than in the traced call."""
+"""Searches for inputs on which a method decides differently from the traced call."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from lightning_onnx.module.decisions.record import Decisions, Site, record
 from lightning_onnx.module.runner import Runner
 
 _SECONDS = 20.0
-"""Time for one search. What was not tried by then is left out, and the number of tries that is told is smaller."""
+"""Time limit of one search. Inputs that were not tried by then are not counted as tried."""
 
-_ALIKE = 2
-"""Cases of the same decisions: a single one may give the same on both ways of a branch by chance."""
+_CASES_PER_DECISION = 2
+"""Maximum number of cases with the same decisions; with a single one, both branches may agree by chance."""
 
 _CASES = 24
-"""Cases at most."""
+"""Maximum number of cases."""
 
-_TOLD_APART = 4
-"""Values of one condition by which cases are told apart; in a loop they may be many."""
+_COMPARED_VALUES = 4
+"""Cases are distinguished by this many values of one condition; in a loop there may be many."""
 
 _ROUNDS = 3
-"""Gradients that are taken for one condition at most."""
+"""Maximum number of gradients computed for one condition."""
 
 _HALVINGS = 12
-"""Steps in which the place is found between two inputs at which a condition turns."""
+"""Steps of the bisection between two inputs, for the point at which a condition flips."""
 
 _STEPS = (1.5, 4.0, 16.0, 100.0)
-"""How far to move along a gradient, as multiples of the distance at which a straight line reaches the condition."""
+"""How far to move along a gradient, as multiples of the distance at which a linear margin would be zero."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Searched:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        traced: What the method decides in the traced call.
-        cases: Inputs on which it decides otherwise, with what it returns.
-        unmoved: Places at which no input was found that changes the decision. Where the method only raised on the other
-            side, the decision counts as changed.
-        flipped_lines: Lines at which a branch was seen to go another way.
+        traced: The decisions of the traced call.
+        cases: Inputs on which the method decides differently, with its outputs.
+        unflipped: Sites whose decision no input changed. If the method only raised on the other branch, the decision
+            counts as changed.
+        flipped_lines: Lines at which some input took another branch.
         tried: Number of inputs that were tried.
     """
 
     traced: Decisions
     cases: tuple[Case, ...]
-    unmoved: tuple[Site, ...]
+    unflipped: tuple[Site, ...]
     flipped_lines: frozenset[str]
     tried: int
 
@@ -63,7 +63,7 @@ _KNOWN: WeakKeyDictionary[Runner, list[tuple[tuple[Tensor, ...], Searched]]] = W
 
 
 def search_once(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searched:
-    """Search, once for each set of traced tensors: several engines ask for the same. Arguments as for ``search``."""
+    """Search once for each set of traced tensors; several engines share the result. Arguments as for ``search``."""
     known = _KNOWN.setdefault(run, [])
     for tensors, searched in known:
         if tensors is request.tensors:
@@ -74,37 +74,37 @@ def search_once(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Se
 
 
 def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searched:
-    """Search for inputs at the traced sizes on which the method decides otherwise.
+    """Search for inputs at the traced sizes on which the method decides differently from the traced call.
 
     Args:
         run: Runs the module.
-        request: The traced inputs, and the observed calls.
-        cases: Inputs on which the file is compared anyway, or that decided otherwise with other weights.
+        request: The request, with the traced inputs and the observed calls.
+        cases: Inputs on which the file is compared anyway, or that changed a decision with other weights.
     """
     traced = record(run.flat, request.tensors)
     if not traced.reads and not traced.has_value_sizes:
         return Searched(traced, (), (), frozenset(), 0)
     again = record(run.flat, request.tensors)
-    if traced.differing(again) or traced.flipped_lines(again):  # it is not the inputs that decide
+    if traced.differing(again) or traced.flipped_lines(again):  # the decisions do not depend on the inputs alone
         return Searched(traced, (), traced.sites(), frozenset(), 0)
     searching = _Search(run, request, traced)
     for case in cases:
-        searching.compared_elsewhere(case)
+        searching.look_at(case)
     for move in moves(request):
         searching.attempt(move)
-    for site in searching.unmoved():
+    for site in searching.unflipped():
         for move in _along_gradient(run, request, site, searching):
             searching.attempt(move)
-    for site in searching.unmoved():
+    for site in searching.unflipped():
         for move in _between(run, request, site, searching):
             searching.attempt(move)
     return Searched(
-        traced, tuple(searching.cases), searching.unmoved(), frozenset(searching.flipped_lines), searching.tried
+        traced, tuple(searching.cases), searching.unflipped(), frozenset(searching.flipped_lines), searching.tried
     )
 
 
 class _Search:
-    """What was tried so far."""
+    """The state of a search."""
 
     def __init__(self, run: Runner, request: Request, traced: Decisions) -> None:
         self.run = run
@@ -114,22 +114,22 @@ class _Search:
         self.moved_sites: set[Site] = set()
         self.flipped_lines: set[str] = set()
         self.conditions = dict(traced.conditions)
-        self.turned: dict[Site, tuple[Tensor, ...]] = {}
+        self.flipped_inputs: dict[Site, tuple[Tensor, ...]] = {}
         self.tried = 0
-        self._alike: dict[tuple[frozenset[object], ...], int] = {}
+        self._similar: dict[tuple[frozenset[object], ...], int] = {}
         self._until = time.monotonic() + _SECONDS
 
-    def unmoved(self) -> tuple[Site, ...]:
+    def unflipped(self) -> tuple[Site, ...]:
         one_sided = {site for (site, _), values in self.conditions.items() if len(values) < 2}
         return tuple(s for s in self.traced.sites() if s not in self.moved_sites or s in one_sided)
 
     def is_over(self) -> bool:
         return time.monotonic() > self._until
 
-    def compared_elsewhere(self, case: Case) -> None:
-        """Look at inputs on which the file is compared in any case."""
+    def look_at(self, case: Case) -> None:
+        """Record the decisions on inputs on which the file is compared anyway."""
         if case.kind == "decision":
-            self.attempt(Move("inputs that decided otherwise before", case.tensors, case.beyond))
+            self.attempt(Move("inputs that changed a decision before", case.tensors, case.beyond))
             return
         if case.kind == "traced" or self.is_over():
             return
@@ -142,7 +142,7 @@ class _Search:
             self.moved_sites |= {s for s in self.traced.differing(other) if self.traced.is_condition(s)}
 
     def attempt(self, move: Move) -> None:
-        """Run the method on inputs, and keep them if it decides otherwise, without an error and with finite results."""
+        """Run the method on inputs; keep them if it decides differently, without an error and with finite results."""
         if self.is_over():
             return
         self.tried += 1
@@ -159,22 +159,22 @@ class _Search:
             return
         conditions = frozenset(s for s in sites if self.traced.is_condition(s))
         changed = conditions or lines
-        outcomes = frozenset((site, other.reads[site][:_TOLD_APART]) for site in conditions)
+        outcomes = frozenset((site, other.reads[site][:_COMPARED_VALUES]) for site in conditions)
         kind = (outcomes, lines, frozenset() if changed else frozenset({*sites, move.family}))
-        if not move.shows_little:
+        if not move.is_uniform:
             self._credit(other)
             for site in conditions:
-                self.turned.setdefault(site, move.tensors)
-            self._alike[kind] = self._alike.get(kind, 0) + 1
-            if self._alike[kind] > (_ALIKE if changed else 1):
+                self.flipped_inputs.setdefault(site, move.tensors)
+            self._similar[kind] = self._similar.get(kind, 0) + 1
+            if self._similar[kind] > (_CASES_PER_DECISION if changed else 1):
                 return
         if len(self.cases) < _CASES:
-            label = f"{self._told(conditions or sites, lines)}: {move.how}"
+            label = f"{self._describe(conditions or sites, lines)}: {move.how}"
             case = Case(label, move.tensors, outputs.tensors, kind="decision", beyond=move.beyond)
             self.cases.append(case)
 
     def _credit(self, other: Decisions) -> None:
-        """Note where the decision changed; a number, which always differs, counts if the method went another way."""
+        """Record changed decisions; a number, which always differs, counts only if the method took another branch."""
         sites, lines = self.traced.differing(other), self.traced.flipped_lines(other)
         self.moved_sites |= {s for s in sites if lines or self.traced.is_condition(s)}
         self.flipped_lines |= lines
@@ -182,7 +182,7 @@ class _Search:
             self.conditions[condition] = self.conditions.get(condition, frozenset()) | values
 
     def _ends_in_a_guard(self, other: Decisions) -> bool:
-        """Tell whether the last branch before an error is one that went another way in the traced call."""
+        """Tell whether the traced call took another branch at the last line before the error."""
         return bool(other.branches) and other.branches[-1][0] in self.traced.flipped_lines(other)
 
     def _is_finite(self, outputs: Sequence[Tensor]) -> bool:
@@ -191,18 +191,18 @@ class _Search:
             return True
         return not all(bool(torch.isfinite(t).all()) for t in known.tensors)
 
-    def _told(self, sites: frozenset[Site], lines: frozenset[str]) -> str:
+    def _describe(self, sites: frozenset[Site], lines: frozenset[str]) -> str:
         first = min(sites, key=self.traced.sites().index, default=None)
         place = str(first) if first is not None else f"{min(lines)} (a condition on a size that depends on values)"
-        return f"values that decide otherwise than the traced ones at {place}"
+        return f"values that change the decision of the traced call at {place}"
 
 
 def _along_gradient(run: Runner, request: Request, site: Site, searching: _Search) -> Iterator[Move]:
-    """Yield inputs moved towards the other side of a condition, as long as it is not reached."""
+    """Yield inputs moved along the gradient of a condition's margin until the condition flips."""
     start: tuple[Tensor, ...] = request.tensors
     for _ in range(_ROUNDS):
         found = gradients(run.flat, start, site)
-        if found is None or site not in searching.unmoved():
+        if found is None or site not in searching.unflipped():
             return
         margin, grads = found
         square = sum(float(g.double().pow(2).sum()) for g in grads if g is not None)
@@ -218,7 +218,7 @@ def _along_gradient(run: Runner, request: Request, site: Site, searching: _Searc
                     for t, g in zip(start, grads, strict=True)
                 )
                 yield moved(request, tensors)
-                if site not in searching.unmoved():
+                if site not in searching.unflipped():
                     return
         start = tuple(
             t if g is None else (t + signs[-1] * _STEPS[1] * distance * g).contiguous()
@@ -227,8 +227,8 @@ def _along_gradient(run: Runner, request: Request, site: Site, searching: _Searc
 
 
 def _between(run: Runner, request: Request, site: Site, searching: _Search) -> Iterator[Move]:
-    """Yield inputs ever closer to where a condition turns: another condition beside it may hold only near by."""
-    near, far = request.tensors, searching.turned.get(site)
+    """Yield inputs ever closer to the point where a condition flips: a second condition may hold only near it."""
+    near, far = request.tensors, searching.flipped_inputs.get(site)
     if far is None:
         return
     first = searching.traced.reads[site][0]

@@ -1,1 +1,1 @@
-"""Other values than those of the traced call: ``cases`` makes inputs of them."""
+"""Values that differ from the traced call, and the cases made of them."""

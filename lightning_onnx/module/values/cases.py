@@ -1,7 +1,7 @@
-"""Inputs of other values at the traced sizes: where a file that is right on the traced call may be wrong.
+"""Inputs with other values at the traced sizes: a file that is right on the traced call may be wrong on them.
 
-Those that can occur are told from those beyond what was observed. Indices, lengths, group numbers and ``uint8`` images
-are never mirrored or multiplied: not every kernel checks its indices.
+Values outside the observed range are marked. Indices, lengths, group numbers and ``uint8`` images are never mirrored or
+multiplied: not every kernel checks its indices.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lightning_onnx.module.values.drawn import drawn_like
 from lightning_onnx.module.values.numbers import numbers_of
 
 _LITTLE = 1e-3
-"""How far beside a number of the module is tried, as a share of it: more than rounding, less than a decision."""
+"""Relative distance from a number of the module for values just beside it: more than rounding, and still close."""
 
 _FACTOR = 30.0
 
 
 def value_cases(request: Request, run: Runner) -> tuple[Case, ...]:
-    """Return inputs of other values that the module takes, with its outputs.
+    """Return inputs with other values that the module takes, with its outputs.
 
     Args:
-        request: What the graph is to be.
+        request: The requested graph.
         run: Runs the module.
     """
     known = {_key(request.tensors)}
@@ -51,9 +51,9 @@ class Values:
     """Other inputs at the traced sizes.
 
     Attributes:
-        label: What they are, in words.
-        tensors: One for each input.
-        beyond: Whether they lie outside of what was observed.
+        label: Description of the values.
+        tensors: One tensor for each input.
+        beyond: Whether values lie outside the observed range.
     """
 
     label: str
@@ -62,10 +62,10 @@ class Values:
 
 
 def other_values(request: Request, numbers: Sequence[float]) -> Iterator[Values]:
-    """Yield inputs of other values; some may equal the traced ones.
+    """Yield inputs with other values; some may equal the traced ones.
 
     Args:
-        request: What the graph is to be; its tensors are the traced ones.
+        request: The requested graph, with the traced tensors.
         numbers: Numbers that the module holds.
     """
     traced = request.tensors
@@ -86,23 +86,23 @@ def other_values(request: Request, numbers: Sequence[float]) -> Iterator[Values]
 
 
 def windows(request: Request, observed: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """Yield all rows of an observed call at the traced sizes, as many at a time as the traced batch has.
+    """Yield all rows of an observed call at the traced sizes, in batches of the traced size.
 
     Args:
-        request: What the graph is to be.
-        observed: The tensors of a call, of any sizes.
+        request: The requested graph.
+        observed: The tensors of a call, of any size.
     """
     size = request.sizes(request.tensors).get(BATCH)
     rows = request.sizes(observed).get(BATCH)
     if size is None or rows is None or BATCH in kept_whole(observed, request.axes):
         return
     for start in range(0, rows, size):
-        first = max(0, min(start, rows - size))  # the last window overlaps the one before
+        first = max(0, min(start, rows - size))  # the last window may overlap the previous one
         yield _rows(request, observed, [(first + i) % rows for i in range(size)])
 
 
 def _other_rows(request: Request) -> Iterator[Values]:
-    """Yield rows that were observed, in other places, repeated, and with one of zeros."""
+    """Yield observed rows: other ones, rolled, repeated, and with one row of zeros."""
     observed = request.sample.tensors
     size = request.sizes(request.tensors).get(BATCH)
     rows = request.sizes(observed).get(BATCH)
@@ -142,7 +142,7 @@ def _without_row(tensor: Tensor, axes: dict[int, str]) -> Tensor:
 
 
 def _may_multiply(request: Request, place: int) -> Tensor:
-    """Tell for each place of the last dim whether floats there may have any value: they are no indices."""
+    """Tell for each index of the last dim whether floats there may take any value, because they are not indices."""
     tensor = request.tensors[place]
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return torch.tensor(False)
@@ -155,7 +155,7 @@ def _may_multiply(request: Request, place: int) -> Tensor:
 
 
 def _near(request: Request, numbers: Sequence[float], multiplied: Sequence[Tensor]) -> Iterator[Values]:
-    """Yield inputs that hold the module's own numbers, and numbers a little beside them."""
+    """Yield inputs that hold the module's own numbers, and numbers just beside them."""
     floats = [(t, m) for t, m in zip(request.tensors, multiplied, strict=True) if t.is_floating_point() and m.any()]
     seen = torch.cat([t.double().flatten() for t, _ in floats]) if floats else torch.empty(0)
     seen = seen[torch.isfinite(seen)]
@@ -166,8 +166,8 @@ def _near(request: Request, numbers: Sequence[float], multiplied: Sequence[Tenso
     outside = [n for n in numbers if not low <= n <= high]
     for chosen, beyond in ((inside, False), (outside, True)):
         beside = [n + side * (abs(n) or 1.0) * _LITTLE for n in chosen for side in (-1, 1)]
-        told = f"numbers of the module {'beyond' if beyond else 'in'} the observed range"
-        for label, values in ((told, chosen), (f"a little beside {told}", beside)):
+        name = f"numbers of the module {'beyond' if beyond else 'in'} the observed range"
+        for label, values in ((name, chosen), (f"just beside {name}", beside)):
             if values:
                 fill = functools.partial(_filled, values=values)
                 yield Values(label, _where(request.tensors, multiplied, fill), beyond)
@@ -182,7 +182,7 @@ def _filled(tensor: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def _ends(request: Request) -> Iterator[Values]:
-    """Yield integers at the ends of their range in the traced call; what is in order, such as offsets, stays."""
+    """Yield integers at the ends of their range in the traced call; sorted ones, such as offsets, stay."""
     numbers = [
         not (t.is_floating_point() or t.is_complex() or t.dtype in (torch.bool, torch.uint8) or _is_mask(t))
         and t.numel() > 0
@@ -212,7 +212,7 @@ def _each(tensors: Sequence[Tensor], chosen: Sequence[bool], change: Callable[[T
 def _where(
     tensors: Sequence[Tensor], chosen: Sequence[Tensor], change: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, ...]:
-    """Return tensors changed at the chosen places of their last dims."""
+    """Return tensors changed at the chosen indices of their last dims."""
     return tuple(torch.where(c, change(t), t) if c.any() else t for t, c in zip(tensors, chosen, strict=True))
 
 

@@ -1,6 +1,6 @@
-"""Values drawn like observed ones: same shapes and dtypes, floats of their mean and spread, integers in their range.
+"""Values drawn like observed ones: same shapes and dtypes, floats with the same mean and spread, integers in range.
 
-What may be an index stays one: whole numbers are drawn from those observed.
+Possible indices stay valid: whole numbers are drawn from the observed ones.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from torch import Tensor
 from lightning_onnx.module.calls.resizing import ascends
 
 TRIES = 4
-"""Numbers that ``drawn_like`` takes for ``seed``; with the last one all masks are open."""
+"""Number of seeds for ``drawn_like``; with the last one, all masks are ones."""
 
 _MARGIN = 0.01
 
 _SMALL = 1000
-"""Whole numbers below may be indices or codes."""
+"""Whole numbers below this may be indices or codes."""
 
 
 def drawn_like(tensors: Sequence[Tensor], seed: int = 0) -> tuple[Tensor, ...]:
-    """Return inputs that nobody observed, the same for the same observed values.
+    """Return inputs that were not observed; the same observed values give the same inputs.
 
     Args:
         tensors: Observed inputs.
@@ -33,7 +33,7 @@ def drawn_like(tensors: Sequence[Tensor], seed: int = 0) -> tuple[Tensor, ...]:
 
 
 def whole_columns(tensor: Tensor) -> Tensor:
-    """Tell for each place of the last dim whether all floats there are whole numbers; of a vector, for all at once."""
+    """Tell for each index of the last dim whether all floats there are whole numbers; for a vector, for all at once."""
     whole = torch.isfinite(tensor) & (tensor == tensor.round())
     return whole.reshape(-1, tensor.shape[-1] if tensor.dim() > 1 else 1).all(0)
 
@@ -53,7 +53,7 @@ def _like(tensor: Tensor, generator: torch.Generator, open_mask: bool) -> Tensor
         return torch.where(whole, _picked(tensor, generator), drawn) if whole.any() else drawn
     low, high = int(tensor.min()), int(tensor.max())
     drawn = torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)
-    is_ordered = tensor.dim() == 1 and ascends(tensor, 0)  # offsets and graph numbers mean nothing in another order
+    is_ordered = tensor.dim() == 1 and ascends(tensor, 0)  # offsets and graph numbers are invalid in another order
     return drawn.sort().values if is_ordered else drawn
 
 
@@ -70,9 +70,9 @@ def _normal(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _picked(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw whole numbers for each place of the last dim: small ones from those observed there, others in their range.
+    """Draw whole numbers for each index of the last dim: small ones from the observed ones, large ones in their range.
 
-    A large number may be the number of somebody's account.
+    Large numbers are not reused, because they may be private, such as an account number.
     """
     columns = tensor.reshape(-1, tensor.shape[-1] if tensor.dim() > 1 else 1)
     places = torch.randint(0, len(columns), columns.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""The numbers that a module holds, at which it may decide: thresholds, temperatures, ends of ranges."""
+"""The numbers that a module holds and may branch on: thresholds, temperatures, ends of ranges."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 _SMALL = 4
-"""Elements of a tensor that may be a few settings; a larger one holds weights."""
+"""Maximum number of elements of a tensor of settings; a larger one holds weights."""
 
 _MOST = 16
-"""Numbers that are tried: the smallest, by their magnitude."""
+"""How many numbers are tried: those with the smallest magnitudes."""
 
 _LIBRARIES = ("torch.", "lightning.", "pytorch_lightning.", "torchmetrics.")
 """Packages whose classes hold settings of their own, such as ``eps`` and ``momentum``."""

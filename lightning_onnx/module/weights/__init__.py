@@ -1,1 +1,1 @@
-"""Whose weights are exported: the private copy, and what is loaded into it."""
+"""The exported weights: the private copy of the module, and the weights loaded into it."""

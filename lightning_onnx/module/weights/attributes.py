@@ -1,4 +1,4 @@
-"""Plain attributes that a method reads, such as a threshold: a graph holds their values, and goes stale with them."""
+"""Plain attributes that a method reads, such as a threshold: the graph contains them, and is stale if they change."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _NUMBERS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torc
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _DEPTH = 6
 _MOST = 10_000
-"""Containers with more items are not taken for settings."""
+"""Containers with more items are not treated as settings."""
 
 _TRAINER, _DATA = "the trainer", "the data module"
 
 
 def read_in(module: nn.Module, call: Callable[[], object]) -> frozenset[Place]:
-    """Return the plain attributes that a call reads, of all parts of a private copy, its Trainer and data module.
+    """Return the plain attributes that a call reads from a private copy, its submodules, its Trainer and data module.
 
     Args:
         module: The private copy.
-        call: Runs it.
+        call: Runs the private copy.
     """
     found: set[Place] = set()
     with contextlib.ExitStack() as stack:
@@ -58,7 +58,7 @@ def _recorded(name: str, owner: Any, found: set[Place]) -> Iterator[None]:
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__getattribute__": record}
     try:
         owner.__class__ = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(names))
-    except Exception:  # a class that allows no other one; what is read of it is not known
+    except Exception:  # the class cannot be replaced, so reads are not recorded
         yield
         return
     try:
@@ -68,13 +68,13 @@ def _recorded(name: str, owner: Any, found: set[Place]) -> Iterator[None]:
 
 
 def digests(module: nn.Module, places: Iterable[Place]) -> dict[Place, str]:
-    """Return what differs between two values of an attribute, for each place that has a plain one."""
+    """Return a digest of each plain attribute at these places; different values have different digests."""
     owners = _owners(module)
     return {place: digest(_value(owners, place)) for place in places}
 
 
 def digest(value: object) -> str:
-    """Return a text that is the same for equal plain values.
+    """Return a string that is the same for equal plain values.
 
     Example:
         >>> digest({"threshold": 0.5}) == digest({"threshold": 0.5}), digest(0.5) == digest(0.25)
@@ -84,7 +84,7 @@ def digest(value: object) -> str:
 
 
 def snapshot(module: nn.Module) -> dict[Place, Any]:
-    """Return copies of all plain attributes of a module and its parts."""
+    """Return copies of all plain attributes of a module and its submodules."""
     found: dict[Place, Any] = {}
     for name, part in module.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
@@ -95,7 +95,7 @@ def snapshot(module: nn.Module) -> dict[Place, Any]:
 
 
 def put(module: nn.Module, values: Mapping[Place, Any]) -> None:
-    """Give a private copy the attributes of a snapshot, where they are plain ones in both."""
+    """Set a private copy's attributes to those of a snapshot, if they are plain in both."""
     parts = dict(module.named_modules())
     for (name, attribute), value in values.items():
         part = parts.get(name)
@@ -106,7 +106,7 @@ def put(module: nn.Module, values: Mapping[Place, Any]) -> None:
 
 
 def set_later(module: nn.Module, places: Iterable[Place]) -> list[Place]:
-    """Return the places that code of the module's own classes may set after ``__init__``."""
+    """Return the places that methods of the module's own classes may assign after ``__init__``."""
     parts = dict(module.named_modules())
     kinds = {kind for part in parts.values() for kind in type(part).__mro__ if not _is_of_a_library(kind)}
     names = {name for kind in kinds for name in _set_by(kind)}
@@ -144,7 +144,7 @@ def _owners(module: nn.Module) -> dict[str, Any]:
 
 
 def _value(owners: Mapping[str, Any], place: Place) -> object:
-    """Return the plain value at a place: of the object or of its class; ``_NOTHING`` where there is none."""
+    """Return the plain value at a place, from the object or its class; ``_NOTHING`` if there is none."""
     owner, name = owners.get(place[0]), place[1]
     if owner is None:
         return _NOTHING
@@ -170,7 +170,7 @@ def _is_plain(value: object, depth: int) -> bool:
 
 
 def _is_settings(value: object) -> bool:
-    """Whether an object is one that holds attributes, such as a dataclass or a namespace."""
+    """Tell whether an object holds settings as attributes, such as a dataclass or a namespace."""
     return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, (nn.Module, type))
 
 
@@ -183,7 +183,7 @@ def _copied(value: Any) -> Any:
         return {name: _copied(item) for name, item in value.items()}
     try:
         return copy.deepcopy(value)
-    except Exception:  # it stays what it is now, as an attribute that is not plain does
+    except Exception:  # keep the current value, as for attributes that are not plain
         return value
 
 

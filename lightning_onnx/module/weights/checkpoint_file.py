@@ -1,4 +1,4 @@
-"""Reads checkpoints: opens them before they are superseded, and runs no code that they contain."""
+"""Reads checkpoints: opens them before they are replaced, and runs no code that they contain."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class OpenCheckpoint:
         self._file = None if self._folder else system.open(plain, "rb")
 
     def read(self) -> dict[str, Any]:
-        """Read it without running any code that it contains.
+        """Read the checkpoint without running any code in it.
 
-        Hyperparameters may hold any class, which ``torch.load(weights_only=True)`` refuses; here they become inert
-        placeholders, and tensors are read.
+        Hyperparameters may contain objects of any class, which ``torch.load(weights_only=True)`` refuses; here they
+        become inert placeholders.
 
         Raises:
-            WeightsError: If the file cannot be read or holds no ``state_dict``.
+            WeightsError: If the file cannot be read or contains no ``state_dict``.
         """
         try:
             content = _read_shards(Path(self._folder.name)) if self._folder else _unpickled(self._file)
         except Exception as error:
             raise _unreadable(self.name, error) from error
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
-            raise WeightsError(f"{self.name!r} holds no state_dict. Give a checkpoint of Lightning.")
+            raise WeightsError(f"{self.name!r} contains no state_dict. Give a Lightning checkpoint.")
         return content
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ def open_checkpoint(path: str) -> OpenCheckpoint:
     """Open a checkpoint.
 
     Args:
-        path: Path or URL of a file, or of a directory as sharded strategies write it.
+        path: Path or URL of a file, or of a directory written by a sharded strategy.
 
     Raises:
         WeightsError: If it cannot be opened.
@@ -92,7 +92,7 @@ def _unreadable(name: str, error: Exception) -> WeightsError:
 
 
 def _snapshot(directory: str) -> tempfile.TemporaryDirectory[str]:
-    """Link the files of a directory into another one beside it, or copy them if the file system has no links."""
+    """Hard-link the files of a directory into a new one next to it; copy them if the file system has no links."""
     snapshot = tempfile.TemporaryDirectory(prefix=".onnx-snapshot-", dir=os.path.dirname(directory))
     shutil.copytree(directory, snapshot.name, copy_function=_link, dirs_exist_ok=True)
     return snapshot
@@ -106,7 +106,7 @@ def _link(source: str, destination: str) -> None:
 
 
 def _unpickled(file: Any) -> Any:
-    """Read with torch's own safe reader; if that refuses, with inert placeholders for unknown classes."""
+    """Read with torch's own safe reader; if it refuses, use inert placeholders for unknown classes."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -115,9 +115,9 @@ def _unpickled(file: Any) -> Any:
 
 
 def _read_shards(directory: Path) -> dict[str, Any]:
-    """Read a checkpoint that ``torch.distributed.checkpoint`` wrote, with its weights as the only tensors.
+    """Read a checkpoint of ``torch.distributed.checkpoint``, with the weights as the only tensors.
 
-    Lightning writes the rest of the checkpoint beside them, as ``meta.pt``.
+    Lightning writes the rest of the checkpoint to ``meta.pt`` in the same directory.
     """
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
@@ -138,7 +138,7 @@ def _read_shards(directory: Path) -> dict[str, Any]:
 
 
 def _shard_reader(directory: Path) -> FileSystemReader:
-    """Return a ``FileSystemReader`` that runs no code of the metadata."""
+    """Return a ``FileSystemReader`` that runs no code in the metadata."""
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import Metadata
 
@@ -147,14 +147,14 @@ def _shard_reader(directory: Path) -> FileSystemReader:
             with (directory / ".metadata").open("rb") as file:
                 metadata = _InertUnpickler(file).load()
             if not isinstance(metadata, Metadata):
-                raise WeightsError(f"{directory.name} holds no metadata of torch.distributed.checkpoint")
+                raise WeightsError(f"{directory.name} contains no metadata of torch.distributed.checkpoint")
             return metadata
 
     return Reader(directory)
 
 
 class _Inert:
-    """Takes the place of an object whose class is not loaded."""
+    """Stands in for an object whose class is not loaded."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
@@ -201,7 +201,7 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 class _InertPickle:
-    """What ``torch.load`` needs of a ``pickle_module``."""
+    """The part of the ``pickle_module`` interface that ``torch.load`` uses."""
 
     Unpickler = _InertUnpickler
     __name__ = "inert pickle"

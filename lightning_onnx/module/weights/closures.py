@@ -1,4 +1,4 @@
-"""Functions of a private copy, hooks and methods: they close over the copy, and write into globals of their own."""
+"""Hooks and methods of a private copy: they close over the copy, and write to their own copies of globals."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lightning_onnx.module.weights.written import CONTAINERS, Key, Written, writ
 
 
 class Closures:
-    """Gives functions of a module cells and globals of their own in the copy.
+    """Gives the functions of a copied module their own cells and globals.
 
-    ``deepcopy`` shares functions, so a hook that closes over the module would write into the one that is training. For
-    the same reason hooks get globals of their own, and so do methods that see what a method or a hook writes: one that
-    gathers features in a list of its file would add those of the copy.
+    ``deepcopy`` shares functions, so a copied hook that closes over the module would write into the module in training.
+    For the same reason hooks get their own globals, and so do methods that use a global that a method or hook writes:
+    one that collects features in a global list would add those of the copy.
 
     Args:
         module: The module.
-        copier: Its memo gets the new functions.
+        copier: Copies the attributes; the new functions are added to its memo.
     """
 
     def __init__(self, module: nn.Module, copier: Copier) -> None:
@@ -51,7 +51,7 @@ class Closures:
         self._add_methods(module)
 
     def _add(self, function: FunctionType) -> None:
-        """Make the function that takes the place of a hook, if it closes over something or is the user's."""
+        """Make the function that replaces a hook, if the hook closes over something or is the user's code."""
         is_own = is_users(function.__code__.co_filename)
         if id(function) in self._visited:
             return
@@ -84,7 +84,7 @@ class Closures:
         return self._cells[id(cell)]
 
     def _own_globals(self, function: FunctionType) -> dict[str, Any]:
-        """Return a dict of its own for all functions of one file; what the file assigns later does not reach it."""
+        """Return the copied globals shared by all functions of a file; they miss what the file assigns later."""
         original = function.__globals__
         return self._globals.setdefault(id(original), dict(original))
 
@@ -109,7 +109,7 @@ class Closures:
             self._own[key] = variables.Variable(name, names)
 
     def _add_methods(self, module: nn.Module) -> None:
-        """Make the functions that take the places of methods that see what methods or hooks write."""
+        """Make the functions that replace methods which use variables that methods or hooks write."""
         parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
         methods = [method for kind in classes_of([*parts, *self._objects]) for method in methods_of(kind)]
         written = Written(methods, [*self._own, *((i, "") for i in self._cells)])
@@ -141,7 +141,7 @@ class Closures:
             new.cell_contents = self._copier.copy(content)
 
     def give_own(self, copied: nn.Module) -> None:
-        """Let a filled copy, and the objects among its hooks, use the new functions."""
+        """Make a filled copy, and the objects among its hooks, use the new functions."""
         if not self._made:
             return
         classes = OwnClasses(self._replaced)

@@ -1,4 +1,4 @@
-"""Deep copies of attributes in which a failure leaves nothing half-made, and what cannot be copied is shared."""
+"""Deep copies of attributes: objects that cannot be copied are shared, and a failure leaves no incomplete copies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 _ATTEMPTS = 100
-"""How many objects of one attribute may be shared before the whole attribute is."""
+"""If more objects of an attribute cannot be copied, the whole attribute is shared."""
 
 
 class Memo(dict[int, Any]):
-    """The memo of ``copy.deepcopy``, which can forget what a failed copy left in it."""
+    """A memo for ``copy.deepcopy`` that can forget the entries of a failed copy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,15 +30,15 @@ class Memo(dict[int, Any]):
         return len(self._added)
 
     def forget_since(self, mark: int) -> None:
-        """Forget all copies made since ``mark``: some of them are not filled."""
+        """Forget all copies made since ``mark``: some of them are incomplete."""
         for key in self._added[mark:]:
-            if key != id(self):  # where deepcopy keeps the originals alive, so that their ids stay theirs
+            if key != id(self):  # this entry keeps the originals alive, so that their ids are not reused
                 self.pop(key, None)
         self._added[mark:] = [key for key in self._added[mark:] if key in self]
 
 
 class Copier:
-    """Copies values with one memo: what was copied once is the same object wherever it appears again.
+    """Copies values with one memo, so that each object is copied once.
 
     Attributes:
         memo: Copies by the ``id`` of their originals. Entries made beforehand replace their originals.
@@ -48,11 +48,12 @@ class Copier:
         self.memo = Memo()
 
     def copy(self, value: Any) -> Any:
-        """Return a deep copy in which every object that cannot be copied, such as a lock, is the original itself.
+        """Return a deep copy that shares every object that cannot be copied, such as a lock, with the original.
 
-        A tensor that is the result of a computation becomes a detached copy, and a random generator one of its own.
+        A tensor that is the result of a computation becomes a detached copy; a random generator is copied with its
+        state.
         """
-        if id(value) in self.memo:  # deepcopy itself returns functions and classes without a look into the memo
+        if id(value) in self.memo:  # deepcopy returns functions and classes without checking the memo
             return self.memo[id(value)]
         for _ in range(_ATTEMPTS):
             mark = self.memo.mark()
@@ -67,7 +68,7 @@ class Copier:
         return value
 
     def _instead_of(self, original: Any) -> Any:
-        """Return what takes the place of an object that cannot be deep-copied."""
+        """Return the replacement of an object that cannot be deep-copied."""
         if isinstance(original, Tensor):
             return on_cpu(original, original, copy=True)
         if isinstance(original, torch.Generator):
@@ -79,17 +80,17 @@ class Copier:
         return original
 
     def fill(self, made: object, attributes: dict[str, Any]) -> None:
-        """Give a new object copies of attributes."""
+        """Set copies of attributes on a new object."""
         made.__dict__.update({name: self.copy(value) for name, value in attributes.items()})
 
 
 def on_cpu(data: Tensor, original: Tensor, copy: bool = False) -> Tensor:
-    """Return a tensor on the CPU, detached, of the same kind as ``original``, and float32 in place of half precision.
+    """Return a detached tensor on the CPU of the same kind as ``original``; half precision becomes float32.
 
     Args:
-        data: The values; those without memory stay so.
+        data: The values; meta tensors stay meta tensors.
         original: A parameter or another tensor.
-        copy: Whether to copy the values even where they are on the CPU already.
+        copy: Whether to copy the values even if they are on the CPU already.
     """
     dtype = torch.float32 if data.dtype in (torch.bfloat16, torch.float16) else data.dtype
     data = data.detach() if data.is_meta else data.detach().to("cpu", dtype, copy=copy)
@@ -106,7 +107,7 @@ def _generator_like(original: torch.Generator) -> torch.Generator:
 
 
 def _innermost(traceback: TracebackType | None) -> tuple[Any] | None:
-    """Return the object that ``copy.deepcopy`` was at when it failed, in a tuple because it may be None."""
+    """Return the object that ``copy.deepcopy`` was copying when it failed, in a tuple because it may be None."""
     found = None
     while traceback is not None:
         if traceback.tb_frame.f_code is copy.deepcopy.__code__:

@@ -21,14 +21,14 @@ from lightning_onnx.module.weights.state import named_tensors, state
 def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Copy a module to the CPU, in eval mode, so that running the copy changes nothing in the original.
 
-    Half precision becomes float32; float64 and integers stay. The copy sees the Trainer as the module sees it in the
-    run, but logging does nothing in it. What cannot be copied, such as a lock, is shared. The wrappers of
+    Half precision becomes float32; float64 and integers stay. The copy sees the same Trainer state as the module, but
+    its logging does nothing. Objects that cannot be copied, such as locks, are shared. The wrappers of
     ``torch.compile`` and FSDP are removed.
 
     Args:
         module: The module.
-        tensors: Parameters and buffers by name to take instead of copying the module's own: those gathered from all
-            ranks, or those of an earlier copy, into which a checkpoint is loaded next.
+        tensors: Parameters and buffers by name to use instead of copies of the module's own: gathered from all ranks,
+            or from an earlier copy, into which a checkpoint is loaded next.
 
     Raises:
         WeightsError: If the module cannot be copied.
@@ -39,8 +39,8 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
             copied = making.make()
         except Exception as error:
             raise WeightsError(
-                f"{type(module).__name__} cannot be copied, and nothing is run on the module that is training "
-                f"({first_line(error)}). Give it a __deepcopy__ method that leaves out what cannot be copied."
+                f"{type(module).__name__} cannot be copied ({first_line(error)}), and the module in training itself is "
+                "never run. Give it a __deepcopy__ method that leaves out what cannot be copied."
             ) from error
         wrappers.uncompile(copied)
         wrappers.unshard(copied)
@@ -65,7 +65,8 @@ def private_copy(module: nn.Module, tensors: Mapping[str, Tensor] | None = None)
 class _ModuleCopy:
     """Copies a tree of modules: first an empty object for each module, then their attributes one by one.
 
-    So an attribute finds every module of the tree in the memo, and one that cannot be copied affects no other.
+    In this way every attribute finds all modules of the tree in the memo, and one that cannot be copied affects no
+    other.
     """
 
     def __init__(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -81,7 +82,7 @@ class _ModuleCopy:
         inside = {id(part) for outer in whole for part in outer.modules()}
         parts = [part for part in self.module.modules() if id(part) not in inside]
         for part in parts:
-            memo[id(part)] = object.__new__(type(part))  # the __new__ of a sharded class does something else
+            memo[id(part)] = object.__new__(type(part))  # sharded classes override __new__
         self._add_special_values()
         self.closures = Closures(self.module, self.copier)
         for part in whole:
@@ -95,7 +96,7 @@ class _ModuleCopy:
         return copied
 
     def _add_special_values(self) -> None:
-        """Put what ``deepcopy`` would copy wrongly into the memo: tensors, weak references, what other ranks share."""
+        """Add what ``deepcopy`` would copy wrongly to the memo: tensors, weak references, what ranks share."""
         memo = self.copier.memo
         for name, tensor in named_tensors(self.module):
             given = self._given.get(name)
@@ -121,21 +122,21 @@ class _ModuleCopy:
 
 
 def _copies_itself(part: nn.Module) -> bool:
-    """Tell whether a module has to be copied by its own code, with all modules inside it."""
+    """Tell whether a module has to be copied by its own code, with all its submodules."""
     if isinstance(part, torch.jit.ScriptModule):
         return True
     own = getattr(type(part), "__deepcopy__", None)
-    # Those of FSDP only raise, and that of parametrized modules does what is done here.
+    # The methods of FSDP only raise, and the one of parametrized modules does the same as this file.
     left_alone = ("torch.distributed.", "torch.nn.utils.parametrize")
     return own is not None and not str(own.__module__).startswith(left_alone)
 
 
 def _attributes(part: nn.Module) -> dict[str, Any]:
-    """Return the attributes to copy, as the module's class says; without what records calls or shards weights."""
+    """Return the attributes to copy, as the module's class defines them; without recorders of calls and sharding."""
     own = getattr(type(part), "__getstate__", None)
     found = dict(part.__dict__)
     if own is not None and own is not getattr(object, "__getstate__", None):
-        with contextlib.suppress(Exception):  # that of a parametrized module always raises
+        with contextlib.suppress(Exception):  # the method of a parametrized module always raises
             found = dict(own(part))
     if "_trainer" in part.__dict__:  # LightningModule leaves it out
         found["_trainer"] = part.__dict__["_trainer"]
@@ -153,7 +154,7 @@ def _attributes(part: nn.Module) -> dict[str, Any]:
 
 
 def _values(module: nn.Module) -> Iterator[Any]:
-    """Yield parameters, buffers, plain attributes, and what is in containers among them, such as cached activations."""
+    """Yield parameters, buffers, plain attributes, and the items of containers among them, such as cached tensors."""
     for part in module.modules():
         yield from (p for p in part._parameters.values() if p is not None)
         yield from (b for b in part._buffers.values() if b is not None)

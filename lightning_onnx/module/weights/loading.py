@@ -1,4 +1,4 @@
-"""Weights of a checkpoint, of averages and of adapters, loaded into a private copy."""
+"""Loads the weights of checkpoints, averages and adapters into a private copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_onnx.module.weights.state import is_sharded, persistent
 
 
 def empty(module: nn.Module) -> dict[str, Tensor] | None:
-    """Return parameters and buffers without memory, for a checkpoint to fill: the weights are then in memory only once.
+    """Return parameters and buffers as meta tensors, for a checkpoint to fill: weights are then in memory only once.
 
     Returns None if ``load_state_dict(assign=True)`` may not fill all of them.
     """
@@ -30,7 +30,7 @@ def empty(module: nn.Module) -> dict[str, Tensor] | None:
 
 
 def _loads_its_own_way(part: nn.Module) -> bool:
-    """Whether a part is loaded by code that is not torch's own, which always supports ``assign``."""
+    """Tell whether a submodule overrides torch's loading code, which always supports ``assign``."""
     names = ("load_state_dict", "_load_from_state_dict", "set_extra_state")
     return any(not getattr(type(part), name).__module__.startswith("torch.nn.") for name in names)
 
@@ -43,7 +43,7 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
     """
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items()}
     try:
-        if any(t.is_meta for t in module.parameters()):  # tensors are put in their place, instead of values into them
+        if any(t.is_meta for t in module.parameters()):  # tensors are replaced, instead of copying values into them
             half = (torch.bfloat16, torch.float16)
             plain = {n: t.float() if isinstance(t, Tensor) and t.dtype in half else t for n, t in plain.items()}
             module.load_state_dict(plain, strict=strict, assign=True)
@@ -60,16 +60,16 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
 def load_checkpoint(
     module: nn.Module, content: dict[str, Any], averages: Mapping[str, Tensor] | None = None, averaged: bool = False
 ) -> list[str]:
-    """Load a checkpoint's content into a private copy as ``load_from_checkpoint`` does, the module's own hook included.
+    """Load a checkpoint's content into a private copy like ``load_from_checkpoint``, including the module's own hook.
 
     Args:
         module: The private copy.
-        content: What ``OpenCheckpoint.read`` gave.
-        averages: What ``averages`` returned when the checkpoint was saved; None if it was not called then.
+        content: The result of ``OpenCheckpoint.read``.
+        averages: The result of ``averages`` when the checkpoint was saved; None if it was not called then.
         averaged: Whether the run averages weights.
 
     Returns:
-        What a user should know, in sentences.
+        Notes for the user.
 
     Raises:
         WeightsError: If the hook fails, or names or shapes do not fit.
@@ -77,12 +77,12 @@ def load_checkpoint(
     notes = []
     if averaged and averages is None and "averaging_state" not in content:
         notes.append(
-            "it holds only the raw weights, not the averages, so the raw ones are exported; save whole checkpoints "
+            "it contains only the raw weights, not the averages, so the raw ones are exported; save full checkpoints "
             '(save_weights_only=False), or export when they are saved (when="checkpoint")'
         )
     if averages is not None and "averaging_state" not in content:
         content = {**content, "state_dict": {**content["state_dict"], **averages}}
-        notes.append("it holds only the raw weights; the averages were taken from the averaging callback")
+        notes.append("it contains only the raw weights; the averages were taken from the averaging callback")
     if overrides(type(module), "on_load_checkpoint"):
         try:
             module.on_load_checkpoint(content)  # type: ignore[operator]
@@ -96,20 +96,20 @@ def load_checkpoint(
 
 
 def overrides(kind: type, hook: str) -> bool:
-    """Tell whether a class overrides a hook of Lightning, of either package."""
+    """Tell whether a class overrides a hook of Lightning, from either of its two packages."""
     own = getattr(kind, hook, None)
     return own is not None and not own.__module__.startswith(("lightning.", "pytorch_lightning."))
 
 
 def averaging(trainer: Any) -> Any:
-    """Return the Trainer's callback that averages weights (``WeightAveraging`` or a subclass, of either package)."""
+    """Return the Trainer's callback that averages weights: a ``WeightAveraging`` from either of the two packages."""
     return next((c for c in trainer.callbacks if any(k.__name__ == "WeightAveraging" for k in type(c).__mro__)), None)
 
 
 def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
-    """Return a copy of the averaged weights, as a whole checkpoint would hold them now; None if nothing averages.
+    """Return a copy of the averaged weights, as a full checkpoint would contain them now; None without averaging.
 
-    A checkpoint of weights only is saved without calling the averaging callback, and holds the raw ones.
+    A weights-only checkpoint is saved without calling the averaging callback, and contains the raw weights.
     """
     callback = averaging(trainer)
     if callback is None:
@@ -122,7 +122,7 @@ def averages(trainer: Any, module: nn.Module) -> dict[str, Tensor] | None:
 def merge_adapters(module: nn.Module) -> None:
     """Merge peft's adapters (LoRA and others) into the weights of a private copy, so that they are not in the graph.
 
-    Names stay: the weights are those of ``base_layer``. A layer that cannot merge is exported with its adapter.
+    The weights keep their names (``base_layer``). A layer that cannot merge is exported with its adapter.
     """
     part: Any
     for part in module.modules():

@@ -1,4 +1,4 @@
-"""Classes of a private copy whose methods write into globals of their own; subclasses that are named as the user's."""
+"""Subclasses for a private copy, named like the user's classes, whose methods write to their own globals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Replaced = Callable[[Any], Any]
 
 
 def classes_of(objects: Iterable[object]) -> list[type]:
-    """Return the classes of objects and their bases, each once, without those of libraries that keep no state."""
+    """Return the classes of objects and their bases, each once, without those of libraries that have no state."""
     kinds = {kind: None for value in objects for kind in type(value).__mro__}
     return [
         k
@@ -22,7 +22,7 @@ def classes_of(objects: Iterable[object]) -> list[type]:
 
 
 def methods_of(kind: type) -> Iterator[tuple[str, FunctionType]]:
-    """Yield the functions of a class itself, those of its properties included."""
+    """Yield the functions defined in a class itself, including those of its properties."""
     for name, value in vars(kind).items():
         yield from ((name, function) for function in _functions(value))
 
@@ -38,11 +38,11 @@ def _functions(value: object) -> Iterator[FunctionType]:
 
 
 def replaced(value: Any, functions: _Replaced) -> Any:
-    """Return a class attribute, a hook or a bound method with other functions; the value itself where none is other.
+    """Return a class attribute, hook or bound method with its functions replaced; the value itself if none is.
 
     Args:
         value: The value.
-        functions: Returns what takes the place of a function; the function itself where nothing does.
+        functions: Returns the replacement of a function, or the function itself.
     """
     if isinstance(value, FunctionType):
         return functions(value)
@@ -64,13 +64,13 @@ def replaced(value: Any, functions: _Replaced) -> Any:
 
 
 class OwnClasses:
-    """Makes a subclass of each class that has replaced methods, or a base with some.
+    """Makes a subclass of each class that has replaced methods, itself or in a base.
 
-    A subclass of ``Net(Base)`` has the order Net', Net, Base', Base: ``super()`` in a replaced method, which
-    knows the user's class only, finds the replaced method of the next class.
+    The subclass of ``Net(Base)`` has the method resolution order Net', Net, Base', Base: ``super()`` in a replaced
+    method, which refers to the user's class, finds the replaced method of the next class.
 
     Args:
-        functions: Returns what takes the place of a function; the function itself where nothing does.
+        functions: Returns the replacement of a function, or the function itself.
     """
 
     def __init__(self, functions: _Replaced) -> None:
@@ -78,7 +78,7 @@ class OwnClasses:
         self._made: dict[type, type] = {}
 
     def of(self, kind: type) -> type:
-        """Return the subclass; the class itself where nothing in it is replaced."""
+        """Return the subclass, or the class itself if nothing in it is replaced."""
         if kind not in self._made:
             self._made[kind] = self._make(kind)
         return self._made[kind]
@@ -93,10 +93,10 @@ class OwnClasses:
         return types.new_class(kind.__name__, (kind, *bases), exec_body=lambda names: names.update(body))
 
     def give(self, made: object) -> None:
-        """Change the class of an object of the copy, where its class allows that."""
+        """Change the class of an object of the copy, if its class allows that."""
         try:
             own = self.of(type(made))
             if own is not type(made):
                 made.__class__ = own
-        except Exception:  # such as a class with slots, or one that allows no subclass: its writes reach the run
+        except Exception:  # such as a class with slots, or one that forbids subclasses: its writes affect the run
             return

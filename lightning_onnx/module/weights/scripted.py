@@ -1,4 +1,4 @@
-"""Parts that are TorchScript already, inside a module of Python."""
+"""TorchScript submodules of a Python module."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import nn
 class Scripted(nn.Module):
     """Hides a ``ScriptModule`` from ``torch.export``, which refuses its parameters, and keeps its names in state dicts.
 
-    The graph holds its weights as constants, so that a graph with other weights has to be traced again.
+    The graph contains its weights as constants, so other weights need a new trace.
 
     Args:
-        script: The scripted or traced part of a private copy.
+        script: The scripted or traced submodule of a private copy.
     """
 
-    __module__ = "lightning_onnx.scripted"  # files name the class of a node's module: it stays when this file moves
+    __module__ = "lightning_onnx.scripted"  # this name is written to ONNX files, so it stays when this file moves
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
         self.__dict__["script"] = script
 
     def forward(self, *args: object, **kwargs: object) -> Any:
-        """Call the part."""
+        """Call the scripted submodule."""
         return self.__dict__["script"](*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -47,7 +47,7 @@ class Scripted(nn.Module):
 
 
 def hide_scripts(module: nn.Module) -> None:
-    """Wrap the TorchScript parts of a private copy."""
+    """Wrap the TorchScript submodules of a private copy."""
     for part in list(module.modules()):
         if isinstance(part, torch.jit.ScriptModule):
             continue
@@ -57,5 +57,5 @@ def hide_scripts(module: nn.Module) -> None:
 
 
 def has_scripts(module: nn.Module) -> bool:
-    """Tell whether a private copy has TorchScript parts, whose weights a graph cannot be refreshed with."""
+    """Tell whether a private copy has TorchScript submodules, whose weights cannot be updated in a graph."""
     return any(isinstance(part, Scripted) for part in module.modules())

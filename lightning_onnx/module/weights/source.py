@@ -7,17 +7,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the exported weights come from; goes into the manifest.
+    """Where the exported weights come from; recorded in the manifest.
 
     Attributes:
         weights: ``"best"`` (the followed ModelCheckpoint's best so far), ``"checkpoint"`` (another) or ``"live"``.
         epoch: Epoch of the weights, counted from 0.
-        global_step: Number of optimizer steps that made them.
-        checkpoint: File name (without directory) of the checkpoint, None for live weights.
-        monitor: Name of the metric that chose the checkpoint.
-        score: Its value.
-        precision: Precision of the training, as Lightning names it.
-        device: Type of the device of the training.
+        global_step: Number of optimizer steps before these weights.
+        checkpoint: File name (without directory) of the checkpoint; None for live weights.
+        monitor: Name of the metric that selected the checkpoint.
+        score: Value of that metric.
+        precision: Training precision, as Lightning names it.
+        device: Type of the training device.
     """
 
     weights: str = "live"

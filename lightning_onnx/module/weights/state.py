@@ -1,4 +1,4 @@
-"""Parameters and buffers of a module by name, and what a graph relies on of its structure. Nothing here runs it."""
+"""Parameters and buffers of a module by name, and the structure that a graph relies on; nothing runs the module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def gathered(module: nn.Module) -> dict[str, Tensor]:
-    """Gather the tensors of a sharded module on rank zero's CPU. Every rank must call it; the others get nothing."""
+    """Gather the tensors of a sharded module on rank zero's CPU. Every rank must call it; other ranks get none."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -22,7 +22,7 @@ def gathered(module: nn.Module) -> dict[str, Tensor]:
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
-    """Return all parameters and buffers by name, those that are not saved in checkpoints included."""
+    """Return all parameters and buffers by name, including those that are not saved in checkpoints."""
     return {name: tensor.detach() for name, tensor in named_tensors(module)}
 
 
@@ -39,6 +39,6 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:
-    """Return what a traced graph relies on: modules, their classes, and the shapes of their tensors."""
+    """Return what a traced graph relies on: the modules, their classes, and the shapes of their tensors."""
     modules = tuple((name, type(part).__qualname__) for name, part in module.named_modules())
     return modules, tuple((name, tuple(t.shape), t.dtype) for name, t in state(module).items())

@@ -1,4 +1,4 @@
-"""What a private copy sees of the Trainer: all that the module sees in the run, without a way to write into the run."""
+"""The Trainer as a private copy sees it: the same as in the run, but what the copy writes does not affect the run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import nn
 
 
 class _View:
-    """Properties of a Trainer whose values are those of one moment, or of the copy. Comes before the Trainer's class.
+    """Properties that override those of the Trainer's class with values of one moment, or of the copy.
 
     Attributes:
         view_epoch: What ``current_epoch`` returns.
         view_step: What ``global_step`` returns.
         view_loggers: Loggers that write nothing, as many as the Trainer has.
-        view_strategy: The strategy, on the CPU.
+        view_strategy: The strategy, with the CPU as its device.
         view_module: The private copy of the module that the Trainer trains.
     """
 
@@ -59,7 +59,7 @@ class _View:
 
 
 class _OnCPU:
-    """Comes before the class of a strategy: the copy is on the CPU."""
+    """Overrides the device of a strategy: the copy is on the CPU."""
 
     @property
     def root_device(self) -> torch.device:
@@ -67,7 +67,7 @@ class _OnCPU:
 
 
 class _Fabric:
-    """Comes before the class of a Fabric."""
+    """Overrides the loggers of a Fabric."""
 
     @property
     def loggers(self) -> list[DummyLogger]:
@@ -78,16 +78,16 @@ class _Fabric:
         return DummyLogger()
 
     def log(self, *args: object, **kwargs: object) -> None:
-        """Write nothing."""
+        """Do nothing."""
 
     log_dict = log
 
 
 def replacements(module: nn.Module) -> Iterator[tuple[Any, Any]]:
-    """Yield pairs: what belongs to a module's Trainer or Fabric, and what a copy of the module refers to instead.
+    """Yield pairs: an object of a module's Trainer or Fabric, and its replacement for a copy of the module.
 
-    Nothing of a Trainer is copied deep. What the copy sets on the Trainer, its data module or its strategy stays with
-    the copy; objects further inside, such as callbacks, are those of the run.
+    A Trainer is never copied deeply. Attributes that the copy sets on the Trainer, its data module or its strategy stay
+    with the copy; objects further inside, such as callbacks, are those of the run.
     """
     owners: dict[int, tuple[str, Any]] = {}
     for part in module.modules():
@@ -124,30 +124,30 @@ def _of_trainer(trainer: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def views_of(copied: nn.Module) -> list[Any]:
-    """Return what a private copy has in place of Trainers, each once."""
+    """Return the Trainer views of a private copy, each once."""
     found = {id(view): view for part in copied.modules() if isinstance(view := part.__dict__.get("_trainer"), _View)}
     return list(found.values())
 
 
 def show_module(copied: nn.Module) -> None:
-    """Let a private copy find itself where the module finds itself: as ``self.trainer.lightning_module``."""
+    """Make ``self.trainer.lightning_module`` of a private copy refer to the copy."""
     for view in views_of(copied):
         view.view_module = next(p for p in copied.modules() if p.__dict__.get("_trainer") is view)
 
 
 def show_moment(copied: nn.Module, epoch: int | None, global_step: int | None) -> None:
-    """Set ``current_epoch`` and ``global_step`` to those of the weights in a private copy; None leaves one alone."""
+    """Set ``current_epoch`` and ``global_step`` of a private copy to those of its weights; None changes nothing."""
     for view in views_of(copied):
         view.view_epoch = view.view_epoch if epoch is None else epoch
         view.view_step = view.view_step if global_step is None else global_step
 
 
 def with_moment(trainer_class: type, copied: nn.Module) -> type:
-    """Return a class of Trainers that are in the epoch and at the step of a private copy's weights.
+    """Return a Trainer class whose epoch and step are those of a private copy's weights.
 
     Args:
-        trainer_class: A Trainer's class.
-        copied: A private copy; where it has no Trainer, the class itself is returned.
+        trainer_class: A Trainer class.
+        copied: A private copy; if it has no Trainer, ``trainer_class`` itself is returned.
     """
     views = views_of(copied)
     if not views:
@@ -157,14 +157,14 @@ def with_moment(trainer_class: type, copied: nn.Module) -> type:
 
 
 def _while_validating(state: Any) -> Any:
-    """Return a Trainer's state as it is in a validation loop: there, too, the module is in eval mode."""
+    """Return a Trainer's state as in a validation loop, where the module is in eval mode too."""
     seen = copy.copy(state)
     seen.stage = sys.modules[type(state).__module__].RunningStage.VALIDATING
     return seen
 
 
 def _shallow(original: Any, *before: type) -> Any:
-    """Return an object of the same class and the same attributes, with the properties of other classes before them."""
+    """Return an object with the same attributes; properties of the classes in ``before`` override its own."""
     kind = type(original)
     if before and not issubclass(kind, before):
         kind = type(kind.__name__, (*before, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})

@@ -1,4 +1,4 @@
-"""What a private copy does without: the wrappers of ``torch.compile`` and FSDP, and methods that log."""
+"""Removes from a private copy the wrappers of ``torch.compile`` and FSDP, and the effects of logging methods."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 from lightning_onnx.module.calls.observer import is_compiled
 
 _SILENCED = ("log", "log_dict", "print")
-"""Methods of a LightningModule that need the Trainer's loops and mean nothing outside of them."""
+"""Methods of a LightningModule that only make sense inside the Trainer's loops."""
 
 
 def silence(copied: nn.Module) -> None:
-    """Let logging do nothing in a private copy: it would affect the run."""
+    """Make logging do nothing in a private copy: it would affect the run."""
     for part in copied.modules():
         if "_trainer" in part.__dict__:
             part.__dict__.update(dict.fromkeys(_SILENCED, _nothing))
@@ -26,7 +26,7 @@ def unsilence(copied: nn.Module) -> None:
         if "_trainer" in part.__dict__:
             for name in _SILENCED:
                 part.__dict__.pop(name, None)
-            # The ids of the original's metrics; without them Lightning looks for the metrics again.
+            # The ids of the original's metrics; without them, Lightning searches for the metrics again.
             part.__dict__.update(_trainer=None, _metric_attributes=None)
 
 
@@ -50,14 +50,14 @@ def uncompile(copied: nn.Module) -> None:
 
 
 def unshard(copied: nn.Module) -> None:
-    """Replace the class that ``fully_shard`` of FSDP2 made for a module by the module's own."""
+    """Replace the class that FSDP2's ``fully_shard`` made for a module by the module's own class."""
     for part in copied.modules():
         if is_sharding(type(part)):
             part.__class__ = next(c for c in type(part).__mro__[1:] if not is_sharding(c))
 
 
 def is_sharding(cls: type) -> bool:
-    """Tell whether a class is one that ``fully_shard`` made for a module's own, or its base."""
+    """Tell whether a class was made by ``fully_shard``, or is the base of such classes."""
     return cls.__module__.startswith("torch.distributed.fsdp") or any(
         base.__module__.startswith("torch.distributed.fsdp") for base in cls.__bases__
     )
@@ -72,5 +72,5 @@ def is_sharding_hook(hook: object) -> bool:
 
 
 def is_sharding_state(name: str) -> bool:
-    """Tell whether an attribute of a module holds the state of ``fully_shard`` and others of its kind."""
+    """Tell whether an attribute of a module holds the state of ``fully_shard`` or similar wrappers."""
     return name.startswith("__composable_api_state_key")

@@ -1,4 +1,4 @@
-"""Which variables outside of itself a function writes: read from its bytecode, without running it."""
+"""Finds the outer variables that a function writes, from its bytecode, without running it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lightning_onnx.module.user_code import is_project
 
 Key = tuple[int, str]
-"""A global by the ``id`` of its globals, or what a cell holds by that of the cell."""
+"""Identifies a variable: by the ``id`` of the globals dict and the name, or by the ``id`` of the cell."""
 
 CONTAINERS = (list, dict, set, deque)
 
@@ -49,11 +49,11 @@ _ENDS = ("POP_TOP", "STORE_FAST", "STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "
 
 
 class Written:
-    """Finds the variables that functions write, and all functions that see them.
+    """Finds the variables that functions write, and all functions that use them.
 
     Args:
-        functions: Where to begin, by the name under which their class has them.
-        known: Variables that others write.
+        functions: The functions to start from, each with its name in its class.
+        known: Variables that other functions write.
     """
 
     def __init__(self, functions: Iterable[tuple[str, FunctionType]], known: Iterable[Key]) -> None:
@@ -82,14 +82,14 @@ class Written:
 
 
 def _is_of_training(name: str) -> bool:
-    """Whether a method belongs to the loops of training; the copy runs it only where another one calls it."""
+    """Tell whether a method belongs to the training loops; the copy runs it only if another method calls it."""
     return name.startswith(("__init__", "on_", "configure_", "training_", "validation_", "test_", "optimizer_")) or (
         name.endswith("dataloader") or name in ("setup", "teardown", "prepare_data")
     )
 
 
 def cells_of(function: FunctionType) -> Iterator[tuple[str, CellType, Any]]:
-    """Yield what a function closes over: name, cell and content; without empty cells."""
+    """Yield name, cell and content of each variable that a function closes over; without empty cells."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell, cell.cell_contents
@@ -98,7 +98,7 @@ def cells_of(function: FunctionType) -> Iterator[tuple[str, CellType, Any]]:
 
 
 def _called(function: FunctionType) -> Iterator[FunctionType]:
-    """Yield functions that a function names or closes over, as a decorator does."""
+    """Yield functions that a function refers to by name, or closes over as a decorator does."""
     for _, _, content in cells_of(function):
         if isinstance(content, FunctionType):
             yield content
@@ -110,7 +110,7 @@ def _called(function: FunctionType) -> Iterator[FunctionType]:
 
 
 def _seen_by(function: FunctionType) -> Iterator[Key]:
-    """Yield the variables outside of itself that a function names."""
+    """Yield the outer variables that a function uses."""
     if is_project(function.__code__.co_filename):
         for code in _codes(function.__code__):
             yield from ((id(function.__globals__), name) for name in code.co_names)
@@ -118,7 +118,7 @@ def _seen_by(function: FunctionType) -> Iterator[Key]:
 
 
 def written_by(function: FunctionType) -> Iterator[Key]:
-    """Yield the variables outside of itself that a function assigns, or whose content it changes."""
+    """Yield the outer variables that a function assigns, or whose content it changes."""
     if not is_project(function.__code__.co_filename):
         return
     cells = {name: (cell, content) for name, cell, content in cells_of(function)}
@@ -158,7 +158,7 @@ def _changes(function: FunctionType, code: CodeType, statement: list[dis.Instruc
 
 
 def _changes_in_place(after: list[dis.Instruction]) -> bool:
-    """Tell whether instructions change what lies on top of the stack, or what is taken out of it."""
+    """Tell whether instructions change the object on top of the stack, or an object taken out of it."""
     depth, is_swapped = 1, False  # the container is at the bottom
     for instruction in after:
         if instruction.argval in _CHANGING and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and depth == 1:
@@ -168,7 +168,7 @@ def _changes_in_place(after: list[dis.Instruction]) -> bool:
         is_swapped |= instruction.opname.startswith(("SWAP", "ROT_"))  # ``container[key] += value``
         argument = instruction.arg if instruction.opcode >= dis.HAVE_ARGUMENT else None
         depth += dis.stack_effect(instruction.opcode, argument, jump=False)
-        if depth < 1:  # it was used up
+        if depth < 1:  # the container was popped
             return False
     return False
 
@@ -187,7 +187,7 @@ def _statements(code: CodeType) -> Iterator[list[dis.Instruction]]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a function's code and that of the functions inside it."""
+    """Yield the code of a function, and of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

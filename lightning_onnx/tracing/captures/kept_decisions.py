@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from torch._guards import TracingContext
 
-from lightning_onnx.module.user_code import is_users, line_of, told, user_frame
+from lightning_onnx.module.user_code import is_users, line_of, location, user_frame
 
 _LOGGER = "torch.fx.experimental.symbolic_shapes"
 _DECIDED = "propagate_real_tensors evaluate_expr"
@@ -54,6 +54,6 @@ def _line() -> str | None:
     """Return the line that is traced: of the bytecode that is read, or of the frame that runs."""
     read = [frame for frame in TracingContext.extract_stack() if is_users(frame.filename)]
     if read:
-        return told(read[-1].filename, read[-1].lineno or 0)
+        return location(read[-1].filename, read[-1].lineno or 0)
     frame = user_frame(sys._getframe())
     return None if frame is None else line_of(frame)

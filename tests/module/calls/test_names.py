@@ -25,7 +25,7 @@ def test_names_are_valid_and_none_comes_twice(paths: Any, names: Any) -> None:
 def test_given_names_replace_the_derived_ones() -> None:
     assert chosen_names("input", None, ("x", "y")) == ("x", "y")
     assert chosen_names("input", ["a", "b"], ("x", "y")) == ("a", "b")
-    with pytest.raises(ConfigurationError, match=r"input_names has 1 names \['a'\], and the graph has 2 inputs"):
+    with pytest.raises(ConfigurationError, match=r"input_names has 1 names \['a'\], but the graph has 2 inputs"):
         chosen_names("input", ["a"], ("x", "y"))
 
 

@@ -97,7 +97,7 @@ def test_inputs_that_decide_otherwise_are_found(name: str) -> None:
     module = MODULES[name]
     found = searched(module, drawn(2, 4 if isinstance(module, Decoder) else 3))
     assert found.cases
-    assert not found.unmoved
+    assert not found.unflipped
     assert found.flipped_lines
     for case in found.cases:
         assert case.kind == "decision"
@@ -110,7 +110,7 @@ def test_a_threshold_that_only_the_gradient_finds() -> None:
     net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
     found = searched(By(lambda x: (net(x) * torch.tensor([1.0, -1.0])).sum() > 1.65), drawn(2, 3))
     assert any("moved towards the condition" in case.label for case in found.cases)
-    assert not found.unmoved
+    assert not found.unflipped
 
 
 def test_integers_are_moved_to_their_neighbours_only() -> None:
@@ -123,7 +123,7 @@ def test_integers_are_moved_to_their_neighbours_only() -> None:
     found = searched(Loop(), drawn(2, 3), torch.tensor(3))
     assert {int(case.tensors[1]) for case in found.cases} <= {1, 2, 4}
     assert found.cases
-    assert not found.unmoved
+    assert not found.unflipped
 
 
 def test_a_guard_is_no_case_and_counts_as_changed() -> None:
@@ -135,18 +135,18 @@ def test_a_guard_is_no_case_and_counts_as_changed() -> None:
 
     found = searched(Guarded(), drawn(2, 3))
     assert not found.cases
-    assert not found.unmoved
+    assert not found.unflipped
 
 
 def test_what_no_input_changes_is_told_with_its_place() -> None:
     found = searched(By(lambda x: round(float(x.mean()), 3) == 77.123), drawn(2, 3))
-    assert [site.what for site in found.unmoved] == ["float() of a tensor"]
+    assert [site.what for site in found.unflipped] == ["float() of a tensor"]
     assert found.tried > 20
 
 
 def test_a_method_that_decides_nothing_is_run_once() -> None:
     found = searched(nn.Linear(3, 2), drawn(2, 3))
-    assert (found.cases, found.unmoved, found.tried) == ((), (), 0)
+    assert (found.cases, found.unflipped, found.tried) == ((), (), 0)
 
 
 def test_a_method_that_decides_by_its_own_calls_is_not_searched() -> None:
@@ -167,9 +167,9 @@ def test_inputs_that_decided_otherwise_before_are_tried_first() -> None:
     without, known = (
         search(Runner(flat), request, cases) for cases in ((), (Case("known", rare, kind="decision", beyond=True),))
     )
-    assert without.unmoved
+    assert without.unflipped
     assert known.cases[0].tensors is rare
-    assert not known.unmoved
+    assert not known.unflipped
 
 
 def test_engines_share_one_search() -> None:
@@ -180,10 +180,10 @@ def test_engines_share_one_search() -> None:
 
 def test_of_two_conditions_on_a_line_both_have_to_turn() -> None:
     found = searched(By(lambda x: bool(x.mean() > 2) and bool(x.mean() < 2.01)), drawn(2, 3))
-    assert not found.unmoved
+    assert not found.unflipped
     assert any((case.tensors[0].mean() - 2.005).abs() < 0.005 for case in found.cases)
     unknown = searched(By(lambda x: bool(x.mean() > 2) and bool((x - x.mean()).abs().max() < -1)), drawn(2, 3))
-    assert unknown.unmoved
+    assert unknown.unflipped
 
 
 def test_numbers_without_a_branch_have_many_cases() -> None:

@@ -53,7 +53,7 @@ def test_values_at_and_beside_the_numbers_of_the_module() -> None:
     found = {label: (set(case.tensors[0].flatten().tolist()), case.beyond) for label, case in near.items()}
     below, above = (float(torch.tensor(2.0 * (1 + side * 1e-3))) for side in (-1, 1))
     assert found["numbers of the module in the observed range"] == ({2.0}, False)
-    assert found["a little beside numbers of the module in the observed range"] == ({below, above}, False)
+    assert found["just beside numbers of the module in the observed range"] == ({below, above}, False)
     assert found["numbers of the module beyond the observed range"][1]
 
 

@@ -48,5 +48,5 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"'a.ckpt' cannot be read"):
         read_checkpoint(str(tmp_path / "a.ckpt"))
     torch.save({"epoch": 1}, tmp_path / "b.ckpt")
-    with pytest.raises(WeightsError, match="holds no state_dict"):
+    with pytest.raises(WeightsError, match="contains no state_dict"):
         read_checkpoint(str(tmp_path / "b.ckpt"))
