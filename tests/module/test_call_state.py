@@ -90,7 +90,7 @@ def test_what_an_earlier_call_left_is_in_the_graph_and_told(tmp_path: Path) -> N
     assert artifact.passed
     assert module.number == 1
     (note,) = (note for note in artifact.record.notes if "keeps state between calls (number)" in note)
-    assert "the state of the module when it was traced" in note
+    assert "the state that the module had when it was traced" in note
 
 
 def test_a_module_that_only_remembers_what_it_gave_keeps_no_state(tmp_path: Path) -> None:
