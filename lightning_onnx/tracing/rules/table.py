@@ -23,6 +23,7 @@ from lightning_onnx.tracing.rules import (
     linalg,
     losses,
     pooling,
+    resizing,
     size_arithmetic,
     sorting,
     special,
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     *linalg.RULES,
     *losses.RULES,
     *pooling.RULES,
+    *resizing.RULES,
     *sorting.RULES,
     *special.RULES,
 )

@@ -154,6 +154,10 @@ CASES: dict[str, Case] = {
     ),
     "pooling adaptive_avg_pool1d": Case(lambda x: functional.adaptive_avg_pool2d(x, 3), IMAGES[:1], IMAGES[1:]),
     "pooling adaptive_max_pool1d": Case(lambda x: functional.adaptive_max_pool2d(x, 3), IMAGES[:1], IMAGES[1:]),
+    "resizing upsample_nearest1d.vec": Case(lambda x: functional.interpolate(x, size=4), IMAGES[:1], IMAGES[1:]),
+    "resizing _upsample_nearest_exact1d.vec": Case(
+        lambda x: functional.interpolate(x, scale_factor=1.3, mode="nearest-exact"), IMAGES[:1], IMAGES[1:]
+    ),
     "sorting kthvalue": Case(lambda x: x.kthvalue(3, 1).values, (X,)),
     "sorting sort.stable": Case(lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (X,)),
     "sorting argsort.stable": Case(lambda x: torch.argsort(x.round(), dim=-1, stable=True), (X,)),
