@@ -1,1 +1,1 @@
-"""The order of the stages: prepare once, produce for every set of weights."""
+"""The stages of an export: prepare once, then produce an artifact for every set of weights."""

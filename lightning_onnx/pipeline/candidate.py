@@ -1,4 +1,4 @@
-"""One engine's graph, and where it is not what the module is."""
+"""One engine's graph, and where it differs from the module."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from lightning_onnx.tracing.signature import Outcome, achieved_signature
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One engine's graph and where it fails.
+    """One engine's graph, and where it is wrong.
 
     Attributes:
         engine: The engine.
         graph: Its graph.
-        cases: Inputs that it was compared on.
-        constant_dims: Dims that torch calls constant, unless the graph was seen to be right at all other sizes of them
-            that were tried, or at a larger one: with recurrent layers and scripted parts torch is mistaken.
-        wrong: For each dim at whose other sizes the graph is wrong, one mismatch.
-        wrong_at_one: The same for dims at size 1 only.
+        cases: Inputs on which it was compared with the module.
+        constant_dims: Dims that torch calls constant, unless the graph was right at all other sizes that were tried, or
+            at a larger one: torch is mistaken for recurrent layers and scripted submodules.
+        wrong: One mismatch for each dim that has wrong results at other sizes.
+        wrong_at_one: One mismatch for each dim that has wrong results only at size 1.
         wrong_as_traced: A mismatch at the traced sizes.
-        inexact: A difference that is smaller than those of wrong translations. Another engine may be free of it;
-            otherwise it is left to the check of the trained weights.
-        wrong_beyond: A mismatch at values beyond those observed. Another engine may be free of it; otherwise it is left
-            to the check of the trained weights.
+        inexact: A difference too small for a wrong translation. Another engine may not have it; otherwise the check of
+            the trained weights decides.
+        wrong_beyond: A mismatch outside the observed range of values. Another engine may not have it; otherwise the
+            check of the trained weights decides.
         wrong_cases: All cases in which the graph is wrong.
-        decisions: Which decisions of the traced call the graph keeps.
+        decisions: The decisions of the traced call that the graph keeps.
     """
 
     engine: Engine
@@ -55,12 +55,12 @@ class Candidate:
 
     @property
     def is_right(self) -> bool:
-        """Whether the graph is right in all cases, and no dim is constant that was asked to be dynamic."""
+        """Whether the graph is right in all cases, and all requested dims are dynamic."""
         return self.badness == (False, 0, 0, False, False)
 
     @property
     def badness(self) -> tuple[bool, int, int, bool, bool]:
-        """What to compare candidates by; less is better."""
+        """Sort key for candidates; smaller is better."""
         lost = {c.dim for c in self.constant_dims} | set(self.wrong)
         small = self.wrong_beyond is not None, self.inexact is not None
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), *small
@@ -85,10 +85,10 @@ def try_engine(
     Args:
         engine: The engine.
         run: Runs the module.
-        request: What the graph is to be.
+        request: The requested graph.
         config: The options.
-        known_constant: Dims that other candidates found to be constant.
-        further_cases: Cases to compare on, besides those of the request.
+        known_constant: Dims that are constant in other candidates.
+        further_cases: Additional cases to compare on.
 
     Raises:
         EngineError: If the engine does not translate the module, or writes an invalid file.
@@ -152,9 +152,9 @@ def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case],
 
 
 def _wrong_dims(wrong: Sequence[Mismatch], request: Request) -> tuple[dict[str, Mismatch], dict[str, Mismatch]]:
-    """Return the dims at whose other sizes a graph is wrong, and those at whose size 1 it is.
+    """Return the dims with wrong results at other sizes, and those with wrong results only at size 1.
 
-    Where several dims changed, the last one is named, unless one of them is known to be wrong already.
+    If several dims changed in a case, the last one is blamed, unless one of them is already known to be wrong.
     """
     elsewhere: dict[str, Mismatch] = {}
     at_one: dict[str, Mismatch] = {}
@@ -167,7 +167,7 @@ def _wrong_dims(wrong: Sequence[Mismatch], request: Request) -> tuple[dict[str, 
 
 
 def _right_when_larger(cases: Sequence[Case], wrong: Sequence[Mismatch], request: Request) -> set[str]:
-    """Return the dims of which a graph is right at a larger size than traced, where no other dim has changed."""
+    """Return the dims for which a graph is right at a larger size than the traced one, with no other dim changed."""
     traced = request.sizes(request.tensors)
     is_wrong = {id(m.case) for m in wrong}
     changed = [(case, _changed_dims(case, request)) for case in cases if id(case) not in is_wrong]
@@ -177,12 +177,12 @@ def _right_when_larger(cases: Sequence[Case], wrong: Sequence[Mismatch], request
 
 
 def _first_as_traced(wrong: Sequence[Mismatch], request: Request) -> Mismatch | None:
-    """Return a mismatch at the traced sizes: of the traced call, else one that names the decision that causes it."""
+    """Return a mismatch at the traced sizes: in the traced call, or else one whose label names the decision."""
     found = [m for m in wrong if not _changed_dims(m.case, request)]
     return min(found, key=lambda m: (m.case.kind != "traced", m.case.kind != "decision"), default=None)
 
 
 def _changed_dims(case: Case, request: Request) -> list[str]:
-    """Return the dims that have another size than the traced one."""
+    """Return the dims whose size is not the traced one."""
     traced = request.sizes(request.tensors)
     return [dim for dim, size in request.sizes(case.tensors).items() if size != traced[dim]]

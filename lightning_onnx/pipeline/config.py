@@ -1,4 +1,4 @@
-"""The options of an export, validated: those that the callback and ``lightning_onnx.export`` share."""
+"""The validated options of an export, shared by the callback and ``lightning_onnx.export``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RESERVED = {
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """What to export and how; the callback's docstring says what each option does.
+    """What to export and how; each option is described in the callback's docstring.
 
     Raises:
         ConfigurationError: If a value is invalid.
@@ -86,24 +86,24 @@ class ExportConfig:
 
     @property
     def every_check(self) -> tuple[Check, ...]:
-        """The checks, plus a comparison in the further runtimes where ``runtimes`` names any."""
+        """The checks, plus a comparison in other runtimes if ``runtimes`` names any."""
         if set(self.runtimes) <= {DEFAULT_RUNTIME} or any(isinstance(c, RuntimeParity) for c in self.checks):
             return tuple(self.checks)
         return (*self.checks, RuntimeParity(tuple(self.runtimes), tuple(self.require), parity=self.parity))
 
     @property
     def parity(self) -> Parity:
-        """How outputs are compared: the given ``Parity``, else the default one."""
+        """How outputs are compared: the ``Parity`` in ``checks``, or the default one."""
         return next((c for c in self.checks if isinstance(c, Parity)), Parity())
 
     @property
     def metrics(self) -> MetricParity:
-        """How the validation loop is run: the given ``MetricParity``, else the default one."""
+        """How the validation loop is run: the ``MetricParity`` in ``checks``, or the default one."""
         return next((c for c in self.checks if isinstance(c, MetricParity)), MetricParity())
 
     @property
     def needs_validation(self) -> bool:
-        """Whether a check or a variant runs the validation loop, which has to happen in the training thread."""
+        """Whether a check or a variant runs the validation loop, which must happen in the training thread."""
         return any(getattr(x, "needs_validation", False) for x in (*self.every_check, *self.variants))
 
     @property
@@ -123,11 +123,11 @@ def choose(option: str, value: object, choices: Sequence[object]) -> None:
 
     Args:
         option: Name of the option, for the message.
-        value: What was given.
-        choices: The valid values; ``True`` and ``1`` are two different ones.
+        value: The given value.
+        choices: The valid values; ``True`` and ``1`` are different.
 
     Raises:
-        ConfigurationError: If it is none of them.
+        ConfigurationError: If ``value`` is not one of them.
     """
     if not any(value is c or (value == c and type(value) is type(c)) for c in choices):
         raise ConfigurationError(f"{option}={value!r} is invalid. Choose one of {', '.join(map(repr, choices))}.")
@@ -144,7 +144,7 @@ def _check_names(option: str, names: Sequence[str] | None) -> None:
         raise ConfigurationError(f"{option}={list(names)} names {twice} more than once. Give each tensor its own name.")
     bad = [name for name in names if not _NAME.fullmatch(name)]
     if bad:
-        raise ConfigurationError(f"{option} has {bad}, which are not names of tensors. Leave out white space and '/'.")
+        raise ConfigurationError(f"{option} has {bad}, which are not valid tensor names. Remove white space and '/'.")
 
 
 def _check_strings(option: str, values: object) -> None:
@@ -161,8 +161,8 @@ def _check_opset(opset_version: object, engine: str) -> None:
     lowest, highest = (possible.lowest, possible.highest) if engine == "auto" else possible.engines[engine]
     if not lowest <= opset_version <= highest:
         raise ConfigurationError(
-            f"opset_version={opset_version} is not supported with engine={engine!r} here; the installed torch, onnx "
-            f"and onnxruntime support {lowest} to {highest}. Choose one of these (see lightning_onnx.opsets())."
+            f"opset_version={opset_version} is not supported with engine={engine!r}: the installed torch, onnx and "
+            f"onnxruntime support {lowest} to {highest}. Choose one of these (see lightning_onnx.opsets())."
         )
 
 
@@ -172,7 +172,7 @@ def _check_target(target: str | None, opset_version: int | None) -> None:
     found = compatibility.find_target(target)
     if opset_version is not None and opset_version > found.opset:
         raise ConfigurationError(
-            f"opset_version={opset_version} is higher than target={target!r} supports, which is {found.opset}. "
+            f"opset_version={opset_version} is higher than target={target!r} supports ({found.opset}). "
             "Leave one of them out."
         )
 
@@ -203,7 +203,7 @@ def _check_checks(checks: object) -> None:
         raise ConfigurationError(f"checks={checks!r} is not a list of checks. Give one such as [Parity()].")
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
-        raise ConfigurationError(f"checks has two of the same name: {names}. Give each check once.")
+        raise ConfigurationError(f"checks has two with the same name: {names}. Give each check once.")
 
 
 def _check_variants(variants: object) -> None:
@@ -216,7 +216,7 @@ def _check_variants(variants: object) -> None:
     names = [v.name for v in variants]
     if len(set(names)) < len(names):
         raise ConfigurationError(
-            f"variants has two of the same name: {names}. Give each its own name: Int8(name='int8-b')."
+            f"variants has two with the same name: {names}. Give each its own name: Int8(name='int8-b')."
         )
 
 
@@ -227,7 +227,7 @@ def _check_runtimes(names: Sequence[str], required: Sequence[str]) -> None:
         check_runtime_name(name)
     missing = [name for name in required if name not in names]
     if missing:
-        raise ConfigurationError(f"require has {missing}, which runtimes={list(names)} lacks. Add them to runtimes.")
+        raise ConfigurationError(f"require has {missing}, missing in runtimes={list(names)}. Add them to runtimes.")
 
 
 def _check_metadata(metadata: object) -> None:
@@ -247,7 +247,7 @@ def _check_metadata(metadata: object) -> None:
 def _check_engine_options(options: Mapping[str, object], engine: str, opset: int) -> None:
     if not order(engine, opset, options):
         raise ConfigurationError(
-            f"export_options has {sorted(options)}, and no engine allowed by engine={engine!r} and opset {opset} takes "
+            f"export_options has {sorted(options)}, but no engine allowed by engine={engine!r} and opset {opset} takes "
             f"all of them; {', '.join(f'only {e} takes {sorted(o)}' for e, o in TAKES.items())}. Leave some out."
         )
 

@@ -1,4 +1,4 @@
-"""What a graph keeps of the decisions of the traced call: inputs to compare on, and what the user is told."""
+"""The decisions of the traced call that a graph keeps: inputs to compare on, and notes for the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_onnx.module.runner import Runner
 from lightning_onnx.tracing.graph import Graph
 
 _LISTED = 4
-"""Places named in one note."""
+"""Maximum number of places named in one note."""
 
 _TRIED = (
     "other observed rows, zeros, equal, mirrored, scaled, shifted and random values, values moved towards the condition"
@@ -22,12 +22,12 @@ _TRIED = (
 
 @dataclasses.dataclass(frozen=True)
 class KeptDecisions:
-    """What is known of the decisions that a graph keeps.
+    """The decisions that a graph keeps.
 
     Attributes:
-        cases: Inputs on which the method decides otherwise.
-        changed: Places, human-readable, whose decision some input changed.
-        unchanged: Places whose decision no input changed.
+        cases: Inputs on which the method decides differently from the traced call.
+        changed: Places, human-readable, with a decision that some input changed.
+        unchanged: Places with a decision that no input changed.
         tried: Number of inputs that were tried.
     """
 
@@ -38,7 +38,7 @@ class KeptDecisions:
 
     @classmethod
     def of(cls, graph: Graph, searched: Searched) -> KeptDecisions:
-        """Return what a search found about those decisions that a graph keeps.
+        """Return the results of a search for the decisions that a graph keeps.
 
         Args:
             graph: The graph.
@@ -59,39 +59,39 @@ class KeptDecisions:
 
     @property
     def warning(self) -> str | None:
-        """What is not known of the graph; None if nothing is open."""
+        """A warning about decisions that no input changed; None if there are none."""
         if not self.unchanged:
             return None
         return (
-            f"the method decides by values of its tensors at {_listed(self.unchanged)}, and the graph keeps the "
-            f"decision of the traced call: none of {self.tried} other inputs ({_TRIED}) made it go another way, so "
-            "nothing is known of the file where it does"
+            f"the method makes a decision based on tensor values at {_listed(self.unchanged)}, and the graph keeps the "
+            f"decision of the traced call: none of {self.tried} other inputs ({_TRIED}) changed the decision, so the "
+            "file was not tested on inputs that do"
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """All that a user should know, in sentences."""
+        """All notes for the user."""
         notes = [self.warning] if self.warning else []
         if self.changed:
             compared = (
                 f"the file was compared on {len(self.cases)} inputs that change it"
                 if self.cases
-                else "the method raises on the inputs that change it, the file does not"
+                else "the method raises on inputs that change it, but the file does not"
             )
             notes.append(
-                f"the method decides by values of its tensors at {_listed(self.changed)}, and the graph keeps the "
-                f"decision of the traced call; {compared}"
+                f"the method makes a decision based on tensor values at {_listed(self.changed)}, and the graph keeps "
+                f"the decision of the traced call; {compared}"
             )
         return tuple(notes)
 
 
 def with_weights(graph: Graph, flat: FlatModule, cases: Sequence[Case]) -> KeptDecisions:
-    """Search again with other weights, with which the method decides otherwise on other inputs.
+    """Search again with other weights, which may change the decisions on other inputs.
 
     Args:
         graph: The graph.
         flat: The module with these weights.
-        cases: Inputs on which the file is compared, those included that decided otherwise with other weights.
+        cases: Inputs on which the file is compared, including those that changed a decision with other weights.
     """
     if not may_keep(graph):
         return KeptDecisions()
@@ -99,7 +99,7 @@ def with_weights(graph: Graph, flat: FlatModule, cases: Sequence[Case]) -> KeptD
 
 
 def may_keep(graph: Graph) -> bool:
-    """Whether a graph may keep decisions by values: one of TorchScript always may."""
+    """Tell whether a graph may keep decisions based on tensor values; a TorchScript graph always may."""
     return bool(graph.traced.kept) or graph.traced.engine == "torchscript"
 
 

@@ -39,12 +39,12 @@ def export(
     """Export a module to an artifact without a Trainer.
 
     Args:
-        module: Any module. It is copied; the module itself and the random states stay as they are.
-        args: Positional arguments of one call of the method; a single tensor counts as one argument.
+        module: Any module. It is copied; the module itself and the random states are not changed.
+        args: Positional arguments of one call of the method; a single tensor is one argument.
         kwargs: Keyword arguments of the same call.
         directory: The artifact's directory; must not exist.
-        dataloaders: As for ``Trainer.validate``, for checks that run the module's validation loop.
-        options: As for ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
+        dataloaders: As in ``Trainer.validate``, for checks that run the module's validation loop.
+        options: As in ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
 
     Returns:
         The artifact.
@@ -78,7 +78,7 @@ def export(
     sample = matching.sample_of(module, config.method, (positional, dict(kwargs or {})))
     copied = copying.private_copy(module)
     loading.merge_adapters(copied)
-    plan = prepare(copied, [Observation.of(sample, "the arguments given")], config)
+    plan = prepare(copied, [Observation.of(sample, "the given arguments")], config)
     for note in plan.notes:
         rank_zero_warn(f"ONNX export: {note}")
     first = next((p for p in module.parameters()), torch.empty(0))

@@ -1,4 +1,4 @@
-"""Exports a checkpoint of an earlier run: builds the module again and loads the checkpoint's weights into it.
+"""Exports a checkpoint of an earlier run: rebuilds the module, and loads the checkpoint's weights into it.
 
 The module's own code runs; code inside the checkpoint never does.
 """
@@ -46,10 +46,10 @@ def export_checkpoint(
         model: The module's class, or a function that returns a module, as ``"module:name"``.
         directory: The artifact's directory; must not exist.
         config: The options.
-        data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``; its first
-            batches are the sample and show which dims vary; checks that run the validation loop use all of them.
+        data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``. Its first
+            batches are the sample, and show which dims vary; checks that run the validation loop use all batches.
             Default: the module's ``example_input_array``.
-        init: Arguments for the module; they take precedence over the checkpoint's hyperparameters.
+        init: Arguments for the module; they override the checkpoint's hyperparameters.
 
     Raises:
         ConfigurationError: If a name cannot be imported, or the module cannot be built.
@@ -76,15 +76,15 @@ def export_checkpoint(
 
 
 def named(name: str) -> Any:
-    """Import the object that ``"module:name"`` names; the current directory is searched too.
+    """Import the object named by ``"module:name"``; the current directory is searched too.
 
     Raises:
-        ConfigurationError: If it is not of that form or cannot be imported.
+        ConfigurationError: If ``name`` does not have this form, or cannot be imported.
     """
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
         raise ConfigurationError(
-            f"{name!r} is not of the form MODULE:NAME. Give one such as my_package.models:Classifier."
+            f"{name!r} does not have the form MODULE:NAME. Give a name such as my_package.models:Classifier."
         )
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -94,14 +94,14 @@ def named(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"{name!r} cannot be imported: {first_line(error)}. Name a module that can be imported from the current "
-            "directory, and an attribute of it."
+            f"{name!r} cannot be imported: {first_line(error)}. Give a module that can be imported from the current "
+            "directory, and one of its attributes."
         ) from error
     return found
 
 
 def plain(value: object) -> bool:
-    """Return whether a hyperparameter is a plain value; other values are not read from the checkpoint.
+    """Tell whether a hyperparameter is a plain value; other values are not read from the checkpoint.
 
     Example:
         >>> plain({"sizes": [1, 2]}), plain(object())
@@ -120,8 +120,8 @@ def _build(make: Callable[..., object], name: str, content: Mapping[str, Any], i
         module = make(**arguments)
     except Exception as error:
         raise ConfigurationError(
-            f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())}) fails: {first_line(error)}. Give what is "
-            "missing with --init NAME=VALUE, or name a function that returns the module."
+            f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())}) fails: {first_line(error)}. Give the "
+            "missing arguments with --init NAME=VALUE, or name a function that returns the module."
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigurationError(
@@ -131,7 +131,7 @@ def _build(make: Callable[..., object], name: str, content: Mapping[str, Any], i
 
 
 def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
-    """The plain saved hyperparameters that the function accepts, chosen as in ``load_from_checkpoint``."""
+    """Return the plain saved hyperparameters that ``make`` accepts, chosen as in ``load_from_checkpoint``."""
     saved = content.get(key)
     if not isinstance(saved, Mapping):
         return {}
@@ -167,7 +167,7 @@ _LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_da
 
 
 def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The loader, or the first one that a data module has; and the data module, or None."""
+    """Return the loader, or the first one of a data module; and the data module, or None."""
     try:
         if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")):
             found = found(**_arguments(found, content, "datamodule_hyper_parameters", "datamodule_hparams_name"))
@@ -180,7 +180,7 @@ def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any
                 return getattr(found, loader)(), found
     except Exception as error:
         raise SampleError(
-            f"{name} returns no loader: {first_line(error)}. Name a function without arguments that returns one."
+            f"{name} returns no loader: {first_line(error)}. Name a function without parameters that returns one."
         ) from error
     raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name a data module that has one, or a loader.")
 
@@ -190,7 +190,7 @@ def _first_batches(loader: object, name: str) -> list[tuple[Any, int | None]]:
     if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
         loader = loaders[0]  # several validation loaders
     if not isinstance(loader, Iterable):
-        raise SampleError(f"{name} gives a {type(loader).__name__}, which cannot be iterated. Name a loader.")
+        raise SampleError(f"{name} is a {type(loader).__name__}, which cannot be iterated. Name a loader.")
     size = getattr(loader, "batch_size", None)
     batches = [(batch, size) for batch in itertools.islice(loader, _BATCHES)]
     if not batches:

@@ -1,4 +1,4 @@
-"""The sizes at which a graph is right: limits are found by bisection, and sizes within them are tried for holes."""
+"""The sizes at which a graph is right: finds limits by bisection, and looks for wrong sizes between them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lightning_onnx.module.extremes import first_taken
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.traced_file import Mismatch, opened
+from lightning_onnx.pipeline.traced_file import Mismatch, comparing
 
 _LARGEST_TABLE = 4096
-"""Limits above this are not looked into: a module that does not have them would run for long."""
+"""Limits above this size are not searched: the calls would take too long if the module itself has no limit."""
 
 _NEAR = 8
-"""How many sizes are tried for one that the module takes: it may take multiples of some number only."""
+"""How many sizes are tried to find one that the module takes: it may take only multiples of some number."""
 
 _FAR = 16
-"""Where no largest size is known, sizes up to about this one are tried at least."""
+"""If no maximum is known, sizes up to about this one are tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Limit:
 
     Attributes:
         sizes: The sizes.
-        below: What is wrong at the next smaller size that the module takes; None where nothing is.
-        above: What is wrong at the next larger one.
-        between: What is wrong at a size that is no multiple of the step.
+        below: The mismatch at the next smaller size that the module takes; None if there is none.
+        above: The mismatch at the next larger size that the module takes; None if there is none.
+        between: A mismatch at a size that is not a multiple of the step.
     """
 
     sizes: SizeRange
@@ -43,12 +43,12 @@ class Limit:
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
-        """What is wrong on both sides."""
+        """The mismatches on both sides."""
         return tuple(mismatch for mismatch in (self.below, self.above) if mismatch is not None)
 
 
 def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict[str, Limit]:
-    """Find the limits of the dims at which a graph is wrong at some size and right at others.
+    """Find the limits of the dims for which a graph is wrong at some sizes and right at others.
 
     Args:
         candidate: A graph that is right at the traced sizes.
@@ -56,7 +56,7 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
         config: The options.
 
     Returns:
-        The limits by dim, without dims that are right at the traced size only.
+        The limits by dim, without dims that are right only at the traced size.
     """
     request = candidate.graph.request
     dims = [dim for dim in request.dims if dim in candidate.wrong or dim in candidate.wrong_at_one]
@@ -65,7 +65,7 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
     if not set(dims) - constant:
         return limits
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
-    with opened(run.flat, candidate.graph, candidate.cases, config) as compare:
+    with comparing(run.flat, candidate.graph, candidate.cases, config) as compare:
 
         def mismatch(case: Case) -> Mismatch | None:
             found = compare(case)
@@ -78,8 +78,8 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
     return limits
 
 
-def refused_beyond(candidate: Candidate, run: Runner) -> dict[str, SizeRange]:
-    """Return the limits that the module itself sets: an engine assumed them, and the module takes no larger size.
+def limits_of_module(candidate: Candidate, run: Runner) -> dict[str, SizeRange]:
+    """Return the limits of the module itself: an engine assumed them, and the module takes no larger size.
 
     Args:
         candidate: A graph.
@@ -97,7 +97,7 @@ def refused_beyond(candidate: Candidate, run: Runner) -> dict[str, SizeRange]:
 
 
 def explains(limits: Mapping[str, Limit], candidate: Candidate) -> bool:
-    """Tell whether a graph is right in all cases within its limits."""
+    """Tell whether the limits explain all wrong cases of a graph."""
     sizes = candidate.graph.request.sizes
     return all(
         any(sizes(case.tensors)[dim] not in limit.sizes for dim, limit in limits.items())
@@ -107,7 +107,7 @@ def explains(limits: Mapping[str, Limit], candidate: Candidate) -> bool:
 
 @dataclasses.dataclass
 class _Dim:
-    """Tries one dim at sizes between those that are known."""
+    """Finds the limit of one dim by trying sizes between the known ones."""
 
     candidate: Candidate
     dim: str
@@ -125,7 +125,7 @@ class _Dim:
         return self.candidate.graph.request
 
     def limit(self) -> Limit | None:
-        """Return the limit; None where sizes within it are wrong, and no step explains them."""
+        """Return the limit; None if sizes within it are wrong and no step explains them."""
         size = self._traced[self.dim]
         known = {n: case for case in self.candidate.wrong_cases if (n := self._only_changed(case)) is not None}
         self.wrong = {n: mismatch for n, case in known.items() if (mismatch := self.mismatch(case)) is not None}
@@ -137,7 +137,7 @@ class _Dim:
         return None
 
     def _limit_of_step(self, size: int) -> Limit | None:
-        """Return the limit among the multiples of the step; None where a multiple within it is wrong."""
+        """Return the limit among multiples of the step; None if a multiple within it is wrong."""
         wrong = [n for n in self.wrong if n % self.step == 0]
         smaller, larger = [n for n in wrong if n < size], [n for n in wrong if n > size]
         low, below = self._boundary(size, max(smaller)) if smaller else (1, None)
@@ -153,7 +153,7 @@ class _Dim:
         return Limit(sizes, below, above, between)
 
     def _inside(self, sizes: SizeRange) -> list[int]:
-        """Return some sizes within a limit, near both of its ends and around its middle."""
+        """Return some sizes within a limit, near both ends and around the middle."""
         size, step = self._traced[self.dim], self.step
         may_shrink = self.dim not in pointed_at(self.request.tensors, self.request.axes)
         low = -(-(sizes.min if may_shrink else size) // step)
@@ -163,7 +163,7 @@ class _Dim:
         return [n * step for n in units if low <= n <= high and n * step != size]
 
     def _is_right(self, size: int) -> bool:
-        """Tell whether the module takes a size and the graph is right at it; what is wrong is kept."""
+        """Tell whether the module takes a size and the graph is right at it; record a mismatch."""
         for case in first_taken(self.request, self.run, self.dim, [size]):
             mismatch = self.mismatch(case)
             if mismatch is not None:
@@ -172,13 +172,13 @@ class _Dim:
         return False
 
     def _only_changed(self, case: Case) -> int | None:
-        """Return the size of this dim where no other one has another size than traced."""
+        """Return the size of this dim in a case in which all other dims have their traced sizes, else None."""
         traced, sizes = self._traced, self.request.sizes(case.tensors)
         others = [name for name in traced if name != self.dim and sizes[name] != traced[name]]
         return None if others or sizes[self.dim] == traced[self.dim] else sizes[self.dim]
 
     def _boundary(self, right: int, wrong: int) -> tuple[int, Mismatch | None]:
-        """Return the last right size on the way from a right one to a wrong one, and what is wrong at the next one."""
+        """Return the last right size between a right and a wrong one, and the mismatch at the next one."""
         found: Mismatch | None = None
         while abs(wrong - right) > self.step or found is None:
             cases = first_taken(self.request, self.run, self.dim, self._between(right, wrong))

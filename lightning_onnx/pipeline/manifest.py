@@ -1,4 +1,4 @@
-"""Fills the manifest, and the model's own metadata, of an export."""
+"""Builds the manifest of an export, and the metadata in the model file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lightning_onnx.variants.judging import VariantResult
 
 
 def embedded(source: Source, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the metadata that the model file itself holds.
+    """Return the metadata for the model file itself.
 
     Args:
         source: Where the weights come from.
-        metadata: What the user adds.
+        metadata: The user's metadata.
     """
     own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None}
     installed = versions()
@@ -55,15 +55,15 @@ def build(
     """Return the manifest of a written model, without the digests of the other files.
 
     Args:
-        plan: What the export was asked for, and the traced graph.
+        plan: The plan, with the options, the request and the traced graph.
         model_path: The model; opset and IR version are read from it.
-        skeleton: The model without its weights' values.
+        skeleton: The model without the values of its weights.
         source: Where its weights come from.
         name: Name of the artifact.
         module: Name of the module's class.
-        checks: What the checks found.
-        variants: What became of the variants.
-        notes: What a user should know.
+        checks: The results of the checks.
+        variants: The results of the variants.
+        notes: What the user should know.
     """
     return Manifest(
         name=name,
@@ -110,7 +110,7 @@ def _source(plan: Plan, source: Source, module: str) -> ExportSource:
 
 
 def _scalars(path: Path, checks: Sequence[CheckResult], variants: Sequence[VariantResult]) -> dict[str, float]:
-    """Return what loggers get; the size includes weights in a file beside the model."""
+    """Return the scalars for loggers; the size includes external weights."""
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     found: dict[str, float] = {}
     for scalars in (*(check.scalars for check in checks), *(variant.scalars for variant in variants)):

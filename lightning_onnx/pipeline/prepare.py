@@ -1,4 +1,4 @@
-"""``prepare``: what is done once for all sets of weights, from the observed calls to a graph that was tried."""
+"""``prepare``: everything that is done once for all sets of weights, from the observed calls to a tested graph."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from lightning_onnx.tracing.graph import Graph
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is prepared once and serves every set of weights.
+    """The result of ``prepare``, used for every set of weights.
 
     Attributes:
         config: The options.
-        request: What was asked of the engines; ``graph.request`` is what they achieved.
+        request: The graph requested from the engines; ``graph.request`` is the one that they achieved.
         graph: The traced graph.
-        engine_reason: Why this engine.
-        cases: Inputs on which the module runs: traced sizes, observed batches, sizes not traced.
-        notes: What a user should know, in sentences.
-        remarks: The same, where nobody is surprised: it stands in the manifest, without a warning.
+        engine_reason: Why this engine was chosen.
+        cases: Inputs that the module takes: traced sizes, observed batches, sizes not traced.
+        notes: What the user should know.
+        remarks: Notes that surprise nobody: they go into the manifest without a warning.
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
         is_stochastic: Whether the method draws random numbers in eval mode.
-        decisions: Which decisions of the traced call the graph keeps.
-        kept_state: Attributes by which a call changes what later ones return.
+        decisions: The decisions of the traced call that the graph keeps.
+        kept_state: Attributes through which a call changes the results of later ones.
         attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
     """
 
@@ -61,37 +61,39 @@ class Plan:
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
 
     def serves(self, module: nn.Module) -> bool:
-        """Tell whether the graph is that of a private copy: same structure, same plain attributes that are read."""
+        """Tell whether the graph fits a private copy: same structure, and same values of plain attributes it reads."""
         same_structure = self.structure == state.structure_of(module)
         return same_structure and attributes.digests(module, self.attributes) == self.attributes
 
     def unknown_attributes(self, module: nn.Module, known: bool) -> list[str]:
-        """Return a note on attributes whose values with the exported weights are not known.
+        """Return a note on attributes whose values at the time of the exported weights are unknown.
 
         Args:
             module: The private copy.
-            known: Whether they are known.
+            known: Whether these values are known.
         """
         found = [] if known else attributes.set_later(module, self.attributes)
-        return [f"not in the checkpoint, taken as the module has them now: {attribute_names(found)}"] if found else []
+        if not found:
+            return []
+        return [f"not in the checkpoint, so the module's current values are used: {attribute_names(found)}"]
 
     @property
     def refreshes(self) -> bool:
-        """Whether new weights are written without tracing the module again."""
+        """Whether new weights can be written without tracing the module again."""
         return self.graph.refreshes
 
-    def deciding(self, decisions: KeptDecisions) -> Plan:
-        """Return the plan with what is known of the decisions with other weights, and all of it among the notes."""
+    def with_decisions(self, decisions: KeptDecisions) -> Plan:
+        """Return the plan with the decisions found with other weights, and their notes."""
         cases = (*(case for case in self.cases if case.kind != "decision"), *decisions.cases)
         notes = (*(note for note in self.notes if note != self.decisions.warning), *decisions.notes)
         return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
 
     def covers(self, request: Request) -> bool:
-        """Tell whether this plan serves the calls of ``request``: same inputs, and no dim that has come to vary."""
+        """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""
         return (request.input_names, request.axes) == (self.request.input_names, self.request.axes)
 
     def fits(self, observations: Sequence[Observation]) -> bool:
-        """Tell, without running the module, whether all calls so far have this plan's sizes where it is static."""
+        """Tell, without running the module, whether all calls so far have the sizes of this plan's static dims."""
         request = self.graph.request
         wanted = request.sample.paths
         for observation in observations[:1]:
@@ -107,20 +109,20 @@ class Plan:
 def prepare(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig, *, refuse_decisions: bool = True
 ) -> Plan:
-    """Derive the signature, trace the graph and try it at sizes that were not traced.
+    """Derive the signature, trace the graph, and test it at sizes that were not traced.
 
     Args:
         module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
         observations: Ways in which the method is called, best first.
         config: The options.
-        refuse_decisions: Whether a graph that is wrong only where the method decides otherwise than when traced is an
-            error; otherwise it is left to the check of the trained weights, which then fails.
+        refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
+            call; otherwise the check of the trained weights fails later.
 
     Raises:
         SampleError: If the module takes none of the observed calls.
         ConfigurationError: If names or axes do not fit the module.
         EngineError: If no engine can translate the module.
-        ParityError: If a graph's outputs are not the module's.
+        ParityError: If the outputs of the best graph differ from the module's.
     """
     observation, run, request = _derived(module, observations, config)
     notes = observation.notes
@@ -165,12 +167,12 @@ def prepare(
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
-    """Return the same plan, to be compared also on the calls that were observed since it was made.
+    """Return the same plan with further cases: the calls that were observed since it was made.
 
     Args:
         plan: The plan.
         module: A private copy.
-        request: What the engines would be asked for now.
+        request: The request derived from all calls so far.
     """
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
     cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
@@ -193,14 +195,14 @@ def _read(flat: FlatModule, request: Request) -> list[Place]:
 
 
 def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Forget what the module returned: with other weights it returns something else."""
+    """Remove the expected outputs, which are different with other weights."""
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
 def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
-    """Return parts of an argument that the graph does not use, such as the labels of a batch, by their index.
+    """Return the parts of arguments that the graph does not use, such as the labels of a batch, by index.
 
-    An argument itself stays an input, used or not.
+    An argument that is itself a tensor stays an input, used or not.
     """
     paths = observation.samples[0].structure.paths
     found = {i: ".".join(paths[i]) for i in graph.traced.unused_inputs if len(observation.samples[0].paths[i]) > 1}
@@ -208,7 +210,7 @@ def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
 
 
 def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:
-    """Say which dims look like the batch and are static; the search has told those that were asked to be dynamic."""
+    """Yield notes on static dims that look like the batch; the search has its own notes on requested dims."""
     if config.dynamic_axes != "auto":
         return
     for i, d, factor in static_batch_dims(observation, graph.request.axes):
@@ -216,12 +218,12 @@ def _static_batch(observation: Observation, request: Request, graph: Graph, conf
             multiple = "the loader's batch size" if factor == 1 else f"{factor} times the loader's batch size"
             yield (
                 f"dim {d} of input '{request.input_names[i]}' is static: it has {multiple} "
-                f"({request.tensors[i].shape[d]}), and the module was not seen to take another size of it"
+                f"({request.tensors[i].shape[d]}), and the module took no other size that was tried"
             )
 
 
 def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:
-    """Return what the engines would be asked for now, without tracing; arguments and errors as for ``prepare``."""
+    """Return the request for all calls so far, without tracing; arguments and errors as for ``prepare``."""
     return _derived(module, observations, config)[2]
 
 
@@ -247,9 +249,9 @@ def _derived(
 
 def _engine_reason(graph: Graph, config: ExportConfig) -> str:
     if config.engine != "auto":
-        return "it was asked for"
+        return "it was requested"
     if graph.traced.engine == "dynamo":
         return "the torch.export based engine comes first"
     if config.opset < 17:
-        return f"opset {config.opset} is written by the TorchScript based engine only"
+        return f"only the TorchScript based engine writes opset {config.opset}"
     return "the torch.export based engine does not translate the module correctly at all its sizes"

@@ -1,4 +1,4 @@
-"""One artifact from a plan and one set of weights: written, checked and put in its place."""
+"""Produces one artifact from a plan and one set of weights: writes it, checks it, and moves it into place."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ log = logging.getLogger(__name__)
 _NO_WEIGHTS = "the file holds no weights (export_params=False)"
 
 OnStage = Callable[[str], None]
-"""Called with the name of each stage when it begins, such as ``"checking"``."""
+"""Called with the name of each stage when it starts, such as ``"checking"``."""
 
 
 def no_progress(stage: str) -> None:
-    """Show nothing: for exports that nobody waits for."""
+    """Show no progress, for exports in the background."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModule:
-    """A module that holds the weights to export.
+    """A module with the weights to export.
 
     Attributes:
         module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
         source: Where its weights come from.
-        loaders: Validation batches, for the checks that ask for them.
-        started: ``time.perf_counter()`` when its export began, in seconds.
-        attributes_known: Whether its plain attributes are those that it had with these weights.
+        loaders: Validation batches, for the checks that need them.
+        started: ``time.perf_counter()`` at the start of its export, in seconds.
+        attributes_known: Whether its plain attributes have the values that belong to these weights.
     """
 
     module: nn.Module
@@ -81,14 +81,14 @@ def produce(
         loaded: The module with the weights to export.
         directory: The artifact's directory.
         replace: Whether to replace an artifact that is already there.
-        concurrent: Whether training is running meanwhile: then use one thread and leave its random state alone.
+        concurrent: Whether training runs at the same time: then use one thread, and do not touch the random state.
         on_stage: Called with the name of each stage.
 
     Returns:
-        The artifact. If a check failed, it is kept and marked.
+        The artifact. If a check failed, it is kept and marked as failed.
 
     Raises:
-        ArtifactError: If it cannot be written.
+        ArtifactError: If the artifact cannot be written.
     """
     config = plan.config
     flat = FlatModule(loaded.module, config.method, plan.graph.request.sample, is_stochastic=plan.is_stochastic)
@@ -100,7 +100,7 @@ def produce(
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
         on_stage("checking")
         decisions = with_weights(plan.graph, flat, plan.cases) if config.has_weights else plan.decisions
-        plan = plan.deciding(decisions)
+        plan = plan.with_decisions(decisions)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
         stored, missing = _write_test_data(plan, context, staged)
         context = context.replace(cases=(*context.cases, *stored))
@@ -131,14 +131,14 @@ def produce(
 
 
 def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:
-    """Return what the checks need to know of a written model.
+    """Return the context for the checks of a written model.
 
     Args:
-        plan: The plan that it was written from.
+        plan: The plan of the model.
         flat: The module with the same weights.
         path: The model.
         loaders: Validation batches.
-        threads: Threads of the runtime; 0 leaves the number to it.
+        threads: Number of threads of the runtime; with 0, the runtime chooses.
     """
     runtime = client.hosted("onnxruntime", threads=threads)
     request = plan.graph.request
@@ -164,7 +164,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
 def _run_check(check: Check, context: CheckContext) -> CheckResult:
     try:
         result = check(context)
-    except Exception as error:  # a check that breaks has not passed
+    except Exception as error:  # a check that raises has not passed
         log.debug("check %s", check.name, exc_info=True)
         problem = without_paths(first_line(error))
         return CheckResult(check.name, "failed", f"the check itself failed: {problem}")
@@ -179,23 +179,23 @@ def _make_variants(config: ExportConfig, context: CheckContext) -> Sequence[Vari
 
 
 def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[list[Case], list[str]]:
-    """Write the test data where it is asked for; return it as a case, and what to say if there is none."""
+    """Write test data if the options ask for it; return it as a case, and a note if there is none."""
     kind, signature = plan.config.test_data, plan.graph.signature
     if kind is None:
         return [], []
     is_stable = _stability(context, plan.config)
     data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind)
     if data is None:
-        return [], [f"no test data: the module gives no finite outputs on {kind} inputs"]
+        return [], [f"no test data: the module returns no finite outputs on {kind} inputs"]
     write_test_data(staged / TEST_DATA, signature, data)
     return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
 
 
 def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
-    """Return what tells where the file gives other outputs for no reason but noise; nothing where it does not run."""
+    """Return a function that tells whether only noise changes outputs; it says yes if the file does not run."""
     try:
         session = context.runtime.load(context.model_path)
-    except Exception:  # it holds no weights, or the check says what is wrong with it
+    except Exception:  # the file contains no weights, or the check reports what is wrong with it
         return lambda inputs, outputs: True
 
     def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:

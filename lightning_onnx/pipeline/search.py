@@ -1,4 +1,4 @@
-"""From a request to a graph that is right at all its sizes: engines in order, and what none can do becomes static."""
+"""Searches for a graph that is right at all its sizes: tries engines in order, and makes dims static if none works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_onnx.pipeline import search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
-from lightning_onnx.pipeline.limits import Limit, refused_beyond
+from lightning_onnx.pipeline.limits import Limit, limits_of_module
 from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.engines import failure, order
@@ -31,9 +31,9 @@ class FoundGraph:
 
     Attributes:
         graph: The graph.
-        cases: Inputs on which it was seen to be right.
-        notes: What a user should know, in sentences.
-        decisions: Which decisions of the traced call the graph keeps.
+        cases: Inputs on which the graph is right.
+        notes: What the user should know.
+        decisions: The decisions of the traced call that the graph keeps.
     """
 
     graph: Graph
@@ -43,17 +43,17 @@ class FoundGraph:
 
 
 def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_decisions: bool = True) -> FoundGraph:
-    """Try the engines; what none can do at every size becomes static, with a note.
+    """Try the engines; a dim that none of them gets right at every size becomes static, with a note.
 
     Args:
         run: Runs the module.
-        request: What the graph is to be; its dims may become static one after the other.
+        request: The requested graph; its dims may become static one by one.
         config: The options.
-        refuse_decisions: Whether a graph that is wrong only where the method decides otherwise than when traced is an
-            error; otherwise it is left to the check of the trained weights.
+        refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
+            call; otherwise the check of the trained weights fails later.
 
     Raises:
-        EngineError: If no engine translates the module, or none can keep a dim dynamic that was asked for.
+        EngineError: If no engine translates the module, or none can keep a dim dynamic that the user requested.
         ParityError: If the best graph is wrong at the traced sizes.
     """
     engines = order(config.engine, config.opset, config.export_options or ())
@@ -76,20 +76,20 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         if found is not None:
             found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
             best = found.candidate
-            ranges = refused_beyond(best, run) | found.ranges
+            ranges = limits_of_module(best, run) | found.ranges
             notes += [] if best.is_right else search_notes.limits(best, found.limits)
             return FoundGraph(best.graph.limited(ranges), best.cases_within(ranges), tuple(notes), best.decisions)
         if config.dynamic_axes != "auto":
             raise search_notes.cannot_be_dynamic(static)
         notes += static.values()
         request = request.static(list(static))
-        engines = sorted(engines, key=lambda e: e.name != best.engine.name)  # the best one first, others in order
+        engines = sorted(engines, key=lambda e: e.name != best.engine.name)  # the best one first, the others in order
 
 
 def _try_engines(
     engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig
 ) -> tuple[list[Candidate], list[EngineError]]:
-    """Try engines up to the first whose graph is right; return the graphs, and what the other engines said."""
+    """Try engines up to the first whose graph is right; return the graphs, and the errors of the other engines."""
     candidates: list[Candidate] = []
     errors: list[EngineError] = []
     for engine in engines:
@@ -110,20 +110,20 @@ def _try_engines(
 def _refused(
     engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, error: EngineError
 ) -> tuple[Request, list[Candidate], str]:
-    """Make static what no engine can keep dynamic: one dim if that is enough, the batch last, or else all of them.
+    """Make dims static that no engine can keep dynamic: one dim if that is enough (the batch last), or else all.
 
     Args:
         engines: The engines.
         run: Runs the module.
-        request: What they refuse.
+        request: The request that the engines refuse.
         config: The options.
-        error: What they said.
+        error: The error of the engines.
 
     Returns:
-        The request with static dims, its graphs, and the sentence that says so.
+        The request with static dims, its graphs, and a note.
 
     Raises:
-        EngineError: ``error`` if that does not help, or if the user asked for the dims.
+        EngineError: ``error`` if that does not help, or if the user requested the dims.
     """
     dims = sorted(request.dims, key=lambda dim: dim == BATCH)
     if config.dynamic_axes != "auto" or not dims:
@@ -139,7 +139,7 @@ def _refused(
 
 
 def _within_limits(candidates: Sequence[Candidate], run: Runner, config: ExportConfig) -> Limited | None:
-    """Return the graph with the fewest and widest limits; None where no graph is right but for limits of sizes."""
+    """Return the graph with the fewest and widest limits; None if no graph is right within limits of sizes."""
     ordered = sorted(candidates, key=lambda c: c.badness)
     if ordered[0].is_right:
         return Limited(ordered[0])
@@ -152,10 +152,10 @@ def _attempt(engine: Engine, request: Request, *, run: Runner, config: ExportCon
 
 
 def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> Candidate | None:
-    """Trace once more at sizes at which the graph was wrong; return None where that is not right at all sizes either.
+    """Trace again at sizes at which the graph was wrong; return None if the new graph is not right at all sizes either.
 
-    At a size that needs no padding, a module does less than at one that does: it pads by nothing and crops nothing.
-    Traced at the other size, the graph does both.
+    At a size that needs no padding, a module may skip padding and cropping. Traced at a size that needs it, the graph
+    does both.
     """
     traced = request.sizes(request.tensors)
     other = dict(traced)
@@ -183,5 +183,5 @@ def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, confi
 
 
 def _refused_for_values(errors: Sequence[EngineError]) -> bool:
-    """Whether an engine has refused the method because values of its tensors decide."""
+    """Tell whether an engine refused the method because of a decision based on tensor values."""
     return any("data-dependent" in str(error) for error in errors)

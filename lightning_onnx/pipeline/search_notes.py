@@ -1,4 +1,4 @@
-"""What the search for a graph tells the user, in sentences."""
+"""The notes and errors of the search for a graph."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.limits import Limit
-from lightning_onnx.pipeline.traced_file import Mismatch, where_it_begins
+from lightning_onnx.pipeline.traced_file import Mismatch, locate_divergence
 
 
 def static_dims(candidate: Candidate) -> dict[str, str]:
-    """Return the dims that a candidate cannot keep dynamic, each with the sentence that says why."""
+    """Return the dims that a candidate cannot keep dynamic, each with a note that gives the reason."""
     request = candidate.graph.request
     notes: dict[str, str] = {}
     for constant in candidate.constant_dims:
@@ -25,27 +25,27 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
         )
     at_one = {} if candidate.wrong_as_traced else candidate.wrong_at_one
     for dim, mismatch in (candidate.wrong or at_one).items():
-        notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes of it ({mismatch})")
+        notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes ({mismatch})")
     return notes
 
 
 def refused(request: Request, dims: Sequence[str], error: EngineError) -> str:
-    """Return the sentence that says which dims are static because no engine translates the module otherwise."""
+    """Return a note on dims that are static because no engine translates the module otherwise."""
     places = " and ".join(_place(request, dim) for dim in dims)
     verb = "is" if len(dims) == 1 else "are"
     cause = first_line(chain(error)[-1])
-    return f"{places} {verb} static: no engine translates the module with other sizes of it ({cause})"
+    return f"{places} {verb} static: no engine translates the module otherwise ({cause})"
 
 
 def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
-    """Return what is not perfect about a candidate that has all its dims and is right at the traced sizes.
+    """Return notes on the limits of a candidate that keeps all its dims and is right at the traced sizes.
 
     Args:
         candidate: The candidate.
         limits: The limits of its dims.
     """
     notes = [
-        f"{dim} must be {_told(limit.sizes)}: beyond that the graph computes something else "
+        f"{dim} must be {_bounds(limit.sizes)}: at other sizes the graph computes something else "
         f"({'; '.join(map(str, limit.mismatches))})"
         for dim, limit in limits.items()
         if limit.sizes.is_limited
@@ -57,48 +57,48 @@ def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
         if limit.sizes.step > 1
     ]
     if candidate.inexact:
-        notes.append(f"the untrained module and its graph differ by little: {candidate.inexact}")
+        notes.append(f"the untrained module and its graph differ slightly: {candidate.inexact}")
     return notes
 
 
 def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> ParityError:
-    """Return the error for a best candidate that is wrong at the traced sizes, with the node where it begins."""
+    """Return the error for a best candidate that is wrong at the traced sizes; it names the first wrong node."""
     mismatch = candidate.wrong_as_traced
     assert mismatch is not None
     if mismatch.case.kind == "decision":
         return _keeps_a_decision(candidate, mismatch, run, config)
-    begins = where_it_begins(run.flat, candidate.graph, mismatch, config)
-    problem = f"{mismatch}; {begins}" if begins else str(mismatch)
+    first_node = locate_divergence(run.flat, candidate.graph, mismatch, config)
+    problem = f"{mismatch}; {first_node}" if first_node else str(mismatch)
     return ParityError(
         f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine '{candidate.engine.name}') does "
         f"not compute what the module does: {problem}. Try another engine or opset_version; loosen "
-        "checks=[Parity(rtol=..., atol=...)] if that is noise; or let training go on (preflight='warn') where it is "
-        "untrained weights that make all scores equal."
+        "checks=[Parity(rtol=..., atol=...)] if the difference is noise; or let training continue (preflight='warn') "
+        "if untrained weights make all scores equal."
     )
 
 
 def _keeps_a_decision(candidate: Candidate, mismatch: Mismatch, run: Runner, config: ExportConfig) -> ParityError:
     return ParityError(
-        f"{type(run.flat.module).__name__}.{config.method} decides by values of its tensors, and the ONNX graph "
-        f"(engine '{candidate.engine.name}') keeps what the traced call decided: {mismatch}. Compute both ways and "
-        "choose with torch.where, or leave the decision to a method that is not exported (method=...). "
-        "preflight='warn' lets training go on; the check of the trained weights then fails on such inputs."
+        f"{type(run.flat.module).__name__}.{config.method} makes a decision based on tensor values, and the ONNX graph "
+        f"(engine '{candidate.engine.name}') keeps the one of the traced call: {mismatch}. Compute both branches and "
+        "choose with torch.where, or move the decision to a method that is not exported (method=...). "
+        "preflight='warn' lets training continue; the check of the trained weights then fails on such inputs."
     )
 
 
 def cannot_be_dynamic(notes: dict[str, str]) -> EngineError:
-    """Return the error for dims that the user asked to be dynamic and that no engine can keep dynamic.
+    """Return the error for requested dynamic dims that no engine can keep dynamic.
 
     Args:
-        notes: By dim the sentence that says why.
+        notes: The reason for each dim.
     """
     return EngineError(
-        f"dynamic_axes asks for {sorted(notes)} to be dynamic, and no engine can do it: "
+        f"dynamic_axes asks for {sorted(notes)} to be dynamic, but no engine can do it: "
         f"{'; '.join(notes.values())}. Leave these axes out, or change that line of the module."
     )
 
 
-def _told(sizes: SizeRange) -> str:
+def _bounds(sizes: SizeRange) -> str:
     return str(sizes) if sizes.max is None or sizes.min > 1 else f"{sizes.max} or less"
 
 

@@ -1,4 +1,4 @@
-"""The file of a graph with the weights that it was traced with: is it valid, and where is it not what the module is."""
+"""Checks the file of a graph with the traced weights: whether it is valid, and where it differs from the module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Mismatch:
 
     Attributes:
         case: The case.
-        comparison: How its most wrong output compares.
+        comparison: The comparison of its worst output.
     """
 
     case: Case
@@ -39,7 +39,7 @@ class Mismatch:
 
 
 def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig) -> Iterator[Mismatch]:
-    """Yield the cases in which a graph is wrong; none where the file holds no weights.
+    """Yield the cases in which a graph is wrong; none if the file contains no weights.
 
     Args:
         flat: The module that was traced.
@@ -48,9 +48,9 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
         config: The options; its ``Parity`` compares.
 
     Raises:
-        EngineError: If the file is invalid, has another opset than was asked for, or onnxruntime does not load it.
+        EngineError: If the file is invalid, does not have the requested opset, or cannot be loaded by onnxruntime.
     """
-    with opened(flat, graph, cases, config) as mismatch:
+    with comparing(flat, graph, cases, config) as mismatch:
         for case in cases:
             found = mismatch(case)
             if found is not None:
@@ -58,15 +58,15 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
 
 
 @contextlib.contextmanager
-def opened(
+def comparing(
     flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
 ) -> Iterator[Callable[[Case], Mismatch | None]]:
-    """Give what compares one case after the other; it finds nothing where the file holds no weights.
+    """Yield a function that compares one case; it finds no mismatch if the file contains no weights.
 
     Args:
         flat: The module that was traced.
         graph: The graph.
-        cases: The first of them shows which outputs are random.
+        cases: Cases; the first one shows which outputs are random.
         config: The options; its ``Parity`` compares.
 
     Raises:
@@ -83,7 +83,7 @@ def opened(
             session = context.runtime.load(path)
         except Exception as error:
             raise EngineError(
-                f"engine '{graph.traced.engine}': onnxruntime does not load the file ({first_line(error)})"
+                f"engine '{graph.traced.engine}': onnxruntime cannot load the file ({first_line(error)})"
             ) from error
 
         def mismatch(case: Case) -> Mismatch | None:
@@ -93,13 +93,13 @@ def opened(
         yield mismatch
 
 
-def where_it_begins(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
-    """Return the first node that computes something else than the module; None where that is not known.
+def locate_divergence(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
+    """Return the first node that differs from the module; None if it is unknown.
 
     Args:
         flat: The module that was traced.
         graph: The graph.
-        mismatch: A case in which it is wrong.
+        mismatch: A case in which the graph is wrong.
         config: The options; its ``Parity`` compares.
     """
     with _traced_file(flat, graph) as path:
@@ -124,7 +124,7 @@ def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) 
 
 
 def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
-    """Read back what was asked for: whether onnx finds the model valid, and its opset."""
+    """Raise unless the file is valid according to onnx, and has the requested opset."""
     import onnx
 
     engine = graph.traced.engine
@@ -134,4 +134,4 @@ def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
         raise EngineError(f"engine '{engine}': onnx finds the model invalid ({first_line(error)})") from error
     opset = opset_of(read_head(path))
     if opset != config.opset:
-        raise EngineError(f"engine '{engine}' wrote opset {opset} where {config.opset} was asked for")
+        raise EngineError(f"engine '{engine}' wrote opset {opset}, but {config.opset} was requested")

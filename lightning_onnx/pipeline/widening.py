@@ -1,4 +1,4 @@
-"""What removes a limit of a size, or widens it: another traced size, or several graphs joined."""
+"""Removes or widens a limit of a size: by another traced size, or by joining several graphs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from lightning_onnx.tracing.piecewise import Piece, Piecewise
 log = logging.getLogger(__name__)
 
 Attempt = Callable[[Engine, Request], Candidate]
-"""Traces with an engine and compares; raises ``EngineError``."""
+"""Traces with an engine, and compares the graph with the module; raises ``EngineError``."""
 
 _MOST_PIECES = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Limited:
-    """A graph with the limits of its dims; none where it is right at all sizes that were tried."""
+    """A graph with the limits of its dims; no limits if it is right at all sizes that were tried."""
 
     candidate: Candidate
     limits: Mapping[str, Limit] = dataclasses.field(default_factory=dict)
 
     @property
     def ranges(self) -> dict[str, SizeRange]:
-        """The sizes at which the graph is right, by dim."""
+        """For each limited dim, the sizes at which the graph is right."""
         return {dim: limit.sizes for dim, limit in self.limits.items()}
 
     @property
     def has_holes(self) -> bool:
-        """Whether sizes must be multiples of some number."""
+        """Whether sizes must be multiples of a number."""
         return any(sizes.step > 1 for sizes in self.ranges.values())
 
     @property
     def narrowness(self) -> tuple[int, int, int, int, int]:
-        """What to compare limited graphs by; less is better."""
+        """Sort key for limited graphs; smaller is better."""
         ranges = self.ranges.values()
         steps = max((sizes.step for sizes in ranges), default=1)
         widths = [sizes.max - sizes.min for sizes in ranges if sizes.max is not None]
@@ -52,7 +52,7 @@ class Limited:
 
 
 def limited(candidate: Candidate, run: Runner, config: ExportConfig) -> Limited | None:
-    """Return a graph with its limits; None where these do not explain all that is wrong about it."""
+    """Return a graph with its limits; None if these do not explain all its mismatches."""
     if candidate.wrong_as_traced or candidate.constant_dims:
         return None
     limits = find_limits(candidate, run, config)
@@ -60,16 +60,16 @@ def limited(candidate: Candidate, run: Runner, config: ExportConfig) -> Limited 
 
 
 def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) -> Limited:
-    """Trace beyond a limit, until the graphs together are right at all sizes.
+    """Trace beyond a limit until the graphs, joined, are right at all sizes.
 
     Args:
-        found: A graph; nothing is done where it has no limit or holes, or several dims have a limit.
+        found: A graph; it is returned as it is if it has no limit or has holes, or if several dims have a limit.
         attempt: Traces and compares.
         run: Runs the module.
         config: The options.
 
     Returns:
-        The graphs joined, or else the one with the fewest and widest limits.
+        The joined graphs, or else the one with the fewest and widest limits.
     """
     if len(found.limits) != 1 or found.has_holes:
         return found
@@ -88,7 +88,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     best, parts = found, {traced[dim]: limit}
     while (beyond := parts[max(parts)].above or parts[min(parts)].below) is not None:
         size = request.sizes(beyond.case.tensors)[dim]
-        if size < 2 or size in parts or len(parts) == _MOST_PIECES:  # torch takes a size of 1 for a constant
+        if size < 2 or size in parts or len(parts) == _MOST_PIECES:  # torch treats size 1 as a constant
             return best
         part = traced_with(engine, size)
         if part is None or part.has_holes or set(part.limits) - {dim}:
@@ -102,5 +102,5 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
 
 
 def _pieces(parts: Mapping[int, Limit]) -> list[Piece]:
-    """Return the pieces in order; each is taken up to its own limit."""
+    """Return the pieces in order; each one is used up to its own limit."""
     return [Piece(size, parts[size].sizes.max) for size in sorted(parts)]

@@ -125,7 +125,7 @@ def test_a_batch_that_was_not_tried(context: CheckContext) -> None:
 def test_options() -> None:
     with pytest.raises(ConfigurationError, match="'tvm' is no runtime"):
         RuntimeParity(("tvm",))
-    with pytest.raises(ConfigurationError, match=r"has \['ncnn'\], which runtimes="):
+    with pytest.raises(ConfigurationError, match=r"has \['ncnn'\], missing in runtimes="):
         RuntimeParity(require=("ncnn",))
     with pytest.raises(ConfigurationError, match="precision='half' is not known"):
         RuntimeParity(precision="half")

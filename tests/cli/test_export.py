@@ -95,7 +95,7 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
     ("arguments", "code", "message"),
     [
         (["none.ckpt", "--model", "my_nets:Net"], 1, "none.ckpt' cannot be read"),
-        (["last.ckpt", "--model", "my_nets"], 2, "is not of the form MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets"], 2, "does not have the form MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "my_nets:Net"], 1, "--data MODULE:NAME"),

@@ -16,7 +16,7 @@ from lightning_onnx import ConfigurationError, ONNXExport
         ({"test_data": "real"}, "test_data='real'"),
         ({"input_names": "x"}, "one string"),
         ({"input_names": ["x", "x"]}, r"\['x'\] more than once"),
-        ({"input_names": ["a b"]}, "not names of tensors"),
+        ({"input_names": ["a b"]}, "not valid tensor names"),
         ({"input_names": [1]}, "not a list of strings"),
         ({"input_names": ["x"], "output_names": ["x"]}, r"share \['x'\]"),
         ({"opset_version": 5}, "opset_version=5 is not supported.*support 9 to"),

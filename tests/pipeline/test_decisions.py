@@ -74,7 +74,10 @@ def test_a_file_that_is_wrong_where_the_method_decides_otherwise_is_an_error_tha
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     line = Signed.forward.__code__.co_firstlineno + 1
-    with pytest.raises(ParityError, match=rf"decides by values .* test_decisions.py:{line} \(bool\(\) of a tensor\)"):
+    with pytest.raises(
+        ParityError,
+        match=rf"based on tensor values .* test_decisions.py:{line} \(bool\(\) of a tensor\)",
+    ):
         exported(Signed(), tmp_path, **options)
     assert not (tmp_path / "made").exists()
 
@@ -85,7 +88,7 @@ def test_a_file_that_is_wrong_where_the_method_decides_otherwise_is_an_error_tha
 def test_a_number_that_the_graph_keeps_is_an_error(
     module: nn.Module, tensors: tuple[Tensor, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(ParityError, match="decides by values"):
+    with pytest.raises(ParityError, match="makes a decision based on tensor values"):
         exported(module, tmp_path, *tensors, engine="torchscript")
 
 
@@ -95,7 +98,7 @@ def test_a_number_that_the_graph_keeps_is_an_error(
     [
         (Guarded, "the method raises on the inputs that change it"),
         (Both, "inputs that change it"),
-        (Rare, "made it go another way, so nothing is known"),
+        (Rare, "changed the decision, so the file was not tested"),
     ],
 )
 def test_right_files_pass_with_a_note(
@@ -103,7 +106,7 @@ def test_right_files_pass_with_a_note(
 ) -> None:
     made = exported(module(), tmp_path, **options)
     assert made.passed
-    (note,) = [note for note in made.manifest["notes"] if "decides by values" in note]
+    (note,) = [note for note in made.manifest["notes"] if "makes a decision based on tensor values" in note]
     assert told in note
     assert "test_decisions.py:" in note
     assert str(tmp_path) not in note
@@ -131,8 +134,8 @@ def test_the_search_is_made_again_with_the_trained_weights(engine: Any, tmp_path
     module = private_copy(Gated())
     observation = Observation.of(sample_of(module, "forward", ((X,), {})), "a test")
     plan = prepare(module, [observation], ExportConfig(engine=engine))
-    (note,) = [note for note in plan.notes if "decides by values" in note]
-    assert "nothing is known" in note
+    (note,) = [note for note in plan.notes if "makes a decision based on tensor values" in note]
+    assert "was not tested" in note
     trained = copy.deepcopy(module)
     trained.gain.data.fill_(0.5)  # type: ignore[operator, union-attr]
     made = produce(plan, LoadedModule(trained, Source()), tmp_path / "made")
@@ -140,4 +143,4 @@ def test_the_search_is_made_again_with_the_trained_weights(engine: Any, tmp_path
     assert check["status"] == "failed"
     assert "change the decision" in check["reason"]
     assert note not in made.manifest["notes"]
-    assert any("decides by values" in told for told in made.manifest["notes"])
+    assert any("makes a decision based on tensor values" in told for told in made.manifest["notes"])

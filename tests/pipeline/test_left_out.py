@@ -54,7 +54,7 @@ def notes_and_warnings(module: nn.Module, args: Any, directory: Path) -> tuple[l
 def test_outputs_that_are_no_tensors_are_a_note_and_a_warning(tmp_path: Path) -> None:
     module = Calls(lambda h: {"h": h, "count": 3, "names": ["a", "b"], "nothing": None})
     notes, told = notes_and_warnings(module, ROWS, tmp_path)
-    note = "left out of the outputs, because a graph gives tensors only: count (int), names (list of str)"
+    note = "left out of the outputs, because a graph returns only tensors: count (int), names (list of str)"
     assert notes == [note]
     assert told == [note]
 

@@ -111,7 +111,7 @@ def verdict_of(program: Program) -> Verdict:
 
 
 def _refused(program: Program, reason: str) -> Kind:
-    says_so = "decides by values" in reason or "change the decision" in reason
+    says_so = "based on tensor values" in reason or "change the decision" in reason
     return "decides" if says_so and any(line.step.decides for line in program.lines) else "refused"
 
 
@@ -124,7 +124,7 @@ class _Told:
 def _told(manifest: Mapping[str, Any]) -> _Told:
     """Return what the notes say about other values than the observed ones."""
     notes = " ".join(manifest["notes"])
-    return _Told(beyond="beyond those observed" in notes, decides="made it go another way" in notes)
+    return _Told(beyond="beyond those observed" in notes, decides="changed the decision" in notes)
 
 
 def _static(program: Program, artifact: ONNXArtifact) -> tuple[str, ...]:

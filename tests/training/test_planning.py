@@ -119,7 +119,7 @@ class Gated(models.Classifier):
 
 
 def test_preflight_refuses_a_wrong_decision_and_names_its_line(fit: Any, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"decides by values .* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
+    with pytest.raises(ParityError, match=r"based on tensor values .* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
         fit(Gated(), ONNXExport(tmp_path / "onnx", engine="torchscript"))
 
 
@@ -130,4 +130,4 @@ def test_with_preflight_that_warns_the_check_fails_after_training(fit: Any, tmp_
     assert not callback.artifact.passed
     (check,) = callback.artifact.manifest["checks"]
     assert "change the decision of the traced call at test_planning.py" in check["reason"]
-    assert any("decides by values" in note for note in callback.artifact.manifest["notes"])
+    assert any("makes a decision based on tensor values" in note for note in callback.artifact.manifest["notes"])

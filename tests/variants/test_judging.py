@@ -150,7 +150,7 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
         ({"variants": Float16()}, "is not a list of variants"),
         ({"variants": [Float16]}, "is not a list of variants"),
         ({"variants": ["int8"]}, "is not a list of variants"),
-        ({"variants": [Int8(), Int8(mode="dynamic")]}, "two of the same name"),
+        ({"variants": [Int8(), Int8(mode="dynamic")]}, "two with the same name"),
         ({"variants": [Faulty("copy", name="../x")]}, "the name is part of a file name"),
         ({"variants": [Faulty("copy", max_metric_drop=-1)]}, r"Faulty\(max_metric_drop=-1\)"),
     ],

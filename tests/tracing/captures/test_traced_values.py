@@ -36,7 +36,7 @@ def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: 
     artifact = lightning_onnx.export(
         module, (torch.randn(7, 3), group), directory=tmp_path / "made", dynamic_axes=axes, engine="dynamo"
     )
-    assert any("decides by values" in note for note in artifact.manifest["notes"])
+    assert any("makes a decision based on tensor values" in note for note in artifact.manifest["notes"])
     session = onnxruntime.InferenceSession(artifact.model_path)
     x, group = torch.randn(9, 3), torch.tensor([0, 1, 1, 2, 2, 3, 3, 4, 4])
     (got,) = session.run(None, {"x": x.numpy(), "group": group.numpy()})
