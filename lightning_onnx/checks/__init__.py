@@ -1,1 +1,1 @@
-"""Can the file be trusted: ``base`` holds the protocol, every other file one check or what checks share."""
+"""Checks of the exported file: ``base`` defines the protocol; the other files contain a check each, or shared parts."""

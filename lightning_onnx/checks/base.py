@@ -1,4 +1,4 @@
-"""What a check is: it looks at a staged artifact and says passed, failed, or skipped with a reason."""
+"""The protocol of checks: a check examines a staged artifact, and returns passed, failed, or skipped with a reason."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lightning_onnx.runtimes.base import Runtime
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult(CheckRecord):
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         name: Name of the check.
         status: ``"passed"``, ``"failed"`` or ``"skipped"``; "passed" never means "did not run".
-        reason: Why it failed or was skipped; for a passed one what makes it weak, if anything.
-        figures: What was measured; plain values that JSON can hold.
-        scalars: What loggers get of it, by the name behind ``onnx/``.
-        notes: What a user should know although the check passed, in sentences; each is a warning, too.
+        reason: Why it failed or was skipped; for a passed check, what makes it weak, if anything.
+        figures: The measured figures, as plain values that JSON can represent.
+        scalars: The scalars for loggers, by the name after ``onnx/``.
+        notes: What the user should know even if the check passed; each note is also a warning.
     """
 
     scalars: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -36,12 +36,12 @@ class CheckResult(CheckRecord):
 
 @dataclasses.dataclass(frozen=True)
 class CheckedFile:
-    """The file that is checked, and what runs it.
+    """The file that is checked, and the runtime.
 
     Attributes:
-        model_path: The staged file, the bytes that are published later.
-        signature: What it takes and gives.
-        runtime: What runs it.
+        model_path: The staged file, with the bytes that are published later.
+        signature: Its inputs and outputs.
+        runtime: The runtime that runs it.
     """
 
     model_path: Path
@@ -54,12 +54,12 @@ class CheckedModule:
     """The module that the file is compared with, with the exported weights.
 
     Attributes:
-        reference: Calls it: flat tensors in, flat tensors out.
-        perturbed: The same with inputs and parameters changed by rounding; the number chooses in which way.
-        is_stochastic: Whether it may draw random numbers in eval mode.
-        flat: The module itself, called with flat tensors; None where only its outputs are known.
-        kept_state: Names of the attributes by which a call changes what later ones return; empty where it does not.
-        inner: Tells its inner values, to find where the file differs from it; None where they are not known.
+        reference: Calls the module: flat tensors in, flat tensors out.
+        perturbed: The same with rounding errors in inputs, parameters and results; the number selects the changes.
+        is_stochastic: Whether the module may draw random numbers in eval mode.
+        flat: The module itself, called with flat tensors; None if only its outputs are known.
+        kept_state: Names of the attributes through which a call changes the results of later ones; may be empty.
+        inner: Reports the module's inner values, to find where the file differs; None if they are unknown.
     """
 
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
@@ -72,12 +72,12 @@ class CheckedModule:
 
 @dataclasses.dataclass(frozen=True)
 class CheckInputs:
-    """What both are run on.
+    """The inputs of both the file and the module.
 
     Attributes:
-        cases: Inputs to compare on; the first one at the traced sizes.
-        validation: The user's validation loop with the exported weights; None where there is none.
-        no_validation: Why there is none.
+        cases: Inputs to compare on; the first case has the traced sizes.
+        validation: The user's validation loop with the exported weights, or None.
+        no_validation: Why there is no validation loop.
     """
 
     cases: tuple[Case, ...]
@@ -87,12 +87,12 @@ class CheckInputs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckContext:
-    """What checks need to know.
+    """The context of a check.
 
     Attributes:
-        file: The file, and what runs it.
-        module: What it is compared with.
-        inputs: What both are run on.
+        file: The file, and the runtime.
+        module: The module that the file is compared with.
+        inputs: The inputs of both.
     """
 
     file: CheckedFile
@@ -106,12 +106,12 @@ class CheckContext:
 
     @property
     def signature(self) -> Signature:
-        """What the file takes and gives."""
+        """The file's inputs and outputs."""
         return self.file.signature
 
     @property
     def runtime(self) -> Runtime:
-        """What runs the file."""
+        """The runtime that runs the file."""
         return self.file.runtime
 
     @property
@@ -121,14 +121,14 @@ class CheckContext:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """Inputs to compare on; the first one at the traced sizes."""
+        """Inputs to compare on; the first case has the traced sizes."""
         return self.inputs.cases
 
     def replace(self, **changes: Any) -> CheckContext:
-        """Return the same context with other values for fields of its parts, given by the fields' names.
+        """Return the same context with new values for fields of its parts, given by field name.
 
         Raises:
-            TypeError: If no part has a field of that name.
+            TypeError: If no part has such a field.
         """
         parts: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -136,7 +136,7 @@ class CheckContext:
             names = {f.name for f in dataclasses.fields(part)} & set(changes)
             parts[field.name] = dataclasses.replace(part, **{name: changes.pop(name) for name in names})
         if changes:
-            raise TypeError(f"CheckContext has no {sorted(changes)}")
+            raise TypeError(f"CheckContext has no fields {sorted(changes)}. Use the names of its parts' fields.")
         return CheckContext(**parts)
 
 
@@ -146,7 +146,7 @@ class Check(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the check, by which reports and loggers know it."""
+        """Name of the check in reports and loggers."""
 
     def __call__(self, context: CheckContext) -> CheckResult:
-        """Look at a staged artifact. An exception counts as failed."""
+        """Examine a staged artifact. If this raises, the check has failed."""

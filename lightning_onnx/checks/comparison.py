@@ -1,8 +1,8 @@
-r"""How one output of a file compares with that of the module.
+r"""Compares one output of a file with the module's output.
 
 Floats are compared by ``|actual - expected| <= atol * scale + rtol * |expected|``, where the scale of an output is its
-largest magnitude: logits of 400 carry float32 noise of 4e-4, probabilities of 0.1 must not. Slices of one output that
-differ by orders have scales of their own (``scales``).
+largest magnitude: logits of 400 have float32 noise of 4e-4, but probabilities of 0.1 must not. Slices of one output
+that differ by orders of magnitude have scales of their own (``scales``).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ DEFAULT_TOLERANCES: dict[str, tuple[float, float]] = {
 }
 """``rtol`` and ``atol`` (as a share of the output's scale) by dtype.
 
-They start from ``torch.testing.assert_close`` (float32: 1.3e-6 and 1e-5 for one operation) and leave room for what a
-network of a hundred operations adds when two programs sum in different orders: 1e-6 to 1e-5 of the scale.
+They are based on ``torch.testing.assert_close`` (float32: 1.3e-6 and 1e-5 for one operation), and leave room for the
+differences of a network of a hundred operations if two programs sum in different orders: 1e-6 to 1e-5 of the scale.
 """
 
 _SMALL = 1e-3
-"""Share of the scale up to which a difference is taken for rounding, where the module's own rounding does the same:
+"""A difference up to this share of the scale counts as rounding if the module's own rounding has the same effect:
 a thousandth changes no decision except a tie."""
 
 _FLOOR = {"float64": 1e-16, "complex128": 1e-16}
 
 _FLOOR_FLOAT32 = 6e-8
-"""Differences below half a unit in the last place of 1 never count: an output may be the rest of a cancellation."""
+"""Differences below half a unit in the last place of 1 never count: an output may be the residue of a cancellation."""
 
 RATIO_EDGES = tuple(float(f"1e{exponent}") for exponent in range(-6, 4))
-"""Edges of the histogram of differences, each as a share of what is allowed: 1 is the tolerance."""
+"""Edges of the histogram of differences, each as a share of the tolerance."""
 
 _COUNTED = 2**16
-"""Elements counted at most, evenly spread: a map of a million pixels would take longer to count than to compare."""
+"""At most this many elements are counted, evenly spread: counting a million pixels would take longer than comparing."""
 
 _LARGEST_RATIO = 1e300
 """JSON has no infinity."""
@@ -52,28 +52,27 @@ _LARGEST_RATIO = 1e300
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """How one output of one case compares.
+    """The comparison of one output in one case.
 
     Attributes:
         output: Name of the output.
-        problem: What is wrong with it; None if nothing is.
-        kind: What the problem is about: ``"values"``, ``"shape"``, ``"finite"`` (NaN and infinity), or None for
-            anything else, such as the dtype.
-        excuse: Why the problem is no failure: ``"noise"`` (the module's own output changes as much by rounding),
-            ``"random"`` (the module draws random numbers), ``"undefined"`` (with values or sizes that were not
-            observed, what the module gives is not finite) or ``"refused"`` (it does not take them). None if it has no
-            excuse.
-        undefined: Whether the module's output is finite nowhere where the two differ.
-        sliced: Whether slices of the output were judged by scales of their own.
+        problem: What is wrong with the output; None if it is right.
+        kind: Kind of the problem: ``"values"``, ``"shape"``, ``"finite"`` (NaN and infinity), or None for anything
+            else, such as the dtype.
+        excuse: Why the problem is not a failure: ``"noise"`` (rounding changes the module's own output as much),
+            ``"random"`` (the module draws random numbers), ``"undefined"`` (the module's output is not finite on values
+            or sizes that were not observed) or ``"refused"`` (the module does not take them). None without an excuse.
+        undefined: Whether the module's output is not finite wherever the two differ.
+        sliced: Whether slices of the output were compared by scales of their own.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
         needed_atol: The ``atol`` (as a share of the scale) that would let all elements pass.
-        top1_agreement: Share of rows whose largest element is in the same place; None if rows have one element.
+        top1_agreement: Share of rows whose largest element has the same index; None if rows have one element.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
-            for a single element, of which this cannot be said.
-        worst_ratio: Largest difference as a share of what is allowed there; None if floats were not compared.
-        ratios: How many elements lie between ``RATIO_EDGES``, from below the first to above the last.
+            for a single element.
+        worst_ratio: Largest difference as a share of the tolerance of its element; None if floats were not compared.
+        ratios: Number of elements between ``RATIO_EDGES``, from below the first to above the last.
     """
 
     output: str
@@ -98,17 +97,17 @@ class Comparison:
 
     @property
     def is_small(self) -> bool:
-        """Whether the difference is as small as what rounding does: too small to change any decision except a tie."""
+        """Whether the difference is as small as rounding: too small to change any decision except a tie."""
         return self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the two differ so much that it cannot be said whether the file is right."""
+        """Whether the two differ so much that nobody can tell whether the file is right."""
         return self.excuse is not None and not (self.excuse == "noise" and self.is_small)
 
 
 def tolerances(dtype: np.dtype[Any], rtol: float | None = None, atol: float | None = None) -> tuple[float, float]:
-    """Return ``rtol`` and ``atol``, by default those of the dtype."""
+    """Return ``rtol`` and ``atol``; the defaults depend on the dtype."""
     default_rtol, default_atol = DEFAULT_TOLERANCES.get(str(dtype), DEFAULT_TOLERANCES["bfloat16"])
     return default_rtol if rtol is None else rtol, default_atol if atol is None else atol
 
@@ -124,7 +123,7 @@ def compare_arrays(
     """Compare one output.
 
     Args:
-        name: Its name.
+        name: Name of the output.
         expected: The module's array.
         actual: The runtime's array.
         rtol: Relative tolerance for floats; default: by dtype, see ``DEFAULT_TOLERANCES``.
@@ -132,9 +131,9 @@ def compare_arrays(
         scales: The scale of each element; default: ``scales_of(expected)``.
     """
     if actual.dtype != expected.dtype:
-        return Comparison(name, f"dtype is {actual.dtype}, the module gives {expected.dtype}")
+        return Comparison(name, f"dtype is {actual.dtype}, but the module returns {expected.dtype}")
     if actual.shape != expected.shape:
-        return Comparison(name, f"shape is {actual.shape}, the module gives {expected.shape}", "shape")
+        return Comparison(name, f"shape is {actual.shape}, but the module returns {expected.shape}", "shape")
     if expected.size == 0:
         return Comparison(name, constant=True)
     constant = bool((expected == expected.flat[0]).all()) if expected.size > 1 else None
@@ -144,7 +143,7 @@ def compare_arrays(
         return Comparison(name, problem, "values", outside=differ, constant=constant)
     other = _other_non_finite(expected, actual)
     if other.any():
-        problem = "NaN or infinity stand in different places"
+        problem = "NaN or infinity is in different places"
         undefined = not np.isfinite(expected[other]).any()
         return Comparison(name, problem, "finite", undefined=undefined, outside=float(other.mean()), constant=constant)
     if not np.isfinite(expected).any():
@@ -157,7 +156,7 @@ def compare_arrays(
 def _compare_finite(
     name: str, expected: Array, actual: Array, tolerance: tuple[float, float], scales: Scales | None
 ) -> Comparison:
-    """Compare the finite elements of floats."""
+    """Compare the finite elements of float arrays."""
     rtol, atol = tolerance
     finite = np.isfinite(expected)
     wide = np.complex128 if np.iscomplexobj(expected) else np.float64
@@ -187,7 +186,7 @@ def _compare_finite(
 
 
 def _other_non_finite(expected: Array, actual: Array) -> NDArray[np.bool_]:
-    """Return where one of the two is NaN or infinite, and the other is something else."""
+    """Return where one of the two arrays is NaN or infinite, and the other is different."""
     both_nan = np.isnan(expected) & np.isnan(actual)
     either = ~np.isfinite(expected) | ~np.isfinite(actual)
     found: NDArray[np.bool_] = either & ~both_nan & (expected != actual)

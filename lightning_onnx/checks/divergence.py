@@ -1,8 +1,8 @@
-"""Where a file that fails parity first differs from the module: the first value that is not what torch computes.
+"""Finds where a file that fails parity first differs from the module: the first value that torch computes differently.
 
 Some values of the file have a counterpart in torch (``lightning_onnx.module.inner_values``); the others are skipped.
-The search starts at the wrong output and goes back until values agree. The first wrong value on the way is where they
-differ, because everything that its node reads is right. It runs after a check has failed, and traces nothing.
+The search starts at the wrong output, and goes back until values agree. The first wrong value after these is the place,
+because all inputs of its node are right. The search runs after a check has failed, and traces nothing.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from lightning_onnx.onnxfile.walk import inputs
 log = logging.getLogger(__name__)
 
 _LARGEST = 2**30
-"""Size of the largest model that is examined, in bytes."""
+"""Size of the largest model to examine, in bytes."""
 
 _SMALL = 2**10
-"""Number of elements up to which an initializer is kept, because onnx's shape inference needs sizes and axes."""
+"""Initializers of up to this many elements are kept, because onnx's shape inference needs sizes and axes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """Where the file first differs from the module.
+    """The place where the file first differs from the module.
 
     Attributes:
         node: Name of the node in the file.
-        operator: Its operator.
-        module: Qualified name of the submodule that it comes from; None if that is not certain.
-        source: The operator of torch that it was translated from; None if that is not certain.
-        output: The output of the file that is wrong because of it.
-        max_rel_diff: Largest difference of its value as a share of the scale; None if it cannot be computed.
+        operator: The node's operator.
+        module: Qualified name of the submodule that the node comes from; None if unknown.
+        source: The torch operator that the node was translated from; None if unknown.
+        output: The output of the file that is wrong because of the node.
+        max_rel_diff: Largest difference of the node's value as a share of the scale; None if it cannot be computed.
         before: Names of the nodes just before it that cannot be compared; one of them may be wrong instead.
     """
 
@@ -62,31 +62,31 @@ class Divergence:
         said += f", {self.source}" if self.source else ""
         if self.before:
             several = f"one of the {len(self.before)} nodes" if len(self.before) > 1 else "the node"
-            said += f", or at {several} before it, for which torch has no values"
+            said += f", or at {several} before it, whose values torch does not have"
         return said
 
     def figures(self) -> dict[str, Any]:
-        """Return the divergence as the manifest holds it."""
+        """Return the divergence as written to the manifest."""
         found = dataclasses.asdict(self)
         before = found.pop("before")
         return found | ({"or_before": list(before)} if before else {})
 
 
 def find_divergence(context: CheckContext, case: Case, output: str, compare: Compare) -> Divergence | None:
-    """Return where an output becomes wrong; None if that cannot be found, for whatever reason.
+    """Return the place where an output becomes wrong; None if it cannot be found.
 
     Args:
         context: The file, the module and the runtime.
         case: Inputs on which the output is wrong.
-        output: Its name.
-        compare: Compares two arrays with the tolerance of the check that failed.
+        output: Name of the output.
+        compare: Compares two arrays with the tolerance of the failed check.
     """
     if context.module.inner is None or context.model_path.stat().st_size > _LARGEST:
         return None
     try:
         return _found(context, context.module.inner, case, output, compare)
-    except Exception:  # without a diagnosis the result of the check stays as it was
-        log.debug("where %s differs from the module is not known", output, exc_info=True)
+    except Exception:  # without a diagnosis, the result of the check does not change
+        log.debug("the place where %s differs from the module is unknown", output, exc_info=True)
         return None
 
 
@@ -100,7 +100,7 @@ def _found(context: CheckContext, inner: InnerValues, case: Case, output: str, c
         return None
     values = comparison.values(sizes)
     if output not in values or values[output].agrees:
-        return None  # with inner values as further outputs, it does not fail
+        return None  # the output is right if inner values are outputs too
     return _first(graph, values, output)
 
 
@@ -109,7 +109,7 @@ def _without_weights(path: Path) -> GraphProto:
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
     if any(w.data_location == onnx.TensorProto.EXTERNAL for w in graph.initializer):
-        raise NotImplementedError("weights in another file")
+        raise NotImplementedError("external weights")
     weights = [w for w in graph.initializer if np.prod(w.dims) > _SMALL]
     for weight in weights:
         graph.initializer.remove(weight)
@@ -148,7 +148,7 @@ def _first(graph: GraphProto, values: Mapping[str, ValueMatch], output: str) -> 
 
 
 def _back(graph: GraphProto, value: str, right: Collection[str]) -> list[int]:
-    """Return, in order, the indices of the nodes that compute a value, back to values that are right."""
+    """Return, in order, the indices of the nodes that compute a value, back to the right values."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
     found, pending = set(), [value]
     while pending:
@@ -160,7 +160,7 @@ def _back(graph: GraphProto, value: str, right: Collection[str]) -> list[int]:
 
 
 def _without_data(graph: GraphProto) -> set[str]:
-    """Return the values computed only from weights, constants and sizes; what uses them is compared."""
+    """Return the values computed only from weights, constants and sizes; the nodes that use them are compared."""
     found = {weight.name for weight in graph.initializer} | {""}
     for node in graph.node:
         if node.op_type in ("Shape", "Size") or set(inputs(node)) <= found:

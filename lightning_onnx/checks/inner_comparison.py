@@ -1,4 +1,4 @@
-"""Which inner values of a file agree with the module's: both run, and what they compute is compared by name."""
+"""Compares the inner values of a file with the module's: runs both, and compares values by name."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.runtimes.base import Arrays
 
 _AT_ONCE = 2**28
-"""Size of the values that are compared in one run, in bytes."""
+"""Maximum size of the values compared in one run, in bytes."""
 
 Compare = Callable[[str, Array, Array], Comparison]
-"""Compares what torch gives with what the runtime gives, under a name."""
+"""Compares torch's array with the runtime's, under a name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ValueMatch:
-    """How a value of the file compares with torch's.
+    """The comparison of a value of the file with torch's values.
 
     Attributes:
-        agrees: Whether it is one of those that torch computes for it.
+        agrees: Whether the value equals one of torch's.
         max_rel_diff: Largest difference as a share of the scale; None if it cannot be computed.
     """
 
@@ -43,13 +43,13 @@ class ValueMatch:
 
 @dataclasses.dataclass(frozen=True)
 class InnerComparison:
-    """Runs the file and the module, with as many values at once as fit in the memory meant for them.
+    """Runs the file and the module, with as many values at once as fit in the memory limit.
 
     Attributes:
         context: The file, the module and the runtime.
         inner: Runs the module and reports its inner values.
         case: The inputs.
-        compare: Compares two arrays with the tolerance of a check.
+        compare: Compares two arrays with the tolerance of the check.
         graph: The graph of the file.
         outputs: The module's outputs by name.
     """
@@ -62,10 +62,10 @@ class InnerComparison:
     outputs: Mapping[str, Tensor]
 
     def sizes(self, output: str) -> Counter[str] | None:
-        """Return the size of each value that torch reports, in bytes; None if its program is not the module.
+        """Return the size of each value that torch reports, in bytes; None if torch's program differs from the module.
 
         Args:
-            output: Name of an output, by which the program is compared with the module.
+            output: Name of the output used to compare the program with the module.
         """
         sizes: Counter[str] = Counter()
         reported: list[Tensor] = []
@@ -84,7 +84,7 @@ class InnerComparison:
         """Compare all values that have a counterpart, by name.
 
         Args:
-            sizes: What ``sizes`` returned.
+            sizes: The result of ``sizes``.
         """
         made = [name for node in self.graph.node for name in node.output if name in sizes or name in self.outputs]
         found: dict[str, ValueMatch] = {}
@@ -106,7 +106,7 @@ class InnerComparison:
         return found
 
     def _of_file(self, names: Sequence[str]) -> Arrays:
-        """Run the file with inner values as further outputs: protobuf merges a message appended to another."""
+        """Run the file with inner values as additional outputs; protobuf merges concatenated messages."""
         further = onnx.ModelProto(graph=GraphProto(output=[onnx.ValueInfoProto(name=name) for name in names]))
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "model.onnx"
@@ -117,7 +117,7 @@ class InnerComparison:
             return session.run(feeds(self.context.signature.inputs, self.case.tensors))
 
     def _compared(self, name: str, wanted: Sequence[Tensor], actual: Array) -> ValueMatch | None:
-        """Compare with what torch has for a value; None if that has another dtype or rank."""
+        """Compare a value with torch's; return None if torch's has another dtype or rank."""
         arrays = [a for a in map(to_numpy, wanted) if a.dtype == actual.dtype and a.ndim == actual.ndim]
         if not arrays:
             return ValueMatch(False, None) if name in self.outputs else None
@@ -129,7 +129,7 @@ class InnerComparison:
 
 
 def _same_non_finite(expected: Array, actual: Array) -> bool:
-    """Whether nothing is finite in either array, and they are equal: wrong for an output, but it may be a mask."""
+    """Tell whether both arrays are equal without any finite element: as an inner value, this may be a mask."""
     if not np.issubdtype(expected.dtype, np.inexact) or expected.size == 0 or np.isfinite(expected).any():
         return False
     return np.array_equal(expected, actual, equal_nan=True)

@@ -1,4 +1,4 @@
-"""How fast is the file, compared with the module that it comes from?"""
+"""Measures how fast the file is, compared with its module."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Figures = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Measures the module, and the file in runtimes, in turns, after warm-up calls that are not counted.
+    """Measures the module, and the file in several runtimes, in turns, after uncounted warm-up calls.
 
-    Its figures are a table for each batch size, with ``ratio`` (median time as a share of the module's), ``p50_ms``,
-    ``p95_ms`` and ``items_per_second``, and a table with ``load_seconds`` and ``memory_mib``, the most by which the
-    process of the runtime grew. They say little while training is running: use ``when="fit_end"``.
+    Its figures are a table for each batch size, with ``ratio`` (median time divided by the module's), ``p50_ms``,
+    ``p95_ms`` and ``items_per_second``, and a table with ``load_seconds`` and ``memory_mib``, the peak growth of the
+    runtime's process. They mean little while training is running: use ``when="fit_end"``.
 
     Args:
-        batch_sizes: What to measure at; if the batch is static, its own size is taken.
+        batch_sizes: The batch sizes to measure; a static batch is measured at its own size.
         runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``.
-        compiled: Whether ``torch.compile`` of the module is measured as well; compiling takes seconds to minutes.
+        compiled: Whether to measure ``torch.compile`` of the module as well; compiling takes seconds to minutes.
         threads: Number of threads of each program.
         precision: ``"float32"``, or ``"deploy"`` for each runtime's own default.
-        seconds: Roughly how long each program is measured at each batch size.
-        max_ratio: The highest ``ratio`` that onnxruntime may have at any batch size; default: any.
+        seconds: Approximate measuring time of each program at each batch size.
+        max_ratio: The highest allowed ``ratio`` of onnxruntime at any batch size; default: no limit.
 
     Example:
         >>> Latency(batch_sizes=(1, 32), max_ratio=1.5).name
@@ -62,9 +62,9 @@ class Latency:
         for runtime in self.runtimes:
             runtimes.check_name(runtime)
         if not self.batch_sizes or not all(type(size) is int and size > 0 for size in self.batch_sizes):
-            raise ConfigurationError(f"Latency(batch_sizes={self.batch_sizes!r}): give sizes of 1 or more.")
+            raise ConfigurationError(f"Latency(batch_sizes={self.batch_sizes!r}) is invalid. Give sizes of 1 or more.")
         if type(self.threads) is not int or self.threads < 1:
-            raise ConfigurationError(f"Latency(threads={self.threads!r}): give a number of 1 or more.")
+            raise ConfigurationError(f"Latency(threads={self.threads!r}) is invalid. Give a number of 1 or more.")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Measure."""
@@ -89,7 +89,7 @@ class Latency:
     def _result(self, figures: Figures, absent: Mapping[str, str], broken: Mapping[str, str]) -> CheckResult:
         tables = {key: value for key, value in figures.items() if key.startswith("batch_")}
         ran = {name for table in tables.values() for name in table} & set(self.runtimes)
-        told = "; ".join(f"{name}: {reason}" for name, reason in (broken or absent).items()) or None
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in (broken or absent).items()) or None
         scalars = {
             f"latency_{name}_{size}": table[runtimes.DEFAULT][name]
             for size, table in tables.items()
@@ -97,25 +97,23 @@ class Latency:
             if runtimes.DEFAULT in table
         }
         if broken:
-            return CheckResult(self.name, "failed", told, figures, scalars)
+            return CheckResult(self.name, "failed", reasons, figures, scalars)
         if not ran:
-            return CheckResult(self.name, "skipped", told or "no runtime was asked for", figures, scalars)
+            return CheckResult(self.name, "skipped", reasons or "no runtime was requested", figures, scalars)
         slow = self._slow(tables)
-        return CheckResult(self.name, "failed" if slow else "passed", slow or told, figures, scalars)
+        return CheckResult(self.name, "failed" if slow else "passed", slow or reasons, figures, scalars)
 
     def _slow(self, tables: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """Return a sentence if onnxruntime is slower than allowed."""
+        """Return a reason if onnxruntime is slower than allowed."""
         if self.max_ratio is None:
             return None
         for key, table in tables.items():
             if runtimes.DEFAULT not in table or EAGER not in table:
-                return "max_ratio compares onnxruntime with the module, and one of them was not measured"
+                return "max_ratio compares onnxruntime with the module, but one of them was not measured"
             ratio = table[runtimes.DEFAULT]["ratio"]
             if ratio > self.max_ratio:
                 size = key.removeprefix("batch_")
-                return (
-                    f"at batch {size} onnxruntime takes {ratio:g} of the module's time, {self.max_ratio:g} is allowed"
-                )
+                return f"at batch {size} onnxruntime takes {ratio:g} x the module's time; {self.max_ratio:g} is allowed"
         return None
 
 
@@ -133,15 +131,15 @@ def measure(
 
     Args:
         model_path: The ONNX file.
-        inputs: By batch size, then by name.
-        names: The runtimes.
-        modules: What runs in this process.
-        threads: Of each runtime.
-        precision: As for ``Latency``.
-        seconds: Roughly how long each program is measured at each batch size.
+        inputs: Inputs by batch size, then by name.
+        names: Names of the runtimes.
+        modules: Programs in this process, by name.
+        threads: Number of threads of each runtime.
+        precision: As in ``Latency``.
+        seconds: Approximate measuring time of each program at each batch size.
 
     Returns:
-        The tables; by runtime why it is absent; by program what went wrong.
+        The tables, why each absent runtime is absent, and the errors of programs.
     """
     programs: dict[str, Timed] = {}
     loading: dict[str, Any] = {}
@@ -159,7 +157,7 @@ def measure(
             except RuntimeUnavailable as error:
                 absent[name] = str(error)
                 continue
-            except Exception as error:  # whatever a runtime raises is a finding
+            except Exception as error:  # any exception of a runtime is reported
                 broken[name] = first_line(error)
                 continue
             if _tried(name, session, inputs, programs, broken):
@@ -176,7 +174,7 @@ def measure(
 def _tried(
     name: str, program: Timed, inputs: Mapping[int, Arrays], programs: dict[str, Timed], broken: dict[str, str]
 ) -> bool:
-    """Add a program if it runs at every size: one that does not would stop the measurement of all others."""
+    """Add a program if it runs at every size; otherwise it would stop the measurement of all others."""
     try:
         for of_size in inputs.values():
             program.timed(of_size, 1)
@@ -208,11 +206,11 @@ def _modules(context: CheckContext, tensors: Sequence[Tensor], compiled: bool) -
 
 
 def resized(inputs: Arrays, axes: Mapping[str, int | None], sizes: Sequence[int]) -> dict[int, Arrays]:
-    """Return inputs by batch size, their rows repeated or cut; if the batch is static, the inputs as they are.
+    """Return inputs for each batch size, with rows repeated or cut; if the batch is static, the unchanged inputs.
 
     Args:
-        inputs: By name.
-        axes: The batch dim of each input by name; None if an input has none.
+        inputs: Inputs by name.
+        axes: The batch dim of each input by name, or None.
         sizes: The batch sizes.
     """
     if all(axes.get(name) is None for name in inputs):

@@ -1,4 +1,4 @@
-"""Validation batches: where they come from, and how each run of the loop gets the same ones."""
+"""The validation batches, and how each run of the loop gets the same ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lightning_onnx.module.random_state import random_states_kept
 
 @dataclasses.dataclass(frozen=True)
 class Loaders:
-    """What validation runs on.
+    """The data for validation.
 
     Attributes:
-        dataloaders: What ``Trainer.validate`` takes: a loader, several, or a ``LightningDataModule``.
+        dataloaders: As in ``Trainer.validate``: a loader, several, or a ``LightningDataModule``.
         limit_batches: As ``limit_val_batches`` of the Trainer.
-        datamodule: The ``LightningDataModule`` that the loaders come from, whose hooks change the batches.
-        missing: Why there is nothing to validate on; None if there is.
+        datamodule: The ``LightningDataModule`` of the loaders, whose hooks process the batches.
+        missing: Why there is no data; None if there is.
     """
 
     dataloaders: Any = None
@@ -40,7 +40,7 @@ NO_LOADERS = Loaders()
 def loaders_of(trainer: Any) -> Loaders:
     """Return the validation batches of a Trainer's fit."""
     if trainer.world_size > 1:
-        return Loaders(missing=f"it is for a run of one process, and this one has {trainer.world_size}")
+        return Loaders(missing=f"validation needs a run with one process, but this run has {trainer.world_size}")
     dataloaders = trainer.val_dataloaders
     if dataloaders is None or not trainer.limit_val_batches:
         return NO_LOADERS
@@ -48,7 +48,7 @@ def loaders_of(trainer: Any) -> Loaders:
 
 
 def digest(tensors: Sequence[Tensor]) -> str:
-    """Return a short text that is the same for the same tensors."""
+    """Return a short string that is the same for equal tensors."""
     found = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
         found.update(str(tuple(tensor.shape)).encode())
@@ -59,7 +59,7 @@ def digest(tensors: Sequence[Tensor]) -> str:
 
 @contextlib.contextmanager
 def same_random_numbers(dataloaders: Any) -> Iterator[None]:
-    """Seed all random states while a loop runs, because a loader that shuffles draws from them; restore them after."""
+    """Seed all random states while a loop runs, because a shuffling loader draws from them; restore them afterwards."""
     states = [(generator, generator.get_state()) for generator in _generators(dataloaders)]
     with random_states_kept():
         torch.manual_seed(0)
@@ -73,7 +73,7 @@ def same_random_numbers(dataloaders: Any) -> Iterator[None]:
 
 
 def _generators(value: Any) -> list[torch.Generator]:
-    """Return the generators of loaders and their samplers; even a loader that does not shuffle draws from its own."""
+    """Return the generators of loaders and samplers; a loader draws from its generator even without shuffling."""
     if isinstance(value, Mapping):
         return [g for item in value.values() for g in _generators(item)]
     if isinstance(value, (list, tuple)):

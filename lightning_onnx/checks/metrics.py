@@ -1,4 +1,4 @@
-"""Does the file do the task as well as the module? The user's validation loop, once with each."""
+"""Compares metrics of the file and the module: runs the user's validation loop with both."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LOWER_IS_BETTER = re.compile(
     r".*loss|err|errors?|error_rate|mse|rmse|mae|mape|smape|msle|nll|bce|ce|cross_?entropy|perplexity|ppl|bpc|wer|cer|mer"
     r"|fid|kid|lpips|kl|divergence|distance|brier|ece|hamming|hausdorff|huber|fpr|fnr|eer|crps|wape|nrmse|rmsle|regret|jsd"
 )
-"""Words in the names of metrics that are better when they are lower."""
+"""Words in the names of metrics that are better when lower."""
 
 RELATIVE = 1e-3
-"""How much a loss may differ, as a share of the module's: ten times what ``Parity`` allows an output."""
+"""How much a loss may differ, as a share of the module's: ten times the tolerance of ``Parity`` for an output."""
 
 Row = dict[str, Any]
 
@@ -38,29 +38,30 @@ Row = dict[str, Any]
 class MetricParity:
     """Runs the module's own validation loop twice on the same batches: with the module, and with the file's outputs.
 
-    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name says neither loss nor
-    error) may differ by one sample: if two scores differ only by rounding, either may be the larger one. Others may
-    differ by 1e-3 of the module's value.
+    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name contains neither loss
+    nor error) may differ by one sample: if two scores differ only by rounding, either may be the larger one. Other
+    metrics may differ by 1e-3 of the module's value.
 
-    The loop runs with a Trainer of its own on the CPU, on copies of the module, so that neither the training nor the
-    states of its metrics are touched; it takes about three validation passes. The module's validation hooks run as
-    well, with a logger that keeps nothing. ``self.trainer`` is then another Trainer, with a copy of the data module, at
-    epoch 0; a loop that does not run like this is skipped, with its error as the reason. What the graph does not give
-    (a loss that ``forward`` computes from labels) is NaN in the second run, and metrics computed from it are skipped.
+    The loop runs with its own Trainer on the CPU, on copies of the module, so that it affects neither the training nor
+    the states of metrics; it takes about three validation passes. The module's validation hooks run as well, with a
+    logger that writes nothing. ``self.trainer`` is this other Trainer, with a copy of the data module, at epoch 0. If
+    the loop does not run like this, the check is skipped, with the error as the reason. Values that the graph does not
+    return (a loss that ``forward`` computes from labels) are NaN in the second run, and metrics computed from them are
+    skipped.
 
     The figures are ``module``, ``onnx``, ``difference``, ``allowed`` and ``status`` for each metric.
 
     Args:
-        limit_batches: As ``limit_val_batches`` of the Trainer; default: what the training has.
-        tolerances: The largest absolute difference by the metric's name, for metrics that need their own.
-        runtime: What runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
+        limit_batches: As ``limit_val_batches`` of the Trainer; default: the value of the training.
+        tolerances: The largest absolute difference by metric name, for metrics that need their own.
+        runtime: The runtime that runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
 
     Example:
         >>> MetricParity(limit_batches=10, tolerances={"val_loss": 1e-4}).name
         'metrics'
     """
 
-    limit_batches: int | float | None = None  # int first: jsonargparse would make 10.0, a share, of 10 batches
+    limit_batches: int | float | None = None  # int first: jsonargparse would turn 10 batches into 10.0, a share
     tolerances: Mapping[str, float] | None = None
     runtime: str = runtimes.DEFAULT
     name: str = dataclasses.field(default="metrics", init=False)
@@ -71,7 +72,7 @@ class MetricParity:
         runtimes.check_name(self.runtime)
         bad = {k: v for k, v in (self.tolerances or {}).items() if not (isinstance(v, (int, float)) and v >= 0)}
         if bad:
-            raise ConfigurationError(f"MetricParity(tolerances={bad!r}): a tolerance is a number not below 0.")
+            raise ConfigurationError(f"MetricParity(tolerances={bad!r}) is invalid. Give numbers of 0 or more.")
         check_limit(self.limit_batches)
 
     def __call__(self, context: CheckContext) -> CheckResult:
@@ -89,37 +90,37 @@ class MetricParity:
         return CheckResult(self.name, "skipped", reason, figures or {}, {"metrics_passed": 0.0})
 
     def compare(self, module: LoopResult, onnx: LoopResult) -> CheckResult:
-        """Compare what two runs of the loop logged.
+        """Compare the metrics of two runs of the loop.
 
         Args:
             module: The run with the module.
             onnx: The run with the file.
         """
         if module.batches != onnx.batches:
-            return self._skipped("the validation loader gives other batches each time")
+            return self._skipped("the validation loader returns different batches each time")
         names = list(dict.fromkeys((*module.metrics, *onnx.metrics, *(self.tolerances or {}))))
         rows = {name: self._row(name, module, onnx) for name in names}
         samples = sum(module.samples.values())
         figures = {"metrics": rows, "batches": len(module.batches), "samples": samples, "runtime": self.runtime}
-        told = [f"{name}: {row['reason']}" for name, row in rows.items() if row["reason"]]
+        reasons = [f"{name}: {row['reason']}" for name, row in rows.items() if row["reason"]]
         statuses = {row["status"] for row in rows.values()}
         if not statuses & {"passed", "failed"}:
-            return self._skipped("; ".join(told) or "the validation loop logs nothing", figures)
-        if onnx.unanswered and not told:
-            told = [f"the file does not give {', '.join(sorted(onnx.unanswered))}, which stayed the module's"]
+            return self._skipped("; ".join(reasons) or "the validation loop logs nothing", figures)
+        if onnx.unanswered and not reasons:
+            reasons = [f"the file does not return {', '.join(sorted(onnx.unanswered))}; the module's values were used"]
         status = "failed" if "failed" in statuses else "passed"
         scalars = {f"metrics/{name}": row["onnx"] for name, row in rows.items() if row.get("onnx") is not None}
         scalars["metrics_passed"] = float(status == "passed")
-        return CheckResult(self.name, status, "; ".join(told) or None, figures, scalars)  # type: ignore[arg-type]
+        return CheckResult(self.name, status, "; ".join(reasons) or None, figures, scalars)  # type: ignore[arg-type]
 
     def _row(self, name: str, module: LoopResult, onnx: LoopResult) -> Row:
         if not (name in module.metrics or name in onnx.metrics):
-            return {"status": "failed", "reason": "it has a tolerance, and the validation loop does not log it"}
+            return {"status": "failed", "reason": "it has a tolerance, but the validation loop does not log it"}
         own, other = (m.metrics.get(name, math.nan) for m in (module, onnx))
         row: Row = {"module": _finite(own), "onnx": _finite(other), "difference": None, "allowed": None}
         if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.is_finite:
             places = ", ".join(sorted(onnx.unanswered))
-            return {**row, "status": "skipped", "reason": f"computed from {places}, which the graph does not give"}
+            return {**row, "status": "skipped", "reason": f"computed from {places}, which the graph does not return"}
         if not (math.isfinite(own) or math.isfinite(other)):
             same = str(own) == str(other)
             return {**row, "status": "skipped" if same else "failed", "reason": f"it is {own} with the module"}
@@ -127,7 +128,7 @@ class MetricParity:
             return {**row, "status": "failed", "reason": f"{own:.6g} with the module, {other:.6g} with the file"}
         allowed, difference = self._allowed(name, own, module.samples), abs(other - own)
         failed = difference > allowed
-        reason = f"{other:.6g} with the file, {own:.6g} with the module, {allowed:.2g} is allowed" if failed else None
+        reason = f"{other:.6g} with the file, {own:.6g} with the module; {allowed:.2g} is allowed" if failed else None
         status = "failed" if failed else "passed"
         return {**row, "difference": difference, "allowed": allowed, "status": status, "reason": reason}
 
@@ -143,7 +144,7 @@ class MetricParity:
 
 
 def measure(validation: Validation, session: Session, limit_batches: float | None) -> tuple[LoopResult, LoopResult]:
-    """Run a validation loop with the module and with a file; return what each logged."""
+    """Run a validation loop with the module and with a file; return the results of both."""
     return validation.measure(None, limit_batches), validation.measure(session, limit_batches)
 
 
@@ -155,22 +156,22 @@ def evaluate(
     limit_batches: float | None = None,
     runtime: str = runtimes.DEFAULT,
 ) -> dict[str, tuple[float, float]]:
-    """Run a module's validation loop twice: with the module, and with an artifact answering its exported method.
+    """Run a module's validation loop twice: with the module, and with an artifact in place of its exported method.
 
     Args:
         artifact: The artifact, or its directory.
-        module: The LightningModule with its weights; it is copied and left as it is.
-        dataloaders: What ``Trainer.validate`` takes: a loader, several, or a ``LightningDataModule``.
+        module: The LightningModule with its weights; it is copied and not changed.
+        dataloaders: As in ``Trainer.validate``: a loader, several, or a ``LightningDataModule``.
         limit_batches: As ``limit_val_batches`` of the Trainer.
-        runtime: What runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
+        runtime: The runtime that runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
 
     Returns:
-        For each metric that the loop logs its value with the module and with the artifact; NaN where one has none.
+        For each metric that the loop logs, its values with the module and with the artifact; NaN if one has none.
 
     Raises:
         ConfigurationError: If ``limit_batches`` is invalid.
-        SampleError: If the loop does not run by itself, never calls the exported method, or calls it without what the
-            graph takes, or if the loader gives other batches each time.
+        SampleError: If the loop does not run outside the training, never calls the exported method, or calls it without
+            an input of the graph, or if the loader returns different batches each time.
         RuntimeUnavailable: If the runtime is not installed, or has no device.
 
     Example:
@@ -188,14 +189,14 @@ def evaluate(
         own, other = measure(validation, runs.load(artifact.model_path), None)
     if own.batches != other.batches:
         raise SampleError(
-            "the loader gives other batches each time, so there is nothing to compare. Give one that does not."
+            "the loader returns different batches each time, so runs cannot be compared. Give one that does not."
         )
     names = dict.fromkeys((*own.metrics, *other.metrics))
     return {name: (own.metrics.get(name, math.nan), other.metrics.get(name, math.nan)) for name in names}
 
 
 def is_loss(name: str) -> bool:
-    """Tell by its name whether a metric is better when it is lower.
+    """Tell from its name whether a metric is better when lower.
 
     Example:
         >>> is_loss("val_loss"), is_loss("val/mse"), is_loss("val_acc"), is_loss("MeanSquaredError")
@@ -206,7 +207,7 @@ def is_loss(name: str) -> bool:
 
 
 def check_limit(limit_batches: Any) -> None:
-    """Raise early what Lightning would raise late: a number of batches is an integer, a share is at most 1.
+    """Raise early if Lightning would raise later: a number of batches is an integer, a share is at most 1.
 
     Raises:
         ConfigurationError: If the limit is invalid.
@@ -215,12 +216,12 @@ def check_limit(limit_batches: Any) -> None:
     share = type(limit_batches) is float and 0 < limit_batches <= 1
     if not (limit_batches is None or whole or share):
         raise ConfigurationError(
-            f"limit_batches={limit_batches!r}: give a number of batches such as 10, or a share such as 0.5."
+            f"limit_batches={limit_batches!r} is invalid. Give a number of batches such as 10, or a share such as 0.5."
         )
 
 
 def _samples_of(name: str, samples: Mapping[int, int]) -> int:
-    """Return the number of samples behind a metric; if its name does not tell the loader, that of the smallest one."""
+    """Return the number of samples of a metric; for a name without a loader, that of the smallest loader."""
     found = re.search(r"/dataloader_idx_(\d+)$", name)
     place = int(found[1]) if found else -1
     return max(samples.get(place) or min(samples.values(), default=1), 1)

@@ -1,7 +1,7 @@
-"""What the module itself gives when nothing but rounding or random numbers change: that is no fault of the file.
+"""Excuses differences that rounding or random numbers cause in the module itself: they are not errors of the file.
 
-Detectors with untrained weights choose boxes by scores that are equal but for noise: no second program, nor the module
-on another machine, can give the same ones.
+Detectors with untrained weights choose boxes by scores that differ only by noise: no other program, not even the module
+on another machine, can choose the same ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lightning_onnx.module.random_state import random_states_kept
 log = logging.getLogger(__name__)
 
 _MARGIN = 10
-"""How many times larger than the module's own noise a difference may be."""
+"""A difference may be this many times larger than the module's own noise."""
 
 
 def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Tensor]) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Te
     if not context.module.is_stochastic:
         return ()
     with random_states_kept(include_cuda=False):
-        # The reference keeps the random state, so that without this two calls would draw the same numbers.
+        # The reference restores the random state, so two calls would draw the same numbers without this.
         torch.rand(1), np.random.random(), random.random()
         again = context.module.reference(case.tensors)
     return tuple(
@@ -58,14 +58,14 @@ def excuse_noise(
     expected: Sequence[Tensor],
     scales: Mapping[str, Scales] = MappingProxyType({}),
 ) -> list[Comparison]:
-    """Return comparisons with ``excuse="noise"`` where rounding changes the module's own output as much.
+    """Return comparisons with ``excuse="noise"`` if rounding changes the module's own output as much.
 
     Args:
-        comparisons: Those of all outputs of one case.
+        comparisons: The comparisons of all outputs of one case.
         context: The module and the names of its outputs.
         case: The inputs.
         expected: The module's outputs.
-        scales: The scales by which outputs were compared, by name; others were compared by the default ones.
+        scales: The scales used for outputs, by name; other outputs use the default scales.
     """
     judged = list(comparisons)
     for seed in range(WAYS):
@@ -80,7 +80,7 @@ def excuse_noise(
 
 
 def changed_outputs(context: CheckContext, case: Case) -> Iterator[dict[str, Array]]:
-    """Yield the module's outputs by name, for each way in which another program may compute.
+    """Yield the module's outputs by name, for each kind of difference that another program may have.
 
     Args:
         context: The module and the names of its outputs.
@@ -93,7 +93,7 @@ def changed_outputs(context: CheckContext, case: Case) -> Iterator[dict[str, Arr
 def _changed(context: CheckContext, case: Case, way: int) -> dict[str, Array]:
     try:
         tensors = context.module.perturbed(case.tensors, way)
-    except Exception:  # it does not run that way, which says nothing about its outputs
+    except Exception:  # it does not run with this change, which says nothing about its outputs
         log.debug("the module does not run in way %d", way, exc_info=True)
         return {}
     outputs = context.signature.outputs
@@ -103,7 +103,7 @@ def _changed(context: CheckContext, case: Case, way: int) -> dict[str, Array]:
 def _own_noise(
     context: CheckContext, case: Case, expected: Sequence[Tensor], way: int, scales: Mapping[str, Scales]
 ) -> dict[str, Comparison]:
-    """Compare the module with itself after a change that is no fault, with default tolerances."""
+    """Compare the module with itself after a harmless change, with default tolerances."""
     changed = _changed(context, case, way)
     return {
         spec.name: compare_arrays(spec.name, to_numpy(t), changed[spec.name], scales=scales.get(spec.name))
@@ -113,7 +113,7 @@ def _own_noise(
 
 
 def _is_noise(found: Comparison, own: Comparison | None) -> bool:
-    """Whether a problem is no larger than the module's own noise in the same output."""
+    """Tell whether a problem is no larger than the module's own noise in the same output."""
     if own is None:
         return False
     is_near = found.max_abs_diff <= _MARGIN * own.max_abs_diff
@@ -125,5 +125,5 @@ def _is_noise(found: Comparison, own: Comparison | None) -> bool:
         return False
     if "shape" in (found.kind, own.kind):
         return found.kind == own.kind
-    is_near |= "finite" in (found.kind, own.kind)  # NaN is at no distance
+    is_near |= "finite" in (found.kind, own.kind)  # NaN has no distance
     return is_near and found.outside <= _MARGIN * own.outside

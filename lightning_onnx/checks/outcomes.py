@@ -1,4 +1,4 @@
-"""What parity found, case by case, and its sum: the status, the reason and the figures of the check."""
+"""The outcomes of parity by case, and their summary: the status, the reason and the figures of the check."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning_onnx.manifest.results import Status
 from lightning_onnx.module.cases import Case
 
 CaseResult = Literal["passed", "failed", "warning", "undecidable"]
-"""How a case ended: ``"warning"`` is wrong on values beyond those observed; ``"undecidable"`` says nothing about the
-file, because the module itself is not stable there, gives nothing finite or does not take the values."""
+"""The result of a case. ``"warning"``: wrong on values beyond those observed. ``"undecidable"``: says nothing about the
+file, because the module itself is not stable there, returns nothing finite, or does not take the values."""
 
 _WORST = ("max_abs_diff", "max_rel_diff", "outside", "needed_atol")
-"""Figures of which the largest of all cases is told."""
+"""Figures of which the maximum over all cases is reported."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseOutcome:
-    """What was found on one case.
+    """The outcome of one case.
 
     Attributes:
         case: The inputs.
-        comparisons: One for each output; a single one where the runtime failed or gave other outputs.
+        comparisons: One for each output; a single one if the runtime failed or returned other outputs.
     """
 
     case: Case
@@ -38,25 +38,25 @@ class CaseOutcome:
 
     @property
     def result(self) -> CaseResult:
-        """How the case ended."""
+        """The result of the case."""
         if self.failures:
             return "warning" if self.case.may_be_wrong else "failed"
         return "undecidable" if any(c.is_undecided for c in self.comparisons) else "passed"
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a clause for each output."""
+        """A clause for each wrong output."""
         return [f"{c.output} at {self.case.label}: {c.problem}" for c in self.failures]
 
 
 def summarize(
     name: str, outcomes: Sequence[CaseOutcome], random_outputs: Sequence[str], context: CheckContext
 ) -> CheckResult:
-    """Return the result of the check: failed if any case is.
+    """Return the result of the check: failed if any case failed.
 
     Args:
         name: Name of the check.
-        outcomes: At least one.
+        outcomes: The outcomes of all cases; at least one.
         random_outputs: Outputs that cannot be compared, because the module draws random numbers.
         context: The runtime that was used.
     """
@@ -93,7 +93,7 @@ def summarize(
 
 
 def _by_output(outcomes: Sequence[CaseOutcome]) -> dict[str, list[tuple[Case, Comparison]]]:
-    """Return what decides about each output; where no case does, all that was found."""
+    """Return the decisive comparisons of each output; if there are none, all its comparisons."""
     found: dict[str, list[tuple[Case, Comparison]]] = {}
     decisive: dict[str, list[tuple[Case, Comparison]]] = {}
     for outcome in outcomes:
@@ -106,7 +106,7 @@ def _by_output(outcomes: Sequence[CaseOutcome]) -> dict[str, list[tuple[Case, Co
 
 
 def _results(outcomes: Sequence[CaseOutcome]) -> dict[str, CaseResult]:
-    """Return how each case ended, by its label; of cases with the same label the worst."""
+    """Return the result of each case by label; the worst one for cases with the same label."""
     worst: tuple[CaseResult, ...] = ("failed", "warning", "undecidable", "passed")
     found: dict[str, CaseResult] = {}
     for outcome in outcomes:
@@ -116,12 +116,12 @@ def _results(outcomes: Sequence[CaseOutcome]) -> dict[str, CaseResult]:
 
 
 def _decided(outcomes: Sequence[CaseOutcome]) -> set[str]:
-    """Return the outputs that could be compared in some case."""
+    """Return the outputs that could be compared in at least one case."""
     return {c.output for outcome in outcomes for c in outcome.comparisons if not c.is_undecided}
 
 
 def _noisy(outcomes: Sequence[CaseOutcome], is_small: bool) -> list[str]:
-    """Return the outputs with a problem that is noise, of small or of other differences."""
+    """Return the outputs with a problem excused as noise, with either small or larger differences."""
     comparisons = (c for outcome in outcomes for c in outcome.comparisons)
     return sorted({c.output for c in comparisons if c.excuse == "noise" and c.is_small == is_small})
 
@@ -132,9 +132,9 @@ def _verdict(
     """Return the status and its reason.
 
     Args:
-        problems: What is wrong, in sentences.
+        problems: The problems.
         random: Outputs that are random.
-        unstable: Outputs that could be compared in no case, because the differences may be noise.
+        unstable: Outputs that could not be compared in any case, because the differences may be noise.
         weaknesses: What makes a passed check weak.
     """
     if problems:
@@ -142,12 +142,12 @@ def _verdict(
     if random:
         return "skipped", (
             f"the module draws random numbers in eval mode: two calls on the same inputs differ in {list(random)}, "
-            "so these cannot be compared"
+            "so they cannot be compared"
         )
     if unstable:
         return "skipped", (
-            f"{list(unstable)} cannot be compared: the module gives other values when its inputs or weights change by "
-            "rounding; its decisions rest on differences that are noise"
+            f"{list(unstable)} cannot be compared: the module returns other values when its inputs or weights change "
+            "by rounding; its decisions depend on differences that are noise"
         )
     return "passed", "; ".join(weaknesses) or None
 
@@ -161,10 +161,10 @@ def _weaknesses(
     """Return what makes a passed check weak, in clauses.
 
     Args:
-        outcomes: Those of all cases.
-        real: Those of cases with observed values.
+        outcomes: The outcomes of all cases.
+        real: The outcomes of cases with observed values.
         outputs: The figures of each output.
-        beyond: What is wrong beyond the values observed.
+        beyond: The problems on values beyond those observed.
     """
     found = []
     constant = [output for output, figures in outputs.items() if figures["constant"]]
@@ -173,13 +173,13 @@ def _weaknesses(
     sensitive = _noisy(outcomes, is_small=True)
     if sensitive:
         found.append(
-            f"{sensitive} are compared by the module's own sensitivity: they differ no more than when its inputs "
-            "or weights change by rounding"
+            f"{sensitive} are compared by the module's own sensitivity: the differences are no larger than when its "
+            "inputs or weights change by rounding"
         )
     undecided = [outcome.case.label for outcome in real if outcome.result == "undecidable"]
     if undecided:
         found.append(
-            f"undecidable at {', '.join(undecided)}: there the module gives other values when its inputs or weights "
+            f"undecidable at {', '.join(undecided)}: there the module returns other values when its inputs or weights "
             "change by rounding"
         )
     if beyond:
@@ -188,7 +188,7 @@ def _weaknesses(
 
 
 def _figures_of(rows: Sequence[tuple[Case, Comparison]]) -> dict[str, Any]:
-    """Return the figures of one output over all cases: the worst ones, and what the plot needs."""
+    """Return the figures of one output over all cases: the worst ones, and the data of the plot."""
     comparisons = [c for _, c in rows]
     agreements = [c.top1_agreement for c in comparisons if c.top1_agreement is not None]
     constant = [c.constant for c in comparisons if c.constant is not None]

@@ -1,4 +1,4 @@
-"""Are the outputs of the ONNX file those of the module? ``comparison`` says how two arrays compare."""
+"""Compares the outputs of the ONNX file with the module's; ``comparison`` defines how two arrays are compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_onnx.runtimes.base import Arrays, Session
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """Compares a runtime with the module on observed inputs and at sizes that were not traced.
+    """Compares a runtime with the module on observed inputs, on other values, and at sizes that were not traced.
 
     Args:
         rtol: Relative tolerance for floats; default: by dtype, see ``DEFAULT_TOLERANCES``.
@@ -44,7 +44,7 @@ class Parity:
         for option in ("rtol", "atol"):
             value = getattr(self, option)
             if value is not None and not value >= 0:
-                raise ConfigurationError(f"Parity({option}={value!r}): a tolerance is a number of at least 0.")
+                raise ConfigurationError(f"Parity({option}={value!r}) is invalid. Give a number of 0 or more.")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run all cases."""
@@ -62,7 +62,7 @@ class Parity:
     def _with_divergence(
         self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext
     ) -> CheckResult:
-        """Add where the file first differs from the module, if that can be found."""
+        """Add the place where the file first differs from the module, if it can be found."""
         outcome = next(o for o in outcomes if o.result == "failed")
         found = find_divergence(context, outcome.case, outcome.failures[0].output, self._compare_inner)
         if found is None:
@@ -73,7 +73,7 @@ class Parity:
     def judge(
         self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str] = ()
     ) -> CaseOutcome:
-        """Compare all outputs of one case, and excuse what noise or random numbers explain.
+        """Compare all outputs of one case, and excuse differences explained by noise or random numbers.
 
         Args:
             session: The loaded file.
@@ -109,21 +109,21 @@ class Parity:
         return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
 
     def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
-        """Return the outputs of the file by name, or what is wrong with all of them."""
+        """Return the outputs of the file by name, or a problem with all of them."""
         names = [spec.name for spec in context.signature.outputs]
         first = _first_output(context)
         try:
             actual = session.run(feeds(context.signature.inputs, case.tensors))
-        except Exception as error:  # whatever a runtime raises is a finding
+        except Exception as error:  # any exception of a runtime is reported
             return Comparison(first, f"{context.runtime.name} failed: {first_line(error)}")
         if list(actual) != names or number != len(names):
-            return Comparison(first, f"outputs are {list(actual)}, the module gives {number} for {names}")
+            return Comparison(first, f"outputs are {list(actual)}, but the module returns {number} for {names}")
         return actual
 
     def _noisy_scales(
         self, compared: Sequence[Comparison], context: CheckContext, case: Case, expected: Mapping[str, Array]
     ) -> dict[str, Scales]:
-        """Return scales for outputs that are wrong by those of their slices, of which some may be rounding noise."""
+        """Return new scales for outputs that are wrong by the scales of their slices: some may be rounding noise."""
         wrong = [c.output for c in compared if c.sliced and c.is_failure]
         if not wrong:
             return {}
@@ -142,7 +142,7 @@ class Parity:
         """Compare one output.
 
         Args:
-            name: Its name.
+            name: Name of the output.
             expected: The module's array.
             actual: The runtime's array.
             scales: The scale of each element; default: the largest magnitude of the output or of its slices.
@@ -150,23 +150,23 @@ class Parity:
         return compare_arrays(name, expected, actual, self.rtol, self.atol, scales)
 
     def _compare_inner(self, name: str, expected: Array, actual: Array) -> Comparison:
-        """Compare an inner value, of which slices may be rounding noise, by its largest magnitude."""
+        """Compare an inner value by its largest magnitude, because some of its slices may be rounding noise."""
         is_inexact = np.issubdtype(expected.dtype, np.inexact)
         whole = np.abs(expected[np.isfinite(expected)]).max(initial=0.0) if is_inexact else 0.0
         return self.compare_output(name, expected, actual, np.asarray(whole, np.float64))
 
 
 def _first_output(context: CheckContext) -> str:
-    """Return the name under which a problem of all outputs is told."""
+    """Return the output name used to report a problem with all outputs."""
     names = [spec.name for spec in context.signature.outputs]
     return names[0] if names else "output"
 
 
 def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
-    """Add to the reason that the module keeps state, where it does."""
+    """Add to the reason that the module keeps state, if it does."""
     if not context.module.kept_state:
         return result
-    reason = f"the module keeps state between calls ({context.module.kept_state}); all are compared from the same state"
+    reason = f"the module keeps state between calls ({context.module.kept_state}); all calls start from the same one"
     return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
 
 

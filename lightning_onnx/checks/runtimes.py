@@ -1,4 +1,4 @@
-"""Does the file give the module's outputs in every runtime that it is meant for?"""
+"""Compares the file with the module in each of several runtimes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeParity:
-    """Runs ``Parity`` in several runtimes, each in a process of its own: a crash fails only its own row.
+    """Runs ``Parity`` in several runtimes, each in its own process: a crash fails only one row.
 
     Its figures have a row for each runtime: ``status`` and ``reason``, ``version``, ``dynamic_batch`` (``"yes"``,
-    ``"loop"``: one call a sample, ``"static"``, ``"not tried"``), ``worst_difference`` as a share of the output's
+    ``"loop"``: one call per sample, ``"static"``, ``"not tried"``), ``worst_difference`` as a share of the output's
     scale, ``latency_ratio`` to onnxruntime with one thread each, ``precision``, ``device`` and ``provider``.
 
     Args:
-        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``; one that is not installed or has no device is
-            skipped.
-        require: The runtimes whose absence is a failure.
+        runtimes: Names, as in ``lightning_onnx.runtimes.base.RUNTIMES``; a runtime that is not installed or has no
+            device is skipped.
+        require: The runtimes that must not be absent.
         precision: ``"float32"``, or ``"deploy"`` for each runtime's own default.
         time_limit: For one call, in seconds.
         parity: How outputs are compared.
@@ -56,11 +56,11 @@ class RuntimeParity:
         missing = set(self.require) - set(self.runtimes)
         if missing:
             raise ConfigurationError(
-                f"RuntimeParity(require={self.require!r}) has {sorted(missing)}, which runtimes={self.runtimes!r} does "
-                "not have. Add them to runtimes."
+                f"RuntimeParity(require={self.require!r}) has {sorted(missing)}, missing in "
+                f"runtimes={self.runtimes!r}. Add them to runtimes."
             )
         if self.precision not in ("float32", "deploy"):
-            raise ConfigurationError(f"precision={self.precision!r} is not known. Choose 'float32' or 'deploy'.")
+            raise ConfigurationError(f"precision={self.precision!r} is invalid. Choose 'float32' or 'deploy'.")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run all cases in all runtimes, one after the other."""
@@ -78,7 +78,7 @@ class RuntimeParity:
             required = name in self.require
             reason = f"it is required: {error}" if required else str(error)
             return {"status": "failed" if required else "skipped", "reason": reason}
-        except Exception as error:  # it died, hung, or cannot load the file
+        except Exception as error:  # it crashed, hung, or cannot load the file
             return {"status": "failed", "reason": without_paths(first_line(error))}
         finally:
             runtime.close()
@@ -88,7 +88,7 @@ class RuntimeParity:
         row: Row = {"status": found.status, "reason": found.reason}
         if found.figures:
             worst = max(o["max_rel_diff"] for o in found.figures["outputs"].values())
-            # With another shape or dtype, or without the output, there was nothing to subtract.
+            # With another shape or dtype, or without the output, there is no difference to measure.
             row["worst_difference"] = None if found.status == "failed" and not worst else worst
         description = loaded.session.describe()
         if found.status == "passed":
@@ -99,13 +99,13 @@ class RuntimeParity:
 
 
 def _cases(context: CheckContext) -> tuple[Case, ...]:
-    """Leave out values that were not observed: what the file makes of them is the same in every runtime."""
+    """Return only cases with observed values: other values give the same results in every runtime."""
     return tuple(case for case in context.cases if case.kind != "values")
 
 
 @dataclasses.dataclass
 class _Loaded:
-    """A runtime that has loaded the file already, because loading takes some of them seconds."""
+    """A runtime that has already loaded the file, because loading takes seconds in some runtimes."""
 
     name: str
     installed: str
@@ -119,7 +119,7 @@ class _Loaded:
 
 
 def dynamic_batch(context: CheckContext, description: Description | None) -> str:
-    """Return what a runtime that passed was seen to do with batches."""
+    """Return how a runtime that passed handles batches of several sizes."""
     axes = [(i, axis) for i, axis in enumerate(context.signature.batch_axes().values()) if axis is not None]
     if not axes:
         return "static"
@@ -130,7 +130,7 @@ def dynamic_batch(context: CheckContext, description: Description | None) -> str
 
 
 def _latency_ratio(loaded: _Loaded, context: CheckContext) -> float:
-    """Return how long a call on the first case takes, as a share of onnxruntime's time, with one thread each."""
+    """Return the time of a call on the first case divided by onnxruntime's, with one thread each."""
     if loaded.name == runtimes.DEFAULT:
         return 1.0
     default = client.hosted(runtimes.DEFAULT, threads=1).load(context.model_path)
@@ -143,8 +143,8 @@ def result(name: str, rows: dict[str, Row]) -> CheckResult:
     figures = {"runtimes": {runtime: {key: row.get(key) for key in columns} for runtime, row in rows.items()}}
     by_status = {s: [n for n, row in rows.items() if row["status"] == s] for s in ("failed", "skipped", "passed")}
     status: Any = "failed" if by_status["failed"] else "passed" if by_status["passed"] else "skipped"
-    told = by_status["failed"] or by_status["skipped"]
-    reason = "; ".join(f"{n}: {rows[n]['reason']}" for n in told) or ("no runtime was asked for" if not rows else None)
-    if status == "passed" and told:
+    named = by_status["failed"] or by_status["skipped"]
+    reason = "; ".join(f"{n}: {rows[n]['reason']}" for n in named) or ("no runtime was requested" if not rows else None)
+    if status == "passed" and named:
         reason = f"skipped {reason}"
     return CheckResult(name, status, reason, figures, {"runtimes_passed": float(status == "passed")})

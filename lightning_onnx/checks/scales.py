@@ -1,4 +1,4 @@
-"""The scale of each element of an output: that of its slice, where the slices of one tensor differ by orders."""
+"""The scale of each element of an output: that of its slice, if slices differ by orders of magnitude."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 _APART = 1e3
-"""How many times larger one slice is than another, where each has a scale of its own: a time beside probabilities."""
+"""If one slice is this many times larger than another, slices have their own scales: a time next to probabilities."""
 
 _MARGIN = 10
-"""How many times its own noise a slice may differ by."""
+"""A slice may differ by this many times its own noise."""
 
 Array = NDArray[np.generic]
 Scales = NDArray[np.float64]
 
 
 def scales_of(expected: Array) -> Scales:
-    """Return the scale of each element, to be broadcast to the array: its largest magnitude, or that of the slice.
+    """Return the scale of each element, broadcastable to the array: its largest magnitude, or that of the slice.
 
-    Slices are those along the last dim, or along the second one (the channels of images) where they differ by more.
+    Slices are taken along the last dim, or along the second one (the channels of images) if those differ more.
 
     Args:
-        expected: Floats or complex numbers; those that are not finite have no part in it.
+        expected: Floats or complex numbers; those that are not finite are ignored.
     """
     magnitude = np.where(np.isfinite(expected), np.abs(expected), 0).astype(np.float64)
     whole = np.asarray(magnitude.max(initial=0.0))
@@ -43,10 +43,10 @@ def is_sliced(scales: Scales) -> bool:
 
 
 def with_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: float) -> Scales:
-    """Return the scales with those of slices that are rounding noise raised: they are judged by their noise.
+    """Return the scales, raised for slices that are rounding noise, which are compared by their noise.
 
     Args:
-        scales: What ``scales_of`` returned, of slices.
+        scales: The result of ``scales_of``, with slices.
         expected: The module's output.
         changed: The same output after changes by rounding.
         atol: The tolerance as a share of the scale.

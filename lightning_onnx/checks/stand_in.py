@@ -1,4 +1,4 @@
-"""What stands in for the exported method while the validation loop runs: it records its calls, or answers by a file."""
+"""Replacements for the exported method in the validation loop: one records the calls, the other runs the file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lightning_onnx.runtimes.base import Arrays, Session
 
 @dataclasses.dataclass(frozen=True)
 class ExportedCall:
-    """How the exported method is called: where the graph's tensors are among its arguments and in its result.
+    """How the exported method is called: the paths of the graph's tensors in its arguments and its result.
 
     Attributes:
         method: Name of the method.
         signature: The graph's inputs and outputs.
-        inputs: Where each input is among the arguments.
-        outputs: Where each output is in the result.
+        inputs: The path of each input in the arguments.
+        outputs: The path of each output in the result.
     """
 
     method: str
@@ -38,10 +38,10 @@ class ExportedCall:
 
 
 class MethodRecorder:
-    """Stands in for the exported method: records what the graph would get, and lets the module answer.
+    """Replaces the exported method: records the graph's inputs, and calls the original method.
 
     Attributes:
-        feeds: What the graph would get at each call.
+        feeds: The graph's inputs at each call.
 
     Args:
         module: A copy of the module.
@@ -55,12 +55,12 @@ class MethodRecorder:
         self._method_parameters = method_signature(module, call.method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Record the call, and return what the method returns."""
+        """Record the call, and return the method's result."""
         self.feeds.append(self.feed(args, kwargs))
         return self._original(*args, **kwargs)
 
     def feed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arrays:
-        """Return what the graph gets for a call.
+        """Return the graph's inputs for a call.
 
         Raises:
             SampleError: If the call lacks an input of the graph.
@@ -70,11 +70,11 @@ class MethodRecorder:
 
 
 class FileAnswers(MethodRecorder):
-    """Stands in for the exported method: a file answers. Floats that it does not give are NaN.
+    """Replaces the exported method: returns the outputs of a file. Floats that the file does not return are NaN.
 
     Attributes:
         calls: How often the method was called.
-        unanswered: Places in the method's result that the graph does not give.
+        unanswered: Paths in the method's result that the graph does not return.
         is_finite: Whether all outputs of the file were finite.
 
     Args:
@@ -113,7 +113,7 @@ def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays
 
     Args:
         call: How the method is called.
-        tensors: The call's tensors by where they are.
+        tensors: The call's tensors by path.
 
     Raises:
         SampleError: If the call lacks one of them.
@@ -121,7 +121,7 @@ def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays
     missing = [".".join(path) for path in call.inputs if path not in tensors]
     if missing:
         raise SampleError(
-            f"the validation loop calls {call.method} without {', '.join(missing)}, which the graph takes; it gives "
+            f"the validation loop calls {call.method} without {', '.join(missing)}, which the graph needs; it passes "
             f"{', '.join('.'.join(path) for path in tensors)}"
         )
     return feeds(call.signature.inputs, [tensors[path] for path in call.inputs])

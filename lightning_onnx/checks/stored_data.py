@@ -1,4 +1,4 @@
-"""Any file and its test data in ONNX's own layout: does a runtime give the stored outputs?"""
+"""Checks any file against test data in ONNX's own layout: whether a runtime returns the stored outputs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def check(
     Args:
         model: The ONNX file.
         directories: The data sets.
-        name: The runtime.
+        name: Name of the runtime.
         parity: How outputs are compared.
         precision: ``"float32"``, or ``"deploy"``.
-        runtime: Used instead of the one of that name.
+        runtime: The runtime to use instead of the one with this name.
 
     Returns:
         ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale.
@@ -57,7 +57,7 @@ def check(
         return ends | row | {"data_sets": len(sets), "worst_difference": worst}
     except (RuntimeUnavailable, DataSetError) as error:
         return {"status": "skipped", "reason": str(error)}
-    except Exception as error:  # whatever a runtime raises is a finding
+    except Exception as error:  # any exception of a runtime is reported
         return {"status": "failed", "reason": first_line(error)}
     finally:
         if runtime is None:
@@ -65,12 +65,12 @@ def check(
 
 
 def _compared(parity: Parity, name: str, expected: NDArray[np.generic], found: Any) -> tuple[str | None, float]:
-    """Return what is wrong with an output, and the largest difference as a share of its scale."""
+    """Return the problem of an output, if any, and the largest difference as a share of its scale."""
     if not isinstance(found, np.ndarray):
-        return f"it is a {type(found).__name__}, the test data have {expected.dtype}", 0.0
+        return f"it is a {type(found).__name__}, but the test data has {expected.dtype}", 0.0
     if not expected.dtype.isbuiltin and found.dtype == expected.dtype:
         expected, found = (a.astype(np.float32) for a in (expected, found))  # numpy cannot compare these types
     if found.dtype == expected.dtype and np.array_equal(found, expected, equal_nan=expected.dtype.kind in "fc"):
         return None, 0.0  # also if nothing is finite, which parity with a module would fail
     compared = parity.compare_output(name, expected, found)
-    return (compared.problem or "").replace("the module gives", "the test data have") or None, compared.max_rel_diff
+    return (compared.problem or "").replace("the module returns", "the test data has") or None, compared.max_rel_diff

@@ -1,4 +1,4 @@
-"""How long programs take, measured in turns, so that whatever slows the machine for a while slows all of them."""
+"""Measures how long programs take, in turns, so that a temporary slowdown of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _MOST_CALLS = 1000  # in a round
 
 
 class Timed(Protocol):
-    """A program that runs a model and measures itself, so that the transfer of its inputs is not measured."""
+    """A program that runs a model and measures itself, so that the transfer of inputs is not measured."""
 
     def timed(self, inputs: Arrays, calls: int) -> list[float]:
-        """Run a number of times, and return how long each call took, in seconds."""
+        """Run ``calls`` times, and return the duration of each call in seconds."""
 
 
 class TimedModule:
     """A module in this process.
 
     Args:
-        module: Takes flat tensors.
+        module: A module that takes flat tensors.
         names: Names of its inputs, in order.
-        tensors: One for each input; the arrays given to ``timed`` are converted to their dtypes.
+        tensors: One tensor for each input; the arrays given to ``timed`` are converted to their dtypes.
     """
 
     def __init__(self, module: nn.Module | Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -39,7 +39,7 @@ class TimedModule:
         self.dtypes = {name: tensor.dtype for name, tensor in zip(names, tensors, strict=True)}
 
     def timed(self, inputs: Arrays, calls: int) -> list[float]:
-        """Run a number of times without gradients, and return how long each call took, in seconds."""
+        """Run ``calls`` times without gradients, and return the duration of each call in seconds."""
         tensors = [_tensor(inputs[name], dtype) for name, dtype in self.dtypes.items()]
         seconds = []
         with torch.inference_mode():
@@ -51,7 +51,7 @@ class TimedModule:
 
 
 def _tensor(array: Any, dtype: torch.dtype) -> Tensor:
-    # numpy has no bfloat16 that torch takes
+    # torch does not take numpy's bfloat16
     return torch.from_numpy(array.astype(np.float32)).to(dtype) if dtype == torch.bfloat16 else torch.from_numpy(array)
 
 
@@ -60,11 +60,11 @@ def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> d
 
     Args:
         programs: The programs; their first calls are not counted.
-        inputs: By name.
-        seconds: Roughly how long each program is measured; at least one call in each of ``ROUNDS`` rounds.
+        inputs: Inputs by name.
+        seconds: Approximate measuring time of each program; at least one call in each of ``ROUNDS`` rounds.
 
     Returns:
-        How long each call took, in seconds, by program.
+        The durations of the calls in seconds, by program.
     """
     calls = {}
     for name, program in programs.items():
@@ -78,13 +78,13 @@ def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> d
 
 
 def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: float = 0.3) -> float:
-    """Return the median time of a program's call as a share of another's, with three digits.
+    """Return the median time of a program's calls divided by another's, with three digits.
 
     Args:
         program: The program.
-        baseline: What it is compared with.
-        inputs: By name.
-        seconds: Roughly how long each of the two is measured.
+        baseline: The program to compare with.
+        inputs: Inputs by name.
+        seconds: Approximate measuring time of each of the two.
     """
     took = in_turns({"baseline": baseline, "program": program}, inputs, seconds)
     return float(f"{np.median(took['program']) / np.median(took['baseline']):.3g}")
@@ -92,7 +92,7 @@ def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: floa
 
 @contextlib.contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Make torch use a number of threads inside the context."""
+    """Make torch use ``number`` threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

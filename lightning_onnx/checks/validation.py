@@ -1,4 +1,4 @@
-"""The user's validation loop, run apart from the training: with the module, or with its method answered by a file."""
+"""Runs the user's validation loop outside the training: with the module, or with the file in place of its method."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from lightning_onnx.runtimes.base import Arrays, Session
 
 @dataclasses.dataclass(frozen=True)
 class LoopResult:
-    """What one run of the validation loop logged.
+    """The result of one run of the validation loop.
 
     Attributes:
         metrics: The logged values by name.
-        batches: A digest of each batch, which shows whether two runs had the same ones.
-        samples: Number of samples by the index of their loader.
-        unanswered: Places in the method's result that the graph does not give; floats there were NaN.
+        batches: A digest of each batch, to see whether two runs had the same ones.
+        samples: Number of samples by index of the loader.
+        unanswered: Paths in the method's result that the graph does not return; floats there were NaN.
         is_finite: Whether all outputs of the file were finite.
     """
 
@@ -45,22 +45,22 @@ class LoopResult:
 
 
 class Validation:
-    """Runs the validation loop of a LightningModule with a Trainer of its own, on the CPU, on copies of the module.
+    """Runs the validation loop of a LightningModule with its own Trainer, on the CPU, on copies of the module.
 
     Args:
-        module: The module; nothing runs on it.
-        loaders: What to run on.
+        module: The module; it is copied, and never run itself.
+        loaders: The validation batches.
         call: How its exported method is called.
 
     Raises:
-        SampleError: If there is nothing to validate with; the message is the reason.
+        SampleError: If validation is impossible; the message is the reason.
     """
 
     def __init__(self, module: nn.Module, loaders: Loaders, call: ExportedCall) -> None:
         if loaders.missing is not None:
             raise SampleError(loaders.missing)
         if _lightning_of(module) is None:
-            raise SampleError(f"{type(module).__name__} is no LightningModule, so it has no validation loop")
+            raise SampleError(f"{type(module).__name__} is not a LightningModule, so it has no validation loop")
         if not loading.overrides(type(module), "validation_step"):
             raise SampleError(f"{type(module).__name__} has no validation_step")
         self.module = module
@@ -69,14 +69,14 @@ class Validation:
         self._own: dict[float | None, LoopResult] = {}
 
     def measure(self, session: Session | None = None, limit_batches: float | None = None) -> LoopResult:
-        """Run the loop; with the module itself it runs only once, and the result is kept.
+        """Run the loop; with the module itself, it runs only once, and the result is kept.
 
         Args:
-            session: The loaded file that answers the method; None: the module itself.
-            limit_batches: As ``limit_val_batches``; default: that of the training.
+            session: The loaded file to run instead of the method; None: the module itself.
+            limit_batches: As ``limit_val_batches``; default: the value of the training.
 
         Raises:
-            SampleError: If the loop does not run apart from the training; with a file also if the loop never calls the
+            SampleError: If the loop does not run outside the training; with a file, also if the loop never calls the
                 method, or calls it without an input of the graph.
         """
         if session is not None:
@@ -92,13 +92,13 @@ class Validation:
         return self._own[limit_batches]
 
     def feeds(self, limit_batches: float) -> list[Arrays]:
-        """Return what the graph gets in the loop: for each call of the method its inputs by name.
+        """Return the graph's inputs in the loop: for each call of the method, the inputs by name.
 
         Args:
             limit_batches: As ``limit_val_batches``.
 
         Raises:
-            SampleError: As ``measure``.
+            SampleError: As for ``measure``.
         """
         copied = self._copied()
         recorder = MethodRecorder(copied, self.call)
@@ -109,7 +109,7 @@ class Validation:
 
     def _with_stand_in(self, copied: Any, stand_in: MethodRecorder) -> Any:
         copied.__dict__[self.call.method] = stand_in
-        if self.call.method == "forward":  # what its hooks do is in the graph
+        if self.call.method == "forward":  # the graph includes the effects of its hooks
             copied._forward_pre_hooks.clear()
             copied._forward_hooks.clear()
         return copied
@@ -119,7 +119,7 @@ class Validation:
             raise SampleError(f"the validation loop never calls {type(self.module).__name__}.{self.call.method}")
 
     def _copied(self) -> Any:
-        """Return a copy that logs as the module itself does, with empty metrics."""
+        """Return a copy that logs like the module itself, with empty metrics."""
         from torchmetrics import Metric
 
         copied: Any = copying.private_copy(self.module)
@@ -127,14 +127,14 @@ class Validation:
         for part in copied.modules():
             if isinstance(part, Metric):
                 part.reset()
-        copied.configure_callbacks = list  # the user's belong to the training
+        copied.configure_callbacks = list  # the user's callbacks belong to the training
         state = copied.state_dict()
-        for name in ("setup", "configure_model"):  # they may make layers
+        for name in ("setup", "configure_model"):  # these hooks may create layers
             copied.__dict__[name] = _then(getattr(copied, name), lambda: copied.load_state_dict(state, strict=False))
         return copied
 
     def _data(self) -> dict[str, Any]:
-        """Return what ``Trainer.validate`` gets; of a data module, which belongs to the training, a copy."""
+        """Return the data arguments for ``Trainer.validate``; a data module belongs to the training, and is copied."""
         given, own = self.loaders.dataloaders, self.loaders.datamodule
         if hasattr(given, "prepare_data_per_node"):
             return {"datamodule": copy.copy(given)}
@@ -190,7 +190,7 @@ class Validation:
 
 
 def _lightning_of(module: nn.Module) -> str | None:
-    """Return the package whose Trainer takes the module: ``lightning.pytorch`` or ``pytorch_lightning``."""
+    """Return the Lightning package of the module: ``lightning.pytorch`` or ``pytorch_lightning``."""
     own = next((k.__module__ for k in type(module).__mro__ if k.__name__ == "LightningModule"), None)
     return None if own is None else own.rpartition(".core.")[0]
 
@@ -209,19 +209,19 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 @contextlib.contextmanager
 def _user_errors() -> Iterator[None]:
-    """Turn what the user's code raises into a reason to skip: it says nothing about the file."""
+    """Turn exceptions of the user's code into a reason to skip: they say nothing about the file."""
     try:
         yield
     except SampleError:
         raise
     except Exception as error:
-        told = without_paths(first_line(error))
-        raise SampleError(f"the validation loop does not run apart from the training: {told}") from error
+        reason = without_paths(first_line(error))
+        raise SampleError(f"the validation loop does not run outside the training: {reason}") from error
 
 
 @contextlib.contextmanager
 def _quiet(package: str) -> Iterator[None]:
-    """Hide what a Trainer says about devices and loaders: it was said when the training began."""
+    """Hide the Trainer's messages on devices and loaders, which were shown when the training started."""
     own = logging.getLogger(f"{package}.utilities.rank_zero")
     level = own.level
     own.setLevel(logging.ERROR)

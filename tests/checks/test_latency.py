@@ -100,7 +100,7 @@ def test_batches_are_made_of_rows() -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(ConfigurationError, match="give sizes of 1 or more"):
+    with pytest.raises(ConfigurationError, match=r"is invalid\. Give sizes of 1 or more"):
         Latency(batch_sizes=(0,))
     with pytest.raises(ConfigurationError, match="threads=0"):
         Latency(threads=0)

@@ -220,7 +220,7 @@ def test_what_the_graph_does_not_give_is_reported(tmp_path: Path) -> None:
     assert found["status"] == "passed"
     assert found["figures"]["metrics"]["val_acc"]["status"] == "passed"
     assert found["figures"]["metrics"]["val_loss"]["status"] == "skipped"
-    assert "loss, which the graph does not give" in found["reason"]
+    assert "loss, which the graph does not return" in found["reason"]
 
 
 class Density(Classifier):
@@ -367,13 +367,11 @@ def test_reasons_to_skip(tmp_path: Path) -> None:
     others = DataLoader(Shuffled(), batch_size=4)
     assert "never calls" in reason_to_skip(NeverCalled(), tmp_path / "a", dataloaders=loader())
     assert "no validation batches" in reason_to_skip(Classifier(), tmp_path / "b")
-    assert "apart from the training: AttributeError" in reason_to_skip(
-        NeedsTheFit(), tmp_path / "f", dataloaders=loader()
-    )
+    assert "outside the training: AttributeError" in reason_to_skip(NeedsTheFit(), tmp_path / "f", dataloaders=loader())
     assert "NoStep has no validation_step" in reason_to_skip(NoStep(), tmp_path / "g", dataloaders=loader())
-    assert "no LightningModule" in reason_to_skip(Classifier().net, tmp_path / "c", dataloaders=loader())
-    assert "other batches each time" in reason_to_skip(Classifier(), tmp_path / "d", dataloaders=others)
-    with pytest.raises(SampleError, match="other batches"):
+    assert "not a LightningModule" in reason_to_skip(Classifier().net, tmp_path / "c", dataloaders=loader())
+    assert "different batches each time" in reason_to_skip(Classifier(), tmp_path / "d", dataloaders=others)
+    with pytest.raises(SampleError, match="different batches"):
         evaluate(exported(Classifier(), tmp_path / "e"), Classifier(), others)
 
 

@@ -73,7 +73,7 @@ def test_another_shape_is_noise_only_if_rounding_changes_the_shape() -> None:
 
 def test_nan_is_noise_only_where_rounding_changes_the_same_share_of_the_output() -> None:
     """0/0 in one program is 1e-8/1e-8 in another."""
-    found = Comparison("y", "NaN or infinity stand in different places", "finite", outside=0.5)
+    found = Comparison("y", "NaN or infinity is in different places", "finite", outside=0.5)
     nan = EXPECTED[0].clone()
     nan[:5] = float("nan")
     for own, excused in ((nan, True), (-EXPECTED[0], True), (EXPECTED[0], False)):

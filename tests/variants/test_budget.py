@@ -138,7 +138,7 @@ def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
     (found,) = judging.make([Float16()], hurt(Breaks()))
     metrics = found.record.checks[1]
     assert (metrics.name, metrics.status) == ("metrics", "skipped")
-    assert (metrics.reason or "").endswith("apart from the training: ZeroDivisionError: of the user's")
+    assert (metrics.reason or "").endswith("outside the training: ZeroDivisionError: of the user's")
     assert "metric_drop" not in " ".join(found.scalars)
 
 
