@@ -76,7 +76,7 @@ def test_a_file_that_is_wrong_where_the_method_decides_otherwise_is_an_error_tha
     line = Signed.forward.__code__.co_firstlineno + 1
     with pytest.raises(
         ParityError,
-        match=rf"based on tensor values .* test_decisions.py:{line} \(bool\(\) of a tensor\)",
+        match=rf"based on tensor values.* test_decisions.py:{line} \(bool\(\) of a tensor\)",
     ):
         exported(Signed(), tmp_path, **options)
     assert not (tmp_path / "made").exists()

@@ -119,7 +119,7 @@ class Gated(models.Classifier):
 
 
 def test_preflight_refuses_a_wrong_decision_and_names_its_line(fit: Any, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"based on tensor values .* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
+    with pytest.raises(ParityError, match=r"based on tensor values.* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
         fit(Gated(), ONNXExport(tmp_path / "onnx", engine="torchscript"))
 
 
