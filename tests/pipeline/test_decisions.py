@@ -96,7 +96,7 @@ def test_a_number_that_the_graph_keeps_is_an_error(
 @pytest.mark.parametrize(
     ("module", "told"),
     [
-        (Guarded, "the method raises on the inputs that change it"),
+        (Guarded, "the method raises on inputs that change it"),
         (Both, "inputs that change it"),
         (Rare, "changed the decision, so the file was not tested"),
     ],
