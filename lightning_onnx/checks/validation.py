@@ -19,10 +19,22 @@ from torch import nn
 from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
 from lightning_onnx.checks.stand_in import ExportedCall, FileAnswers, MethodRecorder
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.weights import copying, loading, trainer_view, wrappers
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.runtimes.base import Arrays, Session
+
+_METHODS = (
+    "validation_step",
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+)
+"""Methods of a module that the validation loop calls."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +196,8 @@ class Validation:
                 enable_model_summary=False,
                 plugins=[environments.LightningEnvironment()],
             )
-            logged = trainer.validate(copied, **self._data(), verbose=False)
+            with CallState(copied, *_METHODS).kept_in_trace(tensors=True):  # what steps write outside of the module
+                logged = trainer.validate(copied, **self._data(), verbose=False)
         metrics = {name: float(value) for of_loader in logged for name, value in of_loader.items()}
         return LoopResult(metrics, tuple(batches), dict(samples))
 

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.variables import Variable, own_variables
-
-Place = tuple[str, str]
-"""An attribute: the name of the submodule that has it, and its own name."""
+from lightning_onnx.module import saved
+from lightning_onnx.module.reach import Reach, is_project_class
+from lightning_onnx.module.saved import Clone, Place, Saved, version_of
 
 _MOST = 20_000
 """Only this many objects among a module's attributes are searched."""
@@ -40,19 +39,27 @@ def attribute_names(places: Iterable[Place]) -> str:
 class CallState:
     """Restores what calls change on a module: attributes, the contents of containers, the values of tensors.
 
-    Parameters are ignored: a method that changes them is a training step.
+    Parameters are ignored: a method that changes them is a training step. Variables outside of the module, which the
+    training uses too, are restored if the code of the method names them (see ``Reach``).
 
     Args:
         module: The module.
+        methods: Names of the methods that are called.
+        is_concurrent: Whether training continues meanwhile; then variables outside of the module are left alone.
 
     Attributes:
-        written: Attributes that calls have changed so far.
+        written: Attributes and variables that calls have changed so far.
+        written_outside: Those outside of the module.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *methods: str, is_concurrent: bool = False) -> None:
         self.module = module
         self.written: set[Place] = set()
-        self._clones: dict[int, _Clone] = {}
+        self.written_outside: set[Place] = set()
+        reach = None if is_concurrent else Reach(module, *methods)
+        self._variables = [] if reach is None else reach.variables()
+        self._classes = [] if reach is None else list(reach.classes)
+        self._clones: dict[int, Clone] = {}
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -61,7 +68,9 @@ class CallState:
         try:
             yield
         finally:
-            self.written |= {saved.place for saved in before if saved.put_back()}
+            changed = [found for found in before if found.put_back()]
+            self.written |= {found.place for found in changed}
+            self.written_outside |= {found.place for found in changed if found.is_outside}
 
     @contextlib.contextmanager
     def kept_in_trace(self, tensors: bool) -> Iterator[None]:
@@ -74,10 +83,10 @@ class CallState:
         try:
             yield
         finally:
-            for saved in before:
-                saved.put_back()
+            for found in before:
+                found.put_back()
 
-    def _look(self, tensors: bool) -> Iterator[_Saved]:
+    def _look(self, tensors: bool) -> Iterator[Saved]:
         seen: set[int] = set()
         for name, part in self.module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
@@ -86,143 +95,58 @@ class CallState:
                 place = (name, attribute)
                 if attribute in _NOT_OURS:
                     continue
-                yield _Attribute(place, part, value)
+                yield saved.SavedAttribute(place, part, value)
                 if attribute != "_parameters":
                     yield from self._inside(place, value, seen, tensors)
-            yield _NewAttributes((name, ""), part, set(part.__dict__))
-        for variable in own_variables(self.module):
-            place, value = ("", variable.name), variable.value
-            yield _Variable(place, variable, value)
-            yield from self._inside(place, value, seen, tensors)
+            yield saved.SavedNewAttributes((name, ""), part, set(part.__dict__))
+        for found in self._look_outside(seen, tensors):
+            yield dataclasses.replace(found, is_outside=True)
 
-    def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[_Saved]:
+    def _look_outside(self, seen: set[int], tensors: bool) -> Iterator[Saved]:
+        for variable in self._variables:
+            place = (variable.owner if isinstance(variable.home, type) else "", variable.name)
+            yield saved.SavedVariable(place, variable, variable.value)
+            yield from self._inside(place, variable.value, seen, tensors)
+        for kind in self._classes:
+            yield saved.SavedNewAttributes((kind.__qualname__, ""), kind, set(vars(kind)))
+
+    def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:
         if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
             return
         if isinstance(value, Tensor):
-            if tensors and not value.is_meta and not isinstance(value, nn.Parameter):
+            if tensors and type(value) is Tensor and not value.is_meta:
                 seen.add(id(value))
-                yield _Values(place, self._clone_of(value))
+                yield saved.SavedValues(place, self._clone_of(value))
+        elif isinstance(value, saved.GENERATORS):
+            seen.add(id(value))
+            yield saved.SavedGenerator(place, value, saved.generator_state(value))
         elif isinstance(value, (dict, list, set, deque)):
             seen.add(id(value))
-            yield _Content(place, value, _shallow(value))
+            yield saved.SavedContent(place, value, saved.shallow(value))
             if len(value) <= _MANY:
                 for item in list(value.values() if isinstance(value, dict) else value):
                     yield from self._inside(place, item, seen, tensors)
         elif isinstance(value, tuple):
             for item in value[:_MANY]:
                 yield from self._inside(place, item, seen, tensors)
-        elif hasattr(value, "__dict__") and not callable(value):
+        elif is_project_class(type(value)) or (hasattr(value, "__dict__") and not callable(value)):
             seen.add(id(value))
-            yield _Content(place, value.__dict__, dict(value.__dict__))
-            for item in list(value.__dict__.values()):
-                yield from self._inside(place, item, seen, tensors)
+            yield from self._inside_object(place, value, seen, tensors)
 
-    def _clone_of(self, tensor: Tensor) -> _Clone:
+    def _inside_object(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:
+        items = []
+        if hasattr(value, "__dict__"):
+            yield saved.SavedContent(place, value.__dict__, dict(value.__dict__))
+            items += value.__dict__.values()
+        for name in saved.slots_of(type(value)):
+            if hasattr(value, name):
+                items.append(getattr(value, name))
+                yield saved.SavedSlot(place, value, name, items[-1])
+        for item in items:
+            yield from self._inside(place, item, seen, tensors)
+
+    def _clone_of(self, tensor: Tensor) -> Clone:
         known = self._clones.get(id(tensor))
-        if known is None or known.tensor is not tensor or known.version != tensor._version:
-            known = self._clones[id(tensor)] = _Clone(tensor, tensor._version, tensor.detach().clone())
+        if known is None or known.tensor is not tensor or known.version != version_of(tensor):
+            known = self._clones[id(tensor)] = Clone(tensor, version_of(tensor), tensor.detach().clone())
         return known
-
-
-@dataclasses.dataclass
-class _Clone:
-    """A tensor, its version (torch counts the writes into it) and its values at that version."""
-
-    tensor: Tensor
-    version: int
-    values: Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class _Saved:
-    """Something that a call may change.
-
-    Attributes:
-        place: The attribute itself, or the one that contains it.
-    """
-
-    place: Place
-
-    def put_back(self) -> bool:
-        """Undo the change; return whether there was one."""
-        raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True)
-class _Attribute(_Saved):
-    part: nn.Module
-    value: Any
-
-    def put_back(self) -> bool:
-        name = self.place[1]
-        if name in self.part.__dict__ and self.part.__dict__[name] is self.value:
-            return False
-        self.part.__dict__[name] = self.value
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _Variable(_Saved):
-    variable: Variable
-    value: Any
-
-    def put_back(self) -> bool:
-        if self.variable.value is self.value:
-            return False
-        self.variable.set(self.value)
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _NewAttributes(_Saved):
-    part: nn.Module
-    names: set[str]
-
-    def put_back(self) -> bool:
-        for name in set(self.part.__dict__) - self.names:
-            del self.part.__dict__[name]
-        return False  # an attribute that did not exist before cannot be hidden state of a later call
-
-
-@dataclasses.dataclass(frozen=True)
-class _Content(_Saved):
-    container: Any
-    content: Any
-
-    def put_back(self) -> bool:
-        if _is_same(self.container, self.content):
-            return False
-        self.container.clear()
-        (self.container.extend if isinstance(self.container, (list, deque)) else self.container.update)(self.content)
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _Values(_Saved):
-    clone: _Clone
-
-    def put_back(self) -> bool:
-        tensor = self.clone.tensor
-        if tensor._version == self.clone.version:
-            return False
-        with torch.no_grad():
-            tensor.copy_(self.clone.values)
-        self.clone.version = tensor._version
-        return True
-
-
-def _shallow(container: Any) -> Any:
-    """Return a shallow copy of a container's content that runs no code of its class."""
-    if isinstance(container, dict):
-        return dict(container)
-    return set(container) if isinstance(container, set) else list(container)
-
-
-def _is_same(container: Any, content: Any) -> bool:
-    if len(container) != len(content):
-        return False
-    if isinstance(content, dict):
-        return all(name in container and container[name] is value for name, value in content.items())
-    if isinstance(content, set):
-        return bool(container == content)
-    return all(a is b for a, b in zip(container, content, strict=True))

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.autocast import autocast_off
-from lightning_onnx.module.call_state import CallState, Place
+from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.random_state import random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
+from lightning_onnx.module.saved import Place
 
 PREFIX = "module."
 """The wrapper's prefix of parameter and scope names; removed in the graph."""
@@ -48,15 +49,24 @@ class FlatModule(nn.Module):
         sample: The call whose flags, numbers and nesting are used.
         is_stochastic: Whether the method may draw random numbers; only then is the random state, which all threads
             share, saved and restored.
+        is_concurrent: Whether training continues meanwhile; then variables outside of the module are left alone.
     """
 
-    def __init__(self, module: nn.Module, method: str, sample: Sample, is_stochastic: bool = True) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        method: str,
+        sample: Sample,
+        is_stochastic: bool = True,
+        *,
+        is_concurrent: bool = False,
+    ) -> None:
         super().__init__()
         self.module = module
         self.method = method
         self.sample = sample
         self.is_stochastic = is_stochastic
-        self.call_state = CallState(module)
+        self.call_state = CallState(module, method, is_concurrent=is_concurrent)
         self.training = False  # an exporter restores the mode of the wrapper, and with it the module's
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.call_state import Place, attribute_names
+from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.batch_dim import static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
@@ -18,6 +18,7 @@ from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import cases_of
 from lightning_onnx.module.runner import Runner, first_that_runs
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, state
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
@@ -43,6 +44,7 @@ class Plan:
         is_stochastic: Whether the method draws random numbers in eval mode.
         decisions: The decisions of the traced call that the graph keeps.
         kept_state: Attributes through which a call changes the results of later ones.
+        written_outside: Variables outside of the module that a call changes; they are put back afterwards.
         attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
     kept_state: tuple[Place, ...] = ()
+    written_outside: tuple[Place, ...] = ()
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
 
     def serves(self, module: nn.Module) -> bool:
@@ -162,6 +165,7 @@ def prepare(
         remarks=(*observation.remarks, *left_out.constants(request)),
         decisions=found.decisions,
         kept_state=kept_state,
+        written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=attributes.digests(module, _read(run.flat, request)),
     )
 

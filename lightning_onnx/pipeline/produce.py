@@ -91,7 +91,13 @@ def produce(
         ArtifactError: If the artifact cannot be written.
     """
     config = plan.config
-    flat = FlatModule(loaded.module, config.method, plan.graph.request.sample, is_stochastic=plan.is_stochastic)
+    flat = FlatModule(
+        loaded.module,
+        config.method,
+        plan.graph.request.sample,
+        is_stochastic=plan.is_stochastic,
+        is_concurrent=concurrent,
+    )
     with staging.stage(directory.parent) as staged:
         path = staged / MODEL
         on_stage("writing the weights")

@@ -213,12 +213,13 @@ class Exporter:
         self._running = self._pool.submit(lambda: [self._maker.make_concurrently(job, plan) for job in jobs])
 
     def _can_run_concurrently(self, plan: Plan, job: Job, fit: Fit) -> bool:
-        """Whether another thread may do it: tracing and random numbers would interfere with the training."""
+        """Whether another thread may do it: traces, random numbers and globals would interfere with the training."""
         return (
             self.options.background
             and not self.config.needs_validation
             and plan.refreshes
             and not plan.is_stochastic
+            and not plan.written_outside
             and self._planner.is_current(fit.module, job.copied)
         )
 

@@ -20,7 +20,7 @@ from lightning_onnx.artifacts.naming import artifact_name
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
-from lightning_onnx.module.call_state import Place
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, loading, trainer_view
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy

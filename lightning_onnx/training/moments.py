@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_onnx.module.call_state import Place
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.call_state import Place
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights.copier import on_cpu
 from lightning_onnx.module.weights.trainer_view import views_of
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.calls.observer import is_recorder
+from lightning_onnx.module.saved import slots_of
 from lightning_onnx.module.weights import scripted, trainer_view, wrappers
 from lightning_onnx.module.weights.closures import Closures
 from lightning_onnx.module.weights.copier import Copier, on_cpu
@@ -119,6 +120,9 @@ class _ModuleCopy:
             self.copier.fill(made, attributes)
         else:
             made.__setstate__({name: self.copier.copy(value) for name, value in attributes.items()})
+        for name in slots_of(type(part)):
+            if hasattr(part, name):
+                object.__setattr__(made, name, self.copier.copy(getattr(part, name)))
 
 
 def _copies_itself(part: nn.Module) -> bool:

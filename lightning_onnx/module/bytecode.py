@@ -1,0 +1,72 @@
+"""What code reads and writes by name, read from its bytecode."""
+
+from __future__ import annotations
+
+import dis
+import functools
+from collections.abc import Iterator
+from types import CodeType
+
+_CHANGING = frozenset(["append", "appendleft", "extend", "add", "update", "insert", "clear", "setdefault"])
+_LOADS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
+_REBINDS = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF")
+_ENDS = ("POP_TOP", "STORE_FAST", "STORE_SUBSCR", "DELETE_SUBSCR", "RETURN_VALUE", "RETURN_CONST", *_REBINDS)
+
+
+def codes_of(code: CodeType) -> Iterator[CodeType]:
+    """Yield a function's code and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_of(constant)
+
+
+@functools.lru_cache(maxsize=10_000)
+def stored_globals(code: CodeType) -> frozenset[str]:
+    """Return the globals that code assigns."""
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname == "STORE_GLOBAL")
+
+
+@functools.lru_cache(maxsize=10_000)
+def read_in(code: CodeType) -> frozenset[str]:
+    """Return the names that code reads for more than to add to what they hold."""
+    read = {c for c in code.co_consts if isinstance(c, str)}
+    for statement in _statements(code):
+        loaded = [i.argval for i in statement if i.opname.startswith(_LOADS)]
+        written = _written_by(statement)
+        read.update(name for name in loaded if name != written or loaded.count(name) > 1)
+    return frozenset(read)
+
+
+def _statements(code: CodeType) -> Iterator[list[dis.Instruction]]:
+    statement: list[dis.Instruction] = []
+    for instruction in dis.get_instructions(code):
+        statement.append(instruction)
+        if instruction.opname in _ENDS or "JUMP" in instruction.opname:
+            yield statement
+            statement = []
+
+
+def _written_by(statement: list[dis.Instruction]) -> str | None:
+    """Return what a statement only changes: ``self.calls += 1``, ``self.losses.append(x)``, ``self.seen[key] = x``."""
+    last = statement[-1]
+    if last.opname in _REBINDS:
+        is_sum = any(i.opname.startswith("INPLACE_") or i.argrepr.endswith("=") for i in statement[:-1])
+        return str(last.argval) if is_sum else None
+    for i, instruction in enumerate(statement):
+        if instruction.opname.startswith(_LOADS) and _changes_in_place(statement[i + 1 :]):
+            return str(instruction.argval)
+    return None
+
+
+def _changes_in_place(after: list[dis.Instruction]) -> bool:
+    """Tell whether instructions only change the container on top of the stack, by a method or by an item of it."""
+    if after[0].argval in _CHANGING:
+        return after[-1].opname == "POP_TOP"
+    depth = 1
+    for instruction in after[:-1]:
+        argument = instruction.arg if instruction.opcode >= dis.HAVE_ARGUMENT else None
+        depth += dis.stack_effect(instruction.opcode, argument, jump=False)
+        if depth < 1 or instruction.opname.startswith("BINARY_SUBSCR"):
+            return False
+    return after[-1].opname in ("STORE_SUBSCR", "DELETE_SUBSCR") and depth == 2

@@ -1,0 +1,210 @@
+"""What the code of a method can reach, read from its bytecode without running it: functions, names, variables."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_onnx.module import bytecode
+from lightning_onnx.module.user_code import is_project
+from lightning_onnx.module.variables import Variable
+
+_CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
+_MANY = 1_000
+"""The items of a container that has more are not looked into."""
+
+_DEPTH = 5
+"""How deep objects in attributes are looked into."""
+
+_COPYING = ("__init__", "__new__", "__del__", "__deepcopy__", "__copy__", "__getstate__", "__setstate__", "__reduce__")
+_DYNAMIC = frozenset(["getattr", "__dict__", "vars", "eval", "locals", "globals"])
+"""Names of code that may reach an attribute without naming it."""
+
+_OF_ALL_PARTS = frozenset(["children", "named_children", "modules", "named_modules", "_modules", "get_submodule"])
+"""Names of code that may call a part of the module without naming it."""
+
+
+class Reach:
+    """What methods of a module can reach, by the names that its code has. A name may mean more than one thing.
+
+    Code is looked into if it belongs to the user's project; torch, Lightning and other installed packages keep no
+    state between calls.
+
+    Args:
+        module: The module, or a private copy.
+        methods: Names of methods.
+
+    Attributes:
+        module: The module.
+        names: All names in the code: of attributes, methods and globals.
+        parts: The parts of the module that the method may call, by name, without those of TorchScript.
+    """
+
+    def __init__(self, module: nn.Module, *methods: str) -> None:
+        self.module = module
+        self.names = {*methods, "forward"}
+        self.parts: dict[str, nn.Module] = {}
+        self._functions: dict[int, FunctionType] = {}
+        self._classes: dict[type, None] = {}
+        self._modules: dict[int, ModuleType] = {}
+        self._objects: dict[int, object] = {}
+        size = -1
+        while size != (size := len(self.names) + len(self._functions) + len(self._objects) + len(self.parts)):
+            self._look()
+
+    @property
+    def functions(self) -> Iterable[FunctionType]:
+        """The functions of the project that the method may call."""
+        return self._functions.values()
+
+    @property
+    def classes(self) -> Iterable[type]:
+        """The classes of the project that the method may use."""
+        return self._classes.keys()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether code may reach an attribute that it does not name."""
+        return bool(_DYNAMIC & self.names)
+
+    def variables(self) -> list[Variable]:
+        """Return the variables that the code names, each once; without functions, classes and modules."""
+        found: dict[tuple[int, str], Variable] = {}
+        for variable in self._variables():
+            if not isinstance(variable.value, (FunctionType, type, ModuleType, staticmethod, classmethod, property)):
+                found.setdefault(variable.key, variable)
+        return list(found.values())
+
+    def accumulated(self) -> frozenset[str]:
+        """Return names of attributes and variables that code only writes or adds to, such as counters and losses."""
+        if self.is_dynamic:
+            return frozenset()
+        read: set[str] = set()
+        for function in self.functions:
+            for code in bytecode.codes_of(function.__code__):
+                read |= bytecode.read_in(code)
+        return frozenset(self.names - read)
+
+    def _variables(self) -> Iterator[Variable]:
+        for function in list(self.functions):
+            file = str(function.__globals__.get("__name__", ""))
+            for name in _globals_in(function):
+                yield Variable(file, name, function.__globals__)
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+                if name != "__class__":
+                    yield Variable(function.__qualname__, name, cell)
+        for other in self._modules.values():
+            yield from (Variable(other.__name__, n, vars(other)) for n in self.names & vars(other).keys())
+        for kind in self._classes:
+            assigned = {name for name in self.names if not name.startswith("__")}
+            yield from (Variable(kind.__qualname__, name, kind) for name in assigned & vars(kind).keys())
+
+    def _look(self) -> None:
+        """Follow what is known so far one step further."""
+        self._look_at_parts()
+        for kind in list(self._classes):
+            for name, value in list(vars(kind).items()):
+                if name in self.names or (name.startswith("__") and name not in _COPYING):
+                    self._follow(value)
+        for part in self.parts.values():
+            for name, value in list(part.__dict__.items()):
+                if name in self.names or self.is_dynamic:
+                    self._follow(value)
+        for variable in list(self._variables()):
+            self._follow(variable.value)
+
+    def _look_at_parts(self) -> None:
+        everything = bool((_OF_ALL_PARTS | {"getattr"}) & self.names)
+        waiting: list[tuple[str, nn.Module]] = [("", self.module)]
+        seen: set[int] = set()
+        while waiting:
+            prefix, part = waiting.pop()
+            if id(part) in seen or isinstance(part, torch.jit.ScriptModule):
+                continue
+            seen.add(id(part))
+            self.parts.setdefault(prefix, part)
+            self._add_class(type(part))
+            for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()):
+                self._follow(hook)
+            is_own = is_project_class(type(part))
+            for name, child in part._modules.items():
+                if child is not None and (everything or not is_own or name in self.names):
+                    waiting.append((f"{prefix}.{name}" if prefix else name, child))
+        for hooks in _hooks_of_all_modules():
+            for hook in hooks.values():
+                self._follow(hook)
+
+    def _follow(self, value: object, depth: int = _DEPTH) -> None:
+        if isinstance(value, FunctionType):
+            self._add_function(value)
+        elif isinstance(value, MethodType):
+            self._follow(value.__func__, depth)
+            self._follow(value.__self__, depth)
+        elif isinstance(value, (staticmethod, classmethod)):
+            self._follow(value.__func__, depth)
+        elif isinstance(value, property):
+            for function in (value.fget, value.fset):
+                self._follow(function, depth)
+        elif isinstance(value, functools.partial):
+            for inner in (value.func, value.args, value.keywords):
+                self._follow(inner, depth)
+        elif isinstance(value, type):
+            self._add_class(value)
+        elif isinstance(value, ModuleType):
+            if is_project(getattr(value, "__file__", None) or "<string>"):
+                self._modules[id(value)] = value
+        elif isinstance(value, _CONTAINERS):
+            items = list(value.values() if isinstance(value, Mapping) else value)
+            if depth and len(items) <= _MANY:
+                for item in items:
+                    self._follow(item, depth - 1)
+        elif depth and id(value) not in self._objects and is_project_class(type(value)):
+            self._objects[id(value)] = value
+            self._add_class(type(value))
+            if not isinstance(value, nn.Module):
+                for inner in list(getattr(value, "__dict__", {}).values()):
+                    self._follow(inner, depth - 1)
+
+    def _add_class(self, kind: type) -> None:
+        self._classes.update((k, None) for k in kind.__mro__ if is_project_class(k))
+
+    def _add_function(self, function: FunctionType) -> None:
+        if id(function) in self._functions:
+            return
+        if not is_project(function.__code__.co_filename):  # a decorator of a library closes over what it decorates
+            for cell in function.__closure__ or ():
+                value = Variable("", "", cell).value
+                if isinstance(value, FunctionType) and value is not function:
+                    self._add_function(value)
+            return
+        self._functions[id(function)] = function
+        for code in bytecode.codes_of(function.__code__):
+            self.names.update(code.co_names)
+            self.names.update(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+
+
+def is_project_class(kind: type) -> bool:
+    """Tell whether a class is of the user's own project."""
+    if kind.__module__ == "__main__":
+        return True
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is not None and is_project(file)
+
+
+def _hooks_of_all_modules() -> Iterable[Mapping[int, Any]]:
+    hooks = torch.nn.modules.module
+    return hooks._global_forward_hooks, hooks._global_forward_pre_hooks
+
+
+def _globals_in(function: FunctionType) -> Iterator[str]:
+    """Yield the globals that a function names, and those that it makes."""
+    for code in bytecode.codes_of(function.__code__):
+        yield from (name for name in code.co_names if name in function.__globals__)
+        yield from bytecode.stored_globals(code) - function.__globals__.keys()

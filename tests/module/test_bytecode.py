@@ -1,0 +1,81 @@
+"""Which names code reads for more than to write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightning_onnx.module.bytecode import read_in, stored_globals
+
+ITEMS: list[Any] = []
+TOTAL = 0
+
+
+class Writes:
+    value: Any
+    table: Any
+
+    def counts(self) -> None:
+        self.value += 1
+
+    def appends(self) -> None:
+        self.table.append(self.value)
+
+    def stores(self) -> None:
+        self.value = 1
+
+    def stores_an_item(self) -> None:
+        self.table["a"] = self.value
+
+    def deletes(self) -> None:
+        del self.table[:-3]
+
+    def reads(self) -> Any:
+        return self.value + len(self.table)
+
+    def names(self) -> Any:
+        return getattr(self, "value")  # noqa: B009
+
+    def takes_out(self) -> Any:
+        return self.table.pop()
+
+    def appends_to_itself(self) -> None:
+        self.table.append(self.table[-1])
+
+    def sums_twice(self) -> None:
+        self.value += self.value
+
+    def decides(self) -> None:
+        if self.value:
+            self.table.append(1)
+
+
+@pytest.mark.parametrize(
+    ("code", "read"),
+    [
+        (Writes.counts, set()),
+        (Writes.appends, {"value"}),
+        (Writes.stores, set()),
+        (Writes.stores_an_item, {"value"}),
+        (Writes.deletes, set()),
+        (Writes.reads, {"value", "table"}),
+        (Writes.names, {"value"}),
+        (Writes.takes_out, {"table"}),
+        (Writes.appends_to_itself, {"table"}),
+        (Writes.sums_twice, {"value"}),
+        (Writes.decides, {"value"}),
+    ],
+)
+def test_what_is_only_written_is_not_read(code: Any, read: set[str]) -> None:
+    assert read_in(code.__code__) & {"value", "table"} == read
+
+
+def test_globals_that_are_assigned_are_known() -> None:
+    def count() -> None:
+        global TOTAL
+        TOTAL += 1
+        ITEMS.append(1)
+
+    assert stored_globals(count.__code__) == {"TOTAL"}
+    assert "ITEMS" not in read_in(count.__code__)
