@@ -240,11 +240,18 @@ class Rounds(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, and change what it returns."""
         result = function(*args, **(kwargs or {}))
-        if not isinstance(result, Tensor) or not result.numel() or function.__name__ in _KEPT:
+        if function.__name__ in _KEPT:
+            return result
+        if type(result) is tuple:  # of a recurrent layer
+            return tuple(self._changed(t, function.__name__, args) for t in result)
+        return self._changed(result, function.__name__, args)
+
+    def _changed(self, result: Any, name: str, args: Any) -> Any:
+        if not isinstance(result, Tensor) or not result.numel():
             return result
         if not (result.is_floating_point() or result.is_complex()):
             return result
-        if function.__name__ in _ZERO_WHERE_TINY:
+        if name in _ZERO_WHERE_TINY:
             result = torch.where(result.abs() < 2e-8 * max(1.0, float(args[0].abs().max())), 0.0, result)
         return self.rounded(result)
 
@@ -252,7 +259,7 @@ class Rounds(TorchFunctionMode):
 _KEPT = ("__get__", "to", "float", "view", "reshape", "transpose", "flatten", "unsqueeze", "expand", "cat", "pad")
 """Functions that move values or convert them, which no runtime rounds otherwise."""
 
-_ZERO_WHERE_TINY = ("sigmoid", "silu", "glu")
+_ZERO_WHERE_TINY = ("sigmoid", "silu", "glu", "gru", "lstm")
 """Functions whose kernel in onnxruntime gives 0 instead of tiny numbers, as ``docs/limits.md`` says."""
 
 

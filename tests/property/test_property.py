@@ -14,7 +14,7 @@ from torch import nn
 
 from tests import outside
 from tests.property import run
-from tests.property.judge import Limits, compare, judge
+from tests.property.judge import Limits, Rounds, compare, judge
 from tests.property.program import INPUTS, Line, Program, generate, make_inputs, runs
 from tests.property.shrink import shrink
 from tests.property.steps.base import CHOICES, Step
@@ -120,6 +120,18 @@ def test_a_limit_of_the_runtime_that_is_told_is_no_verdict(tmp_path: Path) -> No
     assert program.module()(*inputs)[0, 0] == -1
     assert outside.session(path).run(None, {"x": inputs[0].numpy()})[0][0, 0] == 0
     assert compare(outside.session(path), program.module(), inputs) is None
+
+
+def test_the_judge_knows_that_limit_in_recurrent_layers() -> None:
+    """The gates of a recurrent layer are sigmoids: its result can be 0 where torch gives a tiny number."""
+    layer, x = nn.GRU(1, 1), torch.zeros(1, 1, 1)
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, 0.0)
+    nn.init.constant_(layer.bias_ih_l0, 1e-9)
+    with torch.no_grad():
+        assert 0 < layer(x)[0].item() < 1e-8
+        with Rounds(1):
+            assert layer(x)[0].item() == 0
 
 
 def test_ties_that_rounding_makes_are_no_verdict(tmp_path: Path) -> None:

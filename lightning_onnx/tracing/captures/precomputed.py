@@ -35,9 +35,14 @@ class Precomputed:
             NotImplementedError: If the method writes into its buffers or inputs, or uses an operator on complex tensors
                 that has no form for pairs.
         """
-        program = export_program(module, tensors, dynamic_shapes).run_decompositions()
-        lowered = Lowered(module, program)
-        return Captured(export_program(lowered, tensors, dynamic_shapes), lowered.all_weights)
+        captured = self.first_capture(module, tensors, dynamic_shapes)
+        assert captured.program is not None
+        lowered = Lowered(module, captured.program.run_decompositions())
+        return Captured(export_program(lowered, tensors, dynamic_shapes), lowered.all_weights, captured.kept)
+
+    def first_capture(self, module: FlatModule, tensors: tuple[Tensor, ...], dynamic_shapes: DynamicShapes) -> Captured:
+        """Capture the program that is run again; the arguments are those of ``capture``."""
+        return Captured(export_program(module, tensors, dynamic_shapes))
 
 
 class Lowered(nn.Module):

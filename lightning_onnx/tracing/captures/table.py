@@ -6,6 +6,7 @@ from lightning_onnx.tracing.captures.autograd import Autograd
 from lightning_onnx.tracing.captures.base import Capture
 from lightning_onnx.tracing.captures.exporter import Exporter
 from lightning_onnx.tracing.captures.precomputed import Precomputed
+from lightning_onnx.tracing.captures.precomputed_with_values import PrecomputedWithValues
 from lightning_onnx.tracing.captures.strict_export import StrictExport
 from lightning_onnx.tracing.captures.symbolic_int import SymbolicInt
 from lightning_onnx.tracing.captures.torch_export import TorchExport
@@ -18,6 +19,7 @@ CAPTURES: tuple[Capture, ...] = (
     TracedValues(),
     SymbolicInt(),
     Precomputed(),
+    PrecomputedWithValues(),
     Autograd(),
 )
-"""Captures for common modules come first; each of the last four is for modules that those before it get wrong."""
+"""Captures for common modules come first; each of the last five is for modules that those before it get wrong."""

@@ -7,6 +7,9 @@ chapters 3 and 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -117,6 +120,13 @@ def cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None)
     return (difference != 0).to(a.dtype).sum(-1) if p == 0 else difference.pow(p).sum(-1).pow(1 / p)
 
 
+def bilinear(left: Tensor, weight: Tensor, right: Tensor, *dims: Sequence[int]) -> Any:
+    """Multiply rows by a matrix for each output, as ``nn.Bilinear`` does; other products of three are left."""
+    if tuple(map(tuple, dims[:4])) != ((1, 3), (0,), (1, 2), (2, 3)):
+        return NotImplemented
+    return torch.einsum("bi,oij,bj->bo", left, weight, right)
+
+
 def _pivoted(rows: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Bring the row with the largest element of column ``k`` to its place; returns rows, that row, and where it was."""
     chosen = rows[..., k].abs().masked_fill(place < k, -1.0).argmax(-1, keepdim=True)
@@ -140,4 +150,5 @@ RULES = (
     Rule((aten.cholesky_solve.default,), cholesky_solve, _NO_TRANSLATION, lambda n: is_small(n, 1), of_inputs=True),
     Rule((aten.linalg_slogdet.default, aten.slogdet.default), slogdet, _NO_TRANSLATION, is_small, of_inputs=True),
     Rule((aten.cdist.default, aten._cdist_forward.default), cdist, "The exporter takes no p, and no batch of rows."),
+    Rule((aten._trilinear.default,), bilinear, _NO_TRANSLATION),
 )
