@@ -51,10 +51,43 @@ def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Te
     )
 
 
+class ChangedRuns:
+    """The module's outputs by name, for each kind of difference that another program may have.
+
+    Each kind is run when it is first iterated over, and kept. Where the module does not run, there are no outputs.
+
+    Args:
+        context: The module and the names of its outputs.
+        case: The inputs.
+    """
+
+    def __init__(self, context: CheckContext, case: Case) -> None:
+        self.outputs = context.signature.outputs
+        self._context = context
+        self._case = case
+        self._runs: list[dict[str, Array]] = []
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        """Yield the outputs, an empty dict where the module does not run."""
+        for way in range(WAYS):
+            if way == len(self._runs):
+                self._runs.append(self._run(way))
+            yield self._runs[way]
+
+    def _run(self, way: int) -> dict[str, Array]:
+        try:
+            tensors = self._context.module.perturbed(self._case.tensors, way)
+        except Exception:  # it does not run with this change, which says nothing about its outputs
+            log.debug("the module does not run in way %d", way, exc_info=True)
+            return {}
+        if len(tensors) != len(self.outputs):
+            return {}
+        return {spec.name: to_numpy(t) for spec, t in zip(self.outputs, tensors, strict=True)}
+
+
 def excuse_noise(
     comparisons: Sequence[Comparison],
-    context: CheckContext,
-    case: Case,
+    changed: ChangedRuns,
     expected: Sequence[Tensor],
     scales: Mapping[str, Scales] = MappingProxyType({}),
 ) -> list[Comparison]:
@@ -62,66 +95,39 @@ def excuse_noise(
 
     Args:
         comparisons: The comparisons of all outputs of one case.
-        context: The module and the names of its outputs.
-        case: The inputs.
+        changed: The module's outputs for that case with harmless changes of its computation.
         expected: The module's outputs.
         scales: The scales used for outputs, by name; other outputs use the default scales.
     """
     judged = list(comparisons)
-    for seed in range(WAYS):
-        if not any(c.is_failure for c in judged):
-            break
-        own = _own_noise(context, case, expected, seed, scales)
+    arrays = {spec.name: to_numpy(t) for spec, t in zip(changed.outputs, expected, strict=False)}
+    runs = iter(changed)
+    while any(_may_be_noise(c) for c in judged) and (outputs := next(runs, None)) is not None:
         judged = [
-            dataclasses.replace(c, excuse="noise") if c.is_failure and _is_noise(c, own.get(c.output)) else c
+            dataclasses.replace(c, excuse="noise")
+            if _may_be_noise(c) and _is_noise(c, arrays[c.output], outputs, scales.get(c.output))
+            else c
             for c in judged
         ]
     return judged
 
 
-def changed_outputs(context: CheckContext, case: Case) -> Iterator[dict[str, Array]]:
-    """Yield the module's outputs by name, for each kind of difference that another program may have.
-
-    Args:
-        context: The module and the names of its outputs.
-        case: The inputs.
-    """
-    for way in range(WAYS):
-        yield _changed(context, case, way)
+def _may_be_noise(found: Comparison) -> bool:
+    """Tell whether a problem is in values or a shape: rounding causes no other dtype and no error of a runtime."""
+    return found.is_failure and found.kind is not None
 
 
-def _changed(context: CheckContext, case: Case, way: int) -> dict[str, Array]:
-    try:
-        tensors = context.module.perturbed(case.tensors, way)
-    except Exception:  # it does not run with this change, which says nothing about its outputs
-        log.debug("the module does not run in way %d", way, exc_info=True)
-        return {}
-    outputs = context.signature.outputs
-    return {o.name: to_numpy(t) for o, t in zip(outputs, tensors, strict=True)} if len(outputs) == len(tensors) else {}
-
-
-def _own_noise(
-    context: CheckContext, case: Case, expected: Sequence[Tensor], way: int, scales: Mapping[str, Scales]
-) -> dict[str, Comparison]:
-    """Compare the module with itself after a harmless change, with default tolerances."""
-    changed = _changed(context, case, way)
-    return {
-        spec.name: compare_arrays(spec.name, to_numpy(t), changed[spec.name], scales=scales.get(spec.name))
-        for spec, t in zip(context.signature.outputs, expected, strict=False)
-        if spec.name in changed
-    }
-
-
-def _is_noise(found: Comparison, own: Comparison | None) -> bool:
-    """Tell whether a problem is no larger than the module's own noise in the same output."""
-    if own is None:
+def _is_noise(found: Comparison, expected: Array, changed: Mapping[str, Array], scales: Scales | None) -> bool:
+    """Tell whether a problem is no larger than the module's own noise in the same output, with default tolerances."""
+    if found.output not in changed:
         return False
+    own = compare_arrays(found.output, expected, changed[found.output], scales=scales)
     is_near = found.max_abs_diff <= _MARGIN * own.max_abs_diff
     if found.sliced:
         is_near = found.max_rel_diff <= _MARGIN * own.max_rel_diff
     if found.is_small and is_near:
         return True
-    if own.problem is None or own.kind is None or found.kind is None:
+    if own.problem is None or own.kind is None:
         return False
     if "shape" in (found.kind, own.kind):
         return found.kind == own.kind

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
-from lightning_onnx.checks.noise import changed_outputs, excuse_noise, find_random_outputs
+from lightning_onnx.checks.noise import ChangedRuns, excuse_noise, find_random_outputs
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.checks.scales import Scales, scales_of, with_noise
 from lightning_onnx.errors import ConfigurationError, first_line
@@ -94,7 +94,8 @@ class Parity:
         if isinstance(actual, Comparison):
             return CaseOutcome(case, (actual,))
         compared = [self.compare_output(name, array, actual[name]) for name, array in arrays.items()]
-        scales = self._noisy_scales(compared, context, case, arrays)
+        changed = ChangedRuns(context, case)
+        scales = self._noisy_scales(compared, changed, arrays)
         compared = [
             self.compare_output(name, arrays[name], actual[name], scales[name]) if name in scales else c
             for name, c in zip(arrays, compared, strict=True)
@@ -105,7 +106,7 @@ class Parity:
             else c
             for c in compared
         ]
-        compared = excuse_noise(compared, context, case, expected, scales)
+        compared = excuse_noise(compared, changed, expected, scales)
         return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
 
     def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
@@ -121,18 +122,18 @@ class Parity:
         return actual
 
     def _noisy_scales(
-        self, compared: Sequence[Comparison], context: CheckContext, case: Case, expected: Mapping[str, Array]
+        self, compared: Sequence[Comparison], changed: ChangedRuns, expected: Mapping[str, Array]
     ) -> dict[str, Scales]:
         """Return new scales for outputs that are wrong by the scales of their slices: some may be rounding noise."""
         wrong = [c.output for c in compared if c.sliced and c.is_failure]
         if not wrong:
             return {}
-        changed = [outputs for outputs in changed_outputs(context, case) if outputs]
+        runs = [outputs for outputs in changed if outputs]
         return {
             name: with_noise(
                 scales_of(expected[name]),
                 expected[name],
-                [outputs[name] for outputs in changed],
+                [outputs[name] for outputs in runs],
                 tolerances(expected[name].dtype, self.rtol, self.atol)[1],
             )
             for name in wrong

@@ -113,10 +113,10 @@ class FlatModule(nn.Module):
             if way in ("outside", "inside"):
                 parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
                 tensors = [perturb(t, generator) for t in tensors]
-            if way in ("outside", "inside", "ties", "nearest, ties"):
-                modes.enter_context(TiesReversed())  # type: ignore[no-untyped-call]
             if way in ("inside", "nearest", "nearest, ties"):
                 modes.enter_context(Rounded(generator if way == "inside" else None))
+            if way in ("outside", "inside", "ties", "nearest, ties"):  # last: it does not see what Rounded computes
+                modes.enter_context(TiesReversed())  # type: ignore[no-untyped-call]
             if way in _ZEROS:
                 signs = modes.enter_context(ZeroSigns(_ZEROS[way](generator)))
                 tensors = [signs.signed(t) for t in tensors]

@@ -82,7 +82,7 @@ class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
             dim = args[place] if len(args) > place else kwargs.get("dim", -1)
             values, indices = func(args[0].flip(dim) if args[0].dim() else args[0], *args[1:], **kwargs)
             return values, args[0].shape[dim] - 1 - indices if args[0].dim() else indices
-        if str(func) == "torchvision.nms.default":
+        if func.namespace == "torchvision" and str(func) == "torchvision.nms.default":
             boxes, scores, threshold = args
             kept: Tensor = func(boxes.flip(0), scores.flip(0), threshold)
             return len(scores) - 1 - kept
@@ -135,6 +135,8 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.generator is None:
             return exact.to(result.dtype)
         lost = (exact.double() - result.double()).abs()
+        if not is_sum and not lost.any():
+            return result
         eps = torch.finfo(result.dtype).eps
         size = 4 * lost + eps * result.double().abs() * (4 if is_sum else 1)
         if terms is not None:  # if terms cancel, the error of the small rest is relative to the large terms

@@ -37,7 +37,7 @@ class Candidate:
             the trained weights decides.
         wrong_beyond: A mismatch outside the observed range of values. Another engine may not have it; otherwise the
             check of the trained weights decides.
-        wrong_cases: All cases in which the graph is wrong.
+        mismatches: All cases in which the graph is wrong.
         decisions: The decisions of the traced call that the graph keeps.
     """
 
@@ -50,7 +50,7 @@ class Candidate:
     wrong_as_traced: Mismatch | None
     inexact: Mismatch | None
     wrong_beyond: Mismatch | None
-    wrong_cases: tuple[Case, ...]
+    mismatches: tuple[Mismatch, ...]
     decisions: KeptDecisions
 
     @property
@@ -64,6 +64,11 @@ class Candidate:
         lost = {c.dim for c in self.constant_dims} | set(self.wrong)
         small = self.wrong_beyond is not None, self.inexact is not None
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), *small
+
+    @property
+    def wrong_cases(self) -> tuple[Case, ...]:
+        """The cases in which the graph is wrong."""
+        return tuple(mismatch.case for mismatch in self.mismatches)
 
     def cases_within(self, ranges: Mapping[str, SizeRange]) -> tuple[Case, ...]:
         """Return the cases whose sizes are in range."""
@@ -121,7 +126,7 @@ def try_engine(
         wrong_as_traced=_first_as_traced(wrong, request),
         inexact=next(iter(inexact), None),
         wrong_beyond=next((m for m in large if m.case.may_be_wrong), None),
-        wrong_cases=tuple(m.case for m in wrong),
+        mismatches=tuple(wrong),
         decisions=decisions,
     )
 

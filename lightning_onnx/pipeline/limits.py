@@ -127,8 +127,7 @@ class _Dim:
     def limit(self) -> Limit | None:
         """Return the limit; None if sizes within it are wrong and no step explains them."""
         size = self._traced[self.dim]
-        known = {n: case for case in self.candidate.wrong_cases if (n := self._only_changed(case)) is not None}
-        self.wrong = {n: mismatch for n, case in known.items() if (mismatch := self.mismatch(case)) is not None}
+        self.wrong = {n: m for m in self.candidate.mismatches if (n := self._only_changed(m.case)) is not None}
         for step in (1, *(k for k in range(2, size + 1) if size % k == 0)):
             self.step = step
             limit = self._limit_of_step(size) if self.wrong else None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison
-from lightning_onnx.checks.noise import excuse_noise, find_random_outputs
+from lightning_onnx.checks.noise import ChangedRuns, excuse_noise, find_random_outputs
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
@@ -33,8 +33,12 @@ def difference(size: float) -> Comparison:
     return Comparison("y", "it differs", "values", max_abs_diff=size, max_rel_diff=size, outside=1.0)
 
 
+def excused(comparisons: list[Comparison], context: CheckContext, expected: list[Tensor]) -> list[Comparison]:
+    return excuse_noise(comparisons, ChangedRuns(context, CASE), expected)
+
+
 @pytest.mark.parametrize(
-    ("found", "own", "excused"),
+    ("found", "own", "is_excused"),
     [
         (2e-4, 1e-4, True),
         (2e-4, 1e-5, False),  # more than ten times the module's own noise
@@ -43,32 +47,32 @@ def difference(size: float) -> Comparison:
         (0.5, 0.0, False),
     ],
 )
-def test_up_to_ten_times_what_rounding_does(found: float, own: float, excused: bool) -> None:
-    (judged,) = excuse_noise([difference(found)], context(lambda seed: [EXPECTED[0] + own]), CASE, EXPECTED)
-    assert judged.excuse == ("noise" if excused else None)
-    assert judged.is_failure != excused
+def test_up_to_ten_times_what_rounding_does(found: float, own: float, is_excused: bool) -> None:
+    (judged,) = excused([difference(found)], context(lambda seed: [EXPECTED[0] + own]), EXPECTED)
+    assert judged.excuse == ("noise" if is_excused else None)
+    assert judged.is_failure != is_excused
 
 
 def test_one_way_to_round_in_several_is_enough() -> None:
     flips = context(lambda seed: [-EXPECTED[0] if seed == 2 else EXPECTED[0]])
-    assert excuse_noise([difference(2.0)], flips, CASE, EXPECTED)[0].excuse == "noise"
+    assert excused([difference(2.0)], flips, EXPECTED)[0].excuse == "noise"
 
 
 def test_a_large_difference_needs_as_many_elements() -> None:
     one = EXPECTED[0].clone()
     one[0] = 3.0  # a tenth of the elements
     few = context(lambda seed: [one])
-    assert excuse_noise([difference(2.0)], few, CASE, EXPECTED)[0].excuse == "noise"
+    assert excused([difference(2.0)], few, EXPECTED)[0].excuse == "noise"
     nearly_none = torch.ones(100)
     nearly_none[0] = 3.0
     fewer = context(lambda seed: [nearly_none])
-    assert excuse_noise([difference(2.0)], fewer, CASE, [torch.ones(100)])[0].excuse is None
+    assert excused([difference(2.0)], fewer, [torch.ones(100)])[0].excuse is None
 
 
 def test_another_shape_is_noise_only_if_rounding_changes_the_shape() -> None:
     shape = Comparison("y", "shape is (9,)", "shape")
-    assert excuse_noise([shape], context(lambda seed: [torch.ones(8)]), CASE, EXPECTED)[0].excuse == "noise"
-    assert excuse_noise([shape], context(lambda seed: EXPECTED), CASE, EXPECTED)[0].excuse is None
+    assert excused([shape], context(lambda seed: [torch.ones(8)]), EXPECTED)[0].excuse == "noise"
+    assert excused([shape], context(lambda seed: EXPECTED), EXPECTED)[0].excuse is None
 
 
 def test_nan_is_noise_only_where_rounding_changes_the_same_share_of_the_output() -> None:
@@ -76,29 +80,31 @@ def test_nan_is_noise_only_where_rounding_changes_the_same_share_of_the_output()
     found = Comparison("y", "NaN or infinity is in different places", "finite", outside=0.5)
     nan = EXPECTED[0].clone()
     nan[:5] = float("nan")
-    for own, excused in ((nan, True), (-EXPECTED[0], True), (EXPECTED[0], False)):
-        (judged,) = excuse_noise([found], context(lambda seed, own=own: [own]), CASE, EXPECTED)  # type: ignore[misc]
-        assert (judged.excuse == "noise") == excused
+    for own, is_noise in ((nan, True), (-EXPECTED[0], True), (EXPECTED[0], False)):
+        (judged,) = excused([found], context(lambda seed, own=own: [own]), EXPECTED)  # type: ignore[misc]
+        assert (judged.excuse == "noise") == is_noise
 
 
 def test_a_module_that_does_not_run_otherwise_has_no_noise() -> None:
     def raises(seed: int) -> list[Tensor]:
         raise RuntimeError("no kernel")
 
-    assert excuse_noise([difference(0.5)], context(raises), CASE, EXPECTED)[0].is_failure
+    assert excused([difference(0.5)], context(raises), EXPECTED)[0].is_failure
 
 
 @pytest.mark.parametrize("problem", ["dtype is float64", "onnxruntime failed"])
 def test_anything_else_is_never_noise(problem: str) -> None:
-    noisy = context(lambda seed: [EXPECTED[0] * 100])
-    assert excuse_noise([Comparison("y", problem)], noisy, CASE, EXPECTED)[0].is_failure
+    def never(seed: int) -> list[Tensor]:
+        raise AssertionError("no run can excuse it")
+
+    assert excused([Comparison("y", problem)], context(never), EXPECTED)[0].is_failure
 
 
 def test_what_is_right_costs_no_run() -> None:
     def never(seed: int) -> list[Tensor]:
         raise AssertionError("nothing failed")
 
-    assert excuse_noise([Comparison("y")], context(never), CASE, EXPECTED)[0].excuse is None
+    assert excused([Comparison("y")], context(never), EXPECTED)[0].excuse is None
 
 
 @pytest.mark.parametrize("draws", [True, False])

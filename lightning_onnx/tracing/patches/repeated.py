@@ -1,4 +1,4 @@
-"""Work that torch's exporters repeat at each export with the same result."""
+"""Work that torch's exporters repeat at each export, or many times in one, with the same result."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+
+import torch
+from onnx_ir import schemas
+from torch.onnx._internal.exporter._schemas import op_signature_from_function
 
 from lightning_onnx.tracing.patches.patch import Patch, replaced_attribute
 
@@ -21,3 +25,42 @@ def computed_once(patch: Patch) -> Iterator[None]:
 @functools.cache
 def _result(function: Callable[[], object]) -> object:
     return function()
+
+
+def signature_once(
+    func: Callable[..., object], domain: str, name: str | None = None, overload: str = "", *, since_version: int = 1
+) -> schemas.OpSignature:
+    """Return the signature that torch has stored on a translation, or else compute it.
+
+    Args:
+        func: A function that translates an operator.
+        domain: As for torch's function of this purpose, like all that follows.
+        name: The operator's name.
+        overload: Its overload.
+        since_version: The first opset that has it.
+    """
+    stored = getattr(func, "_pt_onnx_signature", None)
+    if isinstance(stored, schemas.OpSignature):
+        asked = (domain, name, overload, since_version)
+        if (stored.domain, stored.name, stored.overload, stored.since_version) == asked:
+            return stored
+    computed: schemas.OpSignature = op_signature_from_function(
+        func, domain, name, overload, since_version=since_version
+    )
+    return computed
+
+
+@contextlib.contextmanager
+def listed_once(patch: Patch) -> Iterator[None]:
+    """Let torch look up its composite operators only where new ones were registered since the last time."""
+    original: Callable[[], None] = getattr(patch.find_owner(), patch.name)
+    known: list[list[str]] = []
+
+    def look_up() -> None:
+        registered = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
+        if [registered] != known:
+            original()
+            known[:] = [registered]
+
+    with replaced_attribute(dataclasses.replace(patch, replacement=look_up)):
+        yield

@@ -234,6 +234,23 @@ PATCHES: tuple[Patch, ...] = (
         case="translations_are_parsed_once",
         replace=repeated.computed_once,
     ),
+    Patch(
+        owner="torch.onnx._internal.exporter._schemas",
+        name="op_signature_from_function",
+        replacement=repeated.signature_once,
+        why="The exporter reads the signatures of all its translations, though it keeps each on its function.",
+        seen=_TORCH,
+        case="signatures_are_read_once",
+    ),
+    Patch(
+        owner="torch._export.utils",
+        name="_materialize_cpp_cia_ops",
+        replacement="only where operators were registered since",
+        why="torch looks up all of its composite operators sixty times in an export.",
+        seen=_TORCH,
+        case="operators_are_listed_once",
+        replace=repeated.listed_once,
+    ),
     *(
         Patch(
             owner="sys",

@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx_ir
@@ -330,6 +330,42 @@ def translations_are_parsed_once(capfd: Any) -> None:
         with patched("trace"):
             found.append(_registration.onnxscript_apis.get_torchlib_ops())
     assert found[0] is found[1]
+
+
+@case
+def signatures_are_read_once(capfd: Any) -> None:
+    from torch.onnx._internal.exporter import _registration, _schemas
+
+    found = []
+    for _ in range(2):
+        with patched("trace"):
+            found += _registration.ONNXRegistry.from_torchlib().get_decomps(torch.ops.aten.relu.default)
+    assert found[0].signature is found[1].signature
+    with patched("trace"):
+        other = _schemas.op_signature_from_function(found[0].onnx_function, "other", "name")
+    assert (other.domain, other.name) == ("other", "name")
+
+
+@case
+def operators_are_listed_once(capfd: Any) -> None:
+    from torch._export import utils
+
+    looked_up = []
+
+    class Registered(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            looked_up.append(len(self))
+            return super().__iter__()
+
+    registered = ["aten::relu"]
+    name = "_dispatch_get_registrations_for_dispatch_key"
+    with patched("trace"), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(torch._C, name, lambda key: Registered(registered))
+        utils._materialize_cpp_cia_ops()
+        utils._materialize_cpp_cia_ops()
+        registered.append("aten::chunk")
+        utils._materialize_cpp_cia_ops()
+    assert looked_up == [1, 2]
 
 
 @case
