@@ -33,13 +33,17 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
     cases.add("traced", request.tensors)
     for sample in request.samples[1:]:  # other values at the traced sizes: a mismatch here is not caused by sizes
         cases.add_values(sample.tensors)
-    for number, sample in enumerate(request.samples):
-        tensors = _cut(sample.tensors, request) if number else _affordable(sample.tensors, request, run)
-        if request.fits(tensors):
-            cases.add("observed", tensors)
+    cases.add_observed()
     for alternatives in probe_sizes(request):
         any(cases.add("resized", request.resized(sizes)) for sizes in alternatives)
     return (*cases.found, *value_cases(request, run))
+
+
+def observed_cases(request: Request, run: Runner) -> tuple[Case, ...]:
+    """Return only the observed calls of other sizes than the traced one; arguments as for ``cases_of``."""
+    cases = _Cases(request, run, sizes=[request.sizes(request.tensors)])
+    cases.add_observed()
+    return tuple(cases.found)
 
 
 @dataclasses.dataclass
@@ -63,6 +67,14 @@ class _Cases:
         label = ", ".join(f"{name}={size}" for name, size in sizes.items())
         self.found.append(Case(f"{kind} ({label})" if label else kind, tensors, expected.tensors, kind=kind))
         return True
+
+    def add_observed(self) -> None:
+        """Add the observed calls, one of each sizes."""
+        request = self.request
+        for number, sample in enumerate(request.samples):
+            tensors = _cut(sample.tensors, request) if number else _affordable(sample.tensors, request, self.run)
+            if request.fits(tensors):
+                self.add("observed", tensors)
 
     def add_values(self, observed: tuple[Tensor, ...]) -> None:
         """Add the values of another observed call at the traced sizes, if only its rows have to be cut."""

@@ -16,7 +16,7 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.probing import cases_of
+from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, state
@@ -179,14 +179,13 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
         request: The request derived from all calls so far.
     """
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
-    cases = cases_of(now, Runner(FlatModule(module, plan.config.method, now.sample)))
+    cases = observed_cases(now, Runner(FlatModule(module, plan.config.method, now.sample)))
     known = {case.label for case in plan.cases}
     ranges = plan.graph.signature.ranges
     new = [
         case
         for case in cases
-        if case.kind == "observed"
-        and case.label not in known
+        if case.label not in known
         and all(size in ranges[dim] for dim, size in now.sizes(case.tensors).items() if dim in ranges)
     ]
     return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))

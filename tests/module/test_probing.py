@@ -9,7 +9,7 @@ import torch
 
 from lightning_onnx.module.calls.request import derive
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.probing import cases_of, multiples, probe_sizes
+from lightning_onnx.module.probing import cases_of, multiples, observed_cases, probe_sizes
 from tests.module.calls.observing import Applies, observed, runner_of
 
 
@@ -38,6 +38,13 @@ def test_cases_of_each_kind_with_the_modules_outputs() -> None:
     for case in cases:
         assert case.expected is not None
         assert torch.equal(case.expected[0], case.tensors[0] * 2)
+
+
+def test_observed_cases_are_those_of_all_cases() -> None:
+    request, run = tried(lambda x: x * 2, (8, 5), (8, 7), (2, 5))
+    everything = [case.label for case in cases_of(request, run) if case.kind == "observed"]
+    assert [case.label for case in observed_cases(request, run)] == everything
+    assert len(everything) == 2
 
 
 def test_other_values_at_the_traced_sizes() -> None:
