@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import nn
 
@@ -22,91 +21,9 @@ from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, state
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.decisions import KeptDecisions
-from lightning_onnx.pipeline.search import find_graph
+from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.tracing.graph import Graph
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The result of ``prepare``, used for every set of weights.
-
-    Attributes:
-        config: The options.
-        request: The graph requested from the engines; ``graph.request`` is the one that they achieved.
-        graph: The traced graph.
-        engine_reason: Why this engine was chosen.
-        cases: Inputs that the module takes: traced sizes, observed batches, sizes not traced.
-        notes: What the user should know.
-        remarks: Notes that surprise nobody: they go into the manifest without a warning.
-        structure: The module's structure; a graph is stale when it changes.
-        source: Where the sample comes from.
-        is_stochastic: Whether the method draws random numbers in eval mode.
-        decisions: The decisions of the traced call that the graph keeps.
-        kept_state: Attributes through which a call changes the results of later ones.
-        written_outside: Variables outside of the module that a call changes; they are put back afterwards.
-        attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
-    """
-
-    config: ExportConfig
-    request: Request
-    graph: Graph
-    engine_reason: str
-    cases: tuple[Case, ...]
-    notes: tuple[str, ...]
-    structure: tuple[Any, ...]
-    source: str
-    is_stochastic: bool
-    decisions: KeptDecisions
-    remarks: tuple[str, ...] = ()
-    kept_state: tuple[Place, ...] = ()
-    written_outside: tuple[Place, ...] = ()
-    attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
-
-    def serves(self, module: nn.Module) -> bool:
-        """Tell whether the graph fits a private copy: same structure, and same values of plain attributes it reads."""
-        same_structure = self.structure == state.structure_of(module)
-        return same_structure and attributes.digests(module, self.attributes) == self.attributes
-
-    def unknown_attributes(self, module: nn.Module, known: bool) -> list[str]:
-        """Return a note on attributes whose values at the time of the exported weights are unknown.
-
-        Args:
-            module: The private copy.
-            known: Whether these values are known.
-        """
-        found = [] if known else attributes.set_later(module, self.attributes)
-        if not found:
-            return []
-        return [f"not in the checkpoint, so the module's current values are used: {attribute_names(found)}"]
-
-    @property
-    def refreshes(self) -> bool:
-        """Whether new weights can be written without tracing the module again."""
-        return self.graph.refreshes
-
-    def with_decisions(self, decisions: KeptDecisions) -> Plan:
-        """Return the plan with the decisions found with other weights, and their notes."""
-        cases = (*(case for case in self.cases if case.kind != "decision"), *decisions.cases)
-        notes = (*(note for note in self.notes if note != self.decisions.warning), *decisions.notes)
-        return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
-
-    def covers(self, request: Request) -> bool:
-        """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""
-        return (request.input_names, request.axes) == (self.request.input_names, self.request.axes)
-
-    def fits(self, observations: Sequence[Observation]) -> bool:
-        """Tell, without running the module, whether all calls so far have the sizes of this plan's static dims."""
-        request = self.graph.request
-        wanted = request.sample.paths
-        for observation in observations[:1]:
-            paths = observation.samples[0].paths
-            if not set(wanted) <= set(paths):
-                return False
-            places = [paths.index(path) for path in wanted]
-            if not all(request.fits_shapes([shapes[i] for i in places]) for shapes, _ in observation.shapes):
-                return False
-        return True
 
 
 def prepare(
@@ -128,37 +45,19 @@ def prepare(
         ParityError: If the outputs of the best graph differ from the module's.
     """
     observation, run, request = _derived(module, observations, config)
-    notes = observation.notes
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
-        reduced = observation.with_constants(unused)
-        observation, run, request = _derived(module, [reduced], config)
-        notes = (*reduced.notes, f"left out of the graph, which does not use it: {', '.join(unused.values())}")
+        observation, run, request = _derived(module, [_without(observation, unused)], config)
         found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
-    without_effect = (found.graph.request.input_names[i] for i in found.graph.traced.unused_inputs)
-    notes = (*notes, *left_out.outputs(run, request))
-    if found.decisions.warning:
-        notes = (*notes, found.decisions.warning)
     kept_state = run.flat.state_between_calls(request.tensors)
-    if kept_state:
-        notes = (
-            *notes,
-            f"the method keeps state between calls ({attribute_names(kept_state)}); the graph contains the state that "
-            "the module had when it was traced, such as after the last training batch",
-        )
     return Plan(
         config,
         request,
         found.graph,
         engine_reason=_engine_reason(found.graph, config),
         cases=_without_outputs(found.cases),
-        notes=(
-            *notes,
-            *found.notes,
-            *_static_batch(observation, request, found.graph, config),
-            *(f"input '{name}' has no effect on the outputs" for name in without_effect),
-        ),
+        notes=tuple(_notes(observation, run, request, found, kept_state, config)),
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.draws_random_numbers(request.tensors),
@@ -168,6 +67,31 @@ def prepare(
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=attributes.digests(module, _read(run.flat, request)),
     )
+
+
+def _notes(
+    observation: Observation,
+    run: Runner,
+    request: Request,
+    found: FoundGraph,
+    kept_state: Sequence[Place],
+    config: ExportConfig,
+) -> Iterator[str]:
+    """Yield what a user should know of the graph, in the order of the stages that found it."""
+    graph = found.graph
+    yield from observation.notes
+    yield from left_out.outputs(run, request)
+    if found.decisions.warning:
+        yield found.decisions.warning
+    if kept_state:
+        yield (
+            f"the method keeps state between calls ({attribute_names(kept_state)}); the graph contains the state that "
+            "the module had when it was traced, such as after the last training batch"
+        )
+    yield from found.notes
+    yield from _static_batch(observation, request, graph, config)
+    for i in graph.traced.unused_inputs:
+        yield f"input '{graph.request.input_names[i]}' has no effect on the outputs"
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
@@ -210,6 +134,13 @@ def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
     paths = observation.samples[0].structure.paths
     found = {i: ".".join(paths[i]) for i in graph.traced.unused_inputs if len(observation.samples[0].paths[i]) > 1}
     return found if len(found) < len(paths) else {}
+
+
+def _without(observation: Observation, unused: Mapping[int, str]) -> Observation:
+    """Make parts of arguments constants of the call, and say so."""
+    reduced = observation.with_constants(unused)
+    note = f"left out of the graph, which does not use it: {', '.join(unused.values())}"
+    return dataclasses.replace(reduced, notes=(*reduced.notes, note))
 
 
 def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:

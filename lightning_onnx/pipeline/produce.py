@@ -28,7 +28,7 @@ from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import with_weights
-from lightning_onnx.pipeline.prepare import Plan
+from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging

@@ -18,7 +18,7 @@ from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.prepare import Plan
+from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower, Saved
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.jobs import LIVE, Finished, Fit, Job, Maker, checkpoint_job, live_job

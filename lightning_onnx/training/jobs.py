@@ -25,7 +25,7 @@ from lightning_onnx.module.weights import attributes, loading, trainer_view
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
-from lightning_onnx.pipeline.prepare import Plan
+from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.produce import LoadedModule, OnStage, no_progress, produce
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner

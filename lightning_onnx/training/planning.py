@@ -16,7 +16,8 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.prepare import Plan, derive_request, prepare, with_calls
+from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
 from lightning_onnx.pipeline.produce import OnStage
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.prepare import Plan, prepare
+from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.prepare import prepare
 from tests.module.calls.observing import Applies, observed
 
 

@@ -1,0 +1,101 @@
+"""What ``prepare`` finds once, and what every set of weights is then written with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from lightning_onnx.module.call_state import attribute_names
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.cases import Case
+from lightning_onnx.module.saved import Place
+from lightning_onnx.module.weights import attributes, state
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import KeptDecisions
+from lightning_onnx.tracing.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The result of ``prepare``, used for every set of weights.
+
+    Attributes:
+        config: The options.
+        request: The graph requested from the engines; ``graph.request`` is the one that they achieved.
+        graph: The traced graph.
+        engine_reason: Why this engine was chosen.
+        cases: Inputs that the module takes: traced sizes, observed batches, sizes not traced.
+        notes: What the user should know.
+        remarks: Notes that surprise nobody: they go into the manifest without a warning.
+        structure: The module's structure; a graph is stale when it changes.
+        source: Where the sample comes from.
+        is_stochastic: Whether the method draws random numbers in eval mode.
+        decisions: The decisions of the traced call that the graph keeps.
+        kept_state: Attributes through which a call changes the results of later ones.
+        written_outside: Variables outside of the module that a call changes; they are put back afterwards.
+        attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
+    """
+
+    config: ExportConfig
+    request: Request
+    graph: Graph
+    engine_reason: str
+    cases: tuple[Case, ...]
+    notes: tuple[str, ...]
+    structure: tuple[Any, ...]
+    source: str
+    is_stochastic: bool
+    decisions: KeptDecisions
+    remarks: tuple[str, ...] = ()
+    kept_state: tuple[Place, ...] = ()
+    written_outside: tuple[Place, ...] = ()
+    attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
+
+    def serves(self, module: nn.Module) -> bool:
+        """Tell whether the graph fits a private copy: same structure, and same values of plain attributes it reads."""
+        same_structure = self.structure == state.structure_of(module)
+        return same_structure and attributes.digests(module, self.attributes) == self.attributes
+
+    def unknown_attributes(self, module: nn.Module, known: bool) -> list[str]:
+        """Return a note on attributes whose values at the time of the exported weights are unknown.
+
+        Args:
+            module: The private copy.
+            known: Whether these values are known.
+        """
+        found = [] if known else attributes.set_later(module, self.attributes)
+        if not found:
+            return []
+        return [f"not in the checkpoint, so the module's current values are used: {attribute_names(found)}"]
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether new weights can be written without tracing the module again."""
+        return self.graph.refreshes
+
+    def with_decisions(self, decisions: KeptDecisions) -> Plan:
+        """Return the plan with the decisions found with other weights, and their notes."""
+        cases = (*(case for case in self.cases if case.kind != "decision"), *decisions.cases)
+        notes = (*(note for note in self.notes if note != self.decisions.warning), *decisions.notes)
+        return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
+
+    def covers(self, request: Request) -> bool:
+        """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""
+        return (request.input_names, request.axes) == (self.request.input_names, self.request.axes)
+
+    def fits(self, observations: Sequence[Observation]) -> bool:
+        """Tell, without running the module, whether all calls so far have the sizes of this plan's static dims."""
+        request = self.graph.request
+        wanted = request.sample.paths
+        for observation in observations[:1]:
+            paths = observation.samples[0].paths
+            if not set(wanted) <= set(paths):
+                return False
+            places = [paths.index(path) for path in wanted]
+            if not all(request.fits_shapes([shapes[i] for i in places]) for shapes, _ in observation.shapes):
+                return False
+        return True
