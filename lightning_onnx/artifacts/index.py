@@ -1,4 +1,4 @@
-"""``index.json`` beside the artifacts: a list of them for other programs, which says which one is the best."""
+"""``index.json`` next to the artifacts: a list for other programs, which names the best one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ INDEX = "index.json"
 
 @dataclasses.dataclass(frozen=True)
 class IndexEntry:
-    """What the index says of one artifact; the fields of the JSON in its order.
+    """The entry of one artifact; the fields have the order of the JSON.
 
     Attributes:
         directory: Name of the artifact's directory.
-        best: Whether it is the best of its callback.
+        best: Whether it is the best artifact of its callback.
         passed: Whether none of its checks failed.
-        checkpoint: File name of the checkpoint that it was made from, None for live weights.
+        checkpoint: File name of the exported checkpoint; None for live weights.
         epoch: Epoch of the weights, counted from 0.
-        global_step: Number of optimizer steps that made them.
-        monitor: Name of the metric that chose the checkpoint.
+        global_step: Number of optimizer steps before these weights.
+        monitor: Name of the metric that selected the checkpoint.
         score: Value of that metric.
-        owner: Tells apart the callbacks that share the directory.
+        owner: Identifies the callback, because several may share the directory.
     """
 
     directory: str
@@ -75,7 +75,7 @@ class IndexEntry:
 
 
 def read_index(place: str) -> list[IndexEntry]:
-    """Return the entries of an index; none if there is no index, or it cannot be read.
+    """Return the entries of an index; an empty list if it does not exist or cannot be read.
 
     Args:
         place: Path or URL of the file.
@@ -92,10 +92,10 @@ def write_index(place: str, entries: Iterable[IndexEntry]) -> None:
 
     Args:
         place: Path or URL of the file.
-        entries: Its entries.
+        entries: The entries.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the index cannot be written.
     """
     content = {"artifacts": [dataclasses.asdict(entry) for entry in entries]}
     write(place, (json.dumps(content, indent=2) + "\n").encode())

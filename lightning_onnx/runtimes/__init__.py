@@ -1,1 +1,1 @@
-"""Programs that run ONNX files: ``base`` has the protocol, every other file one runtime, ``worker`` their process."""
+"""Programs that run ONNX files: ``base`` has the protocol, ``worker`` their process, and each other file a runtime."""

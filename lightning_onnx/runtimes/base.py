@@ -1,4 +1,4 @@
-"""What a runtime is, and the table of all runtimes."""
+"""The protocol of runtimes, and the table of all runtimes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DEFAULT = "onnxruntime"
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """How a loaded file is run, as the runtime itself reports it.
+    """How a loaded file is run, as reported by the runtime itself.
 
     Attributes:
         device: The device that computes: ``"CPU"``, ``"GPU.0"``.
         provider: The part of the runtime that computes, such as an execution provider or a plugin.
-        precision: The type of floats in which it computes.
+        precision: The float type used in computations.
         batch: How a batch is run: ``"yes"`` (in one call) or ``"loop"`` (one call for each sample).
     """
 
@@ -41,15 +41,15 @@ class Session(Protocol):
     """A loaded file."""
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order. Later calls do not change these arrays."""
+        """Run the model, and return outputs by name, in the graph's order. Later calls do not change these arrays."""
 
 
 class Runtime(Protocol):
     """A program that runs ONNX.
 
-    Its class takes ``threads`` (0: as many as there are cores) and ``precision`` (``"float32"``, or ``"deploy"`` for
-    the program's own default), and raises ``RuntimeUnavailable`` if its package or its device is missing. Its sessions
-    may have ``describe() -> Description``.
+    Its class takes ``threads`` (0: one per core) and ``precision`` (``"float32"``, or ``"deploy"`` for the program's
+    own default), and raises ``RuntimeUnavailable`` if its package or its device is missing. Its sessions may have
+    ``describe() -> Description``.
     """
 
     name: str
@@ -67,20 +67,20 @@ RUNTIMES: dict[str, str] = {
     "ncnn": "lightning_onnx.runtimes.ncnn:NCNN",
     "reference": "lightning_onnx.runtimes.reference:Reference",
 }
-"""The class of each runtime by name, as ``"module:class"``: it is imported when it is used."""
+"""The class of each runtime by name, as ``"module:class"``; it is imported on first use."""
 
 
 def check_name(name: object) -> None:
-    """Check that there is a runtime of that name.
+    """Check that there is a runtime with this name.
 
     Raises:
-        ConfigurationError: If there is not.
+        ConfigurationError: If there is none.
     """
     base, colon, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
     if base not in RUNTIMES or (colon and (base != "onnxruntime" or not provider)):
         raise ConfigurationError(
-            f"{name!r} is no runtime. Choose from {', '.join(RUNTIMES)}, or name an execution provider of onnxruntime: "
-            "'onnxruntime:CUDAExecutionProvider'."
+            f"{name!r} is not a runtime. Choose from {', '.join(RUNTIMES)}, or name an execution provider of "
+            "onnxruntime: 'onnxruntime:CUDAExecutionProvider'."
         )
 
 
@@ -88,11 +88,11 @@ def require(module: str, pip: str) -> ModuleType:
     """Import the package of a runtime.
 
     Args:
-        module: Its name.
+        module: Name of the package's module.
         pip: The argument of ``pip install``.
 
     Raises:
-        RuntimeUnavailable: If it is not installed or cannot be imported.
+        RuntimeUnavailable: If the package is not installed or cannot be imported.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""ncnn, which runs models on phones and small boards; pnnx converts ONNX files for it."""
+"""ncnn, a runtime for phones and small boards; pnnx converts ONNX files for it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import ncnn
 
 _HALF = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
-"""Options of a net that let it compute in 16 bits."""
+"""Options of a net that allow 16-bit arithmetic."""
 
 _TAKES = ("float32", "int32", "int64")
-"""Dtypes that ncnn takes; any other ends the process or gives wrong numbers."""
+"""Dtypes that ncnn accepts; any other crashes the process or gives wrong numbers."""
 
 
 class NCNN:
     """The packages ``ncnn`` and ``pnnx``, on the CPU.
 
     Args:
-        threads: Number of threads; 0 takes as many as there are cores.
+        threads: Number of threads; 0 means one per core.
         precision: ``"float32"``, or ``"deploy"`` for weights and arithmetic in float16 if the CPU supports it.
     """
 
@@ -48,19 +48,19 @@ class NCNN:
         """Convert an ONNX file and load the result.
 
         Raises:
-            NCNNError: If an input or output has a dtype that ncnn does not take, or ncnn cannot load the result.
+            NCNNError: If an input or output has a dtype that ncnn does not accept, or ncnn cannot load the result.
             ConversionError: If pnnx cannot convert the file.
         """
         require("ncnn", "ncnn")
         specs = ModelSpecs.read(model_path)
         wrong = [f"{s.name!r} is {s.dtype}" for s in (*specs.inputs, *specs.outputs) if s.dtype not in _TAKES]
         if wrong:
-            raise NCNNError(f"ncnn takes only {', '.join(_TAKES)}, but {', '.join(wrong)}. Use another runtime.")
+            raise NCNNError(f"ncnn accepts only {', '.join(_TAKES)}, but {', '.join(wrong)}. Use another runtime.")
         return NCNNSession(model_path, specs, self.threads, self.precision)
 
 
 class NCNNSession:
-    """A net whose inputs and outputs go by the names of the ONNX file; ncnn's own names are ``in0``, ``out0``."""
+    """A net whose inputs and outputs have the names of the ONNX file; ncnn's own names are ``in0``, ``out0``."""
 
     def __init__(self, model_path: Path, specs: ModelSpecs, threads: int, precision: str) -> None:
         self._specs = specs
@@ -85,7 +85,7 @@ class NCNNSession:
         missing = [spec.name for spec in self._specs.outputs if axes[spec.name] is None]
         if missing:
             raise NCNNError(
-                f"ncnn runs this model one sample at a time, and {missing} have no batch dim to be joined along"
+                f"ncnn runs this model one sample at a time, but {missing} have no batch dim to concatenate along"
             )
         return {
             spec.name: np.concatenate([_as(s[spec.name], spec, axes[spec.name]) for s in samples], axes[spec.name])
@@ -118,9 +118,9 @@ class NCNNSession:
 
         if value.dtype == np.int64:
             if value.size and not np.array_equal(value, value.astype(np.int32)):
-                raise NCNNError(f"ncnn has integers of 32 bits; the input has values up to {value.max()}")
+                raise NCNNError(f"ncnn has 32-bit integers, but the input has values up to {value.max()}")
             value = value.astype(np.int32)
-        # Mat() keeps no reference to the array, and reads its elements in C order whatever the array's order.
+        # Mat() keeps no reference to the array, and always reads its elements in C order.
         return ncnn.Mat(np.ascontiguousarray(value), batch_index=self._index[blob]).clone()
 
 
@@ -150,7 +150,7 @@ def _names(net: ncnn.Net, specs: ModelSpecs) -> dict[str, str]:
     ):
         expected = {value.name: f"{kind}{i}" for i, value in enumerate(values)}
         if sorted(found) != sorted(expected.values()):
-            raise NCNNError(f"the net has {sorted(found)}, the file has {list(expected)}: pnnx left some out")
+            raise NCNNError(f"the net has {sorted(found)}, but the file has {list(expected)}: pnnx dropped some")
         blobs |= expected
     return blobs
 
@@ -160,7 +160,7 @@ def _batch_axis(spec: ValueSpec, batch: str | None) -> int | None:
 
 
 def _as(value: NDArray[np.generic], spec: ValueSpec, axis: int | None) -> NDArray[np.generic]:
-    """Put back the batch dim that ncnn removed from one sample's output."""
+    """Restore the batch dim that ncnn removed from one sample's output."""
     return np.expand_dims(value, axis or 0) if spec.shape is not None and value.ndim == len(spec.shape) - 1 else value
 
 

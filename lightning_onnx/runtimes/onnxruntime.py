@@ -22,7 +22,7 @@ _PACKAGES = {
     "QNNExecutionProvider": "onnxruntime-qnn",
     "CoreMLExecutionProvider": "onnxruntime (on macOS)",
 }
-"""The package that has each provider; it replaces the package onnxruntime."""
+"""The package that contains each provider; it replaces the package onnxruntime."""
 
 _CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
@@ -31,14 +31,14 @@ _FLOAT32: dict[str, dict[str, str]] = {
     "OpenVINOExecutionProvider": {"precision": "FP32"},
     "CoreMLExecutionProvider": {"AllowLowPrecisionAccumulationOnGPU": "0"},
 }
-"""Options that make a provider compute in float32; TensorRT's TF32 is switched off by NVIDIA's own variable."""
+"""Options that make a provider compute in float32; NVIDIA's own variable turns off TensorRT's TF32."""
 
 
 class ONNXRuntime:
     """The ``onnxruntime`` package.
 
     Args:
-        threads: Number of threads; 0 takes as many as there are cores.
+        threads: Number of threads; 0 means one per core.
         precision: ``"float32"``, or ``"deploy"`` for the provider's own default.
         provider: The execution provider.
     """
@@ -75,32 +75,32 @@ class ORTSession:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: what it would warn of is found by comparing outputs
+        options.log_severity_level = 3  # errors only: comparing outputs makes warnings redundant
         options.intra_op_num_threads = threads
         own = _FLOAT32.get(provider, {}) if precision == "float32" else {}
         self._session = onnxruntime.InferenceSession(str(model_path), sess_options=options, providers=[(provider, own)])
         self._session.disable_fallback()
         taken = self._session.get_providers()[0]
-        if taken != provider:  # the provider was listed, and silently replaced by the CPU's
+        if taken != provider:  # the provider was listed, but silently replaced by the CPU's
             raise RuntimeUnavailable(_no_device(provider, taken))
         self._provider = provider
         self._precision = precision if provider != CPU else "float32"
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order."""
+        """Run the model, and return outputs by name, in the graph's order."""
         return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
 
     def describe(self) -> Description:
-        """Return provider and device."""
+        """Return the provider and the device."""
         device = "CUDA" if self._provider in _CUDA else self._provider.removesuffix("ExecutionProvider")
         return Description(device, self._provider, self._precision)
 
 
 def _missing(provider: str, available: list[str]) -> str:
-    """Return how to get a provider that the installed package does not have."""
+    """Return a message on how to get a provider that the installed package does not have."""
     if provider in _PACKAGES:
-        return f"the installed onnxruntime has no {provider}. Install one that has: pip install {_PACKAGES[provider]}"
+        return f"the installed onnxruntime has no {provider}. Install one with it: pip install {_PACKAGES[provider]}"
     return f"the installed onnxruntime has no {provider}; it has {', '.join(available)}"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import openvino
 
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-"""Numpy's names for OpenVINO's."""
+"""The numpy names of OpenVINO's types."""
 
 
 class OpenVINO:
@@ -64,10 +64,10 @@ class OpenVINOSession:
     def __init__(self, compiled: openvino.CompiledModel, outputs: list[str]) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._outputs = outputs  # of the file: in OpenVINO an output may have several names, or that of another value
+        self._outputs = outputs  # the file's names; OpenVINO may give an output several names, or another value's
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order."""
+        """Run the model, and return outputs by name, in the graph's order."""
         # The next call would overwrite shared arrays.
         found = self._request.infer(dict(inputs), share_inputs=False, share_outputs=False)
         return {name: np.array(found[i]) for i, name in enumerate(self._outputs)}

@@ -1,4 +1,4 @@
-"""From ONNX to ncnn by the program ``pnnx``; what it leaves out shows only in its output, not in its exit code."""
+"""Converts ONNX to ncnn with the program ``pnnx``; only its output, not its exit code, shows what it drops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_onnx.errors import ConversionError
 from lightning_onnx.runtimes.base import require
 
 _NO_BATCH = 233
-"""pnnx's batch index of a blob without batch dim; such a model runs one sample at a time."""
+"""pnnx's batch index for a blob without a batch dim; such a model runs one sample at a time."""
 
 _INDEX = re.compile(r"(?:ncnn\.Mat\((in\d+)|(out\d+))\.numpy\((?:\), )?batch_index=(\d+)\)")
 
@@ -24,7 +24,7 @@ class Converted:
     Attributes:
         param: The file of its layers.
         binary: The file of its weights.
-        batch_index: The batch dim of each blob (``"in0"``, ``"out0"``), as ncnn's binding takes it.
+        batch_index: The batch dim of each blob (``"in0"``, ``"out0"``), as in ncnn's Python binding.
     """
 
     param: Path
@@ -41,18 +41,18 @@ def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
     """Convert an ONNX file.
 
     Args:
-        model_path: The file; its weights may be in a file beside it.
+        model_path: The file; its weights may be external.
         directory: An empty directory for the model.
         half: Whether weights become float16, which is pnnx's own default.
 
     Raises:
         RuntimeUnavailable: If pnnx is not installed.
-        ConversionError: If it fails, or leaves part of the model out.
+        ConversionError: If pnnx fails, or drops part of the model.
     """
     program = require("pnnx", "pnnx").EXEC_PATH
     for beside in model_path.parent.glob(f"{model_path.name}?*"):
         (directory / beside.name).symlink_to(beside)
-    (directory / model_path.name).symlink_to(model_path)  # pnnx writes beside the file that it reads
+    (directory / model_path.name).symlink_to(model_path)  # pnnx writes to the directory of its input file
     done = subprocess.run(
         [program, model_path.name, f"fp16={int(half)}"],
         cwd=directory,
@@ -70,12 +70,12 @@ def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
         raise ConversionError(f"pnnx ended with code {done.returncode}: {_last_line(done.stdout)}")
     dropped = re.findall(r"^ignore (.+)$", done.stdout, re.MULTILINE)
     if dropped:
-        raise ConversionError(f"ncnn cannot run it: pnnx leaves out {'; '.join(dict.fromkeys(dropped))}")
+        raise ConversionError(f"ncnn cannot run the model: pnnx drops {'; '.join(dict.fromkeys(dropped))}")
     return Converted(param, binary, batch_indices(script.read_text(encoding="utf-8")))
 
 
 def batch_indices(script: str) -> dict[str, int]:
-    """Return the batch dim of each blob, from the example script that pnnx writes.
+    """Return the batch dim of each blob, from pnnx's example script.
 
     Example:
         >>> batch_indices('ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())')

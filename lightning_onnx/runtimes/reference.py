@@ -1,4 +1,4 @@
-"""ONNX's own evaluator, the specification in Python: for small inputs, as it is 16 to 112 times slower."""
+"""ONNX's own evaluator, the specification in Python: only for small inputs, because it is 16 to 112 times slower."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reference:
         self.precision = precision
 
     def version(self) -> str:
-        """Return the version of the package onnx."""
+        """Return the version of the onnx package."""
         import onnx
 
         return str(onnx.__version__)
@@ -45,12 +45,12 @@ class ReferenceSession:
         self._evaluator = ReferenceEvaluator(str(model_path))
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order."""
+        """Run the model, and return outputs by name, in the graph's order."""
         found = self._evaluator.run(None, dict(inputs))
-        # Operators may return numpy scalars or a view of an input; sequences and optionals stay as they are.
+        # Operators may return numpy scalars or a view of an input; sequences and optionals are not converted.
         values = [np.array(v) if isinstance(v, (np.ndarray, np.generic)) else v for v in found]
         return dict(zip(self._evaluator.output_names, values, strict=True))
 
     def describe(self) -> Description:
-        """Return device and provider, which are always the same."""
+        """Return the device and the provider, which are always the same."""
         return Description("CPU", "ReferenceEvaluator")

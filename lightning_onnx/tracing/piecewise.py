@@ -1,4 +1,4 @@
-"""One graph of several: each was traced at another size of a dim, and an If takes the one that is right at a size."""
+"""Joins several graphs, each traced at another size of a dim, by an If that selects the right one for a size."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Piece:
     """A graph for some sizes of a dim.
 
     Attributes:
-        size: The size at which it is traced.
-        last: The largest size for which it is taken; None for the last piece.
+        size: The traced size.
+        last: The largest size for which it is used; None for the last piece.
     """
 
     size: int
@@ -34,12 +34,12 @@ class Piece:
 
 
 class Piecewise:
-    """Traces at several sizes of one dim, for modules that do something else below or above a size.
+    """Traces at several sizes of one dim, for modules that behave differently below or above a size.
 
     Args:
-        engine: What traces.
+        engine: The engine that traces.
         dim: Name of the dim.
-        pieces: In ascending order of their sizes; at least two.
+        pieces: At least two pieces, in ascending order of size.
     """
 
     needs_refusal = False
@@ -107,7 +107,7 @@ class Piecewise:
 
 
 def _use_names(model: ir.Model, symbols: Mapping[str, str]) -> None:
-    """Name the dims of the outputs, and leave out the shapes of inner values: each piece has symbols of its own."""
+    """Name the dims of the outputs, and remove the shapes of inner values: each piece has its own symbols."""
     import onnx_ir as ir
 
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
@@ -128,12 +128,12 @@ def _named(dim: int | ir.SymbolicDim, symbols: Mapping[str, str]) -> int | str |
 
 
 def _join(below: EngineModel, above: EngineModel, place: tuple[int, int], last: int) -> EngineModel:
-    """Return a model that computes as ``below`` up to a size, and as ``above`` beyond it.
+    """Return a model that computes ``below`` up to a size, and ``above`` for larger sizes.
 
     Args:
-        below: A model; it is taken apart.
-        above: Another one with the same inputs and outputs; it is taken apart as well.
-        place: Index of an input, and of its dim.
+        below: A model; its nodes are moved.
+        above: Another model with the same inputs and outputs; its nodes are moved too.
+        place: Index of an input, and index of its dim.
         last: The largest size for ``below``.
     """
     import onnx_ir as ir
@@ -192,14 +192,14 @@ def _branch(
     recipes: dict[str, Recipe],
     suffix: str,
 ) -> ir.Graph:
-    """Turn a model into a graph inside of another one, which holds its inputs and weights.
+    """Turn a model into a subgraph that uses the inputs and weights of the outer graph.
 
     Args:
         made: The model.
         inputs: The inputs of the outer graph.
-        weights: The weights of the outer graph by name; those that it lacks are added.
-        recipes: Their recipes; added to as well.
-        suffix: Ends the names of the values inside.
+        weights: The weights of the outer graph by name; missing ones are added.
+        recipes: The recipes of the weights; missing ones are added too.
+        suffix: Suffix of the names inside the subgraph.
     """
     import onnx_ir as ir
 
@@ -231,7 +231,7 @@ def _branch(
 
 
 def _rename(graph: ir.Graph, suffix: str) -> None:
-    """Give the values of a graph, and of the graphs inside of it, names that the other branch does not have."""
+    """Rename the values of a graph and of its subgraphs, so that the names differ from the other branch's."""
     import onnx_ir as ir
 
     for node in ir.traversal.RecursiveGraphIterator(graph):
@@ -241,7 +241,7 @@ def _rename(graph: ir.Graph, suffix: str) -> None:
 
 
 def _same(first: Recipe, second: Recipe) -> bool:
-    """Tell whether two recipes give the same values for all weights."""
+    """Tell whether two recipes give the same value for any weights."""
     if isinstance(first, Constant) and isinstance(second, Constant):
         return (
             first.values.dtype == second.values.dtype

@@ -1,1 +1,1 @@
-"""The Lightning side: hooks, ranks, which artifacts are due, and loggers."""
+"""The Lightning side: hooks, ranks, loggers, and which artifacts to make."""

@@ -1,7 +1,7 @@
-"""The callback: which hook does what, and on which rank.
+"""The callback: what each hook does, and on which rank.
 
-Longer than other files because the docstring and the signature of ``ONNXExport`` list every option and every number
-that loggers get; that list is the reference for users.
+Longer than other files because the docstring and the signature of ``ONNXExport`` list every option and every logged
+number; this list is the reference for users.
 """
 
 from __future__ import annotations
@@ -37,78 +37,78 @@ from lightning_onnx.variants.base import Variant
 
 
 class ONNXExport(Callback):
-    """Leaves an ONNX artifact behind a training run: complete, described, and proven equal to the module.
+    """Exports an ONNX artifact from a training run: complete, described, and proven equal to the module.
 
-    Before the first epoch the module is exported once with its untrained weights and checked, so that a module that
-    cannot be exported is found before it is trained. At the end of ``fit`` the best weights are exported, the file is
+    Before the first epoch, the module is exported and checked once with its untrained weights, so that a module that
+    cannot be exported fails before it is trained. At the end of ``fit``, the best weights are exported, the file is
     compared with the module in onnxruntime, and every logger of the run gets the artifact.
 
     Args:
-        dirpath: Where artifacts go. Default: ``<save_dir>/<name>/<version>/onnx`` of the first logger, without a
-            logger ``default_root_dir/onnx``.
+        dirpath: Directory of the artifacts. Default: ``<save_dir>/<name>/<version>/onnx`` of the first logger, or
+            ``default_root_dir/onnx`` without a logger.
         filename: Name of the artifact's directory, a template as in ``ModelCheckpoint``
             (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without ``.ckpt``, or
             ``"epoch=…-step=…"`` for live weights.
-        when: ``"fit_end"`` exports once; ``"checkpoint"`` gives each checkpoint that the followed
-            ``ModelCheckpoint`` keeps an artifact named after it, which is removed with the checkpoint.
+        when: ``"fit_end"`` exports once; ``"checkpoint"`` exports each checkpoint that the followed
+            ``ModelCheckpoint`` keeps, to an artifact that is named after the checkpoint and removed with it.
         weights: At the end of fit, ``"best"`` exports the best checkpoint of the followed ``ModelCheckpoint``, or the
             live weights if there is none; ``"live"`` always exports the live weights.
         checkpoint: The ``ModelCheckpoint`` to follow. Default: the Trainer's first one that monitors a metric.
         method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``.
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
-            Default: the calls seen during training, else the module's ``example_input_array``, else the batch matched
-            to the method's signature.
+            Default: the calls observed during training, or else the module's ``example_input_array``, or else the batch
+            matched to the method's signature.
         input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters.
-        output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, else
+        output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, otherwise
             ``output`` or ``output_0`` …
         opset_version: The opset of the file. Default: 20.
         dynamic_axes: As in ``torch.onnx.export``: ``{"input": {0: "batch"}}``; None or ``{}`` makes all dims static.
             ``"auto"``: the batch dim, and each dim whose size differed between calls.
         exclude_inputs: Keyword arguments to leave out of the graph if the method works without them.
-        engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first that gives a right graph.
+        engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first with a correct graph.
         target: Where the model will run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``. The
-            highest opset and IR version that it supports are chosen.
+            file gets the highest opset and IR version that the target supports.
         runtimes: Runtimes whose outputs are compared with the module's: ``"onnxruntime"``, ``"openvino"``, ``"ncnn"``,
             ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
-        require: Those of ``runtimes`` whose absence is a failure.
+        require: Those of ``runtimes`` that must be available: the check fails without them.
         checks: Checks to run on the file. Default: only ``lightning_onnx.Parity``.
-        variants: Other models made from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
-            ``lightning_onnx.Simplified``. A variant outside its budget is not kept; the artifact is.
-        test_data: What ``test_data_set_0`` holds: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
-        preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False exports
-            nothing before the end.
+        variants: Other models to make from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
+            ``lightning_onnx.Simplified``. A variant outside its budget is not kept, but the artifact is.
+        test_data: Content of ``test_data_set_0``: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
+        preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False skips this
+            export.
         on_failure: What to do if an export after training fails: ``"warn"`` or ``"raise"``.
         on_exception: Whether to export the best weights so far when training is interrupted or fails.
-        background: With ``when="checkpoint"``, whether to write and check weights while training goes on, in one other
-            thread and one other process, with one thread each. What has to be traced again pauses the training.
-        log_artifacts: What trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is never
-            the best.
-        register_as: Name to register the best artifact under, in trackers that have a model registry.
+        background: With ``when="checkpoint"``, whether to write and check weights while training continues, in one
+            thread and one process, which compute with one thread each. A new trace still pauses the training.
+        log_artifacts: Which artifacts trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is
+            never the best.
+        register_as: Name under which to register the best artifact, in trackers that have a model registry.
         metadata: Text to embed in the model (labels, thresholds, licence …).
-        export_options: Further keywords of ``torch.onnx.export``, such as ``custom_translation_table``.
+        export_options: Other keyword arguments of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
-        artifact: The best, else the newest artifact of the last fit; None if there is none.
-        artifacts: All artifacts that are kept, oldest first.
-        failures: What went wrong, in sentences.
+        artifact: The best artifact of the last fit, or else the newest; None if there is none.
+        artifacts: All kept artifacts, oldest first.
+        failures: One sentence for each failure.
 
     After ``ddp_spawn`` they are read from disk.
 
-    Loggers get, at the step of the exported weights:
+    Loggers get these numbers, at the step of the exported weights:
 
     - ``onnx/parity_passed``: 1 if parity passed, else 0.
-    - ``onnx/max_abs_diff``: largest absolute difference over all outputs and all inputs tried.
+    - ``onnx/max_abs_diff``: largest absolute difference over all outputs and all tried inputs.
     - ``onnx/max_rel_diff``: the same as a share of the output's largest magnitude.
-    - ``onnx/runtimes_passed``: with further ``runtimes``, 1 if none of them failed, else 0.
+    - ``onnx/runtimes_passed``: with ``runtimes``, 1 if none of them failed, else 0.
     - ``onnx/latency_ratio_batch_<n>``, ``onnx/latency_p50_ms_batch_<n>``: with the check ``Latency``.
     - ``onnx/metrics_passed``: with the check ``MetricParity``, 1 if it passed, else 0.
-    - ``onnx/metrics/<metric>``: likewise, each metric of the validation loop, computed with the file's outputs.
-    - ``onnx/<variant>_passed``: with ``variants``, 1 if it was made and is within its budget, else 0.
-    - ``onnx/<variant>_size_mib``, ``onnx/<variant>_max_rel_diff``: of the variant, as for the model.
-    - ``onnx/<variant>_latency_ratio``: its time as a share of the model's, in onnxruntime with one thread.
-    - ``onnx/<variant>_metric_drop``: by how much the metric that lost most got worse.
+    - ``onnx/metrics/<metric>``: with the same check, each metric of the validation loop, with the file's outputs.
+    - ``onnx/<variant>_passed``: with ``variants``, 1 if the variant was made and is within its budget, else 0.
+    - ``onnx/<variant>_size_mib``, ``onnx/<variant>_max_rel_diff``: the same numbers for the variant.
+    - ``onnx/<variant>_latency_ratio``: the variant's time divided by the model's, in onnxruntime with one thread.
+    - ``onnx/<variant>_metric_drop``: the largest drop of a metric.
     - ``onnx/size_mib``: size of the model with its weights, in MiB.
-    - ``onnx/export_seconds``: time from taking the weights to the checked file, in seconds.
+    - ``onnx/export_seconds``: time from reading the weights to the checked file, in seconds.
 
     Raises:
         ConfigurationError: If an option is invalid.
@@ -193,17 +193,17 @@ class ONNXExport(Callback):
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best, else the newest artifact of the last fit."""
+        """The best artifact of the last fit, or else the newest."""
         return self._result.artifact
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
-        """All artifacts that are kept, oldest first."""
+        """All kept artifacts, oldest first."""
         return self._result.artifacts
 
     @property
     def failures(self) -> list[str]:
-        """What went wrong, in sentences."""
+        """One sentence for each failure."""
         return self._result.failures
 
     @property
@@ -244,7 +244,7 @@ class ONNXExport(Callback):
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(
-                'when="checkpoint" follows a ModelCheckpoint, and the Trainer has none. Add one to its callbacks, or '
+                'when="checkpoint" follows a ModelCheckpoint, but the Trainer has none. Add one to its callbacks, or '
                 'export at the end of fit (when="fit_end").'
             )
         target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
@@ -315,7 +315,7 @@ class ONNXExport(Callback):
         self._follow(trainer, pl_module)
 
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Only on rank zero, and without waiting for the other ranks."""
+        """Follow the checkpoints, only on rank zero, without waiting for other ranks."""
         if self._exporter is not None and not trainer.sanity_checking:
             with self._failure_recorded(self._exporter):
                 self._exporter.moments.look(pl_module)
@@ -337,7 +337,7 @@ class ONNXExport(Callback):
                 if self._exporter is not None:
                     errors = self._exporter.log.errors
                     before = len(errors)
-                    self._exporter.resume(trainer, self._resumed)  # of a run that was finished, this is the only hook
+                    self._exporter.resume(trainer, self._resumed)  # for a finished run, this is the only hook
                     with stages(trainer) as progress:
                         self._exporter.finish(Fit(trainer, pl_module, progress.step), self._epoch, self._gathered)
                     if self.options.on_failure == "raise" and errors[before:]:
@@ -351,7 +351,7 @@ class ONNXExport(Callback):
             return
         self._observer.detach()
         if self._exporter is not None:
-            with self._failure_recorded(self._exporter), random_states_kept():  # the training's error is raised
+            with self._failure_recorded(self._exporter), random_states_kept():  # the training's own error is raised
                 self._exporter.break_off(Fit(trainer, pl_module), self._epoch)
         self._close()
 
@@ -368,13 +368,13 @@ class ONNXExport(Callback):
         self._observer = self._gathered = None
 
     def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
-        """The ModelCheckpoint to follow."""
+        """Return the ModelCheckpoint to follow."""
         if self.options.checkpoint is not None:
             return self.options.checkpoint
         return find_checkpoint_callback(trainer, must_monitor=self.options.when != "checkpoint")
 
     def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:
-        """Gather parameters that are spread over ranks; every rank takes part. None if none are."""
+        """Gather sharded parameters; every rank must call this. Returns None if there are none."""
         if not state.is_sharded(pl_module):
             return None
         return state.gathered(pl_module)
@@ -382,7 +382,7 @@ class ONNXExport(Callback):
     @staticmethod
     @contextlib.contextmanager
     def _failure_recorded(exporter: Exporter) -> Iterator[None]:
-        """Record what the export raises; the training goes on."""
+        """Record exceptions of the export; the training continues."""
         try:
             yield
         except Exception as error:
@@ -390,7 +390,7 @@ class ONNXExport(Callback):
 
     @contextlib.contextmanager
     def _on_rank_zero(self, trainer: Trainer, on_error: str) -> Iterator[bool]:
-        """Do the work of the block on rank zero only; every rank learns of a failure, and none waits forever.
+        """Run the block's work only on rank zero; every rank sees a failure, and none waits forever.
 
         Args:
             trainer: The trainer.
@@ -415,7 +415,7 @@ class ONNXExport(Callback):
             self._exporter.log.record(error)
 
     def _resolve_dirpath(self, trainer: Trainer) -> str:
-        if _is_fast_dev_run(trainer):  # never removed, so that the artifact can be looked at
+        if _is_fast_dev_run(trainer):  # never removed, so that users can look at the artifact
             return tempfile.mkdtemp(prefix="lightning-onnx-")
         if self.dirpath is not None:
             return naming.resolve(self.dirpath)
@@ -427,7 +427,7 @@ def _is_fast_dev_run(trainer: Trainer) -> bool:
 
 
 def _batch_size(loaders: Any, index: int, batch: Any) -> int | None:
-    """The loader's batch size; where it has none, the size of the batch's first dim."""
+    """Return the loader's batch size, or if it has none, the size of the batch's first dim."""
     loader = loaders[index] if isinstance(loaders, (list, tuple)) and index < len(loaders) else loaders
     size = getattr(loader, "batch_size", None)
     if isinstance(size, int):

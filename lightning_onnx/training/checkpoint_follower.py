@@ -1,7 +1,7 @@
-"""Which checkpoints the followed ModelCheckpoint saved, replaced and removed since the last look.
+"""Finds the checkpoints that a ModelCheckpoint saved, replaced and removed since the last look.
 
-A callback is not told when a checkpoint was saved: ``on_save_checkpoint`` is not called when only weights are saved,
-and runs before the file exists. So the fields of the ModelCheckpoint are compared, and if they changed, the files.
+No hook reports a saved checkpoint: ``on_save_checkpoint`` is not called when only weights are saved, and it runs before
+the file exists. So the fields of the ModelCheckpoint are compared, and if they changed, the files.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 
 
 class CheckpointCallback(Protocol):
-    """A ModelCheckpoint, recognized by what it has and not by its class: there are two packages of Lightning.
+    """A ModelCheckpoint, recognized by its attributes instead of its class: Lightning has two packages.
 
     Attributes:
-        best_model_path: Path of the best checkpoint; empty while there is none.
-        best_model_score: The metric of the best checkpoint; None if none is monitored.
+        best_model_path: Path of the best checkpoint; empty if there is none yet.
+        best_model_score: The metric of the best checkpoint; None if no metric is monitored.
         monitor: Name of the monitored metric; None if none is.
     """
 
@@ -35,7 +35,7 @@ def find_checkpoint_callback(trainer: Trainer, must_monitor: bool) -> Checkpoint
 
     Args:
         trainer: The trainer.
-        must_monitor: Whether one that monitors nothing is not taken instead.
+        must_monitor: Whether to ignore a ModelCheckpoint without a metric.
     """
     found: list[Any] = [c for c in trainer.checkpoint_callbacks if hasattr(c, "best_model_path")]
     monitoring = [c for c in found if getattr(c, "monitor", None)]
@@ -47,9 +47,9 @@ class Saved:
     """A saved checkpoint.
 
     Attributes:
-        path: Its path or URL.
-        monitor: Name of the monitored metric; None if none is.
-        score: Value of that metric; None if it has none or is not finite.
+        path: Path or URL.
+        monitor: Name of the monitored metric, or None.
+        score: Value of that metric; None if there is none or it is not finite.
     """
 
     path: str
@@ -58,12 +58,12 @@ class Saved:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The file name."""
         return os.path.basename(self.path)
 
 
 class CheckpointFollower:
-    """Follows one ModelCheckpoint, of either package of Lightning.
+    """Follows one ModelCheckpoint, from either Lightning package.
 
     Args:
         checkpoint: The ModelCheckpoint.
@@ -77,12 +77,12 @@ class CheckpointFollower:
 
     @property
     def best(self) -> str:
-        """Path of the best checkpoint; empty while there is none."""
+        """Path of the best checkpoint; empty if there is none yet."""
         return str(self.checkpoint.best_model_path or "")
 
     @property
     def kept(self) -> list[str]:
-        """Paths of all checkpoints that it keeps, the best first."""
+        """Paths of all kept checkpoints, best first."""
         others = [*getattr(self.checkpoint, "best_k_models", {}), getattr(self.checkpoint, "last_model_path", "")]
         if getattr(self.checkpoint, "save_top_k", None) == -1 and self.checkpoint.monitor is None:
             others += self._stamps  # it keeps all files and remembers only the last one
@@ -90,11 +90,11 @@ class CheckpointFollower:
         return list(dict.fromkeys(str(path) for path in found if path))
 
     def has_changed(self) -> bool:
-        """Return whether there may be something new. Takes microseconds, because every step asks."""
+        """Return whether there may be something new. Takes microseconds, because it runs at every step."""
         return self._awaited is not None or self._mark() != self._marker
 
     def look(self) -> list[Saved]:
-        """Return what was saved since the last look, the best first and ``last.ckpt`` at the end."""
+        """Return the checkpoints saved since the last look, the best first and ``last.ckpt`` last."""
         marker = self._mark()
         if self._marker is None or marker.last_save != self._marker.last_save:
             self._awaited = marker.last_save[1]
@@ -108,11 +108,11 @@ class CheckpointFollower:
                 self._stamps[path] = stamp
                 saved.append(self.describe(path))
         if self._awaited not in kept or any(s.path == self._awaited for s in saved):
-            self._awaited = None  # an asynchronous writer may take its time: until it is there, every step looks
+            self._awaited = None  # an asynchronous writer may be slow: every step looks until the file exists
         return saved
 
     def forget(self, path: str) -> None:
-        """Make the next look return a checkpoint again."""
+        """Make the next look return this checkpoint again."""
         self._stamps.pop(path, None)
         self._marker = None
 
@@ -135,11 +135,11 @@ class CheckpointFollower:
 
 @dataclasses.dataclass(frozen=True)
 class _Marker:
-    """What changes with every save.
+    """The fields of a ModelCheckpoint that change with every save.
 
     Attributes:
-        last_save: Step and path of the last save, from private fields: no public one changes when a file of the same
-            name is written again.
+        last_save: Step and path of the last save, from private fields: no public field changes if the same file is
+            written again.
         best: Path of the best checkpoint.
         last: Path of ``last.ckpt``.
     """
@@ -150,7 +150,7 @@ class _Marker:
 
 
 def _stamp(path: str) -> str | None:
-    """What differs between two versions of a file; None while the file does not exist."""
+    """Return a string that differs between versions of a file; None if the file does not exist yet."""
     try:
         system, plain = fsspec.core.url_to_fs(path)
         return str(system.ukey(plain))

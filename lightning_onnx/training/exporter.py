@@ -1,4 +1,4 @@
-"""Which artifacts of one fit are due, and which are kept. Runs on rank zero; knows no hook and no other rank."""
+"""Decides which artifacts of a fit to make and keep. Runs on rank zero, and knows neither hooks nor other ranks."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Exporter:
     Args:
         config: What to export and how.
         options: The callback's own options.
-        store: Where artifacts go.
+        store: The store of the artifacts.
         observer: Records the module's calls.
-        followed: The ModelCheckpoint to follow; None if there is none.
-        fast_dev_run: Whether this is a ``fast_dev_run``, of which loggers get nothing.
+        followed: The ModelCheckpoint to follow, or None.
+        fast_dev_run: Whether this is a ``fast_dev_run``, which logs nothing.
 
     Attributes:
-        moments: What the module was besides its weights when checkpoints were saved.
-        newest: The artifact that was made last; None if none was made.
-        log: What the user was told.
+        moments: The module's plain attributes when checkpoints were saved.
+        newest: The newest artifact; None if none was made.
+        log: Messages for the user.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Exporter:
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best artifact, else the newest one."""
+        """The best artifact, or else the newest one."""
         return self.best if self.best is not None and self.options.weights == "best" else self.newest
 
     def preflight(self, fit: Fit, gathered: Mapping[str, Tensor] | None = None) -> None:
@@ -85,7 +85,7 @@ class Exporter:
 
         Args:
             fit: The fit.
-            gathered: Parameters and buffers by name, where they are spread over ranks.
+            gathered: Parameters and buffers by name, if they are sharded.
 
         Raises:
             ONNXExportError: If the module cannot be exported.
@@ -95,11 +95,11 @@ class Exporter:
         self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
 
     def resume(self, trainer: Trainer, names: Mapping[str, str]) -> None:
-        """Adopt the artifacts that an earlier part of a resumed run made, so that none is made twice.
+        """Adopt the artifacts of the earlier part of a resumed run, so that none is made twice.
 
         Args:
-            trainer: The trainer; its checkpoint callbacks have their state back.
-            names: Names of artifacts by the file name of their checkpoint.
+            trainer: The trainer, with the restored state of its checkpoint callbacks.
+            names: Names of artifacts by file name of their checkpoint.
         """
         if self.follower is None or trainer.ckpt_path is None or self._has_resumed:
             return
@@ -112,7 +112,7 @@ class Exporter:
         self._remove_outdated()
 
     def _adopt(self, saved: Saved, name: str) -> bool:
-        """Adopt the artifact of that name if it was made from the checkpoint as it is now."""
+        """Adopt the artifact ``name`` if it was made from the current version of the checkpoint."""
         artifact = self.store.adopt(saved.path, name)
         if artifact is None:
             return False
@@ -125,7 +125,7 @@ class Exporter:
         return False
 
     def follow(self, fit: Fit) -> None:
-        """Between steps: keep what is finished, and start on the checkpoints that were saved since the last look."""
+        """Between steps: keep finished artifacts, and start on the checkpoints saved since the last look."""
         assert self.follower is not None
         if self._running is not None and self._running.done():
             self._join(fit)
@@ -138,12 +138,12 @@ class Exporter:
             self._start(fit, self._checkpoint_jobs(fit, saved))
 
     def finish(self, fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> None:
-        """Make what is due at the end of fit, or of a fit that was broken off, and publish the best.
+        """Make the remaining artifacts at the end of a finished or interrupted fit, and publish the best.
 
         Args:
             fit: The fit.
             epoch: The epoch of the module's weights.
-            gathered: Parameters and buffers by name, where they were spread over ranks.
+            gathered: Parameters and buffers by name, if they were sharded.
         """
         self.moments.look(fit.module)
         saved = [] if self.follower is None or self.options.weights == "live" else self.follower.look()
@@ -157,13 +157,13 @@ class Exporter:
         self._publisher.publish_best(fit.trainer.loggers, self.artifact)
 
     def break_off(self, fit: Fit, epoch: int) -> None:
-        """Finish what has begun, and with ``on_exception`` all that is due; the training ends with an error."""
+        """After an error of the training: finish running exports, and with ``on_exception`` make all that remain."""
         self._join(fit)
         if self.options.on_exception and (self.observer.calls or self._planner.plan is not None):
             self.finish(fit, epoch, None)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
@@ -184,16 +184,16 @@ class Exporter:
         return checkpoint_job(fit, self.follower, saved, just_saved, self.moments.at(saved.path))
 
     def _last_job(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> Job | None:
-        """The one job at the end: of the best checkpoint, else of the live weights; None if that is done."""
+        """Return the job at the end: for the best checkpoint, or else the live weights; None if it is done."""
         best = self._best_due(saved)
         if best is not None:
             return self._checkpoint_job(fit, best)
         if self.best is None or self.options.weights == "live":
             return live_job(fit, epoch, gathered)
-        return None  # an earlier part of the run made it
+        return None  # made by an earlier part of the run
 
     def _best_due(self, saved: list[Saved]) -> Saved | None:
-        """The best checkpoint, if its artifact has to be made."""
+        """Return the best checkpoint if its artifact has to be made."""
         if self.follower is None or self.options.weights == "live":
             return None
         best = self.follower.best
@@ -204,7 +204,7 @@ class Exporter:
         return self.follower.describe(best) if is_due else None
 
     def _start(self, fit: Fit, jobs: list[Job]) -> None:
-        """Make artifacts in the other thread where that is safe, else now."""
+        """Make artifacts in the other thread if that is safe, otherwise now."""
         plan = self._planner.plan
         if plan is None or not all(self._can_run_concurrently(plan, job, fit) for job in jobs):
             self._make(fit, jobs)
@@ -213,7 +213,7 @@ class Exporter:
         self._running = self._pool.submit(lambda: [self._maker.make_concurrently(job, plan) for job in jobs])
 
     def _can_run_concurrently(self, plan: Plan, job: Job, fit: Fit) -> bool:
-        """Whether another thread may do it: traces, random numbers and globals would interfere with the training."""
+        """Tell whether another thread may do it: traces, random numbers and globals would interfere with training."""
         return (
             self.options.background
             and not self.config.needs_validation
@@ -224,7 +224,7 @@ class Exporter:
         )
 
     def _join(self, fit: Fit) -> None:
-        """Wait for the other thread, and keep what it made."""
+        """Wait for the other thread, and keep its artifacts."""
         if self._running is not None:
             concurrent.futures.wait([self._running])
             running, self._running = self._running, None
@@ -237,13 +237,13 @@ class Exporter:
         for finished in results:
             try:
                 self._keep_one(fit, finished)
-            except Exception as error:  # such as that of a remote directory; the others are kept
-                self.log.record(error, f"of {finished.job.name} was made and not kept")
+            except Exception as error:  # such as an error of a remote directory; the others are kept
+                self.log.record(error, f"of {finished.job.name} was made but could not be kept")
         self._remove_outdated()
 
     def _keep_one(self, fit: Fit, finished: Finished) -> None:
         if finished.concurrent and finished.has_failed_check and not self._tracing_again_is_futile:
-            # Until it does not help once in a run: weights that are not finite fail however the module is traced.
+            # Only until it fails once in a run: weights with NaN fail with any trace.
             finished = self._maker.make_from_new_trace(finished, fit)
             self._tracing_again_is_futile = finished.has_failed_check
         artifact = finished.result
@@ -256,7 +256,7 @@ class Exporter:
         self._publisher.publish_new(fit.trainer.loggers, artifact, is_best=artifact == self.artifact)
 
     def _remove_outdated(self) -> None:
-        """Remove the artifacts of checkpoints that are gone, and write the index of the others."""
+        """Remove the artifacts of removed checkpoints, and write the index of the others."""
         if self.options.when == "checkpoint" and self.follower is not None:
             kept = {*self.follower.kept, LIVE}
             for key in [k for k in self.store.artifacts if k not in kept]:

@@ -1,4 +1,4 @@
-"""What a user is told during a fit: lines on the terminal, and the failures, which are kept."""
+"""Messages for the user during a fit: lines on the terminal, and a list of the failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_onnx.manifest.figures import ComparisonFigures
 
 
 class FitLog:
-    """Collects the failures of one fit, and warns of each.
+    """Collects the failures of one fit, and warns about each.
 
     Attributes:
         errors: The exceptions, oldest first.
@@ -21,18 +21,18 @@ class FitLog:
         self.failures: list[str] = []
 
     def record(self, error: BaseException, what: str = "failed") -> None:
-        """Keep an exception and warn of it.
+        """Record an exception, and warn about it.
 
         Args:
             error: The exception.
-            what: What failed; continues the words "ONNX export".
+            what: What failed; follows the words "ONNX export".
         """
         self.errors.append(error)
         self.failures.append(f"{what}: {type(error).__name__}: {error}")
         rank_zero_warn(f"ONNX export {self.failures[-1]}")
 
     def report(self, artifact: ONNXArtifact) -> None:
-        """Print how the checks and variants of a new artifact ended, and keep those that failed."""
+        """Print the results of a new artifact's checks and variants, and record the failed ones."""
         record = artifact.record
         for check in record.checks:
             warns = bool(ComparisonFigures.find(check.figures).warnings)

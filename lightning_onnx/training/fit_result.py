@@ -1,4 +1,4 @@
-"""What a fit left behind, for the process that asked for it: with ``ddp_spawn`` another process did the work."""
+"""The result of a fit for the process that started it: with ``ddp_spawn``, another process does the work."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lightning_onnx.training.exporter import Exporter
 
 @dataclasses.dataclass(frozen=True)
 class _Note:
-    """What the process that worked leaves for the one that made the callback, as JSON.
+    """The message from the working process to the one that made the callback, as JSON.
 
     Attributes:
         dirpath: Path or URL of the artifacts.
-        artifact: Name of the best, else the newest artifact; None if there is none.
-        artifacts: Names of all that are kept, oldest first.
-        failures: What went wrong, in sentences.
+        artifact: Name of the best artifact, or else the newest; None if there is none.
+        artifacts: Names of all kept artifacts, oldest first.
+        failures: One sentence for each failure.
     """
 
     dirpath: str
@@ -35,7 +35,7 @@ class _Note:
 
 @dataclasses.dataclass(frozen=True)
 class _HandedOver:
-    """The same with the artifacts read from disk, and the store that keeps the local copies of remote ones."""
+    """The same with the artifacts read from disk, and the store with the local copies of remote ones."""
 
     artifact: ONNXArtifact | None = None
     artifacts: tuple[ONNXArtifact, ...] = ()
@@ -46,8 +46,8 @@ class _HandedOver:
 class FitResult:
     """The artifacts and failures of the last fit.
 
-    A strategy that spawns processes gives the main process nothing of what a callback learned in them. So the process
-    that worked leaves a note in a file whose name both know, and the artifacts are read from disk.
+    A strategy that spawns processes does not return the callback's state to the main process. So the working process
+    writes a note to a file whose name both know, and the main process reads the artifacts from disk.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class FitResult:
         self._handed_over: _HandedOver | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to one process."""
+        """Leave out the fields that belong to one process."""
         return {**self.__dict__, "_exporter": None}
 
     def clear(self) -> None:
@@ -66,11 +66,11 @@ class FitResult:
         self._path.unlink(missing_ok=True)
 
     def follow(self, exporter: Exporter) -> None:
-        """Take the results of this exporter from now on."""
+        """Use the results of this exporter from now on."""
         self._exporter = exporter
 
     def hand_over(self) -> None:
-        """Leave the note, if this is another process than the one that made the callback."""
+        """Write the note, unless this process made the callback."""
         if os.getpid() == self._owner or self._exporter is None:
             return
         best, store = self._exporter.artifact, self._exporter.store
@@ -84,23 +84,23 @@ class FitResult:
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best artifact, else the newest one."""
+        """The best artifact, or else the newest one."""
         return self._exporter.artifact if self._exporter is not None else self._received().artifact
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
-        """All artifacts that are kept, oldest first."""
+        """All kept artifacts, oldest first."""
         if self._exporter is not None:
             return [a for a in self._exporter.store.artifacts.values() if a.directory.is_dir()]
         return list(self._received().artifacts)
 
     @property
     def failures(self) -> list[str]:
-        """What went wrong, in sentences."""
+        """One sentence for each failure."""
         return self._exporter.log.failures if self._exporter is not None else list(self._received().failures)
 
     def _received(self) -> _HandedOver:
-        """What another process handed over; read once."""
+        """Return the results from another process; they are read once."""
         if self._handed_over is None and os.getpid() == self._owner:
             with contextlib.suppress(OSError, ValueError):
                 note = _Note(**json.loads(self._path.read_text(encoding="utf-8")))
@@ -110,7 +110,7 @@ class FitResult:
 
 
 def _read(note: _Note) -> _HandedOver:
-    """Read the artifacts from where they lie."""
+    """Read the artifacts from their directory."""
     store = Store(note.dirpath, owner="")
     found = {name: store.adopt(name, name) for name in {*note.artifacts, note.artifact} if name}
     artifacts = tuple(a for a in (found[name] for name in note.artifacts) if a is not None)

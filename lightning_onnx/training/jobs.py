@@ -1,4 +1,4 @@
-"""Making one artifact: what it takes, and from there to an artifact on disk or the error that prevented it."""
+"""Jobs: each one makes an artifact on disk, or ends with the error that prevented it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Save
 from lightning_onnx.training.planning import Planner
 
 LIVE = ""
-"""Key of the artifact of the live weights; the others have the path of their checkpoint."""
+"""Key of the artifact of the live weights; other artifacts have the path of their checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The fit as a hook finds it.
+    """The current fit, as seen in a hook.
 
     Attributes:
         trainer: The trainer.
-        module: The module that trains; nothing is run on it.
-        on_stage: Called with the name of each stage of what is done now.
+        module: The module in training; it is never run here.
+        on_stage: Called with the name of each stage of the export.
     """
 
     trainer: Trainer
@@ -55,12 +55,12 @@ class Job:
 
     Attributes:
         key: Path of the checkpoint to export; ``LIVE`` for the live weights.
-        copied: A private copy of the module. Its weights are not the right ones before ``load``.
-        load_weights: Puts the weights to export into the copy, and returns where they come from.
+        copied: A private copy of the module. It has the weights to export only after ``load``.
+        load_weights: Loads the weights to export into the copy, and returns where they come from.
         metrics: Metrics for the artifact's name.
         loaders: Validation batches.
-        started: ``time.perf_counter()`` when the job began, in seconds.
-        attributes_known: Whether the copy gets the plain attributes that the module had with these weights.
+        started: ``time.perf_counter()`` at the start of the job, in seconds.
+        attributes_known: Whether the copy gets the plain attributes that belong to these weights.
     """
 
     key: str
@@ -73,14 +73,14 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What is exported, human-readable."""
+        """Human-readable name of the exported weights."""
         return os.path.basename(self.key) or "the live weights"
 
     def load(self) -> LoadedModule:
         """Load the weights, and merge adapters into them.
 
         Raises:
-            WeightsError: If they cannot be read or do not fit the module.
+            WeightsError: If the weights cannot be read, or do not fit the module.
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
@@ -89,13 +89,13 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: The job.
         result: The artifact, or the error that prevented it.
         loaded: The module with its weights; None if they could not be loaded.
-        concurrent: Whether it was made while training was running.
+        concurrent: Whether the job ran at the same time as the training.
     """
 
     job: Job
@@ -105,22 +105,22 @@ class Finished:
 
     @property
     def has_failed_check(self) -> bool:
-        """Whether there is an artifact, and a check of it failed."""
+        """Whether there is an artifact with a failed check."""
         return isinstance(self.result, ONNXArtifact) and not self.result.passed
 
 
 def checkpoint_job(
     fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Mapping[Place, Any] | None = None
 ) -> Job:
-    """Return the job of a checkpoint, with the file open: the next save may remove it.
+    """Return the job of a checkpoint, with the file already open, because the next save may remove it.
 
     Args:
         fit: The fit.
         follower: Follows the checkpoints.
         saved: The checkpoint.
-        just_saved: Whether it was saved a moment ago. A checkpoint of weights only lacks the averages of a
-            ``WeightAveraging`` callback; then they are taken from that callback, which still has them.
-        moment: The module's plain attributes when it was saved; None where they are not known.
+        just_saved: Whether it was saved just now. A weights-only checkpoint does not contain the averages of a
+            ``WeightAveraging`` callback, but the callback still has them.
+        moment: The module's plain attributes when it was saved; None if unknown.
 
     Raises:
         WeightsError: If the file cannot be opened, or the module cannot be copied.
@@ -158,21 +158,21 @@ def checkpoint_job(
 
 
 def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job:
-    """Return the job of the weights that the module has now.
+    """Return the job of the module's current weights.
 
     Args:
         fit: The fit.
         epoch: Epoch of the weights, counted from 0.
-        gathered: Parameters and buffers by name, where they were spread over ranks.
+        gathered: Parameters and buffers by name, if they were sharded.
 
     Raises:
         WeightsError: If the module cannot be copied.
     """
     started = time.perf_counter()
     source = dataclasses.replace(_origin(fit.trainer), epoch=epoch, global_step=fit.trainer.global_step)
-    gc.collect()  # what torch traced with refers to itself, and holds the earlier copy
+    gc.collect()  # torch's trace has reference cycles, which keep the previous copy alive
     copied = private_copy(fit.module, gathered)
-    trainer_view.show_moment(copied, epoch, None)  # after the last one the Trainer counts one more
+    trainer_view.show_moment(copied, epoch, None)  # after the last epoch, the Trainer counts one more
     metrics = dict(fit.trainer.callback_metrics)
     return Job(LIVE, copied, lambda module: source, metrics, loaders_of(fit.trainer), started)
 
@@ -182,11 +182,11 @@ def _origin(trainer: Trainer) -> Source:
 
 
 class Maker:
-    """Makes the artifacts of jobs. What goes wrong is part of the result: the next job is made all the same.
+    """Makes the artifacts of jobs. Errors are part of the result, so the next job runs anyway.
 
     Args:
-        store: Where artifacts go.
-        planner: Gives the plan of a module, and traces where there is none that fits.
+        store: The store of the artifacts.
+        planner: Returns the plan of a module, with a new trace if no plan fits.
         filename: Template of an artifact's name; None for the default.
     """
 
@@ -196,7 +196,7 @@ class Maker:
         self.filename = filename
 
     def make(self, job: Job, fit: Fit) -> Finished:
-        """Make an artifact now, tracing where needed: twice where parity failed on the graph of an earlier trace."""
+        """Make an artifact now, with a new trace if needed; if parity fails on an earlier trace, trace and retry."""
         loaded = None
         try:
             loaded = job.load()
@@ -210,7 +210,7 @@ class Maker:
             return Finished(job, error, loaded)
 
     def make_concurrently(self, job: Job, plan: Plan) -> Finished:
-        """Make an artifact in another thread, which touches neither the module that trains nor the random state."""
+        """Make an artifact in another thread, without touching the module in training or the random state."""
         loaded = None
         try:
             loaded = job.load()
@@ -222,7 +222,7 @@ class Maker:
         """Trace the module with these weights, because its attributes may have changed since it was traced.
 
         Returns:
-            The new result in place of the earlier one; the earlier one if the trace failed.
+            The new result, or the earlier one if the trace failed.
         """
         job, loaded = finished.job, finished.loaded
         assert loaded is not None

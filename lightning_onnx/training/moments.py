@@ -1,4 +1,4 @@
-"""What the module was besides its weights when a checkpoint was saved: its plain attributes at that moment."""
+"""Keeps the module's plain attributes at the moment when a checkpoint was saved; the checkpoint has only weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Moments:
     """Keeps the plain attributes of a module for each checkpoint that the followed ModelCheckpoint keeps.
 
     Args:
-        followed: The ModelCheckpoint; None where there is none.
+        followed: The ModelCheckpoint, or None.
     """
 
     def __init__(self, followed: CheckpointCallback | None) -> None:
@@ -25,17 +25,17 @@ class Moments:
         self._by_path: dict[str, Mapping[Place, Any]] = {}
 
     def begin(self) -> None:
-        """Pass over the checkpoints that exist already: what the module was then is not known."""
+        """Ignore the checkpoints that already exist: the attributes at their time are unknown."""
         if self._follower is not None:
             self._follower.look()
 
     def saving(self, module: nn.Module) -> None:
-        """Keep the attributes of a module of which a checkpoint is saved now."""
+        """Record the attributes of a module whose checkpoint is being saved."""
         if self._follower is not None:
             self._saving = attributes.snapshot(module)
 
     def look(self, module: nn.Module) -> None:
-        """Assign what was kept, else the attributes as they are now, to the checkpoints saved since the last look."""
+        """Assign the recorded attributes, or else the current ones, to the checkpoints saved since the last look."""
         if self._follower is None or not self._follower.has_changed():
             return
         saved = self._follower.look()
@@ -47,5 +47,5 @@ class Moments:
             self._saving = None
 
     def at(self, path: str) -> Mapping[Place, Any] | None:
-        """Return the attributes at the moment at which a checkpoint was saved; None where they are not known."""
+        """Return the attributes at the time when a checkpoint was saved; None if unknown."""
         return self._by_path.get(path)

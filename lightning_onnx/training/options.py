@@ -1,4 +1,4 @@
-"""The callback's own options: when it exports, which weights, and what becomes of the artifacts."""
+"""The callback's own options: when it exports, which weights, and where the artifacts go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_onnx.training.checkpoint_follower import CheckpointCallback
 
 @dataclasses.dataclass(frozen=True)
 class CallbackConfig:
-    """The options of ``ONNXExport`` that do not describe the file; its docstring says what each does.
+    """The options of ``ONNXExport`` that do not describe the file; its docstring describes each of them.
 
     Raises:
         ConfigurationError: If a value is invalid.
@@ -39,13 +39,13 @@ class CallbackConfig:
         choose("log_artifacts", self.log_artifacts, ("best", "all", False))
         if self.when == "checkpoint" and self.weights == "live":
             raise ConfigurationError(
-                'when="checkpoint" exports the weights of checkpoints, weights="live" those of the module. '
+                'when="checkpoint" exports the weights of checkpoints, but weights="live" those of the module. '
                 "Leave one of them out."
             )
         if self.register_as is not None and (not isinstance(self.register_as, str) or not self.register_as.strip()):
-            raise ConfigurationError(f"register_as={self.register_as!r} is not a name. Give one such as 'classifier'.")
+            raise ConfigurationError(f"register_as={self.register_as!r} is not a name. Give a name like 'classifier'.")
         if self.checkpoint is not None and not hasattr(self.checkpoint, "best_model_path"):
             raise ConfigurationError(
-                f"checkpoint={self.checkpoint!r} is not a ModelCheckpoint. Give the one among the Trainer's "
-                "callbacks that is to be followed."
+                f"checkpoint={self.checkpoint!r} is not a ModelCheckpoint. Give the one to follow, from the Trainer's "
+                "callbacks."
             )

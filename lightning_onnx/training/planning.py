@@ -1,4 +1,4 @@
-"""Which plan serves the module as it is now: the last one, or a new trace where the module or its calls changed."""
+"""Finds the plan for the current module: the last one, or a new trace if the module or its calls changed."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Planner:
         """Trace a copy of the module, and keep the plan.
 
         Args:
-            module: The module that trains; only its ``example_input_array`` is read.
+            module: The module in training; only its ``example_input_array`` is read.
             copied: A private copy.
             on_stage: Called with the name of each stage.
-            is_preflight: Whether a graph that keeps a wrong decision is an error. Without it, such a graph becomes an
-                artifact whose check has failed.
+            is_preflight: Whether to raise if a graph keeps a wrong decision. Otherwise, such a graph becomes an
+                artifact with a failed check.
 
         Raises:
-            ONNXExportError: As ``prepare``.
+            ONNXExportError: As for ``prepare``.
         """
         started = time.perf_counter()
         rank_zero_info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
@@ -67,9 +67,9 @@ class Planner:
         return plan
 
     def current(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plan:
-        """Return the kept plan, extended by the calls observed since; trace again where it no longer fits.
+        """Return the current plan, extended by newly observed calls, or a new trace if it no longer fits.
 
-        Arguments and errors are those of ``trace``.
+        Arguments and errors are the same as for ``trace``.
         """
         plan = self.plan
         if plan is None or not plan.serves(copied) or has_scripts(copied):
@@ -82,7 +82,7 @@ class Planner:
         return plan
 
     def is_current(self, module: LightningModule, copied: nn.Module) -> bool:
-        """Return whether the kept plan fits the module and its calls so far; the module is not run."""
+        """Return whether the current plan fits the module and its calls so far; the module is not run."""
         return (
             self.plan is not None
             and self.plan.serves(copied)
@@ -91,17 +91,17 @@ class Planner:
         )
 
     def _observations(self, module: LightningModule) -> list[Observation]:
-        """The calls to trace with: the sample given, else those observed, the example input, the batch."""
+        """Return the calls to trace with: the given sample, or else observed calls, the example input, the batch."""
         observed = self.observer.observations()
         if self.config.sample is not None:
             return [self._given(module, observed)]
         return observed or self._example(module) or self._matched()
 
     def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
-        """The sample that the user gave, with the shapes of observed calls like it."""
+        """Return the user's sample, with the shapes of similar observed calls."""
         sample = sample_of(module, self.config.method, as_call(self.config.sample))
         alike = [o for o in observed if o.samples[0].paths == sample.paths]
-        given = Observation.of(sample, "the sample given")
+        given = Observation.of(sample, "the given sample")
         return dataclasses.replace(given, shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)))
 
     def _example(self, module: LightningModule) -> list[Observation]:

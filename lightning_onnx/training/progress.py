@@ -1,4 +1,4 @@
-"""A progress bar for stages that take long, drawn like the Trainer's own, and only where the Trainer draws one."""
+"""A progress bar for long stages, drawn like the Trainer's own, and only if the Trainer draws one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELAY = 2.0
-"""Seconds before anything is shown: work that is done by then needs no bar."""
+"""Seconds before anything is shown: shorter work needs no bar."""
 
 _REFRESH = 0.25
-"""Seconds between two drawings; the running time shows that the program is alive."""
+"""Seconds between two redraws; the running time shows that the program is alive."""
 
 
 class Stages:
-    """Keeps which stage is running; any thread may call it.
+    """Keeps track of the running stage; any thread may call it.
 
     Args:
         total: Number of stages; None if unknown.
@@ -38,17 +38,17 @@ class Stages:
         self._name = ""
 
     def step(self, name: str) -> None:
-        """Begin the next stage.
+        """Start the next stage.
 
         Args:
-            name: What is done in it, such as ``"tracing"``.
+            name: Name of the stage, such as ``"tracing"``.
         """
         with self._lock:
             self._begun += 1
             self._name = name
 
     def state(self) -> tuple[str, int]:
-        """Return the name of the running stage, and how many are done."""
+        """Return the name of the running stage, and the number of finished stages."""
         with self._lock:
             done = max(self._begun - 1, 0)
             return self._name, done if self.total is None else min(done, self.total)
@@ -62,14 +62,14 @@ class _Bar(Protocol):
 
 @contextlib.contextmanager
 def stages(trainer: Trainer | None, total: int | None = None, *, delay: float = DELAY) -> Iterator[Stages]:
-    """Show which stage of the block is running, once the block has taken a while.
+    """Show the running stage of the block, after the block has run for a while.
 
-    Nothing is shown on ranks other than zero, without a Trainer, or where the Trainer's own progress bar is off. An
-    error while drawing is logged and stops nothing.
+    Nothing is shown on ranks other than zero, without a Trainer, or if the Trainer's own progress bar is off. An error
+    while drawing is logged, and does not stop the block.
 
     Args:
-        trainer: The Trainer whose progress bar decides whether and how to draw; with None nothing is drawn.
-        total: Number of stages, where known.
+        trainer: The Trainer whose progress bar decides whether and how to draw; with None, nothing is drawn.
+        total: Number of stages, if known.
         delay: Seconds before anything is shown.
 
     Yields:
@@ -124,7 +124,7 @@ class _Tqdm:
     def __init__(self, callback: Any, total: int | None, elapsed: float) -> None:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-        # tqdm draws once by itself; without a description that would leave an empty line.
+        # tqdm draws once at the start; without a description, this would leave an empty line.
         counts = "" if total is None else "|{bar:20}| {n_fmt}/{total_fmt} "
         position = 2 * getattr(callback, "process_position", 0) + 2
         self._bar = tqdm(
@@ -147,7 +147,7 @@ class _Tqdm:
 
 
 class _Rich:
-    """A task of Lightning's own display while that is live, because two displays would draw over each other."""
+    """A task in Lightning's own display while it is live, because two displays would draw over each other."""
 
     def __init__(self, callback: Any, total: int | None, elapsed: float) -> None:
         self._callback, self._total = callback, total

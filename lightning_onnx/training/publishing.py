@@ -1,4 +1,4 @@
-"""What the run's loggers get of an artifact: its numbers at once, its files at once or when it turned out best."""
+"""Publishes artifacts to the run's loggers: numbers at once, files at once or for the best artifact at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lightning_onnx.training.options import CallbackConfig
 
 
 class Publisher:
-    """Publishes artifacts as the callback's options say. A tracker that fails stops neither the others nor the run.
+    """Publishes artifacts according to the callback's options. A failing tracker stops neither the others nor the run.
 
     Args:
         options: The callback's own options.
-        log: Where failures are recorded.
-        is_silent: Whether loggers get nothing, as with ``fast_dev_run``.
+        log: Records failures.
+        is_silent: Whether to publish nothing, as with ``fast_dev_run``.
     """
 
     def __init__(self, options: CallbackConfig, log: FitLog, is_silent: bool = False) -> None:
@@ -29,12 +29,12 @@ class Publisher:
         self.is_silent = is_silent
 
     def publish_new(self, loggers: Sequence[Logger], artifact: ONNXArtifact, is_best: bool) -> None:
-        """Log the numbers of a new artifact; its files too with ``log_artifacts="all"``.
+        """Log the numbers of a new artifact; with ``log_artifacts="all"``, its files too.
 
         Args:
             loggers: The Trainer's loggers.
             artifact: The artifact.
-            is_best: Whether it is the best so far.
+            is_best: Whether it is the best artifact so far.
         """
         if self.is_silent or self.options.log_artifacts is False:
             return
@@ -49,12 +49,12 @@ class Publisher:
 
         Args:
             loggers: The Trainer's loggers.
-            artifact: The best artifact; None if there is none.
+            artifact: The best artifact, or None.
         """
         if self.is_silent or self.options.log_artifacts != "best" or artifact is None:
             return
         if not artifact.passed:
-            rank_zero_warn("ONNX export: not given to the loggers, because a check failed (log_artifacts='all' would)")
+            rank_zero_warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
             return
         for logger in trackers.targets(loggers):
             with self._failure_recorded(logger):
@@ -63,7 +63,7 @@ class Publisher:
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed
         aliases = ["latest", f"epoch={artifact.record.source.epoch}", *(["best"] if is_best else [])]
-        name = self.options.register_as if is_best else None  # a registry is for what may be deployed
+        name = self.options.register_as if is_best else None  # a registry is for deployable models
         trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
 
     @contextlib.contextmanager
@@ -71,9 +71,9 @@ class Publisher:
         try:
             yield
         except Exception as error:
-            self.log.record(error, f"{type(logger).__name__} did not take the artifact")
+            self.log.record(error, f"{type(logger).__name__} did not accept the artifact")
 
 
 def _step(artifact: ONNXArtifact) -> int:
-    """The global step of an artifact's weights."""
+    """Return the global step of an artifact's weights."""
     return artifact.record.source.global_step or 0

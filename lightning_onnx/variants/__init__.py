@@ -1,1 +1,1 @@
-"""Other models made from ``model.onnx``: ``base`` has the protocol, ``judging`` decides which are kept."""
+"""Other models made from ``model.onnx``: ``base`` defines the protocol, ``judging`` decides which are kept."""

@@ -1,4 +1,4 @@
-"""What a variant is, another model made from ``model.onnx``, and the table of all variants.
+"""The protocol of variants, which are other models made from ``model.onnx``, and the table of all variants.
 
 Nothing here imports torch: the process that makes a variant does not need it.
 """
@@ -24,13 +24,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclasses.dataclass(frozen=True)
 class Making:
-    """What a variant is made from.
+    """The inputs for making a variant.
 
     Attributes:
         model_path: The staged ``model.onnx``.
-        context: What checks get: the module, inputs, and the user's validation loop if there is one.
-        runtime: onnxruntime in a process of its own, in which the variant is made and checked.
-        target: The program that the opset was chosen for; None if none was asked for.
+        context: The context of checks: the module, inputs, and the user's validation loop if there is one.
+        runtime: onnxruntime in its own process, in which the variant is made and checked.
+        target: The program for which the opset was chosen, or None.
     """
 
     model_path: Path
@@ -43,10 +43,10 @@ class Making:
         return self.runtime.call_function(function, *arguments)
 
     def feeds(self, batches: int) -> tuple[list[Arrays], str]:
-        """Return inputs to calibrate with, and a sentence that says where they come from.
+        """Return inputs for calibration, and a note on where they come from.
 
         Args:
-            batches: The most batches of the validation data to take.
+            batches: Maximum number of batches of the validation data.
         """
         reason = self.context.inputs.no_validation
         if self.context.inputs.validation is not None:
@@ -69,15 +69,15 @@ class Variant(Protocol):
 
     @property
     def name(self) -> str:
-        """Its file is ``model.<name>.onnx``."""
+        """Name of the variant; its file is ``model.<name>.onnx``."""
 
     @property
     def needs_validation(self) -> bool:
-        """Whether it uses the validation loop, and so cannot be made while training runs."""
+        """Whether it uses the validation loop, so that it cannot be made while training runs."""
 
     @property
     def max_difference(self) -> float | None:
-        """How much outputs may differ, as a share of their scale; None: as much as those of ``model.onnx``."""
+        """How much outputs may differ, as a share of their scale; None: the tolerance for ``model.onnx``."""
 
     @property
     def max_metric_drop(self) -> float:
@@ -85,13 +85,13 @@ class Variant(Protocol):
 
     @property
     def metric(self) -> str | None:
-        """The metric that decides; None: every metric that validation logs, losses only if there is no other."""
+        """The metric that decides; None: all logged metrics except losses, or losses if there are no others."""
 
     def make(self, making: Making, destination: Path) -> list[str]:
-        """Write the file and return notes for the user, each a sentence.
+        """Write the file, and return notes for the user.
 
         Args:
-            making: What it is made from.
+            making: The inputs for making it.
             destination: The file to write.
 
         Raises:
@@ -114,21 +114,21 @@ def named(name: str) -> Variant:
         name: One of ``VARIANTS``.
 
     Raises:
-        ConfigurationError: If there is no variant of that name.
+        ConfigurationError: If there is no variant with this name.
 
     Example:
         >>> named("fp16").name
         'fp16'
     """
     if name not in VARIANTS:
-        raise ConfigurationError(f"{name!r} is no variant. Choose from {', '.join(VARIANTS)}.")
+        raise ConfigurationError(f"{name!r} is not a variant. Choose from {', '.join(VARIANTS)}.")
     module, _, attribute = VARIANTS[name].partition(":")
     made: Variant = getattr(importlib.import_module(module), attribute)()
     return made
 
 
 def check_options(variant: Variant) -> None:
-    """Check the options that all variants have.
+    """Check the options that are common to all variants.
 
     Raises:
         ConfigurationError: If a value is invalid.
@@ -136,16 +136,16 @@ def check_options(variant: Variant) -> None:
     kind = type(variant).__name__
     if not isinstance(variant.name, str) or not _NAME.fullmatch(variant.name):
         raise ConfigurationError(
-            f"{kind}(name={variant.name!r}): the name is part of a file name. Use letters, digits, '_' and '-'."
+            f"{kind}(name={variant.name!r}) is invalid in a file name. Use letters, digits, '_' and '-'."
         )
     for option in ("max_difference", "max_metric_drop"):
         value = getattr(variant, option)
         none = value is None and option == "max_difference"
         if not none and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
-            raise ConfigurationError(f"{kind}({option}={value!r}): give a number of 0 or more, such as 0.01.")
+            raise ConfigurationError(f"{kind}({option}={value!r}) is invalid. Give a number such as 0.01, or 0.")
     if variant.metric is not None and not isinstance(variant.metric, str):
         raise ConfigurationError(
-            f"{kind}(metric={variant.metric!r}): give the name of a logged metric, such as 'val_acc'."
+            f"{kind}(metric={variant.metric!r}) is invalid. Give the name of a logged metric, such as 'val_acc'."
         )
 
 

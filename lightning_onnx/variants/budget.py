@@ -1,4 +1,4 @@
-"""Is a metric of the user's validation loop worse with a variant by more than its budget?"""
+"""Checks whether a variant makes a metric of the user's validation loop worse by more than its budget."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAME = "metrics"
 
 
 def check(variant: Variant, context: CheckContext, metrics: MetricParity) -> CheckResult:
-    """Run the validation loop on the module and on the variant.
+    """Run the validation loop with the module and with the variant.
 
     Args:
-        variant: Its budget, and the metric that decides.
-        context: Its file, and the validation loop.
+        variant: The variant, with its budget and the metric that decides.
+        context: The variant's file, and the validation loop.
         metrics: Runs the loop.
     """
-    found = metrics(context)  # its own verdict is for a model that must equal the module
+    found = metrics(context)  # its own status is ignored: it requires a model equal to the module
     return judge(variant, found.figures.get("metrics", {}), found.reason)
 
 
@@ -29,14 +29,15 @@ def judge(variant: Variant, metrics: Mapping[str, Mapping[str, Any]], reason: st
     """Compare metrics with a variant's budget.
 
     Args:
-        variant: Its budget, and the metric that decides.
-        metrics: For each metric ``module``, ``onnx`` and ``status``; those that were skipped are left out.
+        variant: The variant, with its budget and the metric that decides.
+        metrics: ``module``, ``onnx`` and ``status`` of each metric; skipped ones are ignored.
         reason: Why there are no metrics.
     """
     known = {name: row for name, row in metrics.items() if row.get("status") != "skipped"}
     if variant.metric is not None and variant.metric not in known:
         logged = ", ".join(known) or reason or "nothing"
-        return CheckResult(NAME, "failed", f"metric={variant.metric!r} is not what the validation loop logs: {logged}")
+        why = f"metric={variant.metric!r} is not logged by the validation loop, which logs {logged}"
+        return CheckResult(NAME, "failed", why)
     if not known:
         return CheckResult(NAME, "skipped", reason or "the validation loop logs no metric")
     deciding = _deciding(variant, list(known))
@@ -47,8 +48,8 @@ def judge(variant: Variant, metrics: Mapping[str, Mapping[str, Any]], reason: st
     if failed:
         row = rows[failed[0]]
         why = (
-            f"{failed[0]} is {_text(row['variant'])}, the module's {_text(row['module'])}: worse by "
-            f"{_text(row['drop'])}{' of it' if is_loss(failed[0]) else ''}, {variant.max_metric_drop:g} is allowed"
+            f"{failed[0]} is {_text(row['variant'])}, the module's is {_text(row['module'])}: worse by "
+            f"{_text(row['drop'])}{' of it' if is_loss(failed[0]) else ''}; {variant.max_metric_drop:g} is allowed"
         )
         return CheckResult(NAME, "failed", why, {"metrics": rows}, scalars)
     return CheckResult(NAME, "passed", None, {"metrics": rows}, scalars)
@@ -76,9 +77,9 @@ def _row(name: str, row: Mapping[str, Any], allowed: float, decides: bool) -> di
 
 
 def _number(value: float | None) -> float | None:
-    """Return a finite number, as JSON has no others, or None."""
+    """Return the value if it is finite, else None: JSON has only finite numbers."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _text(value: float | None) -> str:
-    return "no finite number" if value is None else f"{value:.4g}"
+    return "a non-finite number" if value is None else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""A variant's file, with the metadata of ``model.onnx``; runs in the variant's process, without torch."""
+"""Writes and checks a variant's file, with the metadata of ``model.onnx``; runs in its process, without torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = "lightning_onnx.variant"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Change into an empty directory, because converters leave files in the current one."""
+    """Change to an empty directory, because converters leave files in the current one."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
@@ -39,9 +39,9 @@ def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
     """Write a variant with the original's metadata and the variant's name.
 
     Args:
-        model: What a converter made; it is changed.
+        model: A converter's result; it is changed.
         original: ``model.onnx``.
-        destination: ``model.<name>.onnx``. Weights of more than 2 GiB go to ``<destination>.data``.
+        destination: ``model.<name>.onnx``. Weights of more than 2 GiB are written to ``<destination>.data``.
     """
     head = read_head(original)
     for field in ("producer_name", "producer_version", "domain", "doc_string"):
@@ -58,17 +58,17 @@ def save(model: onnx.ModelProto, original: Path, destination: Path) -> None:
 
 
 def problems(original: str, variant: str) -> list[str]:
-    """Read a variant back and return what is wrong with it: invalid, or other inputs, outputs, opset or metadata.
+    """Read a variant back, and return its problems: an invalid model, or other inputs, outputs, opset or metadata.
 
     Args:
-        original: Path of ``model.onnx``, with which it is compared.
+        original: Path of ``model.onnx``, to compare with.
         variant: Path of the variant.
     """
     found = []
     try:
         onnx.checker.check_model(variant, full_check=True)
     except Exception as error:
-        found.append(f"onnx finds the model invalid ({first_line(error)})")
+        found.append(f"the model is invalid according to onnx ({first_line(error)})")
     was = onnx.load(original, load_external_data=False)
     now = onnx.load(variant, load_external_data=False)
     facts = {
@@ -77,8 +77,8 @@ def problems(original: str, variant: str) -> list[str]:
         "opset": (opset_of(was), opset_of(now)),
         "IR version": (was.ir_version, now.ir_version),
     }
-    found += [f"its {what} are {got}, those of {Path(original).name} {asked}" for what, (asked, got) in facts.items()
-              if asked != got]  # fmt: skip
+    found += [f"{what}: {got}, but {Path(original).name} has {wanted}" for what, (wanted, got) in facts.items()
+              if wanted != got]  # fmt: skip
     metadata = {e.key: e.value for e in now.metadata_props}
     lost = [e.key for e in was.metadata_props if metadata.get(e.key) != e.value]
     if lost:
@@ -98,7 +98,7 @@ def _import_what_is_used(model: onnx.ModelProto) -> None:
 
 
 def _specs(values: Iterable[onnx.ValueInfoProto]) -> list[tuple[str, str, list[str]]]:
-    """Return name, dtype and dims of each value."""
+    """Return the name, dtype and dims of each value."""
     return [
         (
             v.name,

@@ -1,4 +1,4 @@
-"""Weights and arithmetic in float16; inputs and outputs stay as they are."""
+"""A variant with weights and arithmetic in float16, but the same inputs and outputs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _LARGEST = 1e4
-"""The converter clips weights and constants to this magnitude; larger ones are mostly those of masks."""
+"""The converter clips weights and constants to this magnitude; larger ones are mostly masks."""
 
 _MOST = 5
-"""Names that a sentence lists."""
+"""Maximum number of names in a message."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Float16:
     """A model of half the size that computes in float16, made by ``onnxconverter_common``.
 
-    Its inputs and outputs keep their dtypes. It is meant for GPUs: on CPUs without float16 arithmetic it is no faster
-    than float32. Values beyond ±65504 become infinite, which fails the variant.
+    Its inputs and outputs keep their dtypes. It is for GPUs: on CPUs without float16 arithmetic, it is not faster than
+    float32. Values beyond ±65504 become infinite, and the variant fails.
 
     Args:
-        keep_float32: Operators that stay in float32 in addition to those that the converter never converts, such as
-            ``"ReduceMean"`` if its sums leave the range of float16.
+        keep_float32: Operators to keep in float32, in addition to those that the converter never converts, such as
+            ``"ReduceMean"`` if its sums exceed the range of float16.
         max_difference: How much outputs may differ, as a share of their scale.
-        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
-        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
+        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
+        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
         name: Its file is ``model.<name>.onnx``.
 
     Example:
@@ -72,7 +72,7 @@ class Float16:
         if found:
             kinds = ", ".join(map(repr, dict.fromkeys(kind for _, kind in found)))
             raise ValueError(
-                f"values leave the range of float16 (±65504) in {[name for name, _ in found[:_MOST]]}. Keep their "
+                f"values exceed the range of float16 (±65504) in {[name for name, _ in found[:_MOST]]}. Keep their "
                 f"operators in float32: Float16(keep_float32=({kinds},))"
             )
         return notes
@@ -98,7 +98,7 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
                 model
             ),  # which takes a single message; the shapes are in the file already
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *keep_float32],
-            # A cast to float32 remains one, but the converter would take its output for float16.
+            # A cast to float32 is kept, but the converter would treat its output as float16.
             node_block_list=[node.name for node in walk.nodes(model.graph) if _casts(node, onnx.TensorProto.FLOAT)],
         )
     _keep_outputs(made.graph, floats)
@@ -137,7 +137,7 @@ def overflowing(model_path: str, destination: str, feeds: Sequence[Arrays]) -> l
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
-    """Load a model with inner values as further outputs."""
+    """Load a model with inner values as additional outputs."""
     import onnxruntime
 
     infos = {v.name: v for v in model.graph.value_info}
@@ -152,7 +152,7 @@ def _casts(node: onnx.NodeProto, kind: int) -> bool:
 
 
 def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
-    """Return the outputs of operators that stay in float32 unrounded: the converter casts them to float16."""
+    """Keep outputs of float32 operators unrounded: the converter casts them to float16."""
     makers = {name: node for node in graph.node for name in node.output}
     for output in graph.output:
         cast = makers[output.name]
@@ -171,6 +171,6 @@ def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
 
 
 def _clipped(model: onnx.ModelProto) -> list[str]:
-    """Return the names of weights and constants that the converter clips, which does no harm to masks."""
+    """Return the names of weights and constants that the converter clips; this is harmless for masks."""
     floats = [t for t in walk.tensors(model.graph) if t.data_type == onnx.TensorProto.FLOAT]
     return [t.name or "a constant" for t in floats if (abs(onnx.numpy_helper.to_array(t)) > _LARGEST).any()][:_MOST]

@@ -1,4 +1,4 @@
-"""Weights and arithmetic in integers of 8 bits, by onnxruntime's quantizers."""
+"""A variant with weights and arithmetic in 8-bit integers, made by onnxruntime's quantizers."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Int8:
     """A model of about a quarter of the size that computes in 8 bits, made by ``onnxruntime.quantization``.
 
     Static quantization (operators between ``QuantizeLinear`` and ``DequantizeLinear``) makes convolutional networks
-    faster; it takes the ranges of activations from the validation data. Dynamic quantization finds the ranges in each
+    faster; it gets the ranges of activations from the validation data. Dynamic quantization computes the ranges in each
     call; it suits transformers and recurrent networks, whose outputs static quantization would change too much.
 
     Args:
         mode: ``"static"``, ``"dynamic"``, or ``"auto"``: static if most layers with weights are convolutions, or if the
-            preset is ``"tensorrt"``, which runs nothing else.
-        calibration_batches: The number of batches of the validation data that ranges are taken from.
+            preset is ``"tensorrt"``, which runs only static models.
+        calibration_batches: Number of batches of the validation data used to find ranges.
         per_channel: Whether each channel of a weight has its own scale.
         preset: ``"x86"`` (unsigned activations, signed weights) or ``"tensorrt"`` (both signed and symmetric, biases in
-            float32); default: chosen by the ``target`` of the export.
+            float32); default: depends on the ``target`` of the export.
         calibrate: How ranges are found: ``"minmax"``, ``"entropy"`` or ``"percentile"``.
         max_difference: How much outputs may differ, as a share of their scale.
-        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
-        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
+        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
+        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
         name: Its file is ``model.<name>.onnx``; two of them in one export need different names.
 
     Example:
@@ -77,15 +77,15 @@ class Int8:
             value = getattr(self, option)
             if value not in choices:
                 raise ConfigurationError(
-                    f"Int8({option}={value!r}) is not known. Choose one of {', '.join(map(repr, choices))}."
+                    f"Int8({option}={value!r}) is invalid. Choose one of {', '.join(map(repr, choices))}."
                 )
         if type(self.calibration_batches) is not int or self.calibration_batches < 1:
             raise ConfigurationError(
-                f"Int8(calibration_batches={self.calibration_batches!r}): give a number of 1 or more."
+                f"Int8(calibration_batches={self.calibration_batches!r}) is invalid. Give a number of 1 or more."
             )
         if self.mode == "dynamic" and self.preset == "tensorrt":
             raise ConfigurationError(
-                "Int8(mode='dynamic', preset='tensorrt'): TensorRT runs only statically quantized models. "
+                "Int8(mode='dynamic', preset='tensorrt') is invalid: TensorRT runs only statically quantized models. "
                 "Leave one of the two options out."
             )
 
@@ -103,11 +103,11 @@ class Int8:
         feeds, origin = making.feeds(self.calibration_batches)
         if not feeds:
             raise ValueError("there are no inputs to calibrate with")
-        told = making.call(f"{__name__}:static", *paths, feeds, self.per_channel, preset, self.calibrate)
-        return [*told, f"quantized statically for {preset}", origin]
+        notes = making.call(f"{__name__}:static", *paths, feeds, self.per_channel, preset, self.calibrate)
+        return [*notes, f"quantized statically for {preset}", origin]
 
     def _preset(self, target: str | None) -> str:
-        """Return the preset, by default that of the target."""
+        """Return the preset; the default depends on the target."""
         if self.preset is not None:
             return self.preset
         return "tensorrt" if target is not None and target.startswith("tensorrt") and self.mode != "dynamic" else "x86"

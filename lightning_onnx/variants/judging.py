@@ -1,4 +1,4 @@
-"""Makes variants, checks their staged bytes, and keeps only those that stay within their budgets."""
+"""Makes variants, checks their staged files, and keeps only those within their budgets."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _FILES = "lightning_onnx.variants.files"
 
 @dataclasses.dataclass(frozen=True)
 class VariantResult:
-    """What became of a variant.
+    """The result of a variant.
 
     Attributes:
-        record: What the manifest says of it.
-        scalars: What loggers get, by the name behind ``onnx/``.
+        record: Its entry in the manifest.
+        scalars: The scalars for loggers, by the name after ``onnx/``.
     """
 
     record: VariantRecord
@@ -49,10 +49,10 @@ class VariantResult:
 
 @dataclasses.dataclass(frozen=True)
 class LooseParity(Parity):
-    """Parity for a model that is allowed to differ: a share of its integers, such as classes, may be others.
+    """Parity for a model that may differ; a share of its integers, such as classes, may differ too.
 
     Args:
-        atol: How much floats may differ, as a share of their scale, and the share of integers that may differ.
+        atol: How much floats may differ, as a share of their scale; also the share of integers that may differ.
     """
 
     rtol: float | None = 0.0
@@ -75,14 +75,14 @@ def make(
     metrics: MetricParity | None = None,
     target: str | None = None,
 ) -> list[VariantResult]:
-    """Make and check variants beside the staged model; the files of those that do not pass are removed.
+    """Make and check variants next to the staged model; the files of those that do not pass are removed.
 
     Args:
         variants: The variants.
-        context: What checks get.
+        context: The context of checks.
         parity: How the outputs of ``model.onnx`` are compared; default: ``Parity()``.
         metrics: Runs the validation loop; default: ``MetricParity()``.
-        target: The program that the model's opset was chosen for.
+        target: The program for which the model's opset was chosen.
     """
     return [
         _Maker(variant, context, parity or Parity(), metrics or MetricParity(), target).run() for variant in variants
@@ -96,7 +96,7 @@ def not_made(variants: Sequence[Variant], reason: str) -> list[VariantResult]:
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """What a variant's maker wrote; ``size`` in bytes includes the file of large weights."""
+    """The file of a variant; ``size`` in bytes includes the file of large weights."""
 
     name: str
     sha256: str
@@ -106,7 +106,7 @@ class _File:
 
 
 class _Maker:
-    """Makes one variant: its file, its process, and what is known of it so far."""
+    """Makes one variant: holds its file, its process, and its results so far."""
 
     def __init__(
         self, variant: Variant, context: CheckContext, parity: Parity, metrics: MetricParity, target: str | None
@@ -118,7 +118,7 @@ class _Maker:
         self.runtime = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
         self.making = Making(self.original, context, self.runtime, target)
         allowed = variant.max_difference
-        # What a variant may lose is a share of what is observed: of black images there is nothing to take a share of.
+        # The tolerance of a variant is a share of the outputs' scale: on all-zero images it would be meaningless.
         cases = tuple(c for c in context.cases if allowed is None or c.kind not in ("values", "decision"))
         self.context = context.replace(model_path=self.path, runtime=self.runtime, cases=cases)
         self.parity = parity if allowed is None else LooseParity(atol=allowed)
@@ -136,18 +136,18 @@ class _Maker:
 
     def _status(self) -> tuple[Status, str | None]:
         try:
-            self.notes += map(_told, self.variant.make(self.making, self.path))
+            self.notes += map(_portable, self.variant.make(self.making, self.path))
             if not self.path.is_file():
                 return "failed", f"{type(self.variant).__name__} wrote no {self.path.name}"
             problems = self.making.call(f"{_FILES}:problems", str(self.original), str(self.path))
             if problems:
-                return "failed", _told("; ".join(problems))
+                return "failed", _portable("; ".join(problems))
             return self._checked()
         except RuntimeUnavailable as error:
             return "skipped", str(error)
-        except Exception as error:  # whatever a converter or a runtime raises is a finding
+        except Exception as error:  # any exception of a converter or a runtime is reported
             log.debug("variant %s", self.variant.name, exc_info=True)
-            return "failed", _told(f"it could not be made: {first_line(error)}")
+            return "failed", _portable(f"it could not be made: {first_line(error)}")
         finally:
             self.runtime.close()
 
@@ -171,10 +171,10 @@ class _Maker:
             return run()
         except Exception as error:
             log.debug("%s of variant %s", name, self.variant.name, exc_info=True)
-            return CheckResult(name, "failed", _told(first_line(error)))
+            return CheckResult(name, "failed", _portable(first_line(error)))
 
     def _latency_ratio(self) -> float | None:
-        """Return how long a call takes, as a share of the time of ``model.onnx``; None if one of them does not run."""
+        """Return the time of a call divided by that of ``model.onnx``; None if one of them does not run."""
         if not self.context.cases:
             return None
         try:
@@ -202,8 +202,8 @@ class _Maker:
         return [p for p in (self.path, self.path.with_name(f"{self.path.name}.data")) if p.exists()]
 
 
-def _told(text: str) -> str:
-    """Return a sentence for the manifest: with the names of files, without their directories."""
+def _portable(text: str) -> str:
+    """Return a message for the manifest: with file names, but without directories."""
     return privacy.without_paths(text.replace("WorkerError: ", ""))
 
 
@@ -245,7 +245,7 @@ def _judged(
 
 
 def _options(variant: object) -> dict[str, Any]:
-    """Return the options as JSON values; a user's own variant need not be a dataclass."""
+    """Return the options as JSON values; a user's own variant may not be a dataclass."""
     if not dataclasses.is_dataclass(variant):
         return {}
     values = {f.name: getattr(variant, f.name) for f in dataclasses.fields(variant) if f.init and f.name != "name"}

@@ -1,4 +1,4 @@
-"""The same outputs with fewer operators."""
+"""A variant with the same outputs and fewer operators."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_onnx.variants.base import Making
 
 @dataclasses.dataclass(frozen=True)
 class Simplified:
-    """The model as ``onnxsim`` writes it: constants folded, operators merged, outputs those of the module.
+    """The model simplified by ``onnxsim``: constants folded, operators merged, with the same outputs as the module.
 
-    What torch writes is optimized already: convolutional networks gain nothing, sequence models may.
+    Torch's files are already optimized: convolutional networks do not get smaller, but sequence models may.
 
     Args:
-        max_metric_drop: How much worse a metric may get: absolute, and for losses as a share.
-        metric: The metric that decides; default: every metric that validation logs, losses only if there is no other.
+        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
+        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
         name: Its file is ``model.<name>.onnx``.
 
     Example:
@@ -33,7 +33,7 @@ class Simplified:
     metric: str | None = None
     name: str = "simplified"
     max_difference: float | None = dataclasses.field(default=None, init=False)
-    needs_validation: bool = dataclasses.field(default=False, init=False)  # parity is proof enough
+    needs_validation: bool = dataclasses.field(default=False, init=False)  # parity is sufficient
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -43,16 +43,16 @@ class Simplified:
         """Simplify."""
         base.need("onnxsim")
         removed: int = making.call(f"{__name__}:convert", str(making.model_path), str(destination))
-        return [] if removed else ["it has no fewer operators than model.onnx"]
+        return [] if removed else ["it has as many operators as model.onnx"]
 
 
 def convert(model_path: str, destination: str) -> int:
-    """Write the simplified model; returns by how many operators it is smaller."""
+    """Write the simplified model, and return the number of operators removed."""
     import onnxsim
 
     model = onnx.load(model_path)
     before = sum(1 for _ in walk.nodes(model.graph))
-    # Newer versions prove the result with z3 if it is installed; the parity check makes that superfluous.
+    # Newer versions prove the result with z3 if it is installed; the parity check makes this unnecessary.
     options = {"certify": False} if "certify" in inspect.signature(onnxsim.simplify).parameters else {}
     with files.scratch():
         made, _ = onnxsim.simplify(model, **options)

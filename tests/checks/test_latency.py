@@ -104,7 +104,7 @@ def test_options() -> None:
         Latency(batch_sizes=(0,))
     with pytest.raises(ConfigurationError, match="threads=0"):
         Latency(threads=0)
-    with pytest.raises(ConfigurationError, match="is no runtime"):
+    with pytest.raises(ConfigurationError, match="is not a runtime"):
         Latency(runtimes=("tvm",))
 
 

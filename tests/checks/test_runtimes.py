@@ -123,7 +123,7 @@ def test_a_batch_that_was_not_tried(context: CheckContext) -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(ConfigurationError, match="'tvm' is no runtime"):
+    with pytest.raises(ConfigurationError, match="'tvm' is not a runtime"):
         RuntimeParity(("tvm",))
     with pytest.raises(ConfigurationError, match=r"has \['ncnn'\], missing in runtimes="):
         RuntimeParity(require=("ncnn",))
@@ -142,7 +142,7 @@ def test_options_of_export(tmp_path: Path) -> None:
     assert "latency ratio" in made.report.text()
     for wrong, message in (
         ({"runtimes": "ncnn"}, "is not a list of strings"),
-        ({"runtimes": ["tvm"]}, "is no runtime"),
+        ({"runtimes": ["tvm"]}, "is not a runtime"),
         ({"require": ["ncnn"]}, "Add them to runtimes"),
     ):
         with pytest.raises(ConfigurationError, match=message):

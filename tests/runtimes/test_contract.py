@@ -131,5 +131,5 @@ def test_absence_crosses_the_process() -> None:
 
 @pytest.mark.parametrize("name", ["tvm", "", None, "openvino:GPU", "onnxruntime:"])
 def test_unknown_names(name: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no runtime\. Choose from onnxruntime, openvino"):
+    with pytest.raises(ConfigurationError, match=r"is not a runtime\. Choose from onnxruntime, openvino"):
         client.hosted(name)

@@ -97,7 +97,7 @@ def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
 @pytest.mark.parametrize(
     ("shapes", "example", "options", "source"),
     [
-        ([(3, 4)], (2, 4), {"sample": torch.zeros(1, 4)}, "the sample given"),
+        ([(3, 4)], (2, 4), {"sample": torch.zeros(1, 4)}, "the given sample"),
         ([(3, 4)], (2, 4), {}, "training"),
         ([], (2, 4), {}, "example_input_array"),
         ([], None, {}, "the batch matched to the method's signature"),

@@ -93,8 +93,8 @@ def test_nothing_is_published(silent: Publisher, good: ONNXArtifact) -> None:
 
 def test_a_logger_that_fails_stops_no_other(good: ONNXArtifact) -> None:
     failing, keeping, made = Failing(), Keeping(), publisher("all")
-    with pytest.warns(UserWarning, match="Failing did not take the artifact: ConnectionError: no server"):
+    with pytest.warns(UserWarning, match="Failing did not accept the artifact: ConnectionError: no server"):
         made.publish_new([failing, keeping], good, is_best=True)
     assert len(keeping.filed) == 1
-    assert made.log.failures == ["Failing did not take the artifact: ConnectionError: no server"]
+    assert made.log.failures == ["Failing did not accept the artifact: ConnectionError: no server"]
     assert isinstance(made.log.errors[0], ConnectionError)

@@ -45,9 +45,9 @@ def test_the_budget(drop: float, metric: str | None, status: str, scalar: float)
 
 def test_the_reason_has_the_figures() -> None:
     reason = budget.judge(Int8(), ROWS).reason
-    assert reason == "val_acc is 0.85, the module's 0.9: worse by 0.05, 0.01 is allowed"
+    assert reason == "val_acc is 0.85, the module's is 0.9: worse by 0.05; 0.01 is allowed"
     reason = budget.judge(Int8(metric="val_loss"), ROWS).reason
-    assert reason == "val_loss is 2.5, the module's 2: worse by 0.25 of it, 0.01 is allowed"
+    assert reason == "val_loss is 2.5, the module's is 2: worse by 0.25 of it; 0.01 is allowed"
 
 
 def test_losses_decide_where_there_is_nothing_else() -> None:
@@ -67,7 +67,10 @@ def test_a_metric_that_is_not_logged_fails() -> None:
 def test_nan_does_not_pass(value: Any) -> None:
     found = budget.judge(Int8(), {"val_acc": {"module": 0.9, "onnx": value, "status": "passed"}})
     assert found.status == "failed"
-    assert found.reason == "val_acc is no finite number, the module's 0.9: worse by no finite number, 0.01 is allowed"
+    assert (
+        found.reason
+        == "val_acc is a non-finite number, the module's is 0.9: worse by a non-finite number; 0.01 is allowed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
     assert [c.status for c in found.record.checks] == ["passed", "failed"]  # near enough, and of no use
     row = found.record.checks[1].figures["metrics"]["accuracy"]
     assert (row["module"], row["variant"]) == (1.0, 0.5)
-    assert found.record.reason == "metrics: accuracy is 0.5, the module's 1: worse by 0.5, 0 is allowed"
+    assert found.record.reason == "metrics: accuracy is 0.5, the module's is 1: worse by 0.5; 0 is allowed"
     assert found.scalars["int8_metric_drop"] == 0.5
     assert not context.model_path.with_name("model.int8.onnx").exists()
 
@@ -154,4 +157,4 @@ def test_other_batches_judge_nothing(staged: Any) -> None:
     context = staged(Hurt().eval(), torch.randn(2, 8), DataLoader(Others(), batch_size=1))
     (found,) = judging.make([Float16()], context)
     assert found.record.checks[1].status == "skipped"
-    assert "other batches" in found.record.checks[1].reason
+    assert "different batches" in found.record.checks[1].reason

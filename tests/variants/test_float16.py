@@ -78,7 +78,11 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"keep_float32": "Gemm"}, "is one string"), ({"max_difference": -1}, "of 0 or more"), ({"name": ""}, "the name")],
+    [
+        ({"keep_float32": "Gemm"}, "is one string"),
+        ({"max_difference": -1}, "such as 0.01"),
+        ({"name": ""}, "file name"),
+    ],
 )
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

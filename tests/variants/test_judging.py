@@ -46,12 +46,12 @@ def entry(artifact: ONNXArtifact, place: int = 0) -> dict[str, Any]:
         ("crash", "it could not be made: the worker process died by SIGABRT"),
         ("nothing", "Faulty wrote no model.faulty.onnx"),
         ("raising", "it could not be made: ValueError: cannot convert model.onnx"),
-        ("renamed", r"its outputs are \[\('other', 'float', .* those of model.onnx \[\('output'"),
+        ("renamed", r"outputs: \[\('other', 'float', .* but model.onnx has \[\('output'"),
         ("static", r"its inputs are \[\('input', 'float', \['2', '4'\]\)\], .*'batch'"),
-        ("later_opset", "its opset are 21, those of model.onnx 20"),
+        ("later_opset", "opset: 21, but model.onnx has 20"),
         ("without_metadata", r"metadata is lost or changed: \['lightning_onnx.weights'"),
         ("telling", "it contains private data: absolute path in"),
-        ("invalid", "onnx finds the model invalid"),
+        ("invalid", "the model is invalid according to onnx"),
         ("other_weights", r"parity: output at traced .*100.00% of the elements are outside the tolerance"),
     ],
 )
@@ -92,7 +92,7 @@ class Overflowing(nn.Module):
 def test_values_that_float16_cannot_hold(tmp_path: Path) -> None:
     found = entry(exported(Overflowing(), X, tmp_path / "a", variants=[Float16()]))
     assert found["status"] == "failed"
-    assert "values leave the range of float16 (±65504) in ['" in found["reason"]
+    assert "values exceed the range of float16 (±65504) in ['" in found["reason"]
     assert "Float16(keep_float32=('Mul'," in found["reason"]
 
 
@@ -151,7 +151,7 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
         ({"variants": [Float16]}, "is not a list of variants"),
         ({"variants": ["int8"]}, "is not a list of variants"),
         ({"variants": [Int8(), Int8(mode="dynamic")]}, "two with the same name"),
-        ({"variants": [Faulty("copy", name="../x")]}, "the name is part of a file name"),
+        ({"variants": [Faulty("copy", name="../x")]}, "is invalid in a file name"),
         ({"variants": [Faulty("copy", max_metric_drop=-1)]}, r"Faulty\(max_metric_drop=-1\)"),
     ],
 )

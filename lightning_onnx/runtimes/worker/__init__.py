@@ -1,1 +1,1 @@
-"""The process in which runtimes run: a crash there is an error here."""
+"""The process in which runtimes run: a crash there becomes an exception here."""

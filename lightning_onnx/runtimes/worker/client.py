@@ -1,7 +1,7 @@
-"""Runtimes in worker processes: one that crashes or hangs costs a check, not the training.
+"""Runtimes in worker processes: one that crashes or hangs fails a check, but not the training.
 
-A worker is started by ``python -m`` and never forked from the process that trains. The default runtime has one worker
-for the whole run; any other worker ends with its ``HostedRuntime`` and that one's sessions.
+A worker is started by ``python -m``, and never forked from the training process. The default runtime has one worker for
+the whole run; any other worker ends with its ``HostedRuntime`` and its sessions.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ TIME_LIMIT = 600.0
 _SERVER = "lightning_onnx.runtimes.worker.server"
 
 _PACKAGES = Path(__file__).resolve().parents[3]
-"""The directory that holds the package ``lightning_onnx``."""
+"""The directory that contains the package ``lightning_onnx``."""
 
 
 class Worker:
-    """A process that answers one call after the other; started by the first call, and again if it has died."""
+    """A process that executes one call at a time; started by the first call, and restarted if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,11 +54,11 @@ class Worker:
         Args:
             target: ``"module:function"``.
             arguments: Its arguments, which are pickled.
-            time_limit: In seconds; default: ``TIME_LIMIT``.
+            time_limit: Time limit in seconds; default: ``TIME_LIMIT``.
 
         Raises:
             WorkerError: If the function raises, the process dies, or there is no answer in time.
-            RuntimeUnavailable: If the function raises that.
+            RuntimeUnavailable: If the function raises it.
         """
         with self._lock:
             connection = self._started()
@@ -76,7 +76,7 @@ class Worker:
         return next(self._numbers)
 
     def close_later(self, generation: int, number: int) -> None:
-        """Close a session at the next call: the garbage collector calls this, and must not wait."""
+        """Close a session at the next call: the garbage collector calls this method, which must not block."""
         if generation == self.generation:
             self._closing.append(number)
 
@@ -84,9 +84,7 @@ class Worker:
         """End the process."""
         if self._process is not None and self._pid == os.getpid():
             if self._process.poll() is None:
-                os.killpg(
-                    self._process.pid, signal.SIGKILL
-                )  # its process group: converters that it has started end too
+                os.killpg(self._process.pid, signal.SIGKILL)  # the process group, to end its converters too
             self._process.wait()
         if self._connection is not None:
             self._connection.close()
@@ -100,7 +98,7 @@ class Worker:
             connection.send((target, arguments))
             if not connection.poll(limit):
                 self.stop()
-                raise WorkerError(f"no answer within {limit:g} s; the worker process was ended")
+                raise WorkerError(f"no answer within {limit:g} s; the worker process was stopped")
             answer: tuple[bool, Any] = connection.recv()
             return answer
         except (EOFError, OSError) as error:
@@ -133,7 +131,7 @@ class Worker:
                     stderr=subprocess.DEVNULL,
                     cwd=_PACKAGES,  # "-m" looks there first, so that no onnx.py of the user is imported
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                    start_new_session=True,  # Ctrl-C is meant for the training
+                    start_new_session=True,  # Ctrl-C must only reach the training
                 )
             self._connection = Connection(ours.detach())
             self.generation += 1
@@ -148,10 +146,10 @@ class HostedRuntime:
     """A runtime in a worker process.
 
     Args:
-        name: Its name, for reports.
-        target: Its class, as ``"module:class"``.
-        own_process: Whether it has a worker of its own, instead of the shared one.
-        time_limit: For one call, in seconds; default: ``TIME_LIMIT``.
+        name: Name of the runtime, for reports.
+        target: Class of the runtime, as ``"module:class"``.
+        own_process: Whether it has its own worker instead of the shared one.
+        time_limit: Time limit of one call in seconds; default: ``TIME_LIMIT``.
         options: Arguments of the class.
     """
 
@@ -168,7 +166,7 @@ class HostedRuntime:
             weakref.finalize(self, self._worker.stop)
 
     def close(self) -> None:
-        """End the worker if it is not the shared one; another call would start it again."""
+        """Stop the worker unless it is the shared one; another call would restart it."""
         if self._own_process:
             self._worker.stop()
 
@@ -176,7 +174,7 @@ class HostedRuntime:
         """Return the version of the installed package.
 
         Raises:
-            RuntimeUnavailable: If it is not installed.
+            RuntimeUnavailable: If the package is not installed.
         """
         return str(self.call("version", self._target, self._options))
 
@@ -185,7 +183,7 @@ class HostedRuntime:
 
         Raises:
             RuntimeUnavailable: If the package or the device is missing.
-            WorkerError: If the runtime cannot load the file, dies or takes too long.
+            WorkerError: If the runtime cannot load the file, crashes or takes too long.
         """
         number = self._worker.new_number()
         seconds = self.call("load", number, self._target, str(model_path.resolve()), self._options)
@@ -214,22 +212,22 @@ class HostedSession:
         weakref.finalize(self, worker.close_later, worker.generation, number)
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Run the model; returns its outputs by name, in the graph's order."""
+        """Run the model, and return outputs by name, in the graph's order."""
         outputs: Arrays = self._runtime.call("run", self._number, dict(inputs))
         return outputs
 
     def describe(self) -> Description | None:
-        """Return how the file is run; None if the runtime does not say."""
+        """Return how the file is run; None if the runtime does not report it."""
         description: Description | None = self._runtime.call("describe", self._number)
         return description
 
     def timed(self, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
-        """Run a number of times inside the worker; returns how long each call took, in seconds."""
+        """Run ``calls`` times inside the worker, and return the duration of each call in seconds."""
         seconds: list[float] = self._runtime.call("timed", self._number, dict(inputs), calls)
         return seconds
 
     def added_memory(self) -> int | None:
-        """Return by how much loading and running increased the worker's peak memory, in bytes; None if unknown."""
+        """Return the increase of the worker's peak memory by loading and running, in bytes; None if unknown."""
         number: int | None = self._runtime.call("added_memory", self._number)
         return number
 
@@ -237,13 +235,13 @@ class HostedSession:
 def hosted(
     name: str, *, own_process: bool = False, time_limit: float | None = None, **options: object
 ) -> HostedRuntime:
-    """Return the runtime of that name, in a worker process.
+    """Return the runtime ``name``, in a worker process.
 
     Args:
         name: One of ``lightning_onnx.runtimes.base.RUNTIMES``, or ``"onnxruntime:"`` followed by the name of an
             execution provider.
-        own_process: Whether it gets a process of its own. Every runtime but the default one does anyway.
-        time_limit: For one call, in seconds; default: ``TIME_LIMIT``.
+        own_process: Whether it gets its own process. All runtimes except the default one always do.
+        time_limit: Time limit of one call in seconds; default: ``TIME_LIMIT``.
         options: Arguments of the runtime's class, such as ``threads`` and ``precision``.
 
     Raises:

@@ -11,7 +11,7 @@ def now() -> int | None:
 
 
 def mark() -> None:
-    """Reset the peak, if the system can (Linux)."""
+    """Reset the peak, if the system supports it (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")

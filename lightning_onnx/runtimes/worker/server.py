@@ -1,4 +1,4 @@
-"""The program of a worker process, run by ``python -m``; imports neither torch nor Lightning."""
+"""The main program of a worker process, run by ``python -m``; imports neither torch nor Lightning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_onnx.runtimes.worker import memory
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """A session, the inputs and outputs of its file, and the process's memory before it was loaded, in bytes."""
+    """A session, the inputs and outputs of its file, and the memory of the process before loading it, in bytes."""
 
     session: Session
     specs: ModelSpecs
@@ -37,7 +37,7 @@ def version(runtime: str, options: Mapping[str, object]) -> str:
 
 
 def load(number: int, runtime: str, model_path: str, options: Mapping[str, object]) -> float:
-    """Load a file and keep the session under its number; returns how long the runtime took, in seconds."""
+    """Load a file, keep the session under its number, and return the loading time in seconds."""
     path = Path(model_path)
     specs = ModelSpecs.read(path)
     program = _runtime(runtime, **options)
@@ -51,7 +51,7 @@ def load(number: int, runtime: str, model_path: str, options: Mapping[str, objec
 
 
 def describe(number: int) -> Description | None:
-    """Return how a session runs its file; None if it does not say."""
+    """Return how a session runs its file; None if it does not report it."""
     said = getattr(_sessions[number].session, "describe", None)
     return said() if said is not None else None
 
@@ -67,14 +67,14 @@ def run(number: int, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
 
 
 def timed(number: int, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
-    """Run a number of times; returns how long each call took, in seconds."""
+    """Run ``calls`` times, and return the duration of each call in seconds."""
     loaded = _sessions[number]
     feeds = loaded.specs.checked(inputs)
     return [_seconds(loaded.session, feeds) for _ in range(calls)]
 
 
 def added_memory(number: int) -> int | None:
-    """Return by how much loading and running increased the peak memory, in bytes; None if unknown."""
+    """Return the increase of the peak memory by loading and running, in bytes; None if unknown."""
     before, most = _sessions[number].memory, memory.peak()
     return None if before is None or most is None else max(most - before, 0)
 
@@ -108,7 +108,7 @@ def serve(connection: Connection) -> None:
             answer = (True, getattr(importlib.import_module(module), function)(*arguments))
         except RuntimeUnavailable as error:
             answer = (False, error)
-        except Exception as error:  # whatever a runtime raises is returned to the caller
+        except Exception as error:  # any exception of a runtime is returned to the caller
             answer = (False, f"{type(error).__name__}: {error}")
         connection.send(answer)
 

@@ -1,4 +1,4 @@
-"""The lines at which a program keeps what the traced values decided, found in torch's log."""
+"""Finds the lines at which a program keeps a decision of the traced values, from torch's log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lightning_onnx.module.user_code import is_users, line_of, location, user_fr
 
 _LOGGER = "torch.fx.experimental.symbolic_shapes"
 _DECIDED = "propagate_real_tensors evaluate_expr"
-"""How torch's message begins where it takes the traced value of a condition that it cannot know."""
+"""Start of torch's message when it uses the traced value of a condition that it cannot evaluate."""
 
 
 @contextlib.contextmanager
 def kept_decisions() -> Iterator[list[str]]:
-    """Collect ``file:line`` of the user's code for each decision that torch takes by a traced value."""
+    """Collect ``file:line`` of the user's code for each decision that torch makes from a traced value."""
     logger = logging.getLogger(_LOGGER)
     listener, level = _Listener(), logger.level
     logger.addFilter(listener)
-    logger.setLevel(logging.WARNING)  # tracing has silenced it
+    logger.setLevel(logging.WARNING)  # tracing silences it
     try:
         yield listener.lines
     finally:
@@ -31,10 +31,10 @@ def kept_decisions() -> Iterator[list[str]]:
 
 
 class _Listener(logging.Filter):
-    """Reads torch's log while it traces, and lets none of it through.
+    """Reads torch's log during a trace, and drops all of it.
 
     Attributes:
-        lines: ``file:line`` of the user's code that was running.
+        lines: ``file:line`` of the user's code that was running at each decision.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Listener(logging.Filter):
         self.lines: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Note where torch decided, and drop the record."""
+        """Record the line of a decision, and drop the log record."""
         if record.getMessage().startswith(_DECIDED):
             line = _line()
             if line is not None:
@@ -51,7 +51,7 @@ class _Listener(logging.Filter):
 
 
 def _line() -> str | None:
-    """Return the line that is traced: of the bytecode that is read, or of the frame that runs."""
+    """Return the line that is being traced: from the bytecode that Dynamo reads, or from the running frame."""
     read = [frame for frame in TracingContext.extract_stack() if is_users(frame.filename)]
     if read:
         return location(read[-1].filename, read[-1].lineno or 0)

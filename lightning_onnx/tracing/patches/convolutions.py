@@ -1,4 +1,4 @@
-"""Convolutions by as many groups as the batch has images, each with a kernel of its own: products of matrices."""
+"""Computes convolutions with one group per image of the batch, each with its own kernel, as matrix products."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Size = int | Sequence[int]
 
 
 def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tensor]:
-    """Return a convolution that also takes a number of groups that is a size of the traced call.
+    """Return a convolution that also accepts a symbolic number of groups.
 
     Args:
-        original: torch's, for numbers of groups that are constant.
-        dims: The dims of the images, 1 or 2.
+        original: Torch's convolution, used for a constant number of groups.
+        dims: Number of dims of the images, 1 or 2.
     """
 
     def convolution(
@@ -34,7 +34,7 @@ def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tenso
         if isinstance(padding, str):
             input, padding = _same(input, weight, distances) if padding == "same" else input, 0
         margins = _each(padding, dims)
-        if dims == 1:  # as one row of an image
+        if dims == 1:  # as an image with one row
             steps, distances, margins = [1, *steps], [1, *distances], [0, *margins]
             input, weight = input.unsqueeze(2), weight.unsqueeze(2)
         found = _convolved(input, weight, steps, margins, distances, groups)
@@ -49,7 +49,7 @@ def _each(value: Size, dims: int) -> list[int]:
 
 
 def _same(input: Tensor, weight: Tensor, distances: Sequence[int]) -> Tensor:
-    """Pad so that the result has the size of the input; of an odd number, the larger part comes last."""
+    """Pad so that the result has the input's size; an odd padding has its larger part at the end."""
     totals = [d * (k - 1) for d, k in zip(distances, weight.shape[2:], strict=True)]
     return functional.pad(input, [n for total in reversed(totals) for n in (total // 2, total - total // 2)])
 
@@ -62,7 +62,7 @@ def _convolved(
     distances: Sequence[int],
     groups: torch.SymInt,
 ) -> Tensor:
-    """Multiply what each kernel sees at each place: ``[batch, groups, weights, places]``."""
+    """Multiply the kernels with the input patches, ``[batch, groups, weights, places]``."""
     kernel = list(weight.shape[2:])
     shape = [
         (size + 2 * margin - distance * (k - 1) - 1) // step + 1

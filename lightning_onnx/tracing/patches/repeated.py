@@ -1,4 +1,4 @@
-"""Work that torch's exporters repeat at each export, or many times in one, with the same result."""
+"""Caches work that torch's exporters repeat in each export, or many times in one, with the same result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_onnx.tracing.patches.patch import Patch, replaced_attribute
 
 @contextlib.contextmanager
 def computed_once(patch: Patch) -> Iterator[None]:
-    """Let a function without arguments compute its result only at the first call in the process."""
+    """Make a function without arguments compute its result only once in the process."""
     original = getattr(patch.find_owner(), patch.name)
     with replaced_attribute(dataclasses.replace(patch, replacement=functools.partial(_result, original))):
         yield
