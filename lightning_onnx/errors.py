@@ -33,19 +33,19 @@ class UsageError(ConfigurationError):
 
 
 class SampleError(ONNXExportError):
-    """No call of the exported method is known, so there is nothing to trace with."""
+    """No known call of the exported method runs on tensors, so there is nothing to trace with."""
 
 
 class EngineError(ONNXExportError):
-    """No engine could translate the module to ONNX as asked."""
+    """No engine can translate the module to ONNX as requested."""
 
 
 class CaptureNotApplicable(ONNXExportError):
-    """A capture is for other modules than this one. Never raised to users: it is the cause of an ``EngineError``."""
+    """A capture does not apply to this module. Never raised to users: it is the cause of an ``EngineError``."""
 
 
 class ParityError(ONNXExportError):
-    """The ONNX file was written, and its outputs are not those of the module."""
+    """The outputs of the ONNX file differ from the module's."""
 
 
 class WeightsError(ONNXExportError):
@@ -57,11 +57,11 @@ class ArtifactError(ONNXExportError):
 
 
 class InputError(ONNXExportError):
-    """A file is no ONNX model, or inputs do not fit it."""
+    """A file is not an ONNX model, or inputs do not fit it."""
 
 
 class DataSetError(ONNXExportError):
-    """Test data cannot be read, or holds something other than tensors."""
+    """Test data cannot be read, or contains something other than tensors."""
 
 
 class RuntimeUnavailable(ONNXExportError):
