@@ -33,6 +33,6 @@ def test_few_are_bare_any() -> None:
     assert bare <= MOST * all_, f"{bare} of {all_}; most in {most}"
 
 
-def test_what_is_counted() -> None:
+def test_counted_functions() -> None:
     code = "def f(a: Any, b: 'Any', *c: int, **d: dict[str, Any]) -> Any: x: Any = 1\nclass A:\n    y: list[Any]"
     assert counted(code) == (4, 7)

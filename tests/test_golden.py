@@ -188,7 +188,7 @@ def test_variants_are_found(golden: Path) -> None:
         artifact.variant_path("int4")
 
 
-def test_report_is_made_of_it(golden: Path) -> None:
+def test_a_report_can_be_made_from_it(golden: Path) -> None:
     for place in artifacts_of(golden):
         report = ONNXArtifact.load(place).report
         for text in (report.text(), report.markdown(), report.html()):
@@ -290,7 +290,7 @@ def test_resumed_after_the_end_makes_nothing_twice(when: str, golden: Path, fit:
 
 
 @pytest.mark.slow
-def test_state_says_which_artifact_is_whose(golden: Path, fit: Any) -> None:
+def test_the_state_assigns_artifacts_to_checkpoints(golden: Path, fit: Any) -> None:
     """Another one that was made from the same checkpoint, and comes first by name, is not taken."""
     shutil.copytree(f"onnx/{OLD}", "onnx/another")
     callback = resume(fit, 3, when="checkpoint")

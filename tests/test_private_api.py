@@ -109,7 +109,7 @@ def in_the_document() -> dict[str, set[str]]:
     return {file: set(re.findall(r"`([^`]+)`", names)) for file, names in rows}
 
 
-def test_the_document_lists_what_the_code_uses() -> None:
+def test_the_document_lists_the_names_in_the_code() -> None:
     assert in_the_document() == in_the_code()
 
 
@@ -117,7 +117,7 @@ FULL_NAMES = sorted({name for names in in_the_document().values() for name in na
 
 
 @pytest.mark.parametrize("name", FULL_NAMES)
-def test_full_names_are_where_they_were(name: str) -> None:
+def test_full_names_still_exist(name: str) -> None:
     parts = name.split(".")
     pytest.importorskip(parts[0])
     for length in range(len(parts), 0, -1):

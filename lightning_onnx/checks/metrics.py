@@ -45,9 +45,9 @@ class MetricParity:
     The loop runs with its own Trainer on the CPU, on copies of the module, so that it affects neither the training nor
     the states of metrics; it takes about three validation passes. The module's validation hooks run as well, with a
     logger that writes nothing. ``self.trainer`` is this other Trainer, with a copy of the data module, at the epoch
-    of the weights. If the loop does not run like this, the check is skipped, with the error as the reason. Values that the graph does not
-    return (a loss that ``forward`` computes from labels) are NaN in the second run, and metrics computed from them are
-    skipped.
+    of the weights. If the loop does not run like this, the check is skipped, with the error as the reason. Values that
+    the graph does not return (a loss that ``forward`` computes from labels) are NaN in the second run, and metrics
+    computed from them are skipped.
 
     The figures are ``module``, ``onnx``, ``difference``, ``allowed`` and ``status`` for each metric.
 

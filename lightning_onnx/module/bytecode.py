@@ -1,4 +1,4 @@
-"""What code reads and writes by name, read from its bytecode."""
+"""The names that code reads and writes, from its bytecode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENDS = ("POP_TOP", "STORE_FAST", "STORE_SUBSCR", "DELETE_SUBSCR", "RETURN_VALUE
 
 
 def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """Yield a function's code and that of the functions inside it."""
+    """Yield the code of a function, and of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -29,7 +29,7 @@ def stored_globals(code: CodeType) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=10_000)
 def read_in(code: CodeType) -> frozenset[str]:
-    """Return the names that code reads for more than to add to what they hold."""
+    """Return the names that code reads, except those that it only adds to."""
     read = {c for c in code.co_consts if isinstance(c, str)}
     for statement in _statements(code):
         loaded = [i.argval for i in statement if i.opname.startswith(_LOADS)]
@@ -48,7 +48,7 @@ def _statements(code: CodeType) -> Iterator[list[dis.Instruction]]:
 
 
 def _written_by(statement: list[dis.Instruction]) -> str | None:
-    """Return what a statement only changes: ``self.calls += 1``, ``self.losses.append(x)``, ``self.seen[key] = x``."""
+    """Return the name that a statement only changes: ``self.calls += 1``, ``self.losses.append(x)``, ``seen[k] = x``."""
     last = statement[-1]
     if last.opname in _REBINDS:
         is_sum = any(i.opname.startswith("INPLACE_") or i.argrepr.endswith("=") for i in statement[:-1])

@@ -1,4 +1,4 @@
-"""What the code of a method can reach, read from its bytecode without running it: functions, names, variables."""
+"""Finds what the code of a method can reach, from its bytecode, without running it: functions, names, variables."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from lightning_onnx.module.variables import Variable
 
 _CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
 _MANY = 1_000
-"""The items of a container that has more are not looked into."""
+"""The items of larger containers are not searched."""
 
 _DEPTH = 5
-"""How deep objects in attributes are looked into."""
+"""Maximum depth of the search in the attributes of objects."""
 
 _COPYING = ("__init__", "__new__", "__del__", "__deepcopy__", "__copy__", "__getstate__", "__setstate__", "__reduce__")
 _DYNAMIC = frozenset(["getattr", "__dict__", "vars", "eval", "locals", "globals"])
-"""Names of code that may reach an attribute without naming it."""
+"""Names of functions through which code may reach an attribute without naming it."""
 
 _OF_ALL_PARTS = frozenset(["children", "named_children", "modules", "named_modules", "_modules", "get_submodule"])
-"""Names of code that may call a part of the module without naming it."""
+"""Names of functions through which code may call a submodule without naming it."""
 
 
 class Reach:
-    """What methods of a module can reach, by the names that its code has. A name may mean more than one thing.
+    """What methods of a module can reach, according to the names in their code. A name may have several meanings.
 
-    Code is looked into if it belongs to the user's project; torch, Lightning and other installed packages keep no
-    state between calls.
+    Only code of the user's project is searched; torch, Lightning and other installed packages keep no state between
+    calls.
 
     Args:
         module: The module, or a private copy.
@@ -44,7 +44,7 @@ class Reach:
     Attributes:
         module: The module.
         names: All names in the code: of attributes, methods and globals.
-        parts: The parts of the module that the method may call, by name, without those of TorchScript.
+        parts: The submodules that the method may call, by name, without TorchScript ones.
     """
 
     def __init__(self, module: nn.Module, *methods: str) -> None:
@@ -75,7 +75,7 @@ class Reach:
         return bool(_DYNAMIC & self.names)
 
     def variables(self) -> list[Variable]:
-        """Return the variables that the code names, each once; without functions, classes and modules."""
+        """Return the variables that the code uses, each once; without functions, classes and modules."""
         found: dict[tuple[int, str], Variable] = {}
         for variable in self._variables():
             if not isinstance(variable.value, (FunctionType, type, ModuleType, staticmethod, classmethod, property)):
@@ -83,7 +83,7 @@ class Reach:
         return list(found.values())
 
     def accumulated(self) -> frozenset[str]:
-        """Return names of attributes and variables that code only writes or adds to, such as counters and losses."""
+        """Return names of attributes and variables that the code only writes or adds to, such as counters."""
         if self.is_dynamic:
             return frozenset()
         read: set[str] = set()
@@ -107,7 +107,7 @@ class Reach:
             yield from (Variable(kind.__qualname__, name, kind) for name in assigned & vars(kind).keys())
 
     def _look(self) -> None:
-        """Follow what is known so far one step further."""
+        """Go one step further from what has been found so far."""
         self._look_at_parts()
         for kind in list(self._classes):
             for name, value in list(vars(kind).items()):
@@ -178,7 +178,7 @@ class Reach:
     def _add_function(self, function: FunctionType) -> None:
         if id(function) in self._functions:
             return
-        if not is_project(function.__code__.co_filename):  # a decorator of a library closes over what it decorates
+        if not is_project(function.__code__.co_filename):  # a library's decorator closes over the user's function
             for cell in function.__closure__ or ():
                 value = Variable("", "", cell).value
                 if isinstance(value, FunctionType) and value is not function:
@@ -191,7 +191,7 @@ class Reach:
 
 
 def is_project_class(kind: type) -> bool:
-    """Tell whether a class is of the user's own project."""
+    """Tell whether a class belongs to the user's own project."""
     if kind.__module__ == "__main__":
         return True
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
@@ -204,7 +204,7 @@ def _hooks_of_all_modules() -> Iterable[Mapping[int, Any]]:
 
 
 def _globals_in(function: FunctionType) -> Iterator[str]:
-    """Yield the globals that a function names, and those that it makes."""
+    """Yield the globals that a function uses, and those that it creates."""
     for code in bytecode.codes_of(function.__code__):
         yield from (name for name in code.co_names if name in function.__globals__)
         yield from bytecode.stored_globals(code) - function.__globals__.keys()

@@ -1,4 +1,4 @@
-"""What a call may change, each with its value before the call: attributes, variables, contents, tensors."""
+"""Records of what a call may change, with the value before the call: attributes, variables, contents, tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clone:
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was written into; 0 if torch does not count (tensors of inference mode)."""
+    """Return how often a tensor was written to; 0 if torch does not count the writes (inference tensors)."""
     return 0 if tensor.is_inference() else tensor._version
 
 
@@ -41,7 +41,7 @@ class Saved:
 
     Attributes:
         place: The attribute or variable itself, or the one that contains it.
-        is_outside: Whether it is outside of the module, where the training uses it too.
+        is_outside: Whether it is outside the module, where the training uses it too.
     """
 
     place: Place
@@ -86,7 +86,7 @@ class SavedSlot(Saved):
 
 @dataclasses.dataclass(frozen=True)
 class SavedVariable(Saved):
-    """What a variable is bound to."""
+    """The binding of a variable."""
 
     variable: Variable
     value: Any
@@ -101,7 +101,7 @@ class SavedVariable(Saved):
 
 @dataclasses.dataclass(frozen=True)
 class SavedNewAttributes(Saved):
-    """Which attributes a module or a class has: those that a call adds are removed."""
+    """The set of a module's or class's attributes; those added by a call are removed."""
 
     owner: nn.Module | type
     names: set[str]

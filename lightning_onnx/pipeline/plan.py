@@ -1,4 +1,4 @@
-"""What ``prepare`` finds once, and what every set of weights is then written with."""
+"""The plan: the result of ``prepare``, used to write every set of weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Plan:
         is_stochastic: Whether the method draws random numbers in eval mode.
         decisions: The decisions of the traced call that the graph keeps.
         kept_state: Attributes through which a call changes the results of later ones.
-        written_outside: Variables outside of the module that a call changes; they are put back afterwards.
+        written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
     """
 

@@ -67,7 +67,7 @@ def test_existing_directory_is_unchanged(artifact: ONNXArtifact) -> None:
     ONNXArtifact.load(artifact.directory)
 
 
-def test_report_escapes_what_users_wrote(tmp_path: Path) -> None:
+def test_report_escapes_user_text(tmp_path: Path) -> None:
     made = lightning_onnx.export(
         torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "x", output_names=["<script>alert(1)<script>"]
     )

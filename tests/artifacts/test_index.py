@@ -23,7 +23,7 @@ def test_entries_are_the_same_there_and_back(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_entry_says_what_the_manifest_says(copy: Copy, tmp_path: Path) -> None:
+def test_an_entry_equals_the_manifest(copy: Copy, tmp_path: Path) -> None:
     artifact = copy(tmp_path / "a", checkpoint="a.ckpt", epoch=1, global_step=20, monitor="val_loss", score=0.5)
     assert IndexEntry.of(artifact, is_best=True, owner="me") == ENTRY
 

@@ -17,13 +17,13 @@ def url() -> str:
     return f"memory://{uuid.uuid4().hex}/made"
 
 
-def test_what_is_uploaded_can_be_downloaded(exported: ONNXArtifact, url: str, tmp_path: Path) -> None:
+def test_uploaded_files_can_be_downloaded(exported: ONNXArtifact, url: str, tmp_path: Path) -> None:
     assert upload(exported.directory, url) == url
     download(url, tmp_path / "back")
     assert ONNXArtifact.load(tmp_path / "back").manifest == exported.manifest
 
 
-def test_an_upload_replaces_what_is_there_and_ends_with_the_manifest(
+def test_an_upload_replaces_old_files_and_ends_with_the_manifest(
     exported: ONNXArtifact, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(f"{url}/of another export", b"")
@@ -72,7 +72,7 @@ def test_a_download_appears_whole_or_not_at_all(url: str, tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_leaves_nothing_beside_the_file(url: str, tmp_path: Path) -> None:
+def test_writing_leaves_no_other_files(url: str, tmp_path: Path) -> None:
     for place in (f"{tmp_path}/file", f"{url}/file"):
         write(place, b"old")
         write(place, b"new")

@@ -14,7 +14,7 @@ from lightning_onnx import ArtifactError
 from lightning_onnx.artifacts.staging import check_writable, put, stage, sweep
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
     def half() -> None:
         with stage(tmp_path) as staged:
             (staged / "model.onnx").write_text("half")
@@ -25,7 +25,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stale_stages_are_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_stale_stages_are_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     host = platform.node()
@@ -53,7 +53,7 @@ def test_put_replaces_a_directory(tmp_path: Path) -> None:
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["made", "made/new"]
 
 
-def test_put_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_put_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "old").touch()
     with pytest.raises(FileNotFoundError):

@@ -63,7 +63,7 @@ def test_the_artifact_of_the_same_checkpoint_is_replaced(dirpath: str, copy: Cop
     assert store.names() == ["another name"]
 
 
-def test_a_later_store_adopts_what_is_there(dirpath: str, copy: Copy) -> None:
+def test_a_later_store_adopts_existing_artifacts(dirpath: str, copy: Copy) -> None:
     add(opened(dirpath), "one", "a", copy)
     later = opened(dirpath)
     assert later.adopt("none", "missing") is None

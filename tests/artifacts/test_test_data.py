@@ -35,7 +35,7 @@ def written(directory: Path, data: TestData | None) -> dict[str, Tensor]:
     return {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in tensors}
 
 
-def test_synthetic_values_are_none_of_the_observed_ones(tmp_path: Path) -> None:
+def test_synthetic_values_differ_from_observed_ones(tmp_path: Path) -> None:
     observed = [torch.randn(8, 4) + 3, torch.arange(8) % 2 == 0]
     found = written(tmp_path / "set", make_test_data(observed, reference, always, "synthetic"))
     assert list(found) == ["x", "keep", "y"]
@@ -44,7 +44,7 @@ def test_synthetic_values_are_none_of_the_observed_ones(tmp_path: Path) -> None:
     assert torch.equal(found["y"], reference([found["x"], found["keep"]])[0])
 
 
-def test_observed_values_are_written_if_they_are_asked_for(tmp_path: Path) -> None:
+def test_observed_values_are_written_on_request(tmp_path: Path) -> None:
     observed = [torch.randn(8, 4), torch.ones(8, dtype=torch.bool)]
     data = make_test_data(observed, reference, always, "observed")
     assert torch.equal(written(tmp_path / "set", data)["x"], observed[0])
@@ -58,7 +58,7 @@ def test_the_same_observed_values_give_the_same_files(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_nothing_is_made_of_outputs_that_are_not_finite() -> None:
+def test_outputs_that_are_not_finite_give_no_test_data() -> None:
     observed = [torch.randn(8, 4), torch.ones(8, dtype=torch.bool)]
     assert make_test_data(observed, lambda t: [t[0] / 0], always, "synthetic") is None
 

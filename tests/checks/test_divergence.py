@@ -167,7 +167,7 @@ def test_what_the_method_does_itself_is_named(engine: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0, 1])
-def test_norms_that_were_folded_are_no_difference(number: int, engine: str, tmp_path: Path) -> None:
+def test_folded_norms_are_not_a_difference(number: int, engine: str, tmp_path: Path) -> None:
     context = made(Folded(), ((torch.randn(2, 2, 8, 8),), {}), tmp_path, engine)
     assert Parity()(context).status == "passed"
     node, result = broken(context, other_weight("Conv", number))
@@ -251,7 +251,7 @@ def never(*_: Any) -> None:
     raise AssertionError("nothing failed, so nothing is looked for")
 
 
-def test_nothing_is_searched_where_parity_passed_or_found_noise(tmp_path: Path) -> None:
+def test_no_search_if_parity_passed_or_found_noise(tmp_path: Path) -> None:
     context = layers(tmp_path).replace(inner=never)
     assert Parity()(context).status == "passed"
     noisy = context.replace(perturbed=lambda tensors, seed: [-t for t in context.module.reference(tensors)])

@@ -72,7 +72,7 @@ def test_too_slow_fails(context: CheckContext) -> None:
     assert (unmeasured.status, "was not measured" in str(unmeasured.reason)) == ("failed", True)
 
 
-def test_what_breaks_fails_and_what_is_absent_is_skipped(
+def test_broken_runtimes_fail_and_absent_ones_are_skipped(
     context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(base.RUNTIMES, "crashing", "tests.runtimes.faulty:Crashing")

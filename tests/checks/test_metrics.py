@@ -80,7 +80,7 @@ def metrics_of(artifact: ONNXArtifact) -> dict[str, Any]:
     return found
 
 
-def test_evaluate_gives_both(tmp_path: Path) -> None:
+def test_evaluate_returns_both_values(tmp_path: Path) -> None:
     module = Classifier()
     before = copy.deepcopy(module.state_dict())
     found = evaluate(exported(module, tmp_path / "a"), module, loader())
@@ -213,7 +213,7 @@ class LossInside(Classifier):
 
 
 @pytest.mark.slow
-def test_what_the_graph_does_not_give_is_reported(tmp_path: Path) -> None:
+def test_values_missing_in_the_graph_are_reported(tmp_path: Path) -> None:
     module = LossInside()
     artifact = exported(module, tmp_path / "a", checks=[MetricParity()], dataloaders=loader())
     found = metrics_of(artifact)
@@ -234,7 +234,7 @@ class Density(Classifier):
 
 
 @pytest.mark.slow
-def test_a_distribution_is_made_of_what_the_file_gives(tmp_path: Path) -> None:
+def test_a_distribution_is_rebuilt_from_the_outputs_of_the_file(tmp_path: Path) -> None:
     in_file, module = Density(), Density()
     found = evaluate(exported(in_file, tmp_path / "a"), module, loader())
     assert found["val_loss"][0] == pytest.approx(expected(module)["val_loss"], rel=1e-5)
@@ -324,7 +324,7 @@ class Twice(Classifier):
 
 
 @pytest.mark.slow
-def test_feeds_are_what_the_graph_gets(tmp_path: Path) -> None:
+def test_feeds_are_the_inputs_of_the_graph(tmp_path: Path) -> None:
     from lightning_onnx.checks.loaders import Loaders
     from lightning_onnx.checks.stand_in import ExportedCall
     from lightning_onnx.checks.validation import Validation
@@ -376,7 +376,7 @@ def test_reasons_to_skip(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_loader_that_shuffles_gives_both_the_same(tmp_path: Path) -> None:
+def test_a_shuffling_loader_gives_both_runs_the_same_batches(tmp_path: Path) -> None:
     module = Classifier()
     found = evaluate(exported(module, tmp_path / "a"), module, loader(shuffle=True), limit_batches=2)
     assert found["val_loss"][0] == pytest.approx(found["val_loss"][1], rel=1e-5)

@@ -47,7 +47,7 @@ def excused(comparisons: list[Comparison], context: CheckContext, expected: list
         (0.5, 0.0, False),
     ],
 )
-def test_up_to_ten_times_what_rounding_does(found: float, own: float, is_excused: bool) -> None:
+def test_up_to_ten_times_the_rounding_error_is_noise(found: float, own: float, is_excused: bool) -> None:
     (judged,) = excused([difference(found)], context(lambda seed: [EXPECTED[0] + own]), EXPECTED)
     assert judged.excuse == ("noise" if is_excused else None)
     assert judged.is_failure != is_excused
@@ -100,7 +100,7 @@ def test_anything_else_is_never_noise(problem: str) -> None:
     assert excused([Comparison("y", problem)], context(never), EXPECTED)[0].is_failure
 
 
-def test_what_is_right_costs_no_run() -> None:
+def test_right_outputs_need_no_extra_run() -> None:
     def never(seed: int) -> list[Tensor]:
         raise AssertionError("nothing failed")
 

@@ -89,7 +89,7 @@ def test_all_equal_is_weak_only_if_it_is_so_in_every_case() -> None:
         ("resized", True, "failed"),
     ],
 )
-def test_wrong_beyond_what_was_observed_is_a_warning_unless_a_decision_or_a_size_is_lost(
+def test_wrong_beyond_observed_values_is_a_warning_unless_a_decision_or_a_size_is_the_cause(
     kind: CaseKind, beyond: bool, status: str
 ) -> None:
     result = summed(WRONG, RIGHT, kinds=(kind,), beyond=beyond)
@@ -108,7 +108,7 @@ def test_wrong_beyond_what_was_observed_is_a_warning_unless_a_decision_or_a_size
 
 
 @pytest.mark.parametrize("excuse", ["noise", "undefined", "refused"])
-def test_an_undecidable_case_of_other_values_leaves_status_and_figures_alone(excuse: Any) -> None:
+def test_an_undecidable_case_of_other_values_changes_neither_status_nor_figures(excuse: Any) -> None:
     undecidable = Comparison("y", "it differs", "values", excuse=excuse, max_abs_diff=9.0, max_rel_diff=0.5)
     result = summed(undecidable, RIGHT, kinds=("values",))
     assert (result.status, result.reason) == ("passed", None)
@@ -116,7 +116,7 @@ def test_an_undecidable_case_of_other_values_leaves_status_and_figures_alone(exc
     assert result.figures["outputs"]["y"]["max_abs_diff"] == 0.1
 
 
-def test_other_values_alone_prove_nothing() -> None:
+def test_other_values_are_not_sufficient_proof() -> None:
     """Detectors that choose by noise on real images, and find nothing on black ones."""
     result = summed(RIGHT, NOISE, kinds=("values",))
     assert result.status == "skipped"

@@ -254,7 +254,7 @@ def judged(module: nn.Module, x: torch.Tensor, found: Any) -> Any:
     return Parity().judge(session, context, Case("observed", (x,), kind="observed"))
 
 
-def test_probabilities_that_are_wrong_beside_a_time_fail() -> None:
+def test_wrong_probabilities_next_to_a_time_fail() -> None:
     module, x = TimeAndChance(), torch.randn(3, 4)
     expected = module(x).numpy()
     assert judged(module, x, expected).result == "passed"
@@ -263,7 +263,7 @@ def test_probabilities_that_are_wrong_beside_a_time_fail() -> None:
     assert judged(module, x, wrong).result == "failed"
 
 
-def test_rounding_noise_beside_a_time_passes() -> None:
+def test_rounding_noise_next_to_a_time_passes() -> None:
     class Rest(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             rest = (x / 3 + x / 7) - x * (10 / 21)  # zero but for rounding

@@ -18,7 +18,7 @@ def beside_times(*others: float) -> Any:
     return np.array([[TIME + i, *others] for i in range(4)], np.float32)
 
 
-def test_probabilities_beside_a_time_are_compared_with_each_other() -> None:
+def test_probabilities_next_to_a_time_have_their_own_scale() -> None:
     expected = beside_times(0.25, 0.5)
     wrong = expected.copy()
     wrong[0, 1] += 0.4
@@ -45,7 +45,7 @@ def test_channels_of_images() -> None:
     assert scales.flatten().tolist() == [1, 1e6, 1]
 
 
-def test_a_slice_of_zeros_is_judged_like_the_smallest_one() -> None:
+def test_a_slice_of_zeros_has_the_scale_of_the_smallest_one() -> None:
     assert scales_of(beside_times(0.0, 0.5))[0, 1:].tolist() == [0.5, 0.5]
 
 
@@ -54,11 +54,11 @@ def test_nothing_to_tell_apart(array: Any) -> None:
     assert not is_sliced(scales_of(array))
 
 
-def test_what_is_not_finite_has_no_part_in_it() -> None:
+def test_non_finite_elements_are_ignored() -> None:
     assert scales_of(np.array([[np.inf, 2.0], [3.0, np.nan]])) == 3
 
 
-def test_a_slice_of_noise_is_judged_by_its_noise_and_others_are_not() -> None:
+def test_only_slices_of_noise_are_compared_by_their_noise() -> None:
     expected = beside_times(1e-6, 0.5)
     changed = beside_times(4e-6, 0.5)
     scales = with_noise(scales_of(expected), expected, [expected, changed], atol=2e-5)

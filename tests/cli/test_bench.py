@@ -45,7 +45,7 @@ def test_bench_ends(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.
     assert main.main(["bench", there, "--batch", "0"]) == 2
 
 
-def test_bench_makes_up_inputs_where_sizes_are_known(
+def test_bench_makes_inputs_if_sizes_are_known(
     artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(tmp_path)

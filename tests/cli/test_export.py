@@ -110,8 +110,6 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
         (["last.ckpt", "--model", "my_nets:WithExample", "--target", "abacus"], 2, "target='abacus' is not known"),
     ],
 )
-def test_export_says_what_is_wrong(
-    arguments: list[str], code: int, message: str, project: Any, capsys: Captured
-) -> None:
+def test_export_reports_errors(arguments: list[str], code: int, message: str, project: Any, capsys: Captured) -> None:
     assert main.main(["export", *arguments]) == code
     assert message in capsys.readouterr().err

@@ -24,7 +24,7 @@ def _run(script: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return done.stdout
 
 
-def test_mlflow_registry_gives_a_model_that_classifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_registry_returns_a_model_that_classifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = _run("mlflow_registry.py", tmp_path, monkeypatch)
     (right,) = re.findall(r"models:/digits@best: (\d+) of 360 right", output)
     assert int(right) > 300

@@ -21,7 +21,7 @@ FIELDS = Fields(
 )
 
 
-def test_values_of_the_asked_type_are_returned() -> None:
+def test_values_of_the_requested_type_are_returned() -> None:
     assert FIELDS.required("text", str) == "a"
     assert FIELDS.required("number", float) == 1, "an integer is a number"
     assert FIELDS.items("list", int) == (1, 2)

@@ -25,7 +25,7 @@ def test_figures_of_a_comparison() -> None:
 
 
 @pytest.mark.parametrize("outputs", [{"y": 0.5}, ["y"], {"y": {"max_abs_diff": "small"}}, None])
-def test_figures_of_another_form_are_not_a_comparison(outputs: object) -> None:
+def test_figures_in_another_form_are_not_a_comparison(outputs: object) -> None:
     assert ComparisonFigures.find({"outputs": outputs}) == ComparisonFigures()
 
 

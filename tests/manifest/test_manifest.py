@@ -73,7 +73,7 @@ def test_keys_and_their_order_stay(place: str, manifest: dict[str, Any]) -> None
     assert list(found[0] if isinstance(found, list) else found) == KEYS[place].split()
 
 
-def test_records_say_what_the_json_says(artifact: ONNXArtifact) -> None:
+def test_records_equal_the_json(artifact: ONNXArtifact) -> None:
     record, plain = artifact.record, artifact.manifest
     assert record.model.digest.sha256 == plain["model"]["sha256"] == record.files["model.onnx"].sha256
     assert record.source.traced_shapes == {"input": (2, 4)}
@@ -89,7 +89,7 @@ def test_records_say_what_the_json_says(artifact: ONNXArtifact) -> None:
     assert record.metadata == {"licence": "Apache-2.0"}
 
 
-def test_with_scalar_leaves_the_original_alone(artifact: ONNXArtifact) -> None:
+def test_with_scalar_does_not_change_the_original(artifact: ONNXArtifact) -> None:
     record = artifact.record
     assert record.with_scalar("seconds", 1.5).scalars == {**record.scalars, "seconds": 1.5}
     assert "seconds" not in record.scalars
@@ -103,7 +103,7 @@ def test_unknown_fields_are_ignored_and_kept_in_the_plain_manifest(manifest: dic
     assert ONNXArtifact(tmp_path, manifest).manifest["of_a_later_version"] == {"any": ["thing"]}
 
 
-def test_what_older_versions_lack_has_a_default(manifest: dict[str, Any]) -> None:
+def test_fields_missing_in_older_versions_have_defaults(manifest: dict[str, Any]) -> None:
     for key in ("name", "variants", "graph", "metadata", "runtimes", "scalars", "notes", "relations", "files"):
         del manifest[key]
     for key in ("module", "method", "sample", "traced_shapes", "paths"):
@@ -114,7 +114,7 @@ def test_what_older_versions_lack_has_a_default(manifest: dict[str, Any]) -> Non
     assert (record.name, record.variants, record.graph.nodes, record.source.method) == (None, (), 0, "forward")
 
 
-def test_ranges_are_written_where_there_is_a_limit(manifest: dict[str, Any]) -> None:
+def test_ranges_are_written_if_there_is_a_limit(manifest: dict[str, Any]) -> None:
     assert "ranges" not in Manifest.from_dict(manifest).to_dict()
     manifest["ranges"] = {"batch": {"min": 1, "max": 16}, "height": {"min": 32}}
     record = Manifest.from_dict(manifest)

@@ -67,7 +67,7 @@ class Writes:
         (Writes.decides, {"value"}),
     ],
 )
-def test_what_is_only_written_is_not_read(code: Any, read: set[str]) -> None:
+def test_names_that_are_only_written_are_not_read(code: Any, read: set[str]) -> None:
     assert read_in(code.__code__) & {"value", "table"} == read
 
 

@@ -75,7 +75,7 @@ def test_every_call_starts_from_the_same_state(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["number", "buffer", "items", "space"])
-def test_a_right_file_passes_and_the_state_is_told(kind: str, tmp_path: Path) -> None:
+def test_a_right_file_passes_and_the_state_is_reported(kind: str, tmp_path: Path) -> None:
     artifact = export(Leaves(kind).eval(), torch.ones(3, 2), directory=tmp_path / "a")
     assert artifact.passed
     (check,) = artifact.record.checks
@@ -83,7 +83,7 @@ def test_a_right_file_passes_and_the_state_is_told(kind: str, tmp_path: Path) ->
     assert any("keeps state between calls" in note for note in artifact.record.notes)
 
 
-def test_what_an_earlier_call_left_is_in_the_graph_and_told(tmp_path: Path) -> None:
+def test_state_from_an_earlier_call_is_in_the_graph_and_reported(tmp_path: Path) -> None:
     module = Leaves("number").eval()
     module(torch.ones(3, 2))
     artifact = export(module, torch.ones(3, 2), directory=tmp_path / "a")
@@ -93,7 +93,7 @@ def test_what_an_earlier_call_left_is_in_the_graph_and_told(tmp_path: Path) -> N
     assert "the state that the module had when it was traced" in note
 
 
-def test_a_module_that_only_remembers_what_it_gave_keeps_no_state(tmp_path: Path) -> None:
+def test_a_module_that_only_stores_its_output_keeps_no_state(tmp_path: Path) -> None:
     class Remembers(nn.Linear):
         def forward(self, input: Any) -> Any:
             self.last = super().forward(input)

@@ -15,7 +15,7 @@ def rows(module: nn.Module, x: Tensor) -> int:
     return affordable_rows(flat, [x], len(x))
 
 
-def test_what_is_multiplied_and_what_is_read_bound_the_rows() -> None:
+def test_operations_and_input_elements_limit_the_rows() -> None:
     assert rows(nn.Linear(1000, 1000), torch.zeros(2, 1000)) == 2**22 // 1000
     assert rows(nn.Sequential(*[nn.Linear(100, 10**5), nn.Linear(10**5, 100)] * 10), torch.zeros(2, 100)) == 100
     assert rows(nn.Identity(), torch.zeros(1, 2**23)) == 1

@@ -61,7 +61,7 @@ class Draws(nn.Module):
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(1)])
-def test_random_numbers_are_noticed_and_the_state_is_restored(draw: Any) -> None:
+def test_random_numbers_are_detected_and_the_state_is_restored(draw: Any) -> None:
     x = torch.zeros(2)
     module = flat(Draws(draw), x)
     assert module.draws_random_numbers([x])

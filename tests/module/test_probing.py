@@ -58,7 +58,7 @@ def test_of_a_batch_that_costs_too_much_fewer_rows_are_taken(monkeypatch: pytest
     assert labels(cases, "observed") == ["observed (batch=6)"]
 
 
-def test_sizes_that_the_module_refuses_are_no_cases() -> None:
+def test_sizes_that_the_module_refuses_are_not_cases() -> None:
     request, run = tried(lambda x: x.reshape(len(x), 3, -1) * 2, (4, 6), (4, 9))
     assert all(case.tensors[0].shape[1] % 3 == 0 for case in cases_of(request, run))
     assert list(multiples(request, run)) == ["tensors_0_dim_1 is a multiple of 3"]

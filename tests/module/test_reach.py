@@ -296,7 +296,7 @@ def _outside() -> tuple[Any, ...]:
         "an object in a table",
     ],
 )
-def test_what_calls_write_into_classes_and_objects_is_put_back(way: str) -> None:
+def test_writes_to_classes_and_objects_are_undone(way: str) -> None:
     Registry.items.clear()
     module = Counted(way)
     copied = private_copy(module)
@@ -336,9 +336,7 @@ class Records(torch.nn.Linear):
 
 
 @pytest.mark.parametrize("write", ["other_file.record(x)", "record(x)", "other_file.TOTAL += 1"])
-def test_what_calls_write_into_another_file_is_put_back(
-    write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writes_to_another_file_are_undone(write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other_file.py").write_text(OTHER_FILE)
     (tmp_path / "users_file.py").write_text(USERS_FILE.format(write=write))
     monkeypatch.syspath_prepend(tmp_path)
@@ -363,7 +361,7 @@ def test_hooks_of_all_modules_do_not_see_the_copy() -> None:
         handle.remove()
 
 
-def test_what_goes_on_meanwhile_is_left_alone() -> None:
+def test_changes_by_the_running_training_are_kept() -> None:
     copied = private_copy(Counted("its class"))
     before = Counted.calls
     with CallState(copied, is_concurrent=True).kept():

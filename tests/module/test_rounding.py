@@ -52,7 +52,7 @@ def rounded() -> Rounded:
         (lambda x: x.long() // 2, False),
     ],
 )
-def test_only_what_rounds_changes_and_by_little(compute: Any, changes: bool) -> None:
+def test_only_rounded_results_change_and_only_slightly(compute: Any, changes: bool) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [-4.0, 5.0, 7.0]])
     expected = compute(x)
     with rounded():
@@ -65,7 +65,7 @@ def test_only_what_rounds_changes_and_by_little(compute: Any, changes: bool) -> 
 @pytest.mark.parametrize(
     "total", [lambda x: x.sum(), lambda x: x.mean(0), lambda x: x @ torch.ones(4), lambda x: x[None] @ torch.ones(4, 1)]
 )
-def test_what_is_left_of_terms_that_cancel_is_as_uncertain_as_they_are_large(total: Any) -> None:
+def test_the_error_of_cancelled_sums_is_relative_to_the_terms(total: Any) -> None:
     x = torch.tensor([3e4, 1.0, -3e4, -1.0])
     with rounded():
         left = total(x).abs().max()

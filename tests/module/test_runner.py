@@ -25,7 +25,7 @@ def test_the_same_tensors_run_once() -> None:
     assert run([x + 1]) is not first
 
 
-def test_what_the_module_does_not_take() -> None:
+def test_inputs_that_the_module_does_not_take() -> None:
     module = Applies(lambda x: x.reshape(2, 3))
     run = runner_of(module, observed(module, (torch.randn(2, 3),)))
     wrong = [torch.randn(2, 4)]

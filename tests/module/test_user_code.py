@@ -24,7 +24,7 @@ def test_code_of_a_notebook_is_the_users_and_generated_code_is_not() -> None:
     assert not user_code.is_users("<eval_with_key>.3")
 
 
-def test_a_line_is_told_without_its_directory() -> None:
+def test_a_line_is_reported_without_its_directory() -> None:
     frame = user_code.user_frame(sys._getframe())
     assert frame is not None
     assert user_code.line_of(frame).startswith("test_user_code.py:")

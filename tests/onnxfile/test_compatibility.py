@@ -31,9 +31,7 @@ pytestmark = pytest.mark.slow
         (None, 20, 10, "1.18"),
     ],
 )
-def test_the_file_is_what_the_target_takes(
-    target: str | None, opset: int, ir_version: int, oldest: str, tmp_path: Path
-) -> None:
+def test_the_file_fits_the_target(target: str | None, opset: int, ir_version: int, oldest: str, tmp_path: Path) -> None:
     made = export(
         nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)), torch.randn(2, 4), directory=tmp_path / "a", target=target
     )

@@ -63,7 +63,7 @@ def test_finds(text: str, kind: str, place: str, model: onnx.ModelProto, monkeyp
 
 
 @pytest.mark.parametrize("text", ["encoder/layer/0", "https://pytorch.org/docs", "a/b", "accuracy 3/4", "root"])
-def test_leaves_alone(text: str, model: onnx.ModelProto) -> None:
+def test_files_that_stay_unchanged(text: str, model: onnx.ModelProto) -> None:
     model.metadata_props.add(key="note", value=text)
     model.graph.node[0].name = "/tmp_module/Gemm" if text == "a/b" else text
     assert privacy.find_private_data(model) == []

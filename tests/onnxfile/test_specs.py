@@ -29,7 +29,7 @@ def written(path: Path, *, ir_version: int = 8) -> Path:
     return path
 
 
-def test_reads_what_onnx_reads(tmp_path: Path) -> None:
+def test_reads_the_same_as_onnx(tmp_path: Path) -> None:
     specs = ModelSpecs.read(written(tmp_path / "m.onnx"))
     assert [(s.name, s.dtype, s.shape, s.optional) for s in specs.inputs] == [
         ("x", "bfloat16", ("n", None, 3), False),

@@ -95,7 +95,7 @@ def test_a_graph_or_a_function_is_walked_by_itself() -> None:
     assert [node.name for node in walk.nodes(proto.functions[0])] == ["inside"]
 
 
-def test_what_a_node_reads_in_its_subgraphs() -> None:
+def test_values_that_a_node_reads_in_its_subgraphs() -> None:
     loop, several = model().graph.node
     assert list(walk.inputs(loop)) == ["", "again", "state", "condition"]
     assert [(name, body.name) for name, body in walk.bodies(loop)] == [("body", "body")]

@@ -50,6 +50,6 @@ def test_keys_are_those_of_protobuf(length: int) -> None:
         pytest.param(b"\x0d\x00\x00", id="half of a float"),
     ],
 )
-def test_what_is_no_message(data: bytes) -> None:
+def test_bytes_that_are_not_a_message(data: bytes) -> None:
     with pytest.raises(InputError, match="is no ONNX model"):
         list(fields(io.BytesIO(data), 0, len(data)))

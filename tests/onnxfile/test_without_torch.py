@@ -39,6 +39,6 @@ def test_no_module_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_what_a_module_imports_is_noticed() -> None:
+def test_imports_of_a_module_are_detected() -> None:
     done = imported(["lightning_onnx.onnxfile.wire", "lightning_onnx.onnxfile.walk"], {"onnx"})
     assert "lightning_onnx.onnxfile.walk imports {'onnx'}" in done.stderr

@@ -42,7 +42,7 @@ def test_values_are_read_back(dtype: type[np.generic], tmp_path: Path) -> None:
         assert not any(tensor.raw_data for tensor in described.graph.initializer)
 
 
-def test_large_weights_are_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_are_next_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SINGLE_FILE_BYTES", 16)
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     template().write({"w": weight}, {}, tmp_path / "model.onnx")

@@ -70,7 +70,7 @@ TORCHSCRIPT: list[dict[str, Any]] = [{"engine": "torchscript"}, {"opset_version"
 
 
 @pytest.mark.parametrize("options", [*TORCHSCRIPT, {}])
-def test_a_file_that_is_wrong_where_the_method_decides_otherwise_is_an_error_that_names_the_line(
+def test_a_file_that_keeps_a_wrong_decision_is_an_error_that_names_the_line(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     line = Signed.forward.__code__.co_firstlineno + 1
@@ -130,7 +130,7 @@ class Gated(nn.Module):
 
 
 @pytest.mark.parametrize("engine", ["torchscript", "dynamo"])
-def test_the_search_is_made_again_with_the_trained_weights(engine: Any, tmp_path: Path) -> None:
+def test_the_search_is_repeated_with_the_trained_weights(engine: Any, tmp_path: Path) -> None:
     module = private_copy(Gated())
     observation = Observation.of(sample_of(module, "forward", ((X,), {})), "a test")
     plan = prepare(module, [observation], ExportConfig(engine=engine))

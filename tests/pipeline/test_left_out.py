@@ -51,7 +51,7 @@ def notes_and_warnings(module: nn.Module, args: Any, directory: Path) -> tuple[l
     return list(made.manifest["notes"]), told
 
 
-def test_outputs_that_are_no_tensors_are_a_note_and_a_warning(tmp_path: Path) -> None:
+def test_outputs_that_are_not_tensors_are_a_note_and_a_warning(tmp_path: Path) -> None:
     module = Calls(lambda h: {"h": h, "count": 3, "names": ["a", "b"], "nothing": None})
     notes, told = notes_and_warnings(module, ROWS, tmp_path)
     note = "left out of the outputs, because a graph returns only tensors: count (int), names (list of str)"

@@ -54,7 +54,7 @@ class Slices(Chunks):
     ],
     ids=["auto", "asked", "torchscript"],
 )
-def test_a_limit_is_found_and_told(module: nn.Module, options: dict[str, Any], limit: int, tmp_path: Path) -> None:
+def test_a_limit_is_found_and_reported(module: nn.Module, options: dict[str, Any], limit: int, tmp_path: Path) -> None:
     artifact = made(module, torch.randn(12, 4), tmp_path, **options)
     assert artifact.manifest["ranges"] == {"batch": {"min": 1, "max": limit}}
     assert artifact.passed
@@ -74,7 +74,7 @@ class Positions(Chunks):
         return self.layer(x + self.table[: x.shape[1]])
 
 
-def test_a_limit_that_the_module_has_too_is_no_warning(tmp_path: Path) -> None:
+def test_a_limit_of_the_module_itself_is_not_a_warning(tmp_path: Path) -> None:
     module = Positions()
     artifact = made(module, torch.randn(2, 6, 4), tmp_path, dynamic_axes={"x": {0: "batch", 1: "time"}})
     assert artifact.manifest["ranges"] == {"time": {"min": 1, "max": 20}}
@@ -101,7 +101,7 @@ class EvenChunks(Chunks):
 
 
 @pytest.mark.parametrize(("module", "ranges"), [(Even(), None), (EvenChunks(), {"batch": {"min": 1, "max": 20}})])
-def test_holes_in_a_range_are_told_as_a_relation(module: nn.Module, ranges: Any, tmp_path: Path) -> None:
+def test_holes_in_a_range_are_reported_as_a_relation(module: nn.Module, ranges: Any, tmp_path: Path) -> None:
     options = {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}
     with pytest.warns(UserWarning, match="batch must be a multiple of 2"):
         artifact = made(module, torch.randn(12, 4), tmp_path, **options)
@@ -134,12 +134,12 @@ class Standardized(Chunks):
         return (y - y.mean(0)) / (y.std(0) + 1e-5)
 
 
-def test_a_size_at_which_the_module_and_the_file_give_nan_is_no_limit(tmp_path: Path) -> None:
+def test_a_size_at_which_module_and_file_return_nan_is_not_a_limit(tmp_path: Path) -> None:
     artifact = made(Standardized(), torch.randn(5, 4), tmp_path)
     assert "ranges" not in artifact.manifest
     assert artifact.manifest["notes"] == []
     assert artifact.passed
 
 
-def test_what_has_no_limit_has_no_ranges(tmp_path: Path) -> None:
+def test_a_module_without_limits_has_no_ranges(tmp_path: Path) -> None:
     assert "ranges" not in made(nn.Linear(4, 2), torch.randn(3, 4), tmp_path).manifest

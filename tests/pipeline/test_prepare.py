@@ -22,13 +22,13 @@ def prepared(module: nn.Module, *calls: tuple[Tensor, ...], batch_size: int, **o
 
 
 @pytest.mark.parametrize(("rows", "told"), [(4, r"has the loader's batch size \(4\)"), (8, r"has 2 times the loader")])
-def test_a_static_batch_is_told(rows: int, told: str) -> None:
+def test_a_static_batch_is_reported(rows: int, told: str) -> None:
     plan = prepared(Applies(lambda x: x.reshape(rows, 3) * 2), (torch.randn(rows, 3),), batch_size=4)
     (note,) = plan.notes
     assert note.startswith("dim 0 of input 'tensors_0' is static")
     assert re.search(told, note)
 
 
-def test_a_static_batch_that_was_asked_for_is_not_told() -> None:
+def test_a_requested_static_batch_is_not_reported() -> None:
     module = Applies(lambda x: x.reshape(4, 3) * 2)
     assert not prepared(module, (torch.randn(4, 3),), batch_size=4, dynamic_axes=None).notes

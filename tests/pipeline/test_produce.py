@@ -64,7 +64,7 @@ def test_without_weights_nothing_is_checked(tmp_path: Path) -> None:
     assert made.scalars()["onnx/parity_passed"] == 0
 
 
-def test_an_artifact_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_an_artifact_is_replaced_only_on_request(tmp_path: Path) -> None:
     plan, loaded = prepared()
     first = produce(plan, loaded, tmp_path / "made")
     with pytest.raises(ArtifactError):

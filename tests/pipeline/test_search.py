@@ -48,7 +48,7 @@ class OnFours(nn.Module):
         return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
 
 
-def test_a_size_that_needs_no_padding_is_traced_elsewhere(tmp_path: Path) -> None:
+def test_a_size_that_needs_no_padding_is_traced_at_another_size(tmp_path: Path) -> None:
     module = OnFours()
     axes = {"x": {0: "batch", 1: "time"}}
     made = lightning_onnx.export(module, torch.randn(2, 8), directory=tmp_path / "made", dynamic_axes=axes)
@@ -97,7 +97,7 @@ class Enlarges(nn.Module):
         return rows.reshape(batch, 2, 8, 8)
 
 
-def test_a_dim_with_which_no_engine_translates_is_static(tmp_path: Path) -> None:
+def test_a_dim_that_no_engine_can_keep_dynamic_is_static(tmp_path: Path) -> None:
     module = Enlarges()
     made = lightning_onnx.export(module, torch.randn(2, 1, 4, 4), directory=tmp_path / "made", engine="dynamo")
     assert outside.shapes(made.model_path)["x"] == [2, 1, 4, 4]

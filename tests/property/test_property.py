@@ -46,7 +46,7 @@ def test_a_module_is_a_function_of_its_seed() -> None:
     assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
 
 
-def test_seeds_give_all_kinds_of_inputs() -> None:
+def test_seeds_make_all_kinds_of_inputs() -> None:
     assert {generate(seed).takes for seed in range(60)} == set(INPUTS)
 
 
@@ -89,16 +89,14 @@ def _program(*forwards: str) -> Program:
         ("x = x.argsort(-1).float()", "x = x.argsort(-1, descending=True).flip(-1).float()", None),
     ],
 )
-def test_the_judge_sees_what_is_wrong_and_nothing_else(
-    in_file: str, module: str, values: str | None, tmp_path: Path
-) -> None:
+def test_the_judge_finds_exactly_the_errors(in_file: str, module: str, values: str | None, tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program(module)
     _exported(_program(in_file).module(), program, path)
     wrong = judge(program, program.module().eval(), path, NOWHERE)
     assert (values in {w.values for w in wrong}) if values else not wrong
 
 
-def test_a_size_outside_of_what_is_told_is_not_judged(tmp_path: Path) -> None:
+def test_sizes_outside_the_reported_range_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = x * 2 if x.shape[0] <= 8 else x * 3")
     _exported(_program("x = x * 2").module(), program, path)
     (dim,) = {d for d in outside.session(path).get_inputs()[0].shape if isinstance(d, str)}
@@ -106,14 +104,14 @@ def test_a_size_outside_of_what_is_told_is_not_judged(tmp_path: Path) -> None:
     assert not judge(program, program.module(), path, Limits.of(told))
 
 
-def test_ties_and_rounding_are_no_verdict(tmp_path: Path) -> None:
+def test_ties_and_rounding_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = (x * 1e6).sin()")
     _exported(_program("x = (x * 1.0000005 * 1e6).sin()").module(), program, path)
     inputs = make_inputs("rows", {"batch": 3}, "normal", 5)
     assert compare(outside.session(path), program.module(), inputs) is None
 
 
-def test_a_limit_of_the_runtime_that_is_told_is_no_verdict(tmp_path: Path) -> None:
+def test_documented_limits_of_the_runtime_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = (x.sigmoid() * -1).floor()")
     _exported(program.module(), program, path)
     inputs = (torch.full((3, 6), -30.0),)
@@ -134,7 +132,7 @@ def test_the_judge_knows_that_limit_in_recurrent_layers() -> None:
             assert layer(x)[0].item() == 0
 
 
-def test_ties_that_rounding_makes_are_no_verdict(tmp_path: Path) -> None:
+def test_ties_caused_by_rounding_are_ignored(tmp_path: Path) -> None:
     """The spectrum of real numbers is symmetric: which of two equal values is the larger one is noise."""
     spectrum = "x = torch.fft.fft(x.round().to(torch.int64).float(), dim=-1).real"
     path, program = tmp_path / "model.onnx", _program(spectrum, "x = x.argmax(-1).float()")

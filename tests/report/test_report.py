@@ -107,7 +107,7 @@ class Elements(HTMLParser):
             self.text += data
 
 
-def test_what_is_in_it(artifact: ONNXArtifact) -> None:
+def test_contents(artifact: ONNXArtifact) -> None:
     found = Elements((artifact.directory / "report.html").read_text())
     for part in (
         "words", "Words.forward", "dynamo", "torch.export based engine comes first", "float32 on cpu",
@@ -190,7 +190,7 @@ def test_the_snippet_runs(artifact: ONNXArtifact) -> None:
     assert done.stdout.splitlines() == ["hidden float32 (2, 5, 8)", "pooled float32 (2, 8)"], done.stderr
 
 
-def test_the_same_figures_give_the_same_bytes(artifact: ONNXArtifact) -> None:
+def test_equal_figures_make_equal_bytes(artifact: ONNXArtifact) -> None:
     written = (artifact.directory / "report.html").read_bytes()
     code = (
         "import sys, pathlib\nfrom lightning_onnx import ONNXArtifact\n"
@@ -330,7 +330,7 @@ def test_cases_of_the_same_name_keep_the_worst() -> None:
     assert figures["outputs"]["y"]["worst_ratio"] == {"observed": 0.5}
 
 
-def test_cases_are_listed_with_their_outcome_and_what_did_not_pass_comes_first(manifest: dict[str, Any]) -> None:
+def test_cases_are_listed_with_their_outcome_and_those_that_did_not_pass_come_first(manifest: dict[str, Any]) -> None:
     changed = copy.deepcopy(manifest)
     figures = next(check["figures"] for check in changed["checks"] if check["figures"].get("outcomes"))
     assert list(figures["outcomes"]) == figures["cases"]

@@ -74,7 +74,7 @@ def test_outputs_are_copies(name: str, exported: dict[str, ONNXArtifact]) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_describes_float32_unless_asked_for_its_own(name: str, exported: dict[str, ONNXArtifact]) -> None:
+def test_describes_float32_unless_its_own_precision_is_requested(name: str, exported: dict[str, ONNXArtifact]) -> None:
     path = exported["linear"].model_path
     description = client.hosted(name).load(path).describe()
     assert description is not None
@@ -89,7 +89,7 @@ def test_version(name: str) -> None:
     assert client.hosted(name).version()[0].isdigit()
 
 
-def test_each_but_the_default_has_a_process_of_its_own() -> None:
+def test_each_runtime_except_the_default_has_its_own_process() -> None:
     own = [client.hosted(n)._worker for n in (base.DEFAULT, base.DEFAULT, "reference", "reference")]
     assert own[0] is own[1]
     assert len({id(worker) for worker in own}) == 3

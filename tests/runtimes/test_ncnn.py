@@ -61,7 +61,7 @@ def test_integers_of_more_than_32_bits_are_refused(tmp_path: Path) -> None:
         session.run({"x": np.zeros((2, 4), "float32"), "n": np.full((2, 4), 2**40)})
 
 
-def test_float16_is_asked_for(exported: dict[str, ONNXArtifact]) -> None:
+def test_float16_is_requested(exported: dict[str, ONNXArtifact]) -> None:
     artifact = exported["convolutional"]
     inputs = feeds(artifact, 2)
     want = client.hosted(base.DEFAULT).load(artifact.model_path).run(inputs)["output"]

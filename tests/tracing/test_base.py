@@ -10,7 +10,7 @@ from lightning_onnx import EngineError
 from lightning_onnx.tracing.base import check_opset, torch_options, tracing
 
 
-def test_the_innermost_cause_is_told() -> None:
+def test_the_innermost_cause_is_reported() -> None:
     error = RuntimeError("outer")
     error.__cause__ = KeyError("inner")
     with pytest.raises(EngineError, match=r"engine 'dynamo': KeyError: 'inner'") as caught, tracing("dynamo"):
@@ -24,7 +24,7 @@ def test_options_that_the_graph_applies_do_not_go_to_torch() -> None:
     assert torch_options(options) == {"custom_opsets": {}}
 
 
-def test_another_opset_than_asked_for_is_an_error() -> None:
+def test_an_opset_that_was_not_requested_is_an_error() -> None:
     model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}), ir_version=10)
     check_opset("dynamo", model, 18)
     with pytest.raises(EngineError, match="engine 'dynamo' wrote opset 18 where 17 was asked for"):

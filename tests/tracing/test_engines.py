@@ -62,7 +62,7 @@ def test_an_option_that_no_remaining_engine_takes() -> None:
         lightning_onnx.ONNXExport(opset_version=13, export_options={"custom_translation_table": {}})
 
 
-def test_captures_that_are_for_other_modules_are_no_cause() -> None:
+def test_captures_for_other_modules_are_not_a_cause() -> None:
     def error(message: str, cause: Exception) -> EngineError:
         found = EngineError(message)
         found.__cause__ = cause
@@ -78,7 +78,7 @@ def test_captures_that_are_for_other_modules_are_no_cause() -> None:
 
 
 @pytest.mark.slow
-def test_the_error_gives_the_cause_of_each_engine(tmp_path: Path) -> None:
+def test_the_error_names_the_cause_of_each_engine(tmp_path: Path) -> None:
     class Eigen(nn.Module):
         def forward(self, x: Any) -> Any:
             return torch.linalg.eigvals(x).abs()
@@ -119,7 +119,7 @@ class Padded(nn.Module):
 
 
 @pytest.mark.slow
-def test_padding_mask_gives_what_eval_mode_gives(tmp_path: Path) -> None:
+def test_padding_mask_gives_the_same_as_eval_mode(tmp_path: Path) -> None:
     module = Padded().eval()
     padding = torch.tensor([[False, False, True], [False, False, False]])
     made = lightning_onnx.export(
@@ -154,7 +154,7 @@ def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
     assert "def forward" not in told.out + told.err
 
 
-def test_what_was_imported_before_does_not_choose_the_engine(tmp_path: Path) -> None:
+def test_earlier_imports_do_not_choose_the_engine(tmp_path: Path) -> None:
     """Dynamo lists Python's own functions when first asked, in the midst of a trace if nothing asked before."""
     program = """
 import sys, onnxruntime, torch, lightning_onnx
@@ -191,6 +191,6 @@ class Moves(nn.Module):
         return self.net.to(x.device)(x)
 
 
-def test_a_part_that_is_moved_where_it_is(tmp_path: Path) -> None:
+def test_a_submodule_moved_to_its_own_device(tmp_path: Path) -> None:
     made = lightning_onnx.export(Moves(), torch.randn(2, 3), directory=tmp_path / "made", engine="dynamo")
     assert made.proven

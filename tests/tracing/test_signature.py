@@ -43,5 +43,5 @@ def test_shape_of_an_output(declared: Any, calls: Any, shape: Any, wrong: bool) 
     assert found.signature.inputs[0].shape == ("batch", 2)
 
 
-def test_symbols_that_the_other_engine_makes_up_are_no_dims() -> None:
+def test_invented_symbols_of_the_other_engine_are_not_dims() -> None:
     assert achieved(["Addy_dim_0", 2], (2, 3), (5, 3), symbols={}).signature.outputs[0].shape == (3, 2)

@@ -56,7 +56,7 @@ def _registry() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_registry")
 @pytest.mark.parametrize("tracker", [RecorderTracker(), f"{__name__}:RecorderTracker"], ids=["object", "text"])
-def test_registered_tracker_serves_the_class_and_its_subclasses(tracker: Any, artifact: ONNXArtifact) -> None:
+def test_a_registered_tracker_handles_the_class_and_its_subclasses(tracker: Any, artifact: ONNXArtifact) -> None:
     class Sub(Recorder):
         pass
 
@@ -69,7 +69,7 @@ def test_registered_tracker_serves_the_class_and_its_subclasses(tracker: Any, ar
 @pytest.mark.usefixtures("_registry")
 @pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("registered_for", PACKAGES)
-def test_one_name_stands_for_both_packages(
+def test_one_name_covers_both_packages(
     package: str, registered_for: str, artifact: ONNXArtifact, tmp_path: Path
 ) -> None:
     register(f"{registered_for}.loggers.csv_logs.CSVLogger", RecorderTracker())
@@ -139,7 +139,7 @@ class Registering(Filing):
         return super().log_onnx_artifact(*args) / str(register_as)
 
 
-def test_logger_files_by_a_method_of_its_own(artifact: ONNXArtifact) -> None:
+def test_a_logger_that_stores_files_by_its_own_method(artifact: ONNXArtifact) -> None:
     logger = Filing()
     assert publish(logger, artifact, ["best"], 7, register_as="digits") == "mine/epoch=2-step=9-best-7"
     assert logger.logged == [(artifact.scalars(), 7)]
@@ -147,7 +147,7 @@ def test_logger_files_by_a_method_of_its_own(artifact: ONNXArtifact) -> None:
 
 
 @pytest.mark.usefixtures("_registry")
-def test_most_derived_class_decides_and_register_goes_first(artifact: ONNXArtifact, tmp_path: Path) -> None:
+def test_the_most_derived_class_decides_and_register_has_precedence(artifact: ONNXArtifact, tmp_path: Path) -> None:
     class FilingCSV(CSVLogger):
         def log_onnx_artifact(self, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> None:
             return None
@@ -198,7 +198,7 @@ def test_neptune_is_refused(package: str, artifact: ONNXArtifact) -> None:
         publish(Old(), artifact, ["best"], 1)
 
 
-def test_targets_are_the_loggers_where_no_other_tracker_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_are_the_loggers_if_no_other_tracker_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "clearml", raising=False)
     logger = Recorder()
     assert targets([logger]) == [logger]

@@ -94,7 +94,7 @@ def test_unknown_logger_without_a_directory_gets_scalars(
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
-def test_copy_replaces_what_is_there(prefix: str, artifact: ONNXArtifact, tmp_path: Path) -> None:
+def test_copy_replaces_existing_files(prefix: str, artifact: ONNXArtifact, tmp_path: Path) -> None:
     place = tmp_path / "onnx" / artifact.name
     place.mkdir(parents=True)
     (place / "of another export").touch()
@@ -119,7 +119,7 @@ def test_artifact_that_is_already_there_is_unchanged(
     assert same_files(place, artifact)
 
 
-def test_failed_copy_leaves_what_was_there(artifact: ONNXArtifact, tmp_path: Path) -> None:
+def test_a_failed_copy_keeps_existing_files(artifact: ONNXArtifact, tmp_path: Path) -> None:
     broken = tmp_path / "broken" / artifact.name
     shutil.copytree(artifact.directory, broken)
     (broken / "dangling").symlink_to("nowhere")

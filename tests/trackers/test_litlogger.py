@@ -117,7 +117,7 @@ def test_files_are_uploaded_and_named(
     assert not cloud.models
 
 
-def test_registers_when_asked(logger: LitLogger, cloud: Cloud, artifact: ONNXArtifact) -> None:
+def test_registers_with_register_as(logger: LitLogger, cloud: Cloud, artifact: ONNXArtifact) -> None:
     publish(logger, artifact, ["best"], 1, register_as="my/digits: new")
     _finish(logger)
     (model,) = cloud.models

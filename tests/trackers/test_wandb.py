@@ -113,7 +113,7 @@ def test_registers_by_a_link(
     assert ArtifactPath.from_str(link["target_path"]).is_registry_path()
 
 
-def test_nothing_is_registered_unless_asked(
+def test_nothing_is_registered_without_register_as(
     logger: WandbLogger, artifact: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb.Run, "link_artifact", lambda *a, **k: pytest.fail("linked"))

@@ -301,7 +301,7 @@ def test_module_that_cannot_be_exported_stops_before_training(fit: Any) -> None:
 
 
 @pytest.mark.slow
-def test_preflight_can_warn_and_training_goes_on(fit: Any) -> None:
+def test_preflight_can_warn_and_training_continues(fit: Any) -> None:
     module, callback = models.CannotExport(), ONNXExport(preflight="warn")
     trainer = fit(module, callback)
     assert trainer.global_step == 2
@@ -369,7 +369,7 @@ def test_random_module_is_reported_as_random(fit: Any) -> None:
     assert callback.artifact.scalars()["onnx/parity_passed"] == 0
 
 
-def test_error_without_a_sample_says_what_was_tried(fit: Any) -> None:
+def test_the_error_without_a_sample_lists_what_was_tried(fit: Any) -> None:
     class Strange(models.NeverCallsForward):
         def forward(self, x: Any, geometry: Any) -> Any:
             raise ValueError("geometry is needed")

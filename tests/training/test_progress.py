@@ -81,7 +81,7 @@ def test_rich_shares_the_display_of_lightning(trainer: Any) -> None:
     ("bar", "enabled"),
     [([], False), ([TQDMProgressBar(refresh_rate=0)], True), ([RichProgressBar(refresh_rate=0)], True)],
 )
-def test_silent_where_the_bar_is_off(trainer: Any, screen: Callable[[], str], bar: Any, enabled: bool) -> None:
+def test_silent_if_the_bar_is_off(trainer: Any, screen: Callable[[], str], bar: Any, enabled: bool) -> None:
     slow = Slow(seconds=0.5)
     run(trainer, bar, slow, enabled=enabled)
     assert "ONNX" not in screen()

@@ -50,7 +50,7 @@ def test_the_reason_has_the_figures() -> None:
     assert reason == "val_loss is 2.5, the module's is 2: worse by 0.25 of it; 0.01 is allowed"
 
 
-def test_losses_decide_where_there_is_nothing_else() -> None:
+def test_losses_decide_if_there_is_no_other_metric() -> None:
     assert budget.judge(Int8(), {"val_loss": ROWS["val_loss"]}).status == "failed"
     none = budget.judge(Int8(), {"val_map": ROWS["val_map"]})
     assert (none.status, none.reason) == ("skipped", "the validation loop logs no metric")
@@ -137,7 +137,7 @@ def test_float16_does_not_and_is_kept(hurt: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
+def test_a_failing_loop_skips_the_budget(hurt: Any) -> None:
     (found,) = judging.make([Float16()], hurt(Breaks()))
     metrics = found.record.checks[1]
     assert (metrics.name, metrics.status) == ("metrics", "skipped")
@@ -146,7 +146,7 @@ def test_a_loop_that_breaks_judges_nothing(hurt: Any) -> None:
 
 
 @pytest.mark.slow
-def test_other_batches_judge_nothing(staged: Any) -> None:
+def test_different_batches_skip_the_budget(staged: Any) -> None:
     class Others(torch.utils.data.IterableDataset[Any]):
         times = 0
 

@@ -65,7 +65,7 @@ def test_it_passes_and_is_described(name: str, artifact: ONNXArtifact) -> None:
 
 
 @EACH
-def test_it_says_what_the_model_says(name: str, artifact: ONNXArtifact) -> None:
+def test_it_has_the_metadata_of_the_model(name: str, artifact: ONNXArtifact) -> None:
     was, now = onnx.load(artifact.model_path), onnx.load(artifact.variant_path(name))
     onnx.checker.check_model(str(artifact.variant_path(name)), full_check=True)
     for values, others in ((was.graph.input, now.graph.input), (was.graph.output, now.graph.output)):
@@ -104,7 +104,7 @@ def test_the_report_names_them(kind: str, artifact: ONNXArtifact) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(MODULES))
-def test_the_same_model_gives_the_same_bytes(kind: str, staged: Any) -> None:
+def test_equal_models_make_equal_bytes(kind: str, staged: Any) -> None:
     context = staged(module_of(kind), torch.randn(MODULES[kind][1]))
     written = []
     for _ in range(2):

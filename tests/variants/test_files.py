@@ -25,7 +25,7 @@ from tests.variants.conftest import exported, module_of, run
     ],
     ids=["float16", "int8", "simplified"],
 )
-def test_above_2_gib_weights_lie_beside_it(convert: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_are_in_a_second_file(convert: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4)).eval()
     monkeypatch.setattr(template, "SINGLE_FILE_BYTES", 2000)
     made = exported(module, torch.randn(2, 64), tmp_path / "a")
@@ -39,7 +39,7 @@ def test_above_2_gib_weights_lie_beside_it(convert: Any, tmp_path: Path, monkeyp
     np.testing.assert_allclose(*(run(p, {"input": x})[0] for p in (made.model_path, path)), atol=0.1)
 
 
-def test_converters_leave_nothing_where_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converters_leave_no_files_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = exported(module_of("convolutions"), torch.randn(2, 3, 12, 12), tmp_path / "a")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

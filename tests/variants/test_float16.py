@@ -24,7 +24,7 @@ def kinds(artifact: ONNXArtifact) -> dict[str, int]:
     return {t.name: t.data_type for t in model.graph.initializer if t.data_type in (FLOAT, FLOAT16)}
 
 
-def test_weights_are_float16_but_what_is_kept(tmp_path: Path) -> None:
+def test_weights_are_float16_except_those_kept(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 12, 12)
     whole = exported(module_of("convolutions"), x, tmp_path / "a", variants=[Float16()])
     assert set(kinds(whole).values()) == {FLOAT16}

@@ -111,7 +111,7 @@ def test_the_scale_of_the_input_is_that_of_the_data(context: Any) -> None:
     assert values[first.input[1]] == pytest.approx(float(x.max() - x.min()) / 255, rel=1e-3)
 
 
-def test_without_a_loop_it_says_what_it_was_calibrated_on(context: Any) -> None:
+def test_without_a_loop_a_note_names_the_calibration_data(context: Any) -> None:
     entry, _ = made(context, Int8())
     assert entry.notes[1] == "calibrated on 1 call seen when the module was traced: there are no validation batches"
 
@@ -128,7 +128,7 @@ def test_dynamic_by_name_and_by_graph(staged: Any) -> None:
     assert "DynamicQuantizeLinear" not in {n.op_type for n in model.graph.node}
 
 
-def test_static_where_convolutions_are_most_of_it(context: Any) -> None:
+def test_static_if_most_layers_are_convolutions(context: Any) -> None:
     assert suitable_mode(str(context.model_path)) == "static"
 
 

@@ -55,7 +55,7 @@ def entry(artifact: ONNXArtifact, place: int = 0) -> dict[str, Any]:
         ("other_weights", r"parity: output at traced .*100.00% of the elements are outside the tolerance"),
     ],
 )
-def test_what_is_wrong_is_not_kept(function: str, reason: str, tmp_path: Path) -> None:
+def test_wrong_variants_are_not_kept(function: str, reason: str, tmp_path: Path) -> None:
     made = exported(linear(), X, tmp_path / "a", variants=[Faulty(function)])
     found = entry(made)
     assert found["status"] == "failed"
@@ -124,7 +124,7 @@ class Random(nn.Module):
         return self.layer(x) + torch.rand_like(x)
 
 
-def test_what_cannot_be_compared_is_not_kept(tmp_path: Path) -> None:
+def test_variants_that_cannot_be_compared_are_not_kept(tmp_path: Path) -> None:
     found = entry(exported(Random(), X, tmp_path / "a", variants=[Faulty("copy")]))
     assert found["status"] == "skipped"
     assert "it cannot be compared with the module: the module draws random numbers" in found["reason"]
@@ -160,7 +160,7 @@ def test_options(options: dict[str, Any], message: str) -> None:
         ONNXExport(**options)
 
 
-def test_what_needs_validation_is_not_made_beside_training(fit: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_variants_that_need_validation_are_not_made_during_training(fit: Any, tmp_path: Path, monkeypatch: Any) -> None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from lightning_onnx.pipeline.produce import produce

@@ -1,4 +1,4 @@
-"""Capture as ``Precomputed`` does, along the branches that the traced values take."""
+"""Captures like ``Precomputed``, along the branches that the traced values take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_onnx.tracing.captures.traced_values import capture_with_values
 
 
 class PrecomputedWithValues(Precomputed):
-    """For modules that decide by values and compute with complex tensors, such as spectra."""
+    """For modules that make decisions based on tensor values and compute with complex tensors, such as spectra."""
 
     follows_values = True
 

@@ -1,4 +1,4 @@
-"""Resizing images to the nearest pixel, where onnxruntime rounds to another pixel than torch."""
+"""Nearest-neighbor resizing of images, for sizes at which onnxruntime picks other pixels than torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def nearest(
 ) -> Any:
     """Pick a source pixel for each output pixel, one dim after the other.
 
-    The arithmetic is that of ``nearest_idx`` in torch's ``UpSampleKernel.cpp``: one factor in float32, then a product.
+    The arithmetic is the same as in ``nearest_idx`` of torch's ``UpSampleKernel.cpp``: one float32 factor, one product.
 
     Args:
         x: An input of shape ``(batch, channels, ...)``.
-        output_size: The sizes to resize to, or ``None``.
-        scale_factors: What to multiply the sizes by, or ``None``.
+        output_size: The new sizes, or ``None``.
+        scale_factors: The factors of the sizes, or ``None``.
         offset: Added to an index before it is multiplied: 0.5 for ``"nearest-exact"``.
     """
     if not _differs(x, output_size, scale_factors):
@@ -38,14 +38,14 @@ def nearest(
 
 
 def nearest_exact(x: Tensor, output_size: Sequence[Size] | None, scale_factors: Sequence[float] | None) -> Any:
-    """Pick the source pixel that holds the centre of each output pixel."""
+    """Pick the source pixel that contains the center of each output pixel."""
     return nearest(x, output_size, scale_factors, offset=0.5)
 
 
 def _targets(
     x: Tensor, output_size: Sequence[Size] | None, scale_factors: Sequence[float] | None
 ) -> list[tuple[Size, float | None]]:
-    """Return the size of each dim after the channels, and what it is multiplied by where a call says so."""
+    """Return the size of each dim after the channels, and its factor if the call has one."""
     if output_size is not None:
         return [(size, None) for size in output_size]
     return [(torch.sym_int(n * f), f) for n, f in zip(x.shape[2:], scale_factors or (), strict=True)]
@@ -66,7 +66,7 @@ def _differs(x: Tensor, output_size: Sequence[Size] | None, scale_factors: Seque
 
 
 def _agrees(size: Size, out: Size) -> bool:
-    """Tell whether onnxruntime, which divides by a factor, finds the same pixels for sizes that are known."""
+    """Tell whether onnxruntime, which divides by a factor, picks the same pixels for known sizes."""
     if not (isinstance(size, int) and isinstance(out, int)):
         return False
     place = torch.arange(out, dtype=torch.float32)
@@ -89,7 +89,7 @@ RULES = (
     Rule(
         (aten.upsample_nearest1d.vec, aten.upsample_nearest2d.vec, aten.upsample_nearest3d.vec),
         nearest,
-        "onnxruntime divides by a rounded factor where torch multiplies: 14 pixels resized to 8 are other pixels.",
+        "onnxruntime divides by a rounded factor, but torch multiplies: it picks other pixels from 14 to 8 pixels.",
         differs,
     ),
     Rule(

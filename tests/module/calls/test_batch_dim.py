@@ -65,7 +65,7 @@ def test_crops_of_one_volume_with_a_channel() -> None:
     assert found(lambda x: torch.conv1d(x, torch.ones(2, 1, 3)), *calls, batch_sizes=(1, 1)) == (0,)
 
 
-def test_dims_of_which_as_much_can_be_said_are_told() -> None:
+def test_dims_with_equal_evidence_are_returned() -> None:
     module = Applies(lambda x: x * 2)
     observation = observed(module, (torch.randn(4, 4, 3),), batch_sizes=(4,))
     assert find_batch(observation, runner_of(module, observation)) == BatchDims((0,), ((0, 1),))
@@ -82,7 +82,7 @@ def test_dims_of_which_as_much_can_be_said_are_told() -> None:
         ([(5, 3)], ({},), []),
     ],
 )
-def test_what_looks_like_the_batch_and_is_static(shapes: Any, axes: Any, static: Any) -> None:
+def test_static_dims_that_look_like_the_batch(shapes: Any, axes: Any, static: Any) -> None:
     observation = observed(Applies(lambda *x: x), tuple(torch.randn(s) for s in shapes), batch_sizes=(4,))
     assert list(static_batch_dims(observation, axes)) == static
     unknown = observed(Applies(lambda *x: x), tuple(torch.randn(s) for s in shapes))

@@ -74,7 +74,7 @@ MADE: dict[str, tuple[Callable[[], Distribution], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_parts_are_what_the_distribution_was_given(name: str) -> None:
+def test_parts_are_the_given_parameters(name: str) -> None:
     make, expected = MADE[name]
     assert [".".join(path) for path in flatten(make(), opaque=True)[0].paths] == expected
 
@@ -90,13 +90,13 @@ def test_a_distribution_is_put_together_from_other_parameters(name: str) -> None
     torch.testing.assert_close(again.log_prob(value), distribution.log_prob(value), equal_nan=True)
 
 
-def test_other_parameters_give_another_distribution() -> None:
+def test_other_parameters_make_another_distribution() -> None:
     structure, tensors = flatten(Independent(Normal(LOW, ONE), 1), opaque=True)
     again = structure.fill([tensors[0] + 3, tensors[1]])
     torch.testing.assert_close(again.mean, LOW + 3)
 
 
-def test_logits_are_taken_where_probs_are_there_as_well() -> None:
+def test_logits_are_preferred_to_probs() -> None:
     distribution = Categorical(probs=HALF)
     assert distribution.logits.shape == (2, 3)  # computed now, and kept
     apart = take_apart(distribution)

@@ -20,7 +20,7 @@ def derived(function: Any, *calls: tuple[Tensor, ...], batch_sizes: tuple[int, .
     return derive_dims(observation, names, runner_of(module, observation))
 
 
-def test_batch_and_what_differed() -> None:
+def test_the_batch_and_dims_that_varied_are_dynamic() -> None:
     calls = [(torch.randn(4, length, 3),) for length in (5, 7, 6)]
     found = derived(lambda x: x * 2, *calls, batch_sizes=(4, 4, 4))
     assert found.axes == ({0: "batch", 1: "in_0_dim_1"},)
@@ -39,17 +39,17 @@ def test_the_same_dim_of_another_input_comes_first() -> None:
     assert found.axes[1][2] == "in_0_dim_2"
 
 
-def test_what_never_differed_is_static() -> None:
+def test_dims_that_never_varied_are_static() -> None:
     assert derived(lambda x: x.reshape(4, 3) * 2, (torch.randn(4, 3),), batch_sizes=(4,)).axes == ({},)
 
 
-def test_what_may_be_the_batch_as_well_is_dynamic() -> None:
+def test_other_possible_batch_dims_are_dynamic() -> None:
     assert derived(lambda x: x * 2, (torch.randn(4, 4, 3),), batch_sizes=(4,)).axes == ({0: "batch", 1: "in_0_dim_1"},)
     ranked = derived(lambda x, y: x * y.cumsum(0)[-1], (torch.randn(4, 3), torch.randn(4, 1)), batch_sizes=(4,))
     assert ranked.axes == ({0: "batch"}, {0: "batch"})
 
 
-def test_asked_by_name_by_index_and_from_the_end() -> None:
+def test_requested_by_name_by_index_and_from_the_end() -> None:
     observation = observed(Applies(lambda x, y: x), (torch.randn(4, 3), torch.randn(2, 5)))
     found = asked_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)
     assert found.axes == ({0: "rows", 1: "columns"}, {1: "b_dim_1"})

@@ -29,7 +29,7 @@ def test_given_names_replace_the_derived_ones() -> None:
         chosen_names("input", ["a"], ("x", "y"))
 
 
-def test_dynamic_axes_name_what_the_graph_has() -> None:
+def test_dynamic_axes_must_name_tensors_of_the_graph() -> None:
     check_axes_names("auto", ["x"], ["y"])
     check_axes_names({"x": {0: "batch"}, "y": [0]}, ["x"], ["y"])
     with pytest.raises(ConfigurationError, match=r"dynamic_axes names \['z'\]"):

@@ -64,7 +64,7 @@ nested = st.recursive(
 
 
 @given(nested)
-def test_what_is_taken_apart_comes_together(value: Any) -> None:
+def test_flattened_values_are_rebuilt(value: Any) -> None:
     structure, tensors = flatten(value)
     assert len(structure.paths) == len(tensors)
     assert same(structure.fill(tensors), value)
@@ -88,7 +88,7 @@ def test_plain_objects_with_tensors() -> None:
     assert value.x is old
 
 
-def test_modules_are_not_taken_apart() -> None:
+def test_modules_are_not_flattened() -> None:
     assert flatten({"net": torch.nn.Linear(2, 2)})[1] == []
 
 

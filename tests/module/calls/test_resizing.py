@@ -52,7 +52,7 @@ def test_rows_in_groups_are_kept_whole() -> None:
     assert kept_whole([rows, torch.arange(5)], ({0: "rows"}, {0: "rows"})) == set()
 
 
-def test_what_is_repeated_comes_in_turns_or_not() -> None:
+def test_entries_are_repeated_in_turns_or_in_random_order() -> None:
     x = torch.arange(8.0).reshape(4, 2)
     (turns,) = resize((x,), ({0: "batch"},), {"batch": 12})
     (mixed,) = resize((x,), ({0: "batch"},), {"batch": 12}, in_turns=False)

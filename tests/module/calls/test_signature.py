@@ -35,6 +35,6 @@ def test_conditions_are_relations_and_ranges() -> None:
     assert found.conditions == ("time is a multiple of 4", "batch: 1 to 16", "time: 8 or more")
 
 
-def test_what_lies_in_a_range() -> None:
+def test_sizes_in_a_range() -> None:
     assert [size in SizeRange(2, 4) for size in (1, 2, 4, 5)] == [False, True, True, False]
     assert 10**6 in SizeRange(2)

@@ -35,7 +35,7 @@ def test_branches_on_one_line_by_a_table_and_of_a_loop_differ_by_the_number() ->
         assert branches(function, 2.0) != branches(function, 7.0)
 
 
-def test_branches_are_told_by_file_and_line() -> None:
+def test_branches_are_reported_by_file_and_line() -> None:
     (line, _, _, _) = branches(short, 1.0)[0]
     assert line == f"test_branches.py:{short.__code__.co_firstlineno + 1}"
 

@@ -50,7 +50,7 @@ def test_a_step_along_the_gradient_makes_a_condition_true(name: str) -> None:
     raise AssertionError(name)
 
 
-def test_there_is_no_gradient_where_inputs_are_detached_or_integers_decide() -> None:
+def test_detached_inputs_and_integers_have_no_gradient() -> None:
     class Module(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * 2 if x.detach().numpy().sum() > 0 else x

@@ -28,7 +28,7 @@ def test_all_rows_of_the_observed_calls_are_tried() -> None:
         assert any(torch.equal(t, request.sample.tensors[0][start : start + 2]) for t in found)
 
 
-def test_sizes_are_the_traced_ones_and_what_lies_beyond_is_told() -> None:
+def test_moves_have_traced_sizes_and_mark_values_outside_the_range() -> None:
     request = asked(torch.rand(2, 3))
     for move in moves(request):
         assert move.tensors[0].shape == (2, 3)

@@ -46,7 +46,7 @@ READERS: dict[str, Callable[[Tensor], object]] = {
 
 
 @pytest.mark.parametrize("what", READERS)
-def test_each_way_to_read_a_value_is_seen_and_other_values_are_told_apart(what: str) -> None:
+def test_each_way_to_read_a_value_is_recorded_and_values_are_distinguished(what: str) -> None:
     first = decided(READERS[what], torch.tensor([1.0, 2.0]))
     (site,) = first.sites()
     assert site.what == what
@@ -55,7 +55,7 @@ def test_each_way_to_read_a_value_is_seen_and_other_values_are_told_apart(what: 
     assert decided(READERS[what], torch.tensor([3.0, -9.0])).differing(first) == {site}
 
 
-def test_what_torch_checks_for_itself_is_no_decision() -> None:
+def test_internal_checks_of_torch_are_not_decisions() -> None:
     def normal(x: Tensor) -> object:
         return torch.distributions.Normal(x, x.exp())
 
@@ -78,7 +78,7 @@ def test_sizes_that_depend_on_values_are_seen() -> None:
     assert not decided(lambda x: x[:1], torch.ones(2)).has_value_sizes
 
 
-def test_an_error_is_part_of_what_is_decided() -> None:
+def test_an_error_is_part_of_the_decisions() -> None:
     def guard(x: Tensor) -> None:
         if (x < 0).any():
             raise ValueError("negative")

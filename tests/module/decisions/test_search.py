@@ -127,7 +127,7 @@ def test_integers_are_moved_to_their_neighbours_only() -> None:
     assert not found.unflipped
 
 
-def test_a_guard_is_no_case_and_counts_as_changed() -> None:
+def test_a_guard_is_not_a_case_but_counts_as_changed() -> None:
     class Guarded(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             if (x < -1000).any():
@@ -139,7 +139,7 @@ def test_a_guard_is_no_case_and_counts_as_changed() -> None:
     assert not found.unflipped
 
 
-def test_what_no_input_changes_is_told_with_its_place() -> None:
+def test_decisions_that_no_input_changes_are_reported_with_their_line() -> None:
     found = searched(By(lambda x: round(float(x.mean()), 3) == 77.123), drawn(2, 3))
     assert [site.what for site in found.unflipped] == ["float() of a tensor"]
     assert found.tried > 20

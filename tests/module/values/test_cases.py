@@ -47,7 +47,7 @@ def test_each_kind_for_one_input_of_floats() -> None:
         assert torch.equal(case.expected[0], case.tensors[0] * 2)
 
 
-def test_values_at_and_beside_the_numbers_of_the_module() -> None:
+def test_values_at_and_near_the_numbers_of_the_module() -> None:
     cases = by_label(lambda x: x * 2, (X,), threshold=2.0, far=100.0)
     near = {label: case for label, case in cases.items() if "of the module" in label or "beside" in label}
     found = {label: (set(case.tensors[0].flatten().tolist()), case.beyond) for label, case in near.items()}
@@ -57,7 +57,7 @@ def test_values_at_and_beside_the_numbers_of_the_module() -> None:
     assert found["numbers of the module beyond the observed range"][1]
 
 
-def test_what_the_module_refuses_and_what_was_traced_are_no_cases() -> None:
+def test_refused_and_traced_values_are_not_cases() -> None:
     def needs_positive(x: Tensor) -> Tensor:
         if (x <= 0).any():
             raise ValueError("not positive")

@@ -45,7 +45,7 @@ def read() -> tuple[Reads, frozenset[Any]]:
     return module, attributes.read_in(module, lambda: module(torch.ones(1, 2)))
 
 
-def test_what_is_read_is_found_and_nothing_else() -> None:
+def test_exactly_the_attributes_read_are_found() -> None:
     module, places = read()
     own = {name for part, name in places if part == ""}
     assert own == {"threshold", "scales", "settings", "mode", "offset"}
@@ -66,7 +66,7 @@ def test_what_is_read_is_found_and_nothing_else() -> None:
         lambda m: setattr(m.layer, "gain", 3),
     ],
 )
-def test_a_change_of_what_is_read_shows(change: Any) -> None:
+def test_a_change_of_a_read_attribute_is_detected(change: Any) -> None:
     module, places = read()
     before = attributes.digests(module, places)
     assert attributes.digests(Reads(), places) == before
@@ -74,14 +74,14 @@ def test_a_change_of_what_is_read_shows(change: Any) -> None:
     assert attributes.digests(module, places) != before
 
 
-def test_a_change_of_what_is_not_read_does_not_show() -> None:
+def test_a_change_of_an_unread_attribute_is_ignored() -> None:
     module, places = read()
     before = attributes.digests(module, places)
     module.losses.append(2.0)
     assert attributes.digests(module, places) == before
 
 
-def test_a_snapshot_gives_back_what_was() -> None:
+def test_a_snapshot_restores_the_attributes() -> None:
     module = Reads()
     kept = attributes.snapshot(module)
     module.threshold = 3.0
@@ -95,6 +95,6 @@ def test_a_snapshot_gives_back_what_was() -> None:
     assert "layer" not in {name for _, name in kept}
 
 
-def test_what_training_may_set_is_known_from_the_code() -> None:
+def test_attributes_that_training_may_set_are_found_in_the_code() -> None:
     module, places = read()
     assert attributes.set_later(module, sorted(places)) == [("", "threshold")]

@@ -47,7 +47,7 @@ def test_hooks_that_close_over_parts_in_containers_use_those_of_the_copy() -> No
     torch.testing.assert_close(copied(x), expected)
 
 
-def test_what_else_hooks_close_over_is_shared() -> None:
+def test_other_objects_that_hooks_close_over_are_shared() -> None:
     seen: list[Any] = []
     module = nn.Linear(2, 2)
     module.register_forward_hook(lambda layer, args, output: seen.append(output))

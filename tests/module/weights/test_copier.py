@@ -26,7 +26,7 @@ def test_a_failed_copy_leaves_no_half_filled_container() -> None:
     assert copied.second["a"] is not shared["a"]
 
 
-def test_random_numbers_of_the_copy_leave_the_generator_alone() -> None:
+def test_random_numbers_of_the_copy_do_not_change_the_generator() -> None:
     module = nn.Identity()
     module.rng = torch.Generator().manual_seed(5)
     before = module.rng.get_state()

@@ -76,7 +76,7 @@ class Holder(nn.Module):
     [threading.Lock, threading.local, lambda: (i for i in range(3)), partial(open, os.devnull), threading.Condition],
     ids=["lock", "local", "generator", "file", "condition"],
 )
-def test_what_cannot_be_copied_is_shared_and_nothing_is_lost(make: Callable[[], Any]) -> None:
+def test_objects_that_cannot_be_copied_are_shared_and_nothing_is_lost(make: Callable[[], Any]) -> None:
     thing = make()
     module = nn.Sequential(nn.Linear(3, 3), Holder(thing), nn.Linear(3, 3))
     copied: Any = private_copy(module)

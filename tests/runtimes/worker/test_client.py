@@ -38,7 +38,7 @@ def test_runs_a_file_as_onnxruntime_does(linear):
     assert runtime.version() == onnxruntime.__version__
 
 
-def test_what_the_function_raises_comes_back(worker):
+def test_exceptions_of_the_function_are_returned(worker):
     with pytest.raises(WorkerError, match=r"ValueError: invalid literal .* 'x'"):
         worker.call("builtins:int", "x")
     assert worker.call("builtins:int", "3") == 3

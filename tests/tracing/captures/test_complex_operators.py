@@ -52,7 +52,7 @@ OPERATORS: list[tuple[Any, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("operator", "arguments"), OPERATORS, ids=[str(o) for o, _ in OPERATORS])
-def test_pairs_compute_what_complex_tensors_do(operator: Any, arguments: tuple[Any, ...]) -> None:
+def test_pairs_compute_the_same_as_complex_tensors(operator: Any, arguments: tuple[Any, ...]) -> None:
     def paired(value: Any) -> Any:
         if isinstance(value, list):
             return [paired(v) for v in value]

@@ -30,7 +30,7 @@ LINE = f"test_kept_decisions.py:{Counted.forward.__code__.co_firstlineno + 2}"
 
 
 @pytest.mark.parametrize("capture", [TracedValues(), SymbolicInt()])
-def test_the_line_of_a_condition_is_told_and_logging_is_as_before(capture: Capture) -> None:
+def test_the_line_of_a_condition_is_found_and_logging_is_restored(capture: Capture) -> None:
     flat, request = made(Counted(), torch.ones(2, 3))
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     before = (logger.level, list(logger.filters))
@@ -40,7 +40,7 @@ def test_the_line_of_a_condition_is_told_and_logging_is_as_before(capture: Captu
     assert (logger.level, list(logger.filters)) == before
 
 
-def test_torchscript_tells_the_line_at_which_a_tensor_becomes_a_number() -> None:
+def test_torchscript_reports_the_line_at_which_a_tensor_becomes_a_number() -> None:
     flat, request = made(Counted(), torch.ones(2, 3))
     traced = TorchScriptEngine().trace(flat, request, 17, {})
     assert traced.kept == (LINE.replace(LINE.rpartition(":")[2], str(int(LINE.rpartition(":")[2]) - 1)),)

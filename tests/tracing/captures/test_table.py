@@ -37,7 +37,7 @@ class Force(nn.Module):
 
 @pytest.mark.parametrize("module", [nn.Linear, Complex, Force])
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: type(capture).__name__)
-def test_a_program_computes_what_the_module_does(capture: Capture, module: Any) -> None:
+def test_a_program_computes_the_same_as_the_module(capture: Capture, module: Any) -> None:
     net = nn.Linear(5, 2) if module is nn.Linear else module()
     flat, request = made(net, torch.randn(3, 5))
     before = flat.state_dict()
@@ -57,5 +57,5 @@ def test_a_program_computes_what_the_module_does(capture: Capture, module: Any) 
         torch.testing.assert_close(got, flat.reference([x])[0])
 
 
-def test_each_class_stands_once_in_the_table() -> None:
+def test_each_class_is_once_in_the_table() -> None:
     assert len({type(capture) for capture in CAPTURES}) == len(CAPTURES)

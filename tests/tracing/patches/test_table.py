@@ -38,7 +38,7 @@ def _distributions_check_values() -> Iterator[None]:
     Distribution.set_default_validate_args(before)
 
 
-def test_each_patch_has_a_case_of_its_own() -> None:
+def test_each_patch_has_its_own_case() -> None:
     assert sorted(str(patch.case) for patch in GUARDED) == sorted(CASES)
 
 
@@ -87,7 +87,7 @@ def test_nothing_stays_replaced_even_after_an_error() -> None:
 
 
 @pytest.mark.parametrize("patch", [patch for patch in table.PATCHES if patch.replace is replaced_attribute])
-def test_what_is_replaced_exists(patch: Patch) -> None:
+def test_replaced_names_exist(patch: Patch) -> None:
     """Fails where torch moves it."""
     if patch.optional:
         pytest.importorskip(patch.owner.partition(":")[0])

@@ -124,7 +124,7 @@ def test_ties_reversed_is_as_right() -> None:
     assert not torch.equal(order, scores.sort(0, descending=True).indices)
 
 
-def test_equal_scores_are_not_taken_for_an_error(tmp_path: Path) -> None:
+def test_equal_scores_are_not_an_error(tmp_path: Path) -> None:
     """Which of equal boxes survive is defined nowhere: neither wrong nor passed, but said."""
 
     class Picks(torch.nn.Module):

@@ -141,7 +141,7 @@ def test_a_query_that_may_see_nothing_gets_zeros(floats: bool, tmp_path: Path) -
     np.testing.assert_allclose(found, want.numpy(), atol=1e-6)
 
 
-def test_numbers_beside_float64_keep_their_precision() -> None:
+def test_numbers_combined_with_float64_keep_their_precision() -> None:
     functions: dict[str, Callable[..., Tensor]] = {
         "arithmetic": lambda x: (x * 0.1 + 0.7 - x / 0.3) ** 1.1 - (0.1 - x),
         "compared": lambda x: (x * 0 + 0.7 > 0.7).double() + 2 * (x * 0 + 0.7 <= 0.7),  # 0.7 in float32 is less

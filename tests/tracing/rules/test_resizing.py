@@ -49,7 +49,7 @@ def test_every_size_gives_the_pixels_that_torch_picks():
         (None, (1.5, 1.0), True),
     ],
 )
-def test_resize_is_kept_where_its_arithmetic_is_exact(sizes, factors, expected):
+def test_resize_is_kept_if_its_arithmetic_is_exact(sizes, factors, expected):
     class Resize(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.ops.aten.upsample_nearest2d.vec(x, sizes, factors)

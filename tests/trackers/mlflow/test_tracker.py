@@ -140,7 +140,7 @@ def _assert_loads(trained: Any) -> None:
     assert loaded.input_example["features"].dtype == np.float32
 
 
-def test_run_goes_on(logger: MLFlowLogger, artifact: ONNXArtifact) -> None:
+def test_the_run_continues(logger: MLFlowLogger, artifact: ONNXArtifact) -> None:
     publish(logger, artifact, ["best"], 3, register_as="model")
     run = logger.experiment.get_run(logger.run_id)
     assert run.info.status == "RUNNING"
@@ -168,7 +168,7 @@ def test_params_come_from_the_manifest(logger: MLFlowLogger, artifact: ONNXArtif
     assert model.source_run_id == logger.run_id
 
 
-def test_nothing_is_registered_unless_asked(logger: MLFlowLogger, artifact: ONNXArtifact) -> None:
+def test_nothing_is_registered_without_register_as(logger: MLFlowLogger, artifact: ONNXArtifact) -> None:
     publish(logger, artifact, ["best"], 1)
     assert not logger.experiment.search_registered_models()
 

@@ -103,7 +103,7 @@ def test_dtype_is_tensorflows_of_that_name(onnx_type: str, tf_type: str) -> None
     assert nodes["cast"].attr["outputs"].s == f"{onnx_type.lower()}[2]".encode()
 
 
-def test_same_names_and_names_that_are_scopes_are_told_apart() -> None:
+def test_equal_names_and_names_of_scopes_are_distinguished() -> None:
     nodes = draw(
         model_of(
             [

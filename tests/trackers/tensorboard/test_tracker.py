@@ -42,7 +42,7 @@ def test_report_is_a_text(fit: Fit, artifact: ONNXArtifact) -> None:
     assert text.step == fit.step
 
 
-def test_graph_is_a_run_beside_the_loggers_own(fit: Fit) -> None:
+def test_the_graph_is_a_run_next_to_the_loggers_own(fit: Fit) -> None:
     """The logger's run keeps the graph of ``log_graph=True``."""
     runs = EventMultiplexer().AddRunsFromDirectory(str(fit.tensorboard)).Reload().Runs()
     assert {run for run, tags in runs.items() if tags["graph"]} == {".", "onnx_graph"}
