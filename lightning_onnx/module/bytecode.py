@@ -48,7 +48,7 @@ def _statements(code: CodeType) -> Iterator[list[dis.Instruction]]:
 
 
 def _written_by(statement: list[dis.Instruction]) -> str | None:
-    """Return the name that a statement only changes: ``self.calls += 1``, ``self.losses.append(x)``, ``seen[k] = x``."""
+    """Return the name that a statement only changes: ``self.n += 1``, ``self.losses.append(x)``, ``seen[k] = x``."""
     last = statement[-1]
     if last.opname in _REBINDS:
         is_sum = any(i.opname.startswith("INPLACE_") or i.argrepr.endswith("=") for i in statement[:-1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.module.calls.dynamic_dims import DynamicDims, asked_dims, derive_dims
+from lightning_onnx.module.calls.dynamic_dims import DynamicDims, derive_dims, requested_dims
 from tests.module.calls.observing import Applies, observed, runner_of
 
 
@@ -51,7 +51,7 @@ def test_other_possible_batch_dims_are_dynamic() -> None:
 
 def test_requested_by_name_by_index_and_from_the_end() -> None:
     observation = observed(Applies(lambda x, y: x), (torch.randn(4, 3), torch.randn(2, 5)))
-    found = asked_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)
+    found = requested_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)
     assert found.axes == ({0: "rows", 1: "columns"}, {1: "b_dim_1"})
     assert found.seen == {"rows": (4,), "columns": (3,), "b_dim_1": (5,)}
 
@@ -60,4 +60,4 @@ def test_requested_by_name_by_index_and_from_the_end() -> None:
 def test_an_axis_that_the_input_does_not_have(axis: int) -> None:
     observation = observed(Applies(lambda x: x), (torch.randn(4, 3),))
     with pytest.raises(ConfigurationError, match=rf"axis {axis} of input 'x', whose shape \(4, 3\) has 2 axes"):
-        asked_dims({"x": [axis]}, ["x"], observation)
+        requested_dims({"x": [axis]}, ["x"], observation)
