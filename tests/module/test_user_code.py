@@ -28,4 +28,4 @@ def test_a_line_is_reported_without_its_directory() -> None:
     frame = user_code.user_frame(sys._getframe())
     assert frame is not None
     assert user_code.line_of(frame).startswith("test_user_code.py:")
-    assert user_code.told("/home/name/net.py", 3) == "net.py:3"
+    assert user_code.location("/home/name/net.py", 3) == "net.py:3"
