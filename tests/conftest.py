@@ -21,7 +21,7 @@ THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 
 
 def pytest_collection_finish() -> None:
-    """Keep what imports have made out of later garbage collections, which would look through all of torch each time."""
+    """Exclude imported objects from garbage collection, which would search all of torch each time."""
     gc.freeze()
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of modules that tests share; each knows batches of its own."""
+"""The modules that tests share; each makes its own batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at artifacts from outside: with onnx, onnxruntime and numpy alone."""
+"""Checks artifacts independently: with only onnx, onnxruntime and numpy."""
 
 from __future__ import annotations
 

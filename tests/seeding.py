@@ -1,4 +1,4 @@
-"""Every test and every fixture starts from a seed of its own, whatever ran before it.
+"""Every test and every fixture starts from its own seed, whatever ran before it.
 
 A plugin, because pytest does not ask a conftest below the root about fixtures of the session.
 """

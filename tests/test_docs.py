@@ -1,4 +1,4 @@
-"""Files and Python names that the documents mention exist."""
+"""Files and Python names mentioned in the documents exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier versions wrote (``tests/golden``) is loaded, inspected, checked and resumed from by this one.
+"""Files of earlier versions (``tests/golden``) can be loaded, inspected, checked and resumed from.
 
 All of it in one file, so that one can see what is promised to what lies on people's disks.
 """
@@ -254,7 +254,7 @@ def index() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_resumed(golden: Path, fit: Any) -> None:
-    """One epoch more: the best of the old ones stays as it is, the other goes with its checkpoint, a new one comes."""
+    """One more epoch: the best old artifact stays, the other is removed with its checkpoint, and a new one is added."""
     before, (owner,) = contents(Path("onnx", BEST)), {entry["owner"] for entry in index().values()}
     callback = resume(fit, 4, when="checkpoint")
     new = "epoch=3-step=12"
@@ -291,7 +291,7 @@ def test_resumed_after_the_end_makes_nothing_twice(when: str, golden: Path, fit:
 
 @pytest.mark.slow
 def test_the_state_assigns_artifacts_to_checkpoints(golden: Path, fit: Any) -> None:
-    """Another one that was made from the same checkpoint, and comes first by name, is not taken."""
+    """Another artifact of the same checkpoint, with a name that sorts first, is not used."""
     shutil.copytree(f"onnx/{OLD}", "onnx/another")
     callback = resume(fit, 3, when="checkpoint")
     assert sorted(artifact.name for artifact in callback.artifacts) == [OLD, BEST]

@@ -1,4 +1,4 @@
-"""The tests lie where the modules lie; what lies elsewhere is listed in README.md of this folder."""
+"""The tests have the folders of the modules; exceptions are listed in the README.md of this folder."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def private(name: str) -> bool:
 
 
 def own_names(tree: ast.Module) -> set[str]:
-    """What a file itself names: functions, parameters, variables, attributes; not what it overrides."""
+    """The names that a file itself defines: functions, parameters, variables, attributes; without overrides."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -57,7 +57,7 @@ def own_names(tree: ast.Module) -> set[str]:
 
 
 def imports(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for, names of this package left out."""
+    """The full name of each import, except those of this package."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -42,7 +42,7 @@ def test_readme_has_blocks() -> None:
 
 
 def test_every_python_block_is_found() -> None:
-    """One that is indented, or has something behind its language, would not be run."""
+    """A block that is indented, or has text after its language, would not be run."""
     for page in PAGES:
         assert len(re.findall(r"```\s*py", page.read_text(encoding="utf-8"))) == len(blocks_of(page)), page
 

@@ -1,4 +1,4 @@
-"""What a fixture or a test draws does not depend on what ran before it."""
+"""Random numbers of a fixture or a test do not depend on what ran before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drawing(scope: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def disturbed() -> None:
-    """Stands for what ran before: other seeds."""
+    """Simulates an earlier test with other seeds."""
     random.seed(1)
     np.random.seed(2)
     torch.manual_seed(3)

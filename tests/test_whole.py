@@ -67,7 +67,7 @@ def figures(artifact: ONNXArtifact, name: str) -> dict[str, Any]:
 
 
 def holds(artifact: ONNXArtifact) -> None:
-    """What the manifest says, and what onnxruntime alone finds of it on the held-out digits."""
+    """Compare the manifest with the results of onnxruntime alone on the held-out digits."""
     assert {c["name"]: c["status"] for c in artifact.manifest["checks"]} == dict.fromkeys(CHECKS, "passed")
     assert {r["status"] for r in figures(artifact, "runtimes")["runtimes"].values()} == {"passed"}
     assert {"torch", *RUNTIMES} == set(figures(artifact, "latency")["batch_8"])

@@ -1,4 +1,4 @@
-"""A resnet18 and a transformer on handwritten digits, as a user's project has them; see ``test_whole.py``."""
+"""A resnet18 and a transformer on handwritten digits, as in a user's project; see ``test_whole.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An artifact is read as it was written; what is damaged is refused."""
+"""An artifact is read as it was written; a damaged one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is in ONNX's layout, and is not training data."""
+"""Test data is written in ONNX's layout, and is not training data."""
 
 from __future__ import annotations
 

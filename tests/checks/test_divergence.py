@@ -1,4 +1,4 @@
-"""A file with one wrong node is told by that node, and by no other."""
+"""For a file with one wrong node, exactly this node is named."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Twice(nn.Module):
 
 
 class Folded(nn.Module):
-    """Norms that the file has no nodes for."""
+    """Norms without nodes in the file."""
 
     def __init__(self) -> None:
         super().__init__()

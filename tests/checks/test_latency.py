@@ -1,4 +1,4 @@
-"""Latency: what is measured stands in the table, and what cannot be does not pass."""
+"""Latency: measured programs are in the table, and those that cannot be measured do not pass."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_evaluate_returns_both_values(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_file_answers(tmp_path: Path) -> None:
-    """With other weights in the file than in the module each side has its own."""
+    """If file and module have different weights, each side has its own metrics."""
     in_file, module = Classifier(), Classifier()
     found = evaluate(exported(in_file, tmp_path / "a"), module, loader())
     assert found["val_loss"][0] == pytest.approx(expected(module)["val_loss"], rel=1e-5)
@@ -224,7 +224,7 @@ def test_values_missing_in_the_graph_are_reported(tmp_path: Path) -> None:
 
 
 class Density(Classifier):
-    """Its forward gives a distribution, and its validation step asks that for probabilities."""
+    """Its forward returns a distribution, whose probabilities the validation step uses."""
 
     def forward(self, x: torch.Tensor) -> Any:
         return Categorical(logits=self.net(x))
@@ -242,7 +242,7 @@ def test_a_distribution_is_rebuilt_from_the_outputs_of_the_file(tmp_path: Path) 
 
 
 class Scaled(LightningDataModule):
-    """Its hook makes of the loader's batches what the module sees."""
+    """Its hook changes the loader's batches."""
 
     def train_dataloader(self) -> Any:
         return loader()
@@ -345,7 +345,7 @@ def test_several_loaders(tmp_path: Path) -> None:
 
 
 class Shuffled(torch.utils.data.IterableDataset[Any]):
-    """Gives other rows each time."""
+    """Returns different rows each time."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -398,7 +398,7 @@ def test_without_validation_in_the_run(trainer: Any, tmp_path: Path) -> None:
         ("val_loss", 0.90, 0.9008, "passed"),
         ("val_loss", 0.90, 0.91, "failed"),
         ("rmse", 0.5, 0.509, "failed"),
-        ("errors", 12.0, 13.0, "failed"),  # by name an error, not a count of what is right
+        ("errors", 12.0, 13.0, "failed"),  # an error according to its name, not a count of correct ones
         ("right", 12.0, 13.0, "passed"),
         ("right", 12.0, 14.0, "failed"),
         ("margin", 12.5, 12.51, "passed"),

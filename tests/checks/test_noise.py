@@ -1,4 +1,4 @@
-"""Differences that rounding makes in the module itself are excused, and no others."""
+"""Only differences that rounding causes in the module itself are excused."""
 
 from __future__ import annotations
 

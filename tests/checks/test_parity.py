@@ -25,7 +25,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Altered(ONNXRuntime):
-    """onnxruntime whose outputs are changed on the way."""
+    """onnxruntime with changed outputs."""
 
     def __init__(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckCon
 
 
 def test_an_order_that_one_way_of_rounding_in_several_changes_is_noise(context: CheckContext) -> None:
-    """Two nearly equal scores: which one is first is right either way."""
+    """Two nearly equal scores: either one may be first."""
 
     def swapped(tensors: Any, seed: int) -> list[torch.Tensor]:
         (y,) = context.module.reference(tensors)
@@ -197,7 +197,7 @@ def test_gross_errors_are_not_noise(context: CheckContext) -> None:
 
 
 def test_rounding_that_the_module_amplifies_passes_and_says_so(context: CheckContext) -> None:
-    """Outside the tolerance by little, and no more than the module's own rounding, as deep networks are."""
+    """Slightly outside the tolerance, but within the module's own rounding, like deep networks."""
     noisy = context.replace(
         runtime=Altered(lambda o: {"y": o["y"] + 2e-4 * abs(o["y"]).max()}),
         perturbed=lambda t, seed: [y + 1e-4 * y.abs().max() for y in context.module.reference(t)],
@@ -242,7 +242,7 @@ class TimeAndChance(nn.Module):
 
 
 def judged(module: nn.Module, x: torch.Tensor, found: Any) -> Any:
-    """Return how an output that a file might give compares with the module's."""
+    """Compare a possible output of a file with the module's."""
     flat = FlatModule(module.eval(), "forward", sample_of(module, "forward", ((x,), {})))
     outputs = Signature((TensorSpec("x", "float32", tuple(x.shape)),), (TensorSpec("y", "float32", found.shape),))
     context = CheckContext(
@@ -266,7 +266,7 @@ def test_wrong_probabilities_next_to_a_time_fail() -> None:
 def test_rounding_noise_next_to_a_time_passes() -> None:
     class Rest(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            rest = (x / 3 + x / 7) - x * (10 / 21)  # zero but for rounding
+            rest = (x / 3 + x / 7) - x * (10 / 21)  # zero except for rounding
             return torch.cat([x + 1.7e9, rest], 1)
 
     x = torch.randn(16, 1) * 100

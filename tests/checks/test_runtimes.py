@@ -1,4 +1,4 @@
-"""The table of runtimes: each end of a row is seen to be reached."""
+"""The table of runtimes: every possible result of a row occurs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
 
 
 def altered(context: CheckContext, tmp_path: Path) -> CheckContext:
-    """The same with another bias in the file."""
+    """The same, but the file has another bias."""
     model = onnx.load(context.model_path)
     bias = next(t for t in model.graph.initializer if list(t.dims) == [3])
     bias.raw_data = bytes(12)

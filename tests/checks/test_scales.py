@@ -1,4 +1,4 @@
-"""One output may hold several scales, and each counts; rounding noise has none of its own."""
+"""One output may have several scales; rounding noise has no scale of its own."""
 
 from __future__ import annotations
 

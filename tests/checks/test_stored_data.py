@@ -1,4 +1,4 @@
-"""The models of the onnx package with their test data: files that others made. What onnxruntime cannot do is listed."""
+"""The models of the onnx package with their test data; those that onnxruntime cannot run are listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user of the command line has: an artifact, and a directory with a module and its checkpoint."""
+"""Files of a command line user: an artifact, and a directory with a module and its checkpoint."""
 
 from __future__ import annotations
 

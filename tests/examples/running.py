@@ -1,4 +1,4 @@
-"""Runs examples as a person runs them: in a directory of their own, by a Python of their own."""
+"""Runs examples as users do: in their own directory, with their own Python process."""
 
 from __future__ import annotations
 

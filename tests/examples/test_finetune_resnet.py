@@ -1,4 +1,4 @@
-"""The demo, run as a person runs it, and looked at from outside."""
+"""The demo, run as users do, and checked independently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of trackers, run as a person runs them."""
+"""The examples of trackers, run as users do."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ KEYS = {
 
 
 class Own:
-    """A check of a user, with figures that this package knows nothing of."""
+    """A user's check, with figures that are unknown to this package."""
 
     name = "own"
 

@@ -1,4 +1,4 @@
-"""Autocast that a method enters by itself is off here, and in no other thread."""
+"""Autocast that a method enters itself is off in this thread, but not in others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which names code reads for more than to write them."""
+"""The names that code reads, except those that it only adds to."""
 
 from __future__ import annotations
 

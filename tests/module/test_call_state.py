@@ -1,4 +1,4 @@
-"""What calls leave on a module is put back, whatever it is."""
+"""Everything that calls change on a module is restored."""
 
 from __future__ import annotations
 

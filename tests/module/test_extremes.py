@@ -1,4 +1,4 @@
-"""The smallest and the largest sizes that a module takes are tried, and sizes that are hinted at."""
+"""The smallest and the largest sizes that a module takes are tried, and hinted sizes."""
 
 from __future__ import annotations
 

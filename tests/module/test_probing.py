@@ -1,4 +1,4 @@
-"""On what a graph is tried."""
+"""The cases on which a graph is tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.module.calls.observing import Applies, observed, runner_of
 
 
 def tried(function: Any, *shapes: tuple[int, ...]) -> tuple[Any, Any]:
-    """Return the request and the runner of a module that was called with these shapes; the batch comes first."""
+    """Return the request and the runner of a module that was called with these shapes; the batch is the first dim."""
     module = Applies(function)
     observation = observed(module, *[(torch.randn(s),) for s in shapes], batch_sizes=tuple(s[0] for s in shapes))
     run = runner_of(module, observation)

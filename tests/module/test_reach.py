@@ -1,4 +1,4 @@
-"""What code writes outside of its module is put back after each call of a private copy."""
+"""Writes of the code outside its module are undone after each call of a private copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ties, last digits and signs of zeros come out otherwise, and nothing else changes."""
+"""Ties, last digits and signs of zeros change, and nothing else."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_error_of_cancelled_sums_is_relative_to_the_terms(total: Any) -> Non
 
 
 def test_equal_rows_come_apart_by_rounding() -> None:
-    """Their mean has other last digits than they have in another program."""
+    """Values whose mean has other last digits in another program."""
     rows = torch.full((3, 4), 0.1)
     with rounded():
         assert (rows - rows.mean(0)).abs().max() > 0

@@ -1,4 +1,4 @@
-"""Whose code is running."""
+"""Whether running code is the user's."""
 
 from __future__ import annotations
 

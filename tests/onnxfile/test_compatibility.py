@@ -1,4 +1,4 @@
-"""A target chooses what the file is, and the manifest tells what can load it."""
+"""A target determines opset and IR version, and the manifest lists what can load the file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_invalid_targets(options: dict[str, Any], message: str, tmp_path: Path) 
 
 
 def test_the_table_holds_for_the_installed_onnxruntime() -> None:
-    """The row of the installed version is what that version does."""
+    """The row of the installed version is correct."""
     value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
     installed = ".".join(onnxruntime.__version__.split(".")[:2])

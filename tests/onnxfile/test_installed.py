@@ -1,4 +1,4 @@
-"""What the installed packages can do is what they do."""
+"""The installed packages do what they claim to support."""
 
 from __future__ import annotations
 

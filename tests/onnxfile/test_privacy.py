@@ -1,4 +1,4 @@
-"""What is private is found, and what is not is left alone."""
+"""Private data is found, and other data is not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights are unknown while the graph is optimized; what is folded must be right for every set of them."""
+"""Weights are unknown while the graph is optimized; folding must be right for every set of weights."""
 
 import numpy as np
 import onnx
@@ -40,7 +40,7 @@ LAYERS = {
 
 
 class Shared(nn.Module):
-    """One layer behind which stand two norms: none may be folded into it."""
+    """One layer followed by two norms: none may be folded into it."""
 
     def __init__(self):
         super().__init__()
@@ -54,7 +54,7 @@ LAYERS["shared"] = (Shared(), (2, 3, 4, 4))
 
 
 class SharedBias(nn.Module):
-    """Three layers with one bias, and a norm behind each: three different biases when folded."""
+    """Three layers that share a bias, each followed by a norm: three different biases when folded."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ class SharedBias(nn.Module):
 
 
 class OwnBias(nn.Module):
-    """A convolution without bias beside a parameter that has the name of one."""
+    """A convolution without bias, next to a parameter that has its name."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ class OwnBias(nn.Module):
 
 
 class TwoOrders(nn.Module):
-    """One parameter with its dims in two other orders."""
+    """One parameter, with its dims in two other orders."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a file takes is read without its weights, and as onnx reads it."""
+"""The inputs of a file are read without its weights, with the same result as onnx."""
 
 from __future__ import annotations
 

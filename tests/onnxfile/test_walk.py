@@ -1,4 +1,4 @@
-"""Nothing in a model is passed over, and each part tells where it is."""
+"""Every part of a model is visited, with its location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields are found where protobuf has put them, and bytes that are no message are refused."""
+"""Fields are found where protobuf wrote them, and bytes that are not a message are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A template is written with weights: the dtypes are those of the graph, large weights go to a file beside it."""
+"""A template is written with weights: with the dtypes of the graph, and large weights in a second file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that describe the file: what is invalid raises at once, and the message says what is valid."""
+"""Options that describe the file: an invalid value raises at once, and the message lists valid ones."""
 
 from __future__ import annotations
 

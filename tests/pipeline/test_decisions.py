@@ -1,4 +1,4 @@
-"""Decisions by values that a graph keeps: wrong ones fail, others are told."""
+"""Decisions based on tensor values that a graph keeps: wrong ones fail, others are reported."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Guarded(nn.Module):
 
 
 class Both(nn.Module):
-    """Whichever way it goes, the result is the same."""
+    """Both branches give the same result."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 2 if x.sum() > 0 else x + x
 
 
 class Rare(nn.Module):
-    """Decides by a number that no moved input hits."""
+    """Branches on a number that no tried input equals."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 3 if round(float(x.mean()), 3) == 77.123 else x * 2

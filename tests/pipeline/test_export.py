@@ -1,4 +1,4 @@
-"""The file is what was asked for, and right at another size."""
+"""The file has the requested options, and is right at another size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is left out in silence: what the graph does not take or give is named in the manifest."""
+"""Nothing is left out silently: the manifest names arguments and results that are not in the graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = torch.linspace(-1, 1, 12).view(3, 4)
 
 
 class Calls(nn.Module):
-    """Returns what a function makes of a layer's output."""
+    """Applies a function to a layer's output."""
 
     def __init__(self, make: Callable[..., Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Limits of sizes are found by trying, told, and removed where graphs of several sizes can be joined."""
+"""Limits of sizes are found by trying, reported, and removed if graphs of several sizes can be joined."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_right(artifact: ONNXArtifact, module: nn.Module, *shape: int) -> bool:
 
 
 class Chunks(nn.Module):
-    """Centres a batch in chunks of five."""
+    """Centers a batch in chunks of five."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Even(Chunks):
 
 
 class EvenChunks(Chunks):
-    """Pads to an even number, and centres in chunks."""
+    """Pads to an even number, and centers in chunks."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[0] % 2:
@@ -113,7 +113,7 @@ def test_holes_in_a_range_are_reported_as_a_relation(module: nn.Module, ranges: 
 
 
 class OtherAtSquares(Chunks):
-    """Computes something else where the number of rows is a square."""
+    """Computes something else if the number of rows is a square."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layer(x)
@@ -127,7 +127,7 @@ def test_a_dim_with_holes_that_nothing_explains_is_static(tmp_path: Path) -> Non
 
 
 class Standardized(Chunks):
-    """Standardizes the batch: with one row there is no deviation, and all is NaN."""
+    """Standardizes the batch: with one row, everything is NaN."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layer(x)

@@ -1,4 +1,4 @@
-"""From the observed calls to a plan: what is told of the batch."""
+"""From the observed calls to a plan: notes on the batch."""
 
 from __future__ import annotations
 

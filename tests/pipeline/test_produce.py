@@ -1,4 +1,4 @@
-"""One artifact from a plan and a module: the stages, and checks that break or cannot run."""
+"""One artifact from a plan and a module: the stages, and checks that raise or cannot run."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Record:
 
 
 class Sums(nn.Module):
-    """Takes any nesting: one output a tensor, per row, scaled by the numbers among the arguments."""
+    """Takes any nesting: one output per tensor, per row, scaled by the numbers among the arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,5 +119,5 @@ def test_any_structure_is_exported_or_refused_with_a_reason(batch: Any, more: An
 
 
 def _odd(batch: Any, more: Any, factor: Any) -> bool:
-    """Whether there is something that no graph can hold: an output that depends on no input."""
+    """Whether there is an output that depends on no input, which no graph can have."""
     return not flatten([batch, {k: v for k, v in more.items() if k != "labels"}])[1]

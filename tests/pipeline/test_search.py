@@ -34,7 +34,7 @@ def test_a_dim_that_varied_and_that_the_code_makes_constant_becomes_static_with_
 
 
 class OnFours(nn.Module):
-    """Works on fours: pads where the length is no multiple, and cuts what it has padded."""
+    """Works on groups of four: pads the length to a multiple, and cuts the padding off again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path
 
 
 class Enlarges(nn.Module):
-    """Enlarges each image by a kernel of its own, as a group: the number of groups is an attribute of the operator."""
+    """Enlarges each image with its own kernel, as a group: the number of groups is an attribute of the operator."""
 
     def __init__(self) -> None:
         super().__init__()

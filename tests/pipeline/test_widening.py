@@ -1,4 +1,4 @@
-"""Graphs of both sides of a limit are joined, so that there is none."""
+"""Graphs from both sides of a limit are joined, which removes the limit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_sizes_below_the_traced_ones_are_tried(tmp_path: Path) -> None:
 
 
 class CutAt40(Chunks):
-    """Takes 40 rows at most: torch.export calls the batch constant where this is scripted."""
+    """Takes 40 rows at most: torch.export calls the batch constant if this is scripted."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[0] > 40:

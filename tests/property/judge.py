@@ -1,4 +1,4 @@
-"""Judges a file from outside: plain onnxruntime against the module in eager torch, at many sizes and values."""
+"""Checks a file independently: plain onnxruntime against the module in eager torch, at many sizes and values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the artifact says that its file does not do.
+    """The limits of the file that the artifact reports.
 
     Attributes:
         smallest: Smallest size by dim.
@@ -53,7 +53,7 @@ class Limits:
         return cls(smallest, largest, steps)
 
     def allow(self, sizes: Mapping[str, int]) -> bool:
-        """Whether the file is to be right at these sizes of its dims."""
+        """Whether the file must be right at these sizes of its dims."""
         return all(
             self.smallest.get(dim, 1) <= size <= self.largest.get(dim, size) and size % self.steps.get(dim, 1) == 0
             for dim, size in sizes.items()
@@ -185,7 +185,7 @@ def _beyond_rounding(got: Array, wanted: Array, changed: Sequence[Array]) -> str
 
 
 def _difference(got: Array, wanted: Array, tolerance: float) -> str | None:
-    """Return whether two arrays differ at all, without asking why."""
+    """Return whether two arrays differ, for whatever reason."""
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         return "shape"
     if wanted.dtype.kind != "f":
@@ -238,7 +238,7 @@ class Rounds(TorchFunctionMode):
         return t * (1 + 5e-7 * noise.to(t.real.dtype))
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function, and change what it returns."""
+        """Call the function, and change its result."""
         result = function(*args, **(kwargs or {}))
         if function.__name__ in _KEPT:
             return result
@@ -257,7 +257,7 @@ class Rounds(TorchFunctionMode):
 
 
 _KEPT = ("__get__", "to", "float", "view", "reshape", "transpose", "flatten", "unsqueeze", "expand", "cat", "pad")
-"""Functions that move values or convert them, which no runtime rounds otherwise."""
+"""Functions that move or convert values, which all runtimes round in the same way."""
 
 _ZERO_WHERE_TINY = ("sigmoid", "silu", "glu", "gru", "lstm")
 """Functions whose kernel in onnxruntime gives 0 instead of tiny numbers, as ``docs/limits.md`` says."""

@@ -24,7 +24,7 @@ INPUTS = {
     "image": "image",
     "integers": "integers",
 }
-"""What a module takes: the kind of its first value."""
+"""The kind of a module's first value."""
 
 VOCABULARY = 11
 Sizes = dict[str, int]
@@ -33,7 +33,7 @@ Sizes = dict[str, int]
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A step with its words filled in; ``{n}`` is left for its number."""
+    """A step with its placeholders filled in, except ``{n}`` for its number."""
 
     step: Step
     words: Mapping[str, object]
@@ -67,7 +67,7 @@ class Program:
 
     @property
     def is_valid(self) -> bool:
-        """Whether each step takes what the one before gives."""
+        """Whether each step accepts the result of the previous one."""
         kind = INPUTS[self.takes]
         for line in self.lines:
             if kind not in line.step.takes or (line.step.uses_mask and self.takes != "masked sequence"):
@@ -124,7 +124,7 @@ _TRAINING = """
     def configure_optimizers(self):
         return None
 """
-"""The rest of the module, which is the same for all: training runs the module and changes no weight."""
+"""The rest of the module, the same for all: training runs the module but does not change weights."""
 
 
 def generate(seed: int, longest: int = 4) -> Program:
@@ -186,9 +186,9 @@ def runs(program: Program) -> bool:
 
 
 NEAR = ("normal", "zeros", "equal rows", "one zero row")
-"""Values that can occur: their range is that of what was observed."""
+"""Values that can occur: within the observed range."""
 BEYOND = ("times 30", "shifted")
-"""Values outside of what was observed."""
+"""Values outside the observed range."""
 
 
 def make_inputs(takes: str, sizes: Sizes, values: str, seed: int) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Judges the random modules of many seeds, shrinks those that fail, and sums up.
+"""Checks the random modules of many seeds, shrinks those that fail, and prints a summary.
 
 Each seed leaves a file in the results' folder, so that a run that was stopped goes on, and several may run at once.
 """
@@ -22,7 +22,7 @@ from tests.property.shrink import shrink
 from tests.property.verdict import Verdict, verdict_of
 
 MOST_REFUSALS = 0.02
-"""Share of modules that may be refused, each with a true reason."""
+"""Maximum share of refused modules, each with a true reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_seed(work: tuple[int, Path, bool]) -> str:
-    """Judge one seed, unless it is done or another process has it; returns what to print."""
+    """Check one seed, unless it is done or another process has it; returns the text to print."""
     seed, results, shrinks = work
     path = results / f"{seed}.json"
     try:

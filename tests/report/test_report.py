@@ -1,4 +1,4 @@
-"""The report: what is in it, that nothing in it can run, and that the same figures give the same bytes."""
+"""The report: its contents, that it contains no running code, and that equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Words(nn.Module):
 
 
 class Latency:
-    """A check that this package knows nothing of."""
+    """A check that is unknown to this package."""
 
     name = "latency"
 

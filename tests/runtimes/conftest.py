@@ -1,4 +1,4 @@
-"""Files that the tests of runtimes share, exported once."""
+"""Files shared by the tests of runtimes, exported once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_onnx.runtimes.base import Arrays
 
 
 class TwoHeads(nn.Module):
-    """Inputs and outputs in an order that is not that of their names."""
+    """Inputs and outputs that are not in alphabetical order."""
 
     def __init__(self) -> None:
         super().__init__()

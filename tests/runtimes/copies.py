@@ -1,4 +1,4 @@
-"""Whether the arrays of a session are its caller's; runs in the worker process."""
+"""Checks that a session returns copies of its arrays; runs in the worker process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnxruntime that dies or hangs once a file says so; runs in the worker process."""
+"""onnxruntime that crashes or hangs when a file says so; runs in the worker process."""
 
 from __future__ import annotations
 

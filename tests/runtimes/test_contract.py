@@ -1,4 +1,4 @@
-"""What holds for every runtime: numbers, names, copies, float32, a process of its own, and no silent absence."""
+"""The contract of every runtime: numbers, names, copies, float32, its own process, and no silent absence."""
 
 from __future__ import annotations
 

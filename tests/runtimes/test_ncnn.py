@@ -1,4 +1,4 @@
-"""ncnn: what pnnx drops is refused, and batches are told from loops."""
+"""ncnn: models that pnnx does not convert fully are refused, and batches are distinguished from loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Execution providers by name; one that falls back to the CPU is not there."""
+"""Execution providers by name; one that falls back to the CPU counts as absent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ for provider in ("TensorrtExecutionProvider", "CUDAExecutionProvider"):
 
 @pytest.mark.slow
 def test_a_provider_without_its_device(exported: dict[str, ONNXArtifact], tmp_path: Path) -> None:
-    """onnxruntime-gpu takes the place of onnxruntime, so it is installed where one process alone looks."""
+    """onnxruntime-gpu replaces onnxruntime, so it is installed where only one process finds it."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path)]
     subprocess.run([*pip, "onnxruntime-gpu"], check=True, timeout=280)
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(tmp_path)}
@@ -64,7 +64,7 @@ def test_a_provider_without_its_device(exported: dict[str, ONNXArtifact], tmp_pa
 
 
 def test_falling_back_in_silence(exported: dict[str, ONNXArtifact], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What onnxruntime-gpu does on a machine without a GPU, played by the package for the CPU."""
+    """What onnxruntime-gpu does on a machine without a GPU, simulated with the CPU package."""
     session = onnxruntime.InferenceSession
 
     def on_cpu(path: str, sess_options: Any, providers: Any) -> Any:

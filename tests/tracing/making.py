@@ -1,4 +1,4 @@
-"""Modules and requests as the engines get them."""
+"""Modules and requests, in the form that engines take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What engines share: errors, options and the opset that is read back."""
+"""Shared parts of the engines: errors, options and the opset that is read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Order and errors of the engines, and what they make of torch's own modules."""
+"""Order and errors of the engines, and their graphs of torch's own modules."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Branches(nn.Module):
 
 
 def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
-    """Where a trace fails, torch prints the whole graph to stderr."""
+    """If a trace fails, torch prints the whole graph to stderr."""
     with pytest.raises(ParityError, match="makes a decision based on tensor values"):
         lightning_onnx.export(Branches(), torch.ones(3, 4), directory=tmp_path / "x")
     with pytest.raises(EngineError):
@@ -155,7 +155,7 @@ def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
 
 
 def test_earlier_imports_do_not_choose_the_engine(tmp_path: Path) -> None:
-    """Dynamo lists Python's own functions when first asked, in the midst of a trace if nothing asked before."""
+    """Dynamo lists Python's own functions on first use, which may be in the middle of a trace."""
     program = """
 import sys, onnxruntime, torch, lightning_onnx
 class Net(torch.nn.Module):

@@ -34,7 +34,7 @@ def test_swapped_keys_of_a_result_swap_the_names(tmp_path: Path) -> None:
 
 
 class Means(nn.Module):
-    """Divides by a size with a function of Python, which torch writes down with its address."""
+    """Divides by a size with a Python function, which torch records with its address."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum(1) / torch.sym_float(x.shape[1])

@@ -1,4 +1,4 @@
-"""The optimized graph gives what the graph as torch wrote it gives, at inputs where a dropped constant shows."""
+"""The optimized graph gives the same as torch's graph, on inputs that reveal a dropped constant."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_no_value_changes(models: tuple[ir.Model, ir.Model]) -> None:
 
 @pytest.mark.parametrize("name", ["norm", "times 1 + c"])
 def test_rules_with_tolerances_drop_constants(name: str) -> None:
-    """The day this fails, onnxscript's rules for adding 0 and multiplying by 1 are exact."""
+    """If this fails, onnxscript's rules for adding 0 and multiplying by 1 have become exact."""
 
     class One(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def test_rules_with_tolerances_drop_constants(name: str) -> None:
 
 
 def test_rules_for_clamps_write_graphs_that_do_not_load(models: tuple[ir.Model, ir.Model]) -> None:
-    """The day this fails, onnxscript's rules for Clip, Relu, Min and Max can be used."""
+    """If this fails, onnxscript's rules for Clip, Relu, Min and Max can be used."""
     default = models[0].clone()
     optimizer.optimize_ir(default)
     with pytest.raises(Exception, match=r"is not a graph input|Node input"):

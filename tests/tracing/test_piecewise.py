@@ -21,7 +21,7 @@ from tests.tracing.making import made
 
 
 class Sizes(nn.Module):
-    """Takes another way at each of three sizes; one way gives back the input itself."""
+    """Takes a different branch at each of three sizes; one branch returns the input itself."""
 
     def __init__(self) -> None:
         super().__init__()

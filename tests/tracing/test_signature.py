@@ -1,4 +1,4 @@
-"""The signature of a graph: what the engine declared against what the module returned."""
+"""The signature of a graph: the engine's declarations compared with the module's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``when="checkpoint"``: each kept checkpoint has its artifact, with its own weights, and no other is there."""
+"""``when="checkpoint"``: each kept checkpoint has an artifact with its own weights, and there are no others."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_nothing_saved_exports_the_live_weights(fit: Any, tmp_path: Path) -> Non
 
 
 def test_weights_come_from_the_file(fit: Any, tmp_path: Path) -> None:
-    """By then the module may have trained on, or hold other weights."""
+    """By then, the module may have been trained further, or have other weights."""
 
     class Changes(models.Classifier):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -326,6 +326,6 @@ def test_remote_directories(when: str, fit: Any, tmp_path: Path) -> None:
 
 
 def test_follower_reads_fields_that_lightning_has() -> None:
-    """Only the two private fields show that a file was written again; this fails when Lightning renames them."""
+    """Only two private fields show that a file was written again; this test fails if Lightning renames them."""
     assert {"_last_global_step_saved", "_last_checkpoint_saved"} <= set(vars(ModelCheckpoint()))
     assert CheckpointFollower(ModelCheckpoint()).has_changed()

@@ -44,7 +44,7 @@ def when(request: pytest.FixtureRequest) -> Any:
 
 
 class Run:
-    """A training of two epochs in which something happens when the first has ended."""
+    """A training of two epochs, with a fault after the first."""
 
     def __init__(self, fit: Any, path: Path, when: str, happens: Any, module: Any = None, **options: Any) -> None:
         self.callback = ONNXExport(path / "onnx", when=when, **options)

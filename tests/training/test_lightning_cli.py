@@ -103,7 +103,7 @@ def test_checks_by_class_path(tmp_path: Path) -> None:
     parser, parsed = _parse(f"checks={yaml.safe_dump(checks, default_flow_style=True)}")
     parity, latency, runtimes, metrics, own = _round_trip(parser, parsed, tmp_path).config.checks
     assert parity == Parity(rtol=1e-3)
-    assert latency == Latency([1, 32], ["onnxruntime"], max_ratio=2)  # YAML has lists alone
+    assert latency == Latency([1, 32], ["onnxruntime"], max_ratio=2)  # YAML has only lists
     assert runtimes == RuntimeParity(parity=Parity(rtol=1e-2))
     assert metrics == MetricParity(limit_batches=10, tolerances={"loss": 0.1})
     assert type(metrics.limit_batches) is int  # a number of batches, where a float would be a share
@@ -111,7 +111,7 @@ def test_checks_by_class_path(tmp_path: Path) -> None:
 
 
 def _named(module: str) -> list[str]:
-    """The package's checks or variants: its public classes that have a name, by the module that defines them."""
+    """The package's checks or variants: its public classes that have a name, with their modules."""
     found = {name: getattr(lightning_onnx, name) for name in lightning_onnx.__all__}
     return [n for n, c in found.items() if isinstance(getattr(c, "name", None), str) and module in c.__module__]
 

@@ -1,4 +1,4 @@
-"""Settings outside of tensors are those of the exported weights, also where these are of an earlier epoch."""
+"""Settings outside tensors belong to the exported weights, even if these are from an earlier epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the callback itself: what is invalid raises at once, and the message says what is valid."""
+"""Options of the callback itself: an invalid value raises at once, and the message lists valid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of preflight serves until the module or its calls change."""
+"""The plan of preflight is used until the module or its calls change."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_where_the_sample_comes_from(shapes: Any, example: Any, options: Any, so
 
 
 class Gated(models.Classifier):
-    """Goes another way where the scores are large; the file keeps the way of the traced call."""
+    """Takes another branch if the scores are large; the file keeps the branch of the traced call."""
 
     def forward(self, x: Tensor) -> Tensor:
         scores = super().forward(x)

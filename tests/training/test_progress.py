@@ -1,4 +1,4 @@
-"""The progress bar of an export: shown late, drawn like Lightning's, and silent where that is silent."""
+"""The progress bar of an export: shown after a delay, drawn like Lightning's, and off if that is off."""
 
 from __future__ import annotations
 

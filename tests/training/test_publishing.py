@@ -1,4 +1,4 @@
-"""What loggers get of an artifact; a logger that fails stops nothing."""
+"""What loggers get from an artifact; a failing logger stops nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_onnx.training.publishing import Publisher
 
 
 class Keeping:
-    """A logger that files artifacts itself."""
+    """A logger that stores artifacts itself."""
 
     def __init__(self) -> None:
         self.filed: list[tuple[list[str], str | None]] = []

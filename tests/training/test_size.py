@@ -27,7 +27,7 @@ class Large(LightningModule):
         super().__init__()
         with torch.no_grad():
             self.layers = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(layers)))
-        self.layers[1:].requires_grad_(False)  # what training itself needs is not the matter here
+        self.layers[1:].requires_grad_(False)  # the memory of the training itself does not matter here
 
     def forward(self, x):
         return self.layers(x)

@@ -1,4 +1,4 @@
-"""Variants that go wrong, and what they call in their process."""
+"""Faulty variants, and the functions that they call in their process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_onnx.variants.base import Making
 
 @dataclasses.dataclass(frozen=True)
 class Faulty:
-    """Writes what a function here makes of the model."""
+    """Writes the result of a function of this file."""
 
     function: str
     name: str = "faulty"

@@ -1,4 +1,4 @@
-"""What a metric may lose."""
+"""How much worse a metric may get."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_names_of_others(name: str) -> None:
 
 
 class Hurt(LightningModule):
-    """Small weights beside large ones in one channel, and a decision by the small ones: 8 bits lose it."""
+    """Small weights next to large ones in one channel, and a decision by the small ones, which 8 bits lose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Breaks(Hurt):
 
 @pytest.fixture
 def hurt(staged: Any) -> Any:
-    """Every second row votes for the other class; a large value that decides nothing lies beside it."""
+    """Every second row votes for the other class, next to a large value without influence."""
     x = torch.full((32, 8), 0.1)
     x[:, 0] = 1.0
     x[1::2, 1:] = -0.1
@@ -121,7 +121,7 @@ def test_int8_hurts_and_is_not_kept(hurt: Any) -> None:
     context = hurt(Hurt())
     (found,) = judging.make([Int8(mode="dynamic", max_metric_drop=0.0)], context)
     assert found.record.status == "failed"
-    assert [c.status for c in found.record.checks] == ["passed", "failed"]  # near enough, and of no use
+    assert [c.status for c in found.record.checks] == ["passed", "failed"]  # close enough, but useless
     row = found.record.checks[1].figures["metrics"]["accuracy"]
     assert (row["module"], row["variant"]) == (1.0, 0.5)
     assert found.record.reason == "metrics: accuracy is 0.5, the module's is 1: worse by 0.5; 0 is allowed"

@@ -1,4 +1,4 @@
-"""What holds for each variant of the table, read back with onnx and onnxruntime."""
+"""The contract of each variant in the table, checked with onnx and onnxruntime."""
 
 from __future__ import annotations
 

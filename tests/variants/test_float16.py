@@ -1,4 +1,4 @@
-"""What stays in float32, and what is told of values that float16 does not hold."""
+"""What stays in float32, and reports on values that float16 cannot represent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_masks_are_cut_and_reported(tmp_path: Path) -> None:
 
 
 class Largest(nn.Module):
-    """Ends in operators that stay in float32, of which another takes what they give."""
+    """Ends in operators that stay in float32; another operator uses their outputs."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         values, places = x.exp().topk(2)

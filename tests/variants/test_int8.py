@@ -1,4 +1,4 @@
-"""What onnxruntime's quantizers are asked for, read back from the file."""
+"""The options of onnxruntime's quantizers, read back from the file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_x86_is_u8s8(context: Any) -> None:
     for values, scales, zeros in weights(model):
         assert values.dtype == np.int8
         assert not zeros.any()
-        assert scales.size in values.shape  # one a channel
+        assert scales.size in values.shape  # one per channel
 
 
 @pytest.mark.parametrize(("variant", "target"), [(Int8(preset="tensorrt"), None), (Int8(), "tensorrt-10")])
@@ -93,7 +93,7 @@ class Validated(LightningModule):
 
 
 def test_ranges_come_from_the_validation_loop(staged: Any) -> None:
-    batches = torch.rand(5, *SHAPE[1:]) * torch.arange(1, 6).reshape(5, 1, 1, 1)  # of 5 only the first 3 are asked for
+    batches = torch.rand(5, *SHAPE[1:]) * torch.arange(1, 6).reshape(5, 1, 1, 1)  # only the first 3 of 5 are used
     context = staged(Validated().eval(), torch.randn(SHAPE), DataLoader(batches, batch_size=1))
     (found,) = judging.make([Int8(calibration_batches=3, max_difference=1.0, metric="size")], context)
     assert "calibrated on 3 calls of the validation loop" in found.record.notes

@@ -1,4 +1,4 @@
-"""Each way in which a variant is not kept; the artifact is, and the variants after it."""
+"""Every reason not to keep a variant; the artifact and later variants are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def linear() -> nn.Module:
 
 
 def entry(artifact: ONNXArtifact, place: int = 0) -> dict[str, Any]:
-    """The manifest's entry of a variant that was not kept, of which nothing is left."""
+    """The manifest's entry of a variant that was not kept and left no files."""
     found: dict[str, Any] = artifact.manifest["variants"][place]
     assert (found["file"], found["sha256"]) == (None, None)
     assert not list(artifact.directory.glob(f"model.{found['name']}.*"))

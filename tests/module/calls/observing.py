@@ -1,4 +1,4 @@
-"""Observations of small modules, and what runs these."""
+"""Observations of small modules, and functions that run them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def observed(module: nn.Module, *calls: tuple[Tensor, ...], batch_sizes: tuple[i
 
 
 def runner_of(module: nn.Module, observation: Observation) -> Runner:
-    """Return what runs the module on the observed calls' tensors."""
+    """Return a function that runs the module on the tensors of the observed calls."""
     return Runner(FlatModule(module, "forward", observation.samples[0]))
 
 

@@ -1,4 +1,4 @@
-"""How much speaks for a dim being the batch."""
+"""Evidence that a dim is the batch."""
 
 from __future__ import annotations
 

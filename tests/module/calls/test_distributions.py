@@ -1,4 +1,4 @@
-"""Distributions are taken apart into what they were given, and put together again."""
+"""Distributions are replaced by the parameters that they were given, and rebuilt."""
 
 from __future__ import annotations
 

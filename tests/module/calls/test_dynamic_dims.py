@@ -1,4 +1,4 @@
-"""Dims are dynamic if they differed, or are the batch; those of the same sizes share a name."""
+"""Dims are dynamic if they varied, or are the batch; dims of equal sizes share a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls are recorded as they were made, and the module is left alone."""
+"""Calls are recorded as they were made, and the module is not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the engines, from what was seen."""
+"""The request to the engines, derived from the observed calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors at other sizes keep values that mean something."""
+"""Tensors at other sizes keep meaningful values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a signature says of its dims."""
+"""The dims of a signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way code goes at its branches."""
+"""The branches that code takes."""
 
 from __future__ import annotations
 

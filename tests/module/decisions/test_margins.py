@@ -1,4 +1,4 @@
-"""How far conditions are from the other side."""
+"""Margins: how far conditions are from flipping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method reads from its tensors, and what it decides."""
+"""The values that a method reads from its tensors, and its decisions."""
 
 from __future__ import annotations
 

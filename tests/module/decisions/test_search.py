@@ -1,4 +1,4 @@
-"""Inputs that decide otherwise are found; what no input changes is said."""
+"""Inputs that change a decision are found; decisions that no input changes are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 class By(nn.Module):
-    """Goes one of two ways by a condition."""
+    """Takes one of two branches."""
 
     def __init__(self, condition: Callable[[Tensor], object]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class By(nn.Module):
 
 
 class Score(nn.Module):
-    """Ends early where a score of the network is high."""
+    """Stops early if a score of the network is high."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Other values at the traced sizes: which there are, and what is left as it is."""
+"""Other values at the traced sizes, and inputs that must not be changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn values are like the observed ones, and indices stay indices."""
+"""Drawn values resemble the observed ones, and indices stay valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that a module may decide by."""
+"""The numbers of a module that its decisions may depend on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Settings(nn.Module):
         self.flag, self.name, self.never = True, "x", float("inf")
         self.temperature = nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
         self.register_buffer("threshold", torch.tensor([3]))
-        self.norm = nn.LayerNorm(50)  # its eps, and 50 weights, are no settings
+        self.norm = nn.LayerNorm(50)  # its eps, and 50 weights, are not settings
         self.child = nn.Sequential(Child())
 
 

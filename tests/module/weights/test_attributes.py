@@ -1,4 +1,4 @@
-"""Which plain attributes a method reads, whether they changed, and giving them back."""
+"""The plain attributes that a method reads, whether they changed, and how they are restored."""
 
 from __future__ import annotations
 

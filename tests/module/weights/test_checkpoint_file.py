@@ -1,4 +1,4 @@
-"""A checkpoint is read without running anything in it."""
+"""A checkpoint is read without running any code in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that are loaded into the copy: they fit or the error says why; adapters are merged."""
+"""Weights are loaded into the copy, or the error says why they do not fit; adapters are merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules with parts that are TorchScript already."""
+"""Modules with TorchScript submodules."""
 
 from __future__ import annotations
 

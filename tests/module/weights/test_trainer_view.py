@@ -1,4 +1,4 @@
-"""The copy sees the Trainer of the run, and nothing that it does reaches the run."""
+"""The copy sees the Trainer of the run, but does not affect the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runtime that crashes, hangs or raises costs a check and nothing else."""
+"""A runtime that crashes, hangs or raises fails a check and nothing else."""
 
 import os
 import signal

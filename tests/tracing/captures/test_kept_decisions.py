@@ -1,4 +1,4 @@
-"""Lines at which a program keeps what the traced values decided."""
+"""Lines at which a program keeps a decision of the traced values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.tracing.making import made
 
 
 class Counted(nn.Module):
-    """Decides by a number that it reads."""
+    """Branches on a number that it reads."""
 
     def forward(self, x: Tensor) -> Tensor:
         number = (x > 0).sum().item()

@@ -1,4 +1,4 @@
-"""Modules that decide by values and compute with complex numbers."""
+"""Modules that make decisions based on tensor values and compute with complex numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.tracing.making import made
 
 
 class Spectrum(nn.Module):
-    """Warns by a value, and damps a spectrum."""
+    """Warns depending on a value, and damps a spectrum."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.isnan().any():

@@ -1,4 +1,4 @@
-"""Every capture gives a program that computes what the module does, or raises."""
+"""Every capture returns a program that computes the same as the module, or raises."""
 
 from __future__ import annotations
 

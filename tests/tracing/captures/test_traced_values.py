@@ -1,4 +1,4 @@
-"""Modules that decide by the values of their tensors."""
+"""Modules that make decisions based on tensor values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.tracing.making import made
 
 
 class Pooled(nn.Module):
-    """The mean of each group, of as many groups as the numbers name."""
+    """The mean of each group; the group numbers determine how many there are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Pooled(nn.Module):
     def forward(self, x: Tensor, group: Tensor) -> Tensor:
         number = int(group.max()) + 1
         total = torch.zeros(number, 4).index_add(0, group, self.net(x))
-        if total.shape[0] == 1:  # a decision by a value
+        if total.shape[0] == 1:  # a decision based on a value
             return total / len(group)
         return total / torch.bincount(group, minlength=number).clamp(min=1).unsqueeze(1)
 
@@ -44,7 +44,7 @@ def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: 
 
 
 class Broadcasts(nn.Module):
-    """Adds as many rows as a value says, which torch cannot know not to be one."""
+    """Adds a number of rows given by a value; torch cannot know that it is not 1."""
 
     def forward(self, x: Tensor, number: Tensor) -> Tensor:
         return x + torch.zeros(int(number.max()), 3)

@@ -1,4 +1,4 @@
-"""For each patch a small module that a trace gets right with the patch and wrong without it.
+"""For each patch, a small module whose trace is right with the patch and wrong without it.
 
 One table of cases: it is above 300 lines because it has as many cases as there are patches.
 """
@@ -35,7 +35,7 @@ from tests.tracing.making import made
 
 Case = Callable[[pytest.CaptureFixture[str]], None]
 CASES: dict[str, Case] = {}
-"""Each raises where its patch is missing."""
+"""Each raises if its patch is missing."""
 
 
 class Calls(nn.Module):
@@ -111,7 +111,7 @@ for name, function in FREE.items():
 
 
 def by_groups(convolution: Callable[..., Tensor], **options: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that convolves each image of a batch with a kernel of its own."""
+    """Return a function that convolves each image of a batch with its own kernel."""
 
     def function(images: Tensor, kernels: Tensor) -> Tensor:
         batch, channels = images.shape[:2]

@@ -1,4 +1,4 @@
-"""Each patch is needed with the torch that is installed, and is taken out again."""
+"""Each patch is needed with the installed torch, and is removed again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_case_holds(patch: Patch, capfd: pytest.CaptureFixture[str]) -> None
 def test_the_case_without_the_patch(
     patch: Patch, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails once the installed torch does not need the patch."""
+    """Fails when the installed torch no longer needs the patch."""
     monkeypatch.setattr(table, "PATCHES", tuple(p for p in table.PATCHES if p is not patch))
     is_needed = True
     with contextlib.suppress(Exception, pytest.fail.Exception):  # a marked xfail reads torch's sources to show where
@@ -63,7 +63,7 @@ def test_the_case_without_the_patch(
 
 
 def state() -> list[object]:
-    """What each patch replaces, as it is now."""
+    """The current values that each patch replaces."""
     found: list[object] = [torch.backends.mha.get_fastpath_enabled(), torch._C._jit_is_onnx_log_enabled()]
     for patch in table.PATCHES:
         if patch.replace is at_level:
@@ -88,7 +88,7 @@ def test_nothing_stays_replaced_even_after_an_error() -> None:
 
 @pytest.mark.parametrize("patch", [patch for patch in table.PATCHES if patch.replace is replaced_attribute])
 def test_replaced_names_exist(patch: Patch) -> None:
-    """Fails where torch moves it."""
+    """Fails if torch moves it."""
     if patch.optional:
         pytest.importorskip(patch.owner.partition(":")[0])
     assert hasattr(patch.find_owner(), patch.name)

@@ -21,7 +21,7 @@ ops = pytest.importorskip("torchvision.ops")
 
 
 def small_detector() -> torch.nn.Module:
-    """A detector whose scores are well apart."""
+    """A detector with very different scores."""
     torch.manual_seed(0)
     backbone = torch.nn.Sequential(
         torch.nn.Conv2d(3, 16, 3, 4, 1), torch.nn.Tanh(), torch.nn.Conv2d(16, 16, 3, 4, 1), torch.nn.Tanh()
@@ -91,7 +91,7 @@ def test_detector_at_other_image_sizes(engine: str, tmp_path: Path) -> None:
 
 
 def test_replacements_are_torchvisions_functions() -> None:
-    """Fails where torchvision moves what is replaced while tracing, or changes what it does."""
+    """Fails if torchvision moves or changes a function that is replaced during a trace."""
     torch.manual_seed(0)
     corners = torch.rand(40, 2) * 50
     boxes, scores, classes = torch.cat([corners, corners + 20], 1), torch.rand(40), torch.randint(0, 3, (40,))
@@ -125,7 +125,7 @@ def test_ties_reversed_is_as_right() -> None:
 
 
 def test_equal_scores_are_not_an_error(tmp_path: Path) -> None:
-    """Which of equal boxes survive is defined nowhere: neither wrong nor passed, but said."""
+    """It is undefined which of equal boxes survive: this is neither wrong nor passed, but reported."""
 
     class Picks(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""For each rule a function that is wrong in a file, or has no file, without the rule."""
+"""For each rule, a function whose file is wrong, or cannot be made, without the rule."""
 
 from __future__ import annotations
 

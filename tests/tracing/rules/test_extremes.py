@@ -1,4 +1,4 @@
-"""Operators in onnxruntime against torch, far from 0 and at its edges, in both precisions."""
+"""Operators in onnxruntime against torch, at extreme values and near 0, in both precisions."""
 
 from __future__ import annotations
 

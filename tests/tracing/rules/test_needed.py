@@ -29,7 +29,7 @@ SPARE = (
     "booleans_integers mul.Tensor",  # the exporter writes And
     "indexing im2col",  # the exporter writes the windows of a free size
 )
-"""Rules whose cases hold without them in torch 2.14; whether older ones need them is not known."""
+"""Rules whose cases pass without them in torch 2.14; it is unknown whether older versions need them."""
 
 RULES = {name_of(rule): rule for rule in table.RULES}
 TOPICS = [topic for topic, _ in itertools.groupby(table.RULES, lambda rule: name_of(rule).partition(" ")[0])]
@@ -64,7 +64,7 @@ def inputs_of(cases: Mapping[str, Case]) -> tuple[Tensor, ...]:
 
 
 def compare(cases: Mapping[str, Case], found: Sequence[np.ndarray]) -> None:
-    """Compare outputs, one of each case, with what torch computes of the same inputs."""
+    """Compare the output of each case with torch's on the same inputs."""
     for name, got, expected in zip(cases, found, Calls(cases)(*inputs_of(cases)), strict=True):
         want = expected.numpy()
         rtol, atol = (1e-13, 1e-14) if want.dtype == np.float64 else (1e-4, 0.0 if name in SMALL else 1e-6)
@@ -80,7 +80,7 @@ def run_file(program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...]) 
 
 
 def noting(rule: Rule, applied: set[str]) -> Rule:
-    """Return a rule that notes that it replaced a call."""
+    """Return a rule that records that it replaced a call."""
     replacement: Callable[..., Any] = rule.replacement
 
     def replace(*args: Any, **kwargs: Any) -> Any:
@@ -116,6 +116,6 @@ def test_a_file_holds_by_the_rule(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in SPARE else pytest.param(n, marks=NEEDED) for n in RULES])
 def test_a_file_without_the_rule(name: str) -> None:
-    """Tells when torch and onnxruntime no longer need a rule, or need one that is in ``SPARE``."""
+    """Fails when torch and onnxruntime no longer need a rule, or need one that is in ``SPARE``."""
     case, others = {name: CASES[name]}, tuple(rule for rule in table.RULES if rule is not RULES[name])
     compare(case, run_file(rewritten(case, others), inputs_of(case)))

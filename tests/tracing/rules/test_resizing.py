@@ -1,4 +1,4 @@
-"""A file picks the pixels that torch picks, at every size."""
+"""A file picks the same pixels as torch, at every size."""
 
 from __future__ import annotations
 

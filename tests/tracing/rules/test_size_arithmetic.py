@@ -1,4 +1,4 @@
-"""Sizes that go through functions of Python; fails where torch moves what is replaced while tracing."""
+"""Sizes in functions of Python; fails if torch moves a function that is replaced during a trace."""
 
 from __future__ import annotations
 

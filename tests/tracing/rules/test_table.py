@@ -35,7 +35,7 @@ def place(x: Tensor) -> Tensor:
 
 
 def written(x: Tensor) -> Any:
-    """In place, as people write it."""
+    """In place, as users write it."""
     mask = x > 0
     mask += x < -1
     means = torch.zeros(4, 5).scatter_reduce_(0, place(x).expand(-1, 5), x, "mean", include_self=False)
