@@ -50,7 +50,7 @@ def _like(tensor: Tensor, generator: torch.Generator, open_mask: bool) -> Tensor
     if tensor.is_floating_point():
         drawn = _normal(tensor, generator)
         whole = whole_columns(tensor)
-        return torch.where(whole, _picked(tensor, generator), drawn) if whole.any() else drawn
+        return torch.where(whole, _picked(tensor, generator), drawn).reshape(tensor.shape) if whole.any() else drawn
     low, high = int(tensor.min()), int(tensor.max())
     drawn = torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)
     is_ordered = tensor.dim() == 1 and ascends(tensor, 0)  # offsets and graph numbers are invalid in another order

@@ -49,6 +49,11 @@ def test_masks_are_open_with_the_last_seed() -> None:
     assert drawn_like([mask], TRIES - 1)[0].all()
 
 
+def test_a_single_number_stays_one() -> None:
+    scale, fraction, flag = drawn_like([torch.tensor(2.0), torch.tensor(0.5), torch.tensor(True)])
+    assert (scale.shape, fraction.shape, flag.shape) == ((), (), ())
+
+
 def test_nothing_and_nothing_finite() -> None:
     empty, nan = torch.empty(0, 3), torch.full((2, 2), float("nan"))
     drawn = drawn_like([empty, nan])
