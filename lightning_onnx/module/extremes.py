@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -40,18 +41,23 @@ def extreme_cases(request: Request, run: Runner, hints: Mapping[str, Sequence[in
 
 
 def first_taken(request: Request, run: Runner, dim: str, sizes: Iterable[int]) -> list[Case]:
-    """Return a case at the first of the sizes that the module takes; the other dims have their traced sizes.
+    """Return a case at the first of the sizes that the module takes; the other dims have their traced sizes."""
+    cases = (case_at(request, run, {dim: n}) for n in sizes)
+    return list(itertools.islice((case for case in cases if case is not None), 1))
+
+
+def case_at(request: Request, run: Runner, sizes: Mapping[str, int]) -> Case | None:
+    """Return a case at some sizes, all other dims as traced; None if the module does not take it.
 
     Its rows are observed ones in random order: repeated in turns, sums over parts of them would be equal.
     """
-    traced = request.sizes(request.tensors)
-    for n in sizes:
-        tensors = resize(request.sample.tensors, request.axes, traced | {dim: n}, in_turns=False)
-        expected = run(tensors)
-        if expected is not None:
-            label = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
-            return [Case(f"resized ({label})", tensors, expected.tensors, kind="resized")]
-    return []
+    wanted = request.sizes(request.tensors) | dict(sizes)
+    tensors = resize(request.sample.tensors, request.axes, wanted, in_turns=False)
+    expected = run(tensors)
+    if expected is None:
+        return None
+    told = ", ".join(f"{name}={size}" for name, size in request.sizes(tensors).items())
+    return Case(f"resized ({told})", tensors, expected.tensors, kind="resized")
 
 
 def _affordable(request: Request, run: Runner, dim: str) -> int:

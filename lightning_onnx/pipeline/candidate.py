@@ -16,6 +16,7 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions, may_keep
 from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
 from lightning_onnx.tracing.base import ConstantDim, Engine, Traced
+from lightning_onnx.tracing.conditions import SizeCondition, turning_points
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.signature import Outcome, achieved_signature
 
@@ -39,6 +40,7 @@ class Candidate:
             check of the trained weights decides.
         mismatches: All cases in which the graph is wrong.
         decisions: The decisions of the traced call that the graph keeps.
+        conditions: What engines assumed about sizes: the method may do something else where one does not hold.
     """
 
     engine: Engine
@@ -52,6 +54,12 @@ class Candidate:
     wrong_beyond: Mismatch | None
     mismatches: tuple[Mismatch, ...]
     decisions: KeptDecisions
+    conditions: tuple[SizeCondition, ...] = ()
+
+    @property
+    def is_right_at_all_sizes(self) -> bool:
+        """Whether no dim is lost, and the graph is wrong at no size that was tried."""
+        return self.badness[:3] == (False, 0, 0)
 
     @property
     def is_right(self) -> bool:
@@ -82,7 +90,7 @@ def try_engine(
     request: Request,
     config: ExportConfig,
     *,
-    known_constant: Sequence[ConstantDim] = (),
+    others: Sequence[Candidate] = (),
     further_cases: Sequence[Case] = (),
 ) -> Candidate:
     """Trace with an engine, and compare its graph with the module.
@@ -92,7 +100,7 @@ def try_engine(
         run: Runs the module.
         request: The requested graph.
         config: The options.
-        known_constant: Dims that are constant in other candidates.
+        others: Other candidates for the same module: their constant dims and conditions apply here too.
         further_cases: Additional cases to compare on.
 
     Raises:
@@ -106,7 +114,10 @@ def try_engine(
     decisions = KeptDecisions.of(graph, search_once(run, request, cases)) if may_keep(graph) else KeptDecisions()
     cases += decisions.cases
     known += [request.sizes(case.tensors) for case in cases]
-    extremes = tuple(c for c in extreme_cases(request, run, _hints(traced)) if request.sizes(c.tensors) not in known)
+    assumed = (condition for other in others for condition in other.conditions)
+    conditions = tuple(dict.fromkeys((*traced.conditions, *assumed)))
+    hints = _hints(traced, conditions, request)
+    extremes = tuple(c for c in extreme_cases(request, run, hints) if request.sizes(c.tensors) not in known)
     is_extreme = set(map(id, extremes))
     mismatches = list(find_mismatches(run.flat, graph, (*cases, *extremes), config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
@@ -116,11 +127,12 @@ def try_engine(
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)
+    constant = (*traced.constant_dims, *(dim for other in others for dim in other.constant_dims))
     return Candidate(
         engine,
         graph,
         cases,
-        constant_dims=tuple(c for c in (*traced.constant_dims, *known_constant) if c.dim not in dynamic),
+        constant_dims=tuple(c for c in constant if c.dim not in dynamic),
         wrong=wrong_dims,
         wrong_at_one=wrong_at_one,
         wrong_as_traced=_first_as_traced(wrong, request),
@@ -128,16 +140,18 @@ def try_engine(
         wrong_beyond=next((m for m in large if m.case.may_be_wrong), None),
         mismatches=tuple(wrong),
         decisions=decisions,
+        conditions=conditions,
     )
 
 
-def _hints(traced: Traced) -> dict[str, list[int]]:
-    """Return the sizes on both sides of each limit that the engine assumes."""
-    hints: dict[str, list[int]] = {}
+def _hints(traced: Traced, conditions: Sequence[SizeCondition], request: Request) -> dict[str, list[int]]:
+    """Return sizes to try: on both sides of each limit that the engine assumes, and where a condition is broken."""
+    sizes = request.sizes(request.tensors)
+    hints = {dim: turning_points(conditions, sizes, dim) for dim in sizes}
     for assumed in traced.assumed_ranges:
         below = [] if assumed.min is None else [assumed.min, assumed.min - 1]
         above = [] if assumed.max is None else [assumed.max, assumed.max + 1]
-        hints[assumed.dim] = [*below, *above]
+        hints[assumed.dim] = list(dict.fromkeys((*below, *above, *hints.get(assumed.dim, ()))))
     return hints
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import pointed_at
 from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.extremes import first_taken
+from lightning_onnx.module.extremes import case_at, first_taken
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
@@ -75,7 +76,25 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
             limit = None if dim in constant else _Dim(candidate, dim, run, mismatch).limit()
             if limit is not None:
                 limits[dim] = limit
+        if any(mismatch(case) is not None for case in _corners(limits, request, run)):
+            return {}  # the limits of one dim depend on the size of another
     return limits
+
+
+def _corners(limits: Mapping[str, Limit], request: Request, run: Runner) -> Iterator[Case]:
+    """Yield cases in which two dims are at an end of their limits."""
+    traced = request.sizes(request.tensors)
+    pointed = pointed_at(request.tensors, request.axes)
+    ends: dict[str, set[int]] = {}
+    for dim, limit in limits.items():
+        sizes = (limit.sizes.min, limit.sizes.max or 2 * traced[dim])
+        whole = {max(n - n % limit.sizes.step, limit.sizes.step) for n in sizes}
+        ends[dim] = {n for n in whole if n > traced[dim] or (n < traced[dim] and dim not in pointed)}
+    for first, second in itertools.combinations(ends, 2):
+        for one, other in itertools.product(ends[first], ends[second]):
+            case = case_at(request, run, {first: one, second: other})
+            if case is not None:
+                yield case
 
 
 def limits_of_module(candidate: Candidate, run: Runner) -> dict[str, SizeRange]:

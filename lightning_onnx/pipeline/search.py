@@ -17,10 +17,12 @@ from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.limits import Limit, limits_of_module
+from lightning_onnx.pipeline.splitting import decides_by_sizes, split
 from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.graph import Graph
+from lightning_onnx.tracing.piecewise import Piecewise
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +68,10 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config)
+        if not best.is_right_at_all_sizes and not _tells_pieces(candidates):
+            candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
         found = _within_limits(candidates, run, config)
         static = search_notes.static_dims(best) if found is None else {}
-        wrong_elsewhere = static or (found is not None and found.has_holes)
-        if wrong_elsewhere and (elsewhere := _traced_elsewhere(best, run, request, config)):
-            found = Limited(elsewhere)
         if found is None and not static:
             found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in best.wrong_at_one.items()})
         if found is not None:
@@ -95,14 +96,15 @@ def _try_engines(
     for engine in engines:
         if engine.needs_refusal and not _refused_for_values(errors):
             continue
-        known_constant = [dim for c in candidates for dim in c.constant_dims]
         try:
-            candidates.append(try_engine(engine, run, request, config, known_constant=known_constant))
+            candidates.append(try_engine(engine, run, request, config, others=candidates))
         except EngineError as error:
             log.debug("engine %s: %s", engine.name, error)
             errors.append(error)
             continue
-        if candidates[-1].is_right:
+        if not candidates[-1].is_right and not _tells_pieces(candidates) and decides_by_sizes(candidates[-1]):
+            candidates += _elsewhere_or_split(candidates[-1], run, request, config)
+        if candidates[-1].is_right or (_tells_pieces(candidates) and candidates[-1].is_right_at_all_sizes):
             break
     return candidates, errors
 
@@ -138,13 +140,27 @@ def _refused(
     return request.static(dims), everything, search_notes.refused(request, dims, error)
 
 
+def _elsewhere_or_split(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> list[Candidate]:
+    """Return another trace that is right at all sizes, or else graphs joined of several traces."""
+    again = _traced_elsewhere(candidate, run, request, config)
+    if again is not None:
+        return [again]
+    return list(split(candidate, functools.partial(_attempt, run=run, config=config)))
+
+
+def _tells_pieces(candidates: Sequence[Candidate]) -> bool:
+    return any(isinstance(candidate.engine, Piecewise) for candidate in candidates)
+
+
 def _within_limits(candidates: Sequence[Candidate], run: Runner, config: ExportConfig) -> Limited | None:
     """Return the graph with the fewest and widest limits; None if no graph is right within limits of sizes."""
     ordered = sorted(candidates, key=lambda c: c.badness)
-    if ordered[0].is_right:
-        return Limited(ordered[0])
+    right = next((candidate for candidate in ordered if candidate.is_right_at_all_sizes), None)
+    if right is not None:
+        return Limited(right)
     found = (limited(candidate, run, config) for candidate in ordered)
-    return min((one for one in found if one is not None), key=lambda one: one.narrowness, default=None)
+    by_pieces = sorted((one for one in found if one is not None), key=lambda one: one.pieces)
+    return functools.reduce(Limited.better, by_pieces) if by_pieces else None
 
 
 def _attempt(engine: Engine, request: Request, *, run: Runner, config: ExportConfig) -> Candidate:
@@ -173,7 +189,7 @@ def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, confi
             run,
             dataclasses.replace(request, tensors=tensors),
             config,
-            known_constant=candidate.constant_dims,
+            others=[candidate],
             further_cases=candidate.cases,
         )
     except EngineError as error:

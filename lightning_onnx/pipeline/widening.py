@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.calls.signature import SizeRange
+from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.limits import Limit, explains, find_limits
 from lightning_onnx.tracing.base import Engine
+from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.piecewise import Piece, Piecewise
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,31 @@ class Limited:
         return any(sizes.step > 1 for sizes in self.ranges.values())
 
     @property
-    def narrowness(self) -> tuple[int, int, int, int, int]:
-        """Sort key for limited graphs; smaller is better."""
+    def narrowness(self) -> tuple[int, int, int, int, int, int]:
+        """Sort key for limited graphs; smaller is better.
+
+        Observed sizes come first, except for the batch: a file often serves smaller batches than those of training.
+        """
+        seen = self.candidate.graph.request.seen
+        missed = sum(n not in sizes for dim, sizes in self.ranges.items() if dim != BATCH for n in seen.get(dim, ()))
         ranges = self.ranges.values()
         steps = max((sizes.step for sizes in ranges), default=1)
         widths = [sizes.max - sizes.min for sizes in ranges if sizes.max is not None]
         smallest = max((sizes.min for sizes in ranges), default=1)
-        return steps, len(self.limits), len(widths), -min(widths, default=0), smallest
+        return missed, steps, len(self.limits), len(widths), -min(widths, default=0), smallest
+
+    @property
+    def pieces(self) -> int:
+        """How many graphs are joined."""
+        engine = self.candidate.engine
+        return len(engine.pieces) if isinstance(engine, Piecewise) else 1
+
+    def better(self, other: Limited) -> Limited:
+        """Return the one with wider limits; that has to be twice as wide where more graphs are joined for it."""
+        (*kinds, width, _), (*other_kinds, other_width, _) = self.narrowness, other.narrowness
+        if self.pieces < other.pieces and kinds == other_kinds and other_width > 2 * width:
+            return self
+        return min(self, other, key=lambda one: one.narrowness)
 
 
 def limited(candidate: Candidate, run: Runner, config: ExportConfig) -> Limited | None:
@@ -63,7 +82,8 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     """Trace beyond a limit until the graphs, joined, are right at all sizes.
 
     Args:
-        found: A graph; it is returned as it is if it has no limit or has holes, or if several dims have a limit.
+        found: A graph; it is returned as it is if it has no limit, has holes or is joined, or if several dims have a
+            limit.
         attempt: Traces and compares.
         run: Runs the module.
         config: The options.
@@ -71,7 +91,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     Returns:
         The joined graphs, or else the one with the fewest and widest limits.
     """
-    if len(found.limits) != 1 or found.has_holes:
+    if len(found.limits) != 1 or found.has_holes or isinstance(found.candidate.engine, Piecewise):
         return found
     ((dim, limit),) = found.limits.items()
     engine, request = found.candidate.engine, found.candidate.graph.request
@@ -97,10 +117,15 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
         if not part.limits:
             return part
         parts[size] = part.limits[dim]
-    joined = traced_with(Piecewise(engine, dim, _pieces(parts)), traced[dim])
+    joined = traced_with(Piecewise(engine, _pieces(dim, parts, traced)), traced[dim])
     return best if joined is None or joined.limits else joined
 
 
-def _pieces(parts: Mapping[int, Limit]) -> list[Piece]:
-    """Return the pieces in order; each one is used up to its own limit."""
-    return [Piece(size, parts[size].sizes.max) for size in sorted(parts)]
+def _pieces(dim: str, parts: Mapping[int, Limit], traced: Mapping[str, int]) -> list[Piece]:
+    """Return the pieces in order; each is taken above the limit of the one before."""
+    sizes = sorted(parts)
+    lasts = [None, *(parts[size].sizes.max for size in sizes[:-1])]
+    return [
+        Piece({**traced, dim: size}, None if last is None else SizeCondition(f"n <= {last}", (("n", dim),)))
+        for size, last in zip(sizes, lasts, strict=True)
+    ]

@@ -16,6 +16,7 @@ from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.module.weights.state import state
 from lightning_onnx.onnxfile.recipes import Recipe
 from lightning_onnx.tracing.captures.base import Weights
+from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.patches.table import patched
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Traced:
         symbols: The dims' names by the engine's own symbols for them.
         constant_dims: Dims that were asked to be dynamic and are constant.
         assumed_ranges: What the engine assumed about sizes of other dims.
+        conditions: What the engine assumed about sizes, which decides what the method does.
         relations: Conditions on the sizes, as readable sentences.
         unused_inputs: Indices of the inputs that the graph does not use.
         kept: ``file:line`` of each known decision by values that the graph keeps from the traced call.
@@ -91,6 +93,7 @@ class Traced:
     symbols: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constant_dims: tuple[ConstantDim, ...] = ()
     assumed_ranges: tuple[AssumedRange, ...] = ()
+    conditions: tuple[SizeCondition, ...] = ()
     relations: tuple[str, ...] = ()
     unused_inputs: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()

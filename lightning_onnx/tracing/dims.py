@@ -11,6 +11,7 @@ from torch import fx
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.tracing.base import AssumedRange, ConstantDim
+from lightning_onnx.tracing.conditions import UNLIMITED, SizeCondition, conditions_of
 
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*\b")
 
@@ -25,6 +26,7 @@ class ProgramDims:
         ranges: Dims of which the program assumes that they have certain sizes only.
         relations: How dims depend on each other, as readable sentences.
         unused_inputs: Indices of the inputs that nothing reads.
+        conditions: What the program assumes about sizes.
     """
 
     symbols: Mapping[str, str]
@@ -32,6 +34,7 @@ class ProgramDims:
     ranges: tuple[AssumedRange, ...]
     relations: tuple[str, ...]
     unused_inputs: tuple[int, ...]
+    conditions: tuple[SizeCondition, ...]
 
 
 def dims_of(program: torch.export.ExportedProgram, request: Request) -> ProgramDims:
@@ -67,14 +70,18 @@ def dims_of(program: torch.export.ExportedProgram, request: Request) -> ProgramD
         relations.append(f"{name} = {rename_symbols(expression, symbols)}")
     unused = tuple(i for i, node in enumerate(placeholders) if not node.users)
     ranges_ = tuple(a for a in assumed.values() if (a.min, a.max) != (None, None))
-    return ProgramDims(symbols, tuple(constant.values()), ranges_, tuple(dict.fromkeys(relations)), unused)
+    return ProgramDims(
+        symbols,
+        tuple(constant.values()),
+        ranges_,
+        tuple(dict.fromkeys(relations)),
+        unused,
+        conditions_of(program, symbols),
+    )
 
 
 _USUAL_MIN = 2
 """torch compiles sizes of 0 and 1 apart, and calls this the smallest of all other sizes."""
-
-_UNLIMITED = 2**31
-"""torch calls larger numbers infinite, or has them from the width of its integers."""
 
 
 def _assumed(name: str, lower: str = "", upper: str = "") -> AssumedRange:
@@ -82,7 +89,7 @@ def _assumed(name: str, lower: str = "", upper: str = "") -> AssumedRange:
     return AssumedRange(
         name,
         int(lower) if lower.isdigit() and int(lower) > _USUAL_MIN else None,
-        int(upper) if upper.isdigit() and int(upper) < _UNLIMITED else None,
+        int(upper) if upper.isdigit() and int(upper) < UNLIMITED else None,
     )
 
 

@@ -63,6 +63,7 @@ class DynamoEngine:
             symbols=dims.symbols,
             constant_dims=dims.constant,
             assumed_ranges=dims.ranges,
+            conditions=dims.conditions,
             relations=dims.relations,
             unused_inputs=dims.unused_inputs,
             kept=captured.kept,

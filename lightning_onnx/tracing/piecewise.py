@@ -1,52 +1,56 @@
-"""Joins several graphs, each traced at another size of a dim, by an If that selects the right one for a size."""
+"""Joins several graphs, each traced at other sizes, by Ifs that select the right one for the sizes of a call."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from torch import Tensor
 
+from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.onnxfile.recipes import Constant, Recipe
 from lightning_onnx.tracing.base import Engine, EngineModel, Traced
+from lightning_onnx.tracing.condition_nodes import Place, nodes_of
+from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.dims import rename_symbols, symbols_in
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+T = TypeVar("T")
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A graph for some sizes of a dim.
+    """A graph for some sizes.
 
     Attributes:
-        size: The traced size.
-        last: The largest size for which it is used; None for the last piece.
+        sizes: The traced sizes of all dims.
+        unless: If this condition holds, an earlier piece is used; None for the first piece.
+        constant: Dims for which the piece supports a single size only.
     """
 
-    size: int
-    last: int | None
+    sizes: Mapping[str, int]
+    unless: SizeCondition | None = None
+    constant: tuple[str, ...] = ()
 
 
 class Piecewise:
-    """Traces at several sizes of one dim, for modules that behave differently below or above a size.
+    """Traces at several sizes, for modules that behave differently at some sizes.
 
     Args:
         engine: The engine that traces.
-        dim: Name of the dim.
-        pieces: At least two pieces, in ascending order of size.
+        pieces: At least two. The last piece whose condition does not hold is used, or else the first one.
     """
 
     needs_refusal = False
 
-    def __init__(self, engine: Engine, dim: str, pieces: Sequence[Piece]) -> None:
+    def __init__(self, engine: Engine, pieces: Sequence[Piece]) -> None:
         self.engine = engine
-        self.dim = dim
         self.pieces = tuple(pieces)
 
     @property
@@ -76,34 +80,44 @@ class Piecewise:
             ]
             return join(again)
 
-        unused = set.intersection(*(set(part.unused_inputs) for part in parts))
         return dataclasses.replace(
             parts[0],
             first=join(parts),
             trace_again=None if all(part.trace_again is None for part in parts) else trace_again,
             weights=weights,
             symbols={dim: dim for dim in request.dims},
-            constant_dims=tuple(constant for part in parts for constant in part.constant_dims),
+            constant_dims=tuple(
+                constant
+                for piece, part in zip(self.pieces, parts, strict=True)
+                for constant in part.constant_dims
+                if constant.dim not in piece.constant
+            ),
             assumed_ranges=(),
-            relations=tuple(dict.fromkeys(relation for part in parts for relation in part.relations)),
-            unused_inputs=tuple(sorted(unused)),
+            conditions=tuple(dict.fromkeys(condition for part in parts for condition in part.conditions)),
+            relations=_common([part.relations for part in parts]),
+            unused_inputs=_common([part.unused_inputs for part in parts]),
             kept=tuple(dict.fromkeys(line for part in parts for line in part.kept)),
             inner_values=None,
         )
 
     def _request(self, request: Request, piece: Piece) -> Request:
-        sizes = request.sizes(request.tensors) | {self.dim: piece.size}
-        return dataclasses.replace(request, tensors=request.resized(sizes))
+        axes = tuple({d: name for d, name in axes.items() if name not in piece.constant} for axes in request.axes)
+        return dataclasses.replace(request, tensors=request.resized(piece.sizes), axes=axes)
 
     def _joined(self, request: Request, parts: Sequence[Traced]) -> EngineModel:
-        place = next((i, d) for i, axes in enumerate(request.axes) for d, name in axes.items() if name == self.dim)
         for part in parts:
             _use_names(part.first.model, part.symbols)
-        joined = parts[-1].first
-        for piece, part in reversed(list(zip(self.pieces, parts, strict=True))[:-1]):
-            assert piece.last is not None
-            joined = _join(part.first, joined, place, piece.last)
+        places = {name: (i, d) for i, axes in enumerate(request.axes) for d, name in axes.items()}
+        joined = parts[0].first
+        for number, (piece, part) in enumerate(zip(self.pieces, parts, strict=True)):
+            if piece.unless is not None:
+                joined = _join(joined, part.first, piece.unless, places, number)
         return joined
+
+
+def _common(found: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
+    """Return what is in all of several tuples, in the order of the first."""
+    return tuple(item for item in found[0] if all(item in others for others in found[1:]))
 
 
 def _use_names(model: ir.Model, symbols: Mapping[str, str]) -> None:
@@ -127,54 +141,48 @@ def _named(dim: int | ir.SymbolicDim, symbols: Mapping[str, str]) -> int | str |
     return rename_symbols(expression, symbols) if known else None
 
 
-def _join(below: EngineModel, above: EngineModel, place: tuple[int, int], last: int) -> EngineModel:
-    """Return a model that computes ``below`` up to a size, and ``above`` for larger sizes.
+def _join(
+    first: EngineModel, second: EngineModel, condition: SizeCondition, places: Mapping[str, Place], number: int
+) -> EngineModel:
+    """Return a model that computes ``first`` if a condition holds, and ``second`` otherwise.
 
     Args:
-        below: A model; its nodes are moved.
-        above: Another model with the same inputs and outputs; its nodes are moved too.
-        place: Index of an input, and index of its dim.
-        last: The largest size for ``below``.
+        first: A model; its nodes are moved.
+        second: Another model with the same inputs and outputs; its nodes are moved too.
+        condition: The condition.
+        places: The place of each dim.
+        number: Number of the piece, for names.
+
+    Raises:
+        EngineError: If the rank of an output differs between the models.
     """
     import onnx_ir as ir
 
-    inputs = [ir.Value(name=v.name, type=v.type, shape=v.shape) for v in below.model.graph.inputs]
-    outputs = [
-        ir.Value(name=a.name, type=a.type, shape=_common_shape(a, b))
-        for a, b in zip(below.model.graph.outputs, above.model.graph.outputs, strict=True)
-    ]
+    pairs = list(zip(first.model.graph.outputs, second.model.graph.outputs, strict=True))
+    if any(a.shape is not None and b.shape is not None and len(a.shape) != len(b.shape) for a, b in pairs):
+        raise EngineError("an output has more dims at some sizes than at others")
+    inputs = [ir.Value(name=v.name, type=v.type, shape=v.shape) for v in first.model.graph.inputs]
+    outputs = [ir.Value(name=a.name, type=a.type, shape=_common_shape(a, b)) for a, b in pairs]
     weights: dict[str, ir.Value] = {}
     recipes: dict[str, Recipe] = {}
     branches = [
-        _branch(made, inputs, weights, recipes, suffix) for made, suffix in ((below, "below"), (above, "above"))
+        _branch(made, inputs, weights, recipes, suffix)
+        for made, suffix in ((first, f"piece{number}_then"), (second, f"piece{number}_else"))
     ]
-    tensor, dim = place
-    shape = ir.node("Shape", [inputs[tensor]])
-    index, limit = _integer(dim), _integer(last + 1)
-    size = ir.node("Gather", [shape.outputs[0], index.outputs[0]])
-    is_below = ir.node("Less", [size.outputs[0], limit.outputs[0]])
+    deciding = nodes_of(condition, inputs, places, f"piece{number}_")
     attributes = {"then_branch": branches[0], "else_branch": branches[1]}
-    choice = ir.node("If", [is_below.outputs[0]], attributes, outputs=outputs)
-    nodes = [shape, index, size, limit, is_below, choice]
-    for node in nodes[:-1]:
-        node.outputs[0].name = f"piece_{node.op_type.lower()}_{last}_{nodes.index(node)}"
+    choice = ir.node("If", [deciding[-1].outputs[0]], attributes, outputs=outputs)
     graph = ir.Graph(
         inputs,
         outputs,
-        nodes=nodes,
+        nodes=[*deciding, choice],
         initializers=list(weights.values()),
-        opset_imports=dict(below.model.graph.opset_imports) | dict(above.model.graph.opset_imports),
-        name=below.model.graph.name,
+        opset_imports=dict(first.model.graph.opset_imports) | dict(second.model.graph.opset_imports),
+        name=first.model.graph.name,
     )
-    functions = {**above.model.functions, **below.model.functions}
-    model = ir.Model(graph, ir_version=below.model.ir_version, functions=list(functions.values()))
+    functions = {**second.model.functions, **first.model.functions}
+    model = ir.Model(graph, ir_version=first.model.ir_version, functions=list(functions.values()))
     return EngineModel(model, recipes)
-
-
-def _integer(value: int) -> ir.Node:
-    import onnx_ir as ir
-
-    return ir.node("Constant", [], {"value": ir.tensor(np.asarray(value, dtype=np.int64))})
 
 
 def _common_shape(first: ir.Value, second: ir.Value) -> ir.Shape | None:

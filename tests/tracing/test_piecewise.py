@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.tracing.base import Engine
+from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.engines import ENGINES
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.piecewise import Piece, Piecewise
@@ -37,8 +38,9 @@ class Sizes(nn.Module):
 def test_each_size_has_its_graph(engine: Engine, tmp_path: Path) -> None:
     module = Sizes().eval()
     flat, request = made(module, torch.randn(2, 4), axes=({0: "batch"},))
-    pieces = (Piece(2, 3), Piece(4, 6), Piece(8, None))
-    traced = Piecewise(engine, "batch", pieces).trace(flat, request, 18, {})
+    three, six = (SizeCondition(f"batch <= {last}", (("batch", "batch"),)) for last in (3, 6))
+    pieces = (Piece({"batch": 2}), Piece({"batch": 4}, unless=three), Piece({"batch": 8}, unless=six))
+    traced = Piecewise(engine, pieces).trace(flat, request, 18, {})
     shape = ("batch", 4)
     signature = Signature(
         tuple(TensorSpec(name, "float32", shape) for name in request.input_names),

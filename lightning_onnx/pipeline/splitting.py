@@ -1,0 +1,71 @@
+"""Sizes at which a method does something else, told by the conditions that torch assumed, get a graph of their own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from lightning_onnx.errors import EngineError
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.pipeline.candidate import Candidate
+from lightning_onnx.tracing.base import Engine
+from lightning_onnx.tracing.conditions import SizeCondition, only_at
+from lightning_onnx.tracing.piecewise import Piece, Piecewise
+
+log = logging.getLogger(__name__)
+
+_MOST_PIECES = 3
+
+
+def decides_by_sizes(candidate: Candidate) -> bool:
+    """Tell whether the method's own decisions by sizes explain all that is wrong: no other engine does better then."""
+    if candidate.wrong_as_traced or candidate.constant_dims or not candidate.wrong:
+        return False
+    wrong = [candidate.graph.request.sizes(case.tensors) for case in candidate.wrong_cases]
+    return all(any(not c.holds(sizes) for c in candidate.conditions) for sizes in wrong)
+
+
+def split(candidate: Candidate, attempt: Callable[[Engine, Request], Candidate]) -> Iterator[Candidate]:
+    """Trace anew where a condition that was assumed does not hold, and join the graphs.
+
+    Args:
+        candidate: A graph that is right as traced, and wrong at other sizes.
+        attempt: Traces with an engine and compares; raises ``EngineError``.
+
+    Yields:
+        Joined graphs, each of one more piece than the one before, up to one that is right at all sizes.
+    """
+    request = candidate.graph.request
+    traced = request.sizes(request.tensors)
+    pieces, found, conditions = [Piece(traced)], candidate, candidate.conditions
+    while len(pieces) < _MOST_PIECES and not (found.wrong_as_traced or found.constant_dims):
+        wrong = [request.sizes(case.tensors) for case in found.wrong_cases]
+        wrong.sort(key=lambda sizes: sum(abs(sizes[dim] - traced[dim]) for dim in traced))
+        assumed = [c for c in conditions if c.holds(traced) and c not in {piece.unless for piece in pieces}]
+        unless = _explaining(assumed, wrong)
+        if unless is None:
+            return
+        sizes = next(sizes for sizes in wrong if not unless.holds(sizes))
+        constant = only_at(unless, sizes)
+        at = {**traced, **{dim: sizes[dim] for dim in unless.names}}
+        pieces.append(Piece(at, unless, () if constant is None else (constant,)))
+        try:
+            found = attempt(Piecewise(candidate.engine, pieces), request)
+        except EngineError as error:
+            log.debug("graphs joined by %s: %s", unless.expression, error)
+            return
+        conditions = tuple(dict.fromkeys((*conditions, *found.conditions)))
+        yield found
+        if found.is_right_at_all_sizes:
+            return
+
+
+def _explaining(conditions: Sequence[SizeCondition], wrong: Sequence[Mapping[str, int]]) -> SizeCondition | None:
+    """Return the condition that is broken at most of the sizes at which a graph is wrong, of several the shortest.
+
+    Args:
+        conditions: The conditions.
+        wrong: The sizes; a condition that is not broken at the first of them does not count.
+    """
+    broken = {c: sum(not c.holds(sizes) for sizes in wrong) for c in conditions if wrong and not c.holds(wrong[0])}
+    return max(broken, key=lambda c: (broken[c], -len(c.expression)), default=None)
