@@ -167,7 +167,8 @@ def conditions_of(program: torch.export.ExportedProgram, symbols: Mapping[str, s
 def _shape_envs(program: torch.export.ExportedProgram) -> list[ShapeEnv]:
     values = [n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"]
     sizes: list[object] = [size for value in values if isinstance(value, Tensor) for size in value.shape]
-    return list({id(s.node.shape_env): s.node.shape_env for s in sizes if isinstance(s, torch.SymInt)}.values())
+    envs = [size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)]
+    return list({id(env): env for env in envs if env is not None}.values())
 
 
 def _assumed(env: ShapeEnv) -> Iterator[str]:

@@ -167,7 +167,7 @@ def _join(
     recipes: dict[str, Recipe] = {}
     branches = [
         _branch(made, inputs, weights, recipes, suffix)
-        for made, suffix in ((first, f"piece{number}_then"), (second, f"piece{number}_else"))
+        for made, suffix in ((first, f"then{number}"), (second, f"else{number}"))
     ]
     deciding = nodes_of(condition, inputs, places, f"piece{number}_")
     attributes = {"then_branch": branches[0], "else_branch": branches[1]}
