@@ -9,6 +9,7 @@ from types import CodeType
 
 _CHANGING = frozenset(["append", "appendleft", "extend", "add", "update", "insert", "clear", "setdefault"])
 _LOADS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _REBINDS = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF")
 _ENDS = ("POP_TOP", "STORE_FAST", "STORE_SUBSCR", "DELETE_SUBSCR", "RETURN_VALUE", "RETURN_CONST", *_REBINDS)
 
@@ -19,6 +20,12 @@ def codes_of(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from codes_of(constant)
+
+
+@functools.lru_cache(maxsize=10_000)
+def named_globals(code: CodeType) -> frozenset[str]:
+    """Return the globals that code names."""
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in _GLOBALS)
 
 
 @functools.lru_cache(maxsize=10_000)

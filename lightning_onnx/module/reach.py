@@ -49,7 +49,8 @@ class Reach:
 
     def __init__(self, module: nn.Module, *methods: str) -> None:
         self.module = module
-        self.names = {*methods, "forward"}
+        self._called = {*methods, "forward"}
+        self.names = set(self._called)
         self.parts: dict[str, nn.Module] = {}
         self._functions: dict[int, FunctionType] = {}
         self._classes: dict[type, None] = {}
@@ -90,7 +91,7 @@ class Reach:
         for function in self.functions:
             for code in bytecode.codes_of(function.__code__):
                 read |= bytecode.read_in(code)
-        return frozenset(self.names - read)
+        return frozenset(self.names - read - self._called)
 
     def _variables(self) -> Iterator[Variable]:
         for function in list(self.functions):
@@ -206,5 +207,5 @@ def _hooks_of_all_modules() -> Iterable[Mapping[int, Any]]:
 def _globals_in(function: FunctionType) -> Iterator[str]:
     """Yield the globals that a function uses, and those that it creates."""
     for code in bytecode.codes_of(function.__code__):
-        yield from (name for name in code.co_names if name in function.__globals__)
+        yield from (name for name in bytecode.named_globals(code) if name in function.__globals__)
         yield from bytecode.stored_globals(code) - function.__globals__.keys()

@@ -72,7 +72,7 @@ def export_checkpoint(
         checkpoint=os.path.basename(checkpoint.rstrip("/")),
     )
     loaders = NO_LOADERS if loader is None else Loaders(loader, datamodule=datamodule, missing=None)
-    return produce(plan, LoadedModule(copied, source, loaders, attributes_known=False), directory)
+    return produce(plan, LoadedModule(copied, source, loaders, moment=None), directory)
 
 
 def named(name: str) -> Any:

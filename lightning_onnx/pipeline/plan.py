@@ -14,6 +14,7 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, state
+from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.tracing.graph import Graph
@@ -37,7 +38,7 @@ class Plan:
         decisions: The decisions of the traced call that the graph keeps.
         kept_state: Attributes through which a call changes the results of later ones.
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
-        attributes: Digests of the plain attributes that the method reads; a graph is stale when one changes.
+        attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
     """
 
     config: ExportConfig
@@ -56,18 +57,21 @@ class Plan:
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
 
     def serves(self, module: nn.Module) -> bool:
-        """Tell whether the graph fits a private copy: same structure, and same values of plain attributes it reads."""
+        """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
         same_structure = self.structure == state.structure_of(module)
-        return same_structure and attributes.digests(module, self.attributes) == self.attributes
+        return same_structure and digests(module, self.config.method) == self.attributes
 
-    def unknown_attributes(self, module: nn.Module, known: bool) -> list[str]:
-        """Return a note on attributes whose values at the time of the exported weights are unknown.
+    def unknown_attributes(self, module: nn.Module, moment: Mapping[Place, str] | None) -> list[str]:
+        """Return a note on attributes that do not have their values at the time of the exported weights.
 
         Args:
             module: The private copy.
-            known: Whether these values are known.
+            moment: Digests of what the method read at that time; None if unknown.
         """
-        found = [] if known else attributes.set_later(module, self.attributes)
+        if moment is None:
+            found = attributes.set_later(module, self.attributes)
+        else:
+            found = [place for place, now in self.attributes.items() if moment.get(place, now) != now]
         if not found:
             return []
         return [f"not in the checkpoint, so the module's current values are used: {attribute_names(found)}"]

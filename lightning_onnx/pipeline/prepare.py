@@ -18,7 +18,8 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.saved import Place
-from lightning_onnx.module.weights import attributes, state
+from lightning_onnx.module.weights import state
+from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -65,7 +66,7 @@ def prepare(
         decisions=found.decisions,
         kept_state=kept_state,
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
-        attributes=attributes.digests(module, _read(run.flat, request)),
+        attributes=digests(module, config.method),
     )
 
 
@@ -113,12 +114,6 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
         and all(size in ranges[dim] for dim, size in now.sizes(case.tensors).items() if dim in ranges)
     ]
     return dataclasses.replace(plan, cases=(*plan.cases, *_without_outputs(new)))
-
-
-def _read(flat: FlatModule, request: Request) -> list[Place]:
-    """Return the plain attributes that the method reads and does not change itself."""
-    found = attributes.read_in(flat.module, lambda: flat.outputs(request.tensors))
-    return sorted(found - flat.call_state.written)
 
 
 def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:

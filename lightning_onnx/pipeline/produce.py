@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.head import lower_ir_version
@@ -55,14 +56,15 @@ class LoadedModule:
         source: Where its weights come from.
         loaders: Validation batches, for the checks that need them.
         started: ``time.perf_counter()`` at the start of its export, in seconds.
-        attributes_known: Whether its plain attributes have the values that belong to these weights.
+        moment: Digests of what the method read besides weights at the moment of these weights, where it may differ from
+            now; None if that is unknown.
     """
 
     module: nn.Module
     source: Source
     loaders: Loaders = NO_LOADERS
     started: float = dataclasses.field(default_factory=time.perf_counter)
-    attributes_known: bool = True
+    moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
 
 
 def produce(
@@ -117,7 +119,7 @@ def produce(
             on_stage("making the variants")
         made = _make_variants(config, context)
         found = [note for result in results for note in result.notes]
-        unknown = plan.unknown_attributes(loaded.module, loaded.attributes_known)
+        unknown = plan.unknown_attributes(loaded.module, loaded.moment)
         notes = [*plan.notes, *unknown, *plan.remarks, *missing, *found]
         on_stage("writing the report")
         described = manifest.build(

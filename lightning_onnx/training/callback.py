@@ -227,7 +227,8 @@ class ONNXExport(Callback):
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._exporter is not None:
-            self._exporter.moments.saving(pl_module)
+            with self._failure_recorded(self._exporter):
+                self._exporter.moments.saving(pl_module)
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Exporter:
         self.store = store
         self.observer = observer
         self.follower = None if followed is None else CheckpointFollower(followed)
-        self.moments = Moments(followed)
+        self.moments = Moments(followed, config.method)
         self.newest: ONNXArtifact | None = None
         self.log = FitLog()
         self._planner = Planner(config, observer)
@@ -242,7 +242,9 @@ class Exporter:
         self._remove_outdated()
 
     def _keep_one(self, fit: Fit, finished: Finished) -> None:
-        if finished.concurrent and finished.has_failed_check and not self._tracing_again_is_futile:
+        if finished.is_stale:
+            finished = self._maker.make_from_new_trace(finished, fit)
+        elif finished.concurrent and finished.has_failed_check and not self._tracing_again_is_futile:
             # Only until it fails once in a run: weights with NaN fail with any trace.
             finished = self._maker.make_from_new_trace(finished, fit)
             self._tracing_again_is_futile = finished.has_failed_check

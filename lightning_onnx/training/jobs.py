@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -22,6 +20,7 @@ from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, loading, trainer_view
+from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
@@ -60,7 +59,7 @@ class Job:
         metrics: Metrics for the artifact's name.
         loaders: Validation batches.
         started: ``time.perf_counter()`` at the start of the job, in seconds.
-        attributes_known: Whether the copy gets the plain attributes that belong to these weights.
+        moment: Digests of what the method read at the time of these weights, if they may differ; None if unknown.
     """
 
     key: str
@@ -69,7 +68,7 @@ class Job:
     metrics: Mapping[str, Tensor]
     loaders: Loaders
     started: float
-    attributes_known: bool = True
+    moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,7 +83,7 @@ class Job:
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
-        return LoadedModule(self.copied, source, self.loaders, self.started, self.attributes_known)
+        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +95,14 @@ class Finished:
         result: The artifact, or the error that prevented it.
         loaded: The module with its weights; None if they could not be loaded.
         concurrent: Whether the job ran at the same time as the training.
+        is_stale: Whether the graph has other settings than the module had with these weights.
     """
 
     job: Job
     result: ONNXArtifact | Exception
     loaded: LoadedModule | None = None
     concurrent: bool = False
+    is_stale: bool = False
 
     @property
     def has_failed_check(self) -> bool:
@@ -110,7 +111,7 @@ class Finished:
 
 
 def checkpoint_job(
-    fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Mapping[Place, Any] | None = None
+    fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Snapshot | None = None
 ) -> Job:
     """Return the job of a checkpoint, with the file already open, because the next save may remove it.
 
@@ -120,7 +121,7 @@ def checkpoint_job(
         saved: The checkpoint.
         just_saved: Whether it was saved just now. A weights-only checkpoint does not contain the averages of a
             ``WeightAveraging`` callback, but the callback still has them.
-        moment: The module's plain attributes when it was saved; None if unknown.
+        moment: The module's attributes when it was saved; None if unknown.
 
     Raises:
         WeightsError: If the file cannot be opened, or the module cannot be copied.
@@ -137,7 +138,8 @@ def checkpoint_job(
     def load_weights(module: nn.Module) -> Source:
         with opened:
             content = opened.read()
-        attributes.put(module, moment or {})
+        if moment is not None:
+            attributes.put(module, moment)
         for note in loading.load_checkpoint(module, content, averages, is_averaged):
             rank_zero_warn(f"ONNX export: {saved.name}: {note}")
         trainer_view.show_moment(module, content.get("epoch"), content.get("global_step"))
@@ -154,7 +156,8 @@ def checkpoint_job(
     metrics = dict(fit.trainer.callback_metrics)
     if saved.monitor is not None and saved.score is not None:
         metrics[saved.monitor] = torch.tensor(saved.score)
-    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started, moment is not None)
+    digests = None if moment is None else moment.digests
+    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started, digests)
 
 
 def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job:
@@ -214,7 +217,9 @@ class Maker:
         loaded = None
         try:
             loaded = job.load()
-            return Finished(job, self._produce(plan, job, loaded, concurrent=True), loaded, concurrent=True)
+            is_stale = not plan.serves(job.copied)
+            result = self._produce(plan, job, loaded, concurrent=True)
+            return Finished(job, result, loaded, concurrent=True, is_stale=is_stale)
         except Exception as error:
             return Finished(job, error, loaded)
 
@@ -222,15 +227,16 @@ class Maker:
         """Trace the module with these weights, because its attributes may have changed since it was traced.
 
         Returns:
-            The new result, or the earlier one if the trace failed.
+            The new result. If the trace failed, the earlier one, or the error if the earlier one is stale.
         """
         job, loaded = finished.job, finished.loaded
         assert loaded is not None
-        with contextlib.suppress(ONNXExportError):
+        try:
             plan = self.planner.trace(fit.module, job.copied, fit.on_stage)
             result = self._produce(plan, job, loaded, fit.on_stage, earlier=finished.result)
-            return dataclasses.replace(finished, result=result)
-        return finished
+        except ONNXExportError as error:
+            return dataclasses.replace(finished, result=error) if finished.is_stale else finished
+        return dataclasses.replace(finished, result=result, is_stale=False)
 
     def _produce(
         self,

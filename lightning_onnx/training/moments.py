@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
-from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes
+from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower
 
 
@@ -17,12 +14,14 @@ class Moments:
 
     Args:
         followed: The ModelCheckpoint, or None.
+        method: Name of the exported method.
     """
 
-    def __init__(self, followed: CheckpointCallback | None) -> None:
+    def __init__(self, followed: CheckpointCallback | None, method: str = "forward") -> None:
         self._follower = None if followed is None else CheckpointFollower(followed)
-        self._saving: dict[Place, Any] | None = None
-        self._by_path: dict[str, Mapping[Place, Any]] = {}
+        self._method = method
+        self._saving: Snapshot | None = None
+        self._by_path: dict[str, Snapshot] = {}
 
     def begin(self) -> None:
         """Ignore the checkpoints that already exist: the attributes at their time are unknown."""
@@ -32,7 +31,7 @@ class Moments:
     def saving(self, module: nn.Module) -> None:
         """Record the attributes of a module whose checkpoint is being saved."""
         if self._follower is not None:
-            self._saving = attributes.snapshot(module)
+            self._saving = attributes.snapshot(module, self._method)
 
     def look(self, module: nn.Module) -> None:
         """Assign the recorded attributes, or else the current ones, to the checkpoints saved since the last look."""
@@ -42,10 +41,10 @@ class Moments:
         kept = set(self._follower.kept)
         self._by_path = {path: values for path, values in self._by_path.items() if path in kept}
         if saved:
-            values = attributes.snapshot(module) if self._saving is None else self._saving
+            values = attributes.snapshot(module, self._method) if self._saving is None else self._saving
             self._by_path.update({checkpoint.path: values for checkpoint in saved})
             self._saving = None
 
-    def at(self, path: str) -> Mapping[Place, Any] | None:
+    def at(self, path: str) -> Snapshot | None:
         """Return the attributes at the time when a checkpoint was saved; None if unknown."""
         return self._by_path.get(path)

@@ -51,7 +51,7 @@ class Detector(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
-def fit(tmp_path: Path, export: ONNXExport, *callbacks: Any, **options: Any) -> None:
+def fit(tmp_path: Path, export: Any, *callbacks: Any, module: Any = None, **options: Any) -> None:
     torch.manual_seed(0)
     loader = DataLoader(TensorDataset(torch.randn(8, 3)), 4)
     trainer = pl.Trainer(
@@ -64,7 +64,7 @@ def fit(tmp_path: Path, export: ONNXExport, *callbacks: Any, **options: Any) -> 
         enable_model_summary=False,
         enable_checkpointing=bool(callbacks),
     )
-    trainer.fit(Detector(), loader, loader, **options)
+    trainer.fit(module or Detector(), loader, loader, **options)
 
 
 def check(export: ONNXExport, epoch: int) -> None:
@@ -109,3 +109,66 @@ def test_a_checkpoint_of_an_earlier_run_gets_a_note(tmp_path: Path) -> None:
     assert export.artifact is not None
     (note,) = [note for note in export.artifact.record.notes if "not in the checkpoint" in note]
     assert "threshold" in note
+
+
+LEVEL = 100.0
+
+
+class ReadsGlobal(Detector):
+    """Its threshold is a global, which is no attribute that could be given back."""
+
+    def forward(self, x: Any) -> Any:
+        return {"shifted": x + self.table, "anomaly": self.net(x).abs().sum(1) > LEVEL}
+
+    def on_validation_epoch_end(self) -> None:
+        global LEVEL
+        LEVEL += 1
+
+
+def test_what_cannot_be_given_back_gets_a_note(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min")
+    export = ONNXExport()
+    fit(tmp_path, export, checkpoint, module=ReadsGlobal())
+    assert export.artifact is not None
+    (note,) = [note for note in export.artifact.record.notes if "not in the checkpoint" in note]
+    assert note.endswith("LEVEL")
+
+
+class LeavesState(Detector):
+    """Each call adds to an attribute that shows only far beyond what was observed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def forward(self, x: Any) -> Any:
+        y = self.net(x)
+        y = torch.where(x > 1e5, y * 0 + self.total, y)
+        self.total = self.total + 1.0
+        return y
+
+    def training_step(self, batch: Any) -> Any:
+        return self(batch[0]).square().mean()
+
+
+def test_state_that_calls_left_is_that_of_now(tmp_path: Path) -> None:
+    export, module = ONNXExport(weights="live"), LeavesState()
+    fit(tmp_path, export, module=module)
+    assert export.artifact is not None
+    assert export.artifact.passed
+    (y,) = outside.run(export.artifact.model_path, x=torch.full((2, 3), 1e6))
+    np.testing.assert_allclose(y, module.total)
+
+
+SHAPES: list[Any] = []
+
+
+@pytest.mark.parametrize("when", [None, "fit_end", "checkpoint"])
+def test_a_global_that_hooks_write_has_what_training_wrote(when: Any, tmp_path: Path) -> None:
+    SHAPES.clear()
+    module = Detector()
+    module.net.register_forward_hook(lambda net, args, output: SHAPES.append(tuple(output.shape)))
+    checkpoint = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min", save_top_k=-1)
+    export = ONNXExport(when=when) if when else pl.Callback()
+    fit(tmp_path, export, checkpoint, module=module)
+    assert SHAPES == [(4, 3)] * (2 + 3 * 4)  # the sanity check, and both loops of each epoch

@@ -1,126 +1,83 @@
-"""Plain attributes that a method reads, such as a threshold: the graph contains them, and is stale if they change."""
+"""Plain attributes of a module as they are at one moment, and giving them to a private copy later."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import dataclasses
 import dis
-import hashlib
-import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.saved import Place
+from lightning_onnx.module.reach import is_project_class
+from lightning_onnx.module.saved import Place, slots_of
 from lightning_onnx.module.weights.copier import on_cpu
-from lightning_onnx.module.weights.trainer_view import views_of
+from lightning_onnx.module.weights.digests import OF_EVERY_MODULE, Digester, digests
 
-_OF_EVERY_MODULE = frozenset(nn.Module().__dict__) | {"_trainer", "_fabric", "_device", "_dtype"}
-_NUMBERS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic, np.ndarray)
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _DEPTH = 6
 _MOST = 10_000
-"""Containers with more items are not treated as settings."""
+"""Containers with more items are not plain."""
 
-_TRAINER, _DATA = "the trainer", "the data module"
+_Path = tuple[tuple[str, Any], ...]
+"""From an attribute to a value inside it: ``("item", key)`` or ``("attribute", name)``."""
 
 
-def read_in(module: nn.Module, call: Callable[[], object]) -> frozenset[Place]:
-    """Return the plain attributes that a call reads from a private copy, its submodules, its Trainer and data module.
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What a module was at one moment besides its weights.
+
+    Attributes:
+        values: Copies of plain attributes, and of plain values inside others, by where they are.
+        digests: Digests of all that the exported method reads.
+    """
+
+    values: Mapping[Place, Mapping[_Path, Any]]
+    digests: Mapping[Place, str]
+
+
+def snapshot(module: nn.Module, method: str) -> Snapshot:
+    """Return what a module is now.
 
     Args:
-        module: The private copy.
-        call: Runs the private copy.
+        module: The module.
+        method: Name of the exported method.
     """
-    found: set[Place] = set()
-    with contextlib.ExitStack() as stack:
-        for name, owner in _owners(module).items():
-            stack.enter_context(_recorded(name, owner, found))
-        with contextlib.suppress(Exception):
-            call()
-    owners = _owners(module)
-    return frozenset(p for p in found if p[1] not in _OF_EVERY_MODULE and _value(owners, p) is not _NOTHING)
-
-
-@contextlib.contextmanager
-def _recorded(name: str, owner: Any, found: set[Place]) -> Iterator[None]:
-    kind: Any = type(owner)
-
-    def record(this: Any, attribute: str) -> Any:
-        found.add((name, attribute))
-        return kind.__getattribute__(this, attribute)
-
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__getattribute__": record}
-    try:
-        owner.__class__ = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(names))
-    except Exception:  # the class cannot be replaced, so reads are not recorded
-        yield
-        return
-    try:
-        yield
-    finally:
-        owner.__class__ = kind
-
-
-def digests(module: nn.Module, places: Iterable[Place]) -> dict[Place, str]:
-    """Return a digest of each plain attribute at these places; different values have different digests."""
-    owners = _owners(module)
-    return {place: digest(_value(owners, place)) for place in places}
-
-
-def digest(value: object) -> str:
-    """Return a string that is the same for equal plain values.
-
-    Example:
-        >>> digest({"threshold": 0.5}) == digest({"threshold": 0.5}), digest(0.5) == digest(0.25)
-        (True, False)
-    """
-    return hashlib.sha256("".join(_parts(value, _DEPTH)).encode()).hexdigest()
-
-
-def snapshot(module: nn.Module) -> dict[Place, Any]:
-    """Return copies of all plain attributes of a module and its submodules."""
-    found: dict[Place, Any] = {}
+    values = {}
     for name, part in module.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
             for attribute, value in part.__dict__.items():
-                if attribute not in _OF_EVERY_MODULE and _is_plain(value, _DEPTH):
-                    found[name, attribute] = _copied(value)
-    return found
+                if attribute not in OF_EVERY_MODULE:
+                    values[name, attribute] = {path: _copied(found) for path, found in _plain(value, (), _DEPTH)}
+    return Snapshot(values, digests(module, method))
 
 
-def put(module: nn.Module, values: Mapping[Place, Any]) -> None:
+def put(module: nn.Module, kept: Snapshot) -> None:
     """Set a private copy's attributes to those of a snapshot, if they are plain in both."""
     parts = dict(module.named_modules())
-    for (name, attribute), value in values.items():
+    digest = Digester()
+    for (name, attribute), values in kept.values.items():
         part = parts.get(name)
-        if part is None or not _is_plain(part.__dict__.get(attribute), _DEPTH):
+        if part is None or attribute not in part.__dict__:
             continue
-        if digest(part.__dict__.get(attribute)) != digest(value):
-            part.__dict__[attribute] = _copied(value)
+        now = dict(_plain(part.__dict__[attribute], (), _DEPTH))
+        for path, value in values.items():
+            if path in now and digest(now[path]) != digest(value):
+                _set(part.__dict__, (("item", attribute), *path), _copied(value))
 
 
 def set_later(module: nn.Module, places: Iterable[Place]) -> list[Place]:
     """Return the places that methods of the module's own classes may assign after ``__init__``."""
     parts = dict(module.named_modules())
-    kinds = {kind for part in parts.values() for kind in type(part).__mro__ if not _is_of_a_library(kind)}
+    kinds = {kind for part in parts.values() for kind in type(part).__mro__ if is_project_class(kind)}
     names = {name for kind in kinds for name in _set_by(kind)}
     return [place for place in places if place[0] in parts and place[1] in names]
-
-
-def _is_of_a_library(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in (
-        "torch",
-        "lightning",
-        "pytorch_lightning",
-        "builtins",
-        "lightning_fabric",
-    )
 
 
 def _set_by(kind: type) -> Iterator[str]:
@@ -129,35 +86,36 @@ def _set_by(kind: type) -> Iterator[str]:
             yield from (i.argval for i in dis.get_instructions(function) if i.opname == "STORE_ATTR")
 
 
-_NOTHING = object()
+def _plain(value: object, path: _Path, depth: int) -> Iterator[tuple[_Path, Any]]:
+    """Yield a value if it is plain, else the plain values inside it."""
+    if _is_plain(value, _DEPTH):
+        yield path, value
+    elif not depth:
+        return
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _plain(item, (*path, ("item", name)), depth - 1)
+    elif type(value) is list and len(value) <= _MOST:
+        for i, item in enumerate(value):
+            yield from _plain(item, (*path, ("item", i)), depth - 1)
+    elif is_project_class(type(value)) and not isinstance(value, nn.Module):
+        for name in (*getattr(value, "__dict__", {}), *slots_of(type(value))):
+            if hasattr(value, name):
+                yield from _plain(getattr(value, name), (*path, ("attribute", name)), depth - 1)
 
 
-def _owners(module: nn.Module) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        name: part for name, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)
-    }
-    for view in views_of(module)[:1]:
-        found[_TRAINER] = view
-        if view.__dict__.get("datamodule") is not None:
-            found[_DATA] = view.__dict__["datamodule"]
-    return found
-
-
-def _value(owners: Mapping[str, Any], place: Place) -> object:
-    """Return the plain value at a place, from the object or its class; ``_NOTHING`` if there is none."""
-    owner, name = owners.get(place[0]), place[1]
-    if owner is None:
-        return _NOTHING
-    if name in owner.__dict__:
-        value = owner.__dict__[name]
-        return value if _is_plain(value, _DEPTH) or isinstance(value, (FunctionType, BuiltinFunctionType)) else _NOTHING
-    own = (vars(kind) for kind in type(owner).__mro__ if not _is_of_a_library(kind))
-    value = next((found[name] for found in own if name in found), _NOTHING)
-    return value if value is not _NOTHING and _is_plain(value, _DEPTH) else _NOTHING
+def _set(owner: Any, path: _Path, value: object) -> None:
+    *before, (kind, last) = path
+    for step, name in before:
+        owner = owner[name] if step == "item" else getattr(owner, name)
+    if kind == "item":
+        owner[last] = value
+    else:
+        object.__setattr__(owner, last, value)
 
 
 def _is_plain(value: object, depth: int) -> bool:
-    if isinstance(value, (*_NUMBERS, np.ndarray)):
+    if isinstance(value, _PLAIN):
         return True
     if isinstance(value, Tensor):
         return not isinstance(value, nn.Parameter) and not value.is_meta
@@ -166,12 +124,8 @@ def _is_plain(value: object, depth: int) -> bool:
     if isinstance(value, (Mapping, *_CONTAINERS)):
         items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
         return len(items) <= _MOST and all(_is_plain(item, depth - 1) for item in items)
-    return _is_settings(value) and all(_is_plain(item, depth - 1) for item in vars(value).values())
-
-
-def _is_settings(value: object) -> bool:
-    """Tell whether an object holds settings as attributes, such as a dataclass or a namespace."""
-    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, (nn.Module, type))
+    holds_attributes = hasattr(value, "__dict__") and not callable(value) and not isinstance(value, (nn.Module, type))
+    return holds_attributes and all(_is_plain(item, depth - 1) for item in vars(value).values())
 
 
 def _copied(value: Any) -> Any:
@@ -183,30 +137,5 @@ def _copied(value: Any) -> Any:
         return {name: _copied(item) for name, item in value.items()}
     try:
         return copy.deepcopy(value)
-    except Exception:  # keep the current value, as for attributes that are not plain
+    except Exception:  # it stays what it is now, as an attribute that is not plain does
         return value
-
-
-def _parts(value: object, depth: int) -> Iterator[str]:
-    yield f"{type(value).__qualname__}("
-    if isinstance(value, (Tensor, np.ndarray)):
-        array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-        content = array.contiguous().view(torch.uint8) if array.dim() and array.numel() else array
-        yield f"{array.dtype}{tuple(array.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
-    elif isinstance(value, _NUMBERS):
-        yield repr(value)
-    elif isinstance(value, FunctionType):
-        yield f"{value.__module__}.{value.__qualname__}{hashlib.sha256(value.__code__.co_code).hexdigest()}"
-    elif isinstance(value, BuiltinFunctionType):
-        yield value.__qualname__
-    elif depth and isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from (*_parts(name, depth - 1), *_parts(item, depth - 1))
-    elif depth and isinstance(value, (set, frozenset)):
-        yield from sorted("".join(_parts(item, depth - 1)) for item in value)
-    elif depth and isinstance(value, _CONTAINERS):
-        for item in value:
-            yield from _parts(item, depth - 1)
-    elif depth and _is_settings(value):
-        yield from _parts(dict(vars(value)), depth - 1)
-    yield ")"
