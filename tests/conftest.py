@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 pytest_plugins = ["tests.seeding"]
 torch.set_num_threads(1)
+gc.set_threshold(5_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
-import torch
 from onnx_ir import schemas
 from torch.onnx._internal.exporter._schemas import op_signature_from_function
 
@@ -51,16 +50,22 @@ def signature_once(
 
 
 @contextlib.contextmanager
-def listed_once(patch: Patch) -> Iterator[None]:
-    """Let torch look up its composite operators only where new ones were registered since the last time."""
-    original: Callable[[], None] = getattr(patch.find_owner(), patch.name)
-    known: list[list[str]] = []
-
-    def look_up() -> None:
-        registered = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
-        if [registered] != known:
-            original()
-            known[:] = [registered]
-
-    with replaced_attribute(dataclasses.replace(patch, replacement=look_up)):
+def called_once(patch: Patch) -> Iterator[None]:
+    """Let a function without arguments and result do its work only once while the patch is in place."""
+    once = functools.cache(getattr(patch.find_owner(), patch.name))
+    with replaced_attribute(dataclasses.replace(patch, replacement=once)):
         yield
+
+
+class _AnyCallable(type):
+    """Takes any subscript and any callable, as ``collections.abc.Callable`` does, and makes no new class of it."""
+
+    def __getitem__(cls, item: object) -> type:
+        return cls
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return callable(instance)
+
+
+class AnyCallable(metaclass=_AnyCallable):
+    """The annotation of any callable."""

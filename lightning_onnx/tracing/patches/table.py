@@ -245,11 +245,19 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         owner="torch._export.utils",
         name="_materialize_cpp_cia_ops",
-        replacement="only where operators were registered since",
+        replacement="its first call",
         why="torch looks up all of its composite operators sixty times in an export.",
         seen=_TORCH,
         case="operators_are_listed_once",
-        replace=repeated.listed_once,
+        replace=repeated.called_once,
+    ),
+    Patch(
+        owner="torch._ops",
+        name="Callable",
+        replacement=repeated.AnyCallable,
+        why="torch evaluates the annotations of one function ten thousand times in an export.",
+        seen=_TORCH,
+        case="annotations_cost_nothing",
     ),
     *(
         Patch(
