@@ -60,14 +60,17 @@ class CallState:
         self._variables = [] if reach is None else reach.variables()
         self._classes = [] if reach is None else list(reach.classes)
         self._clones: dict[int, Clone] = {}
+        self._is_kept = False
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Restore what a call in the block changes, and record it in ``written``."""
         before = list(self._look(tensors=True))
+        was_kept, self._is_kept = self._is_kept, True
         try:
             yield
         finally:
+            self._is_kept = was_kept
             changed = [found for found in before if found.put_back()]
             self.written |= {found.place for found in changed}
             self.written_outside |= {found.place for found in changed if found.is_outside}
@@ -76,10 +79,12 @@ class CallState:
     def kept_in_trace(self, tensors: bool) -> Iterator[None]:
         """Restore what a trace in the block changes; it is not recorded, because torch itself causes part of it.
 
+        Within a block of ``kept`` nothing is done: that restores more.
+
         Args:
             tensors: Whether to restore the values of tensors as well; during a trace they have none.
         """
-        before = list(self._look(tensors))
+        before = [] if self._is_kept else list(self._look(tensors))
         try:
             yield
         finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +80,7 @@ class Folded(nn.Module):
         return self.net(x).mean((2, 3))
 
 
-def made(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckContext:
+def exported(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckContext:
     """Write the module's file."""
     copied = copying.private_copy(module)
     observation = Observation.of(matching.sample_of(copied, "forward", sample), "a test")
@@ -87,6 +89,31 @@ def made(module: nn.Module, sample: Any, directory: Path, engine: str) -> CheckC
     path = directory / MODEL
     plan.graph.refresh(flat, {}, path)
     return check_context(plan, flat, path, NO_LOADERS, threads=1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, Path], CheckContext]:
+    """Return a file of one of the modules above, exported once for all tests, and copied for each."""
+
+    @functools.cache
+    def once(name: str, engine: str) -> CheckContext:
+        torch.manual_seed(0)  # whichever test asks first
+        module: nn.Module = {"Layers": Layers, "Twice": Twice, "Folded": Folded}[name]()
+        sample = torch.randn(2, 2, 8, 8) if name == "Folded" else torch.randn(4, 6)
+        return exported(module, ((sample,), {}), tmp_path_factory.mktemp(name), engine)
+
+    def copied(name: str, engine: str, directory: Path) -> CheckContext:
+        context = once(name, engine)
+        cases = tuple(case for case in context.cases if case.kind != "values")
+        return context.replace(model_path=Path(shutil.copy(context.model_path, directory)), cases=cases)
+
+    return copied
+
+
+@pytest.fixture
+def layers(made: Callable[[str, str, Path], CheckContext], tmp_path: Path) -> CheckContext:
+    """The file of ``Layers``."""
+    return made("Layers", "dynamo", tmp_path)
 
 
 def broken(context: CheckContext, change: Change) -> tuple[NodeProto, CheckResult]:
@@ -119,13 +146,9 @@ def other_weight(operator: str, number: int, change: Callable[[Any], Any] = lamb
 LEAKY = other_operator("Relu", "LeakyRelu", 1, alpha=0.3)
 
 
-def layers(directory: Path, engine: str = "dynamo") -> CheckContext:
-    return made(Layers(), ((torch.randn(4, 6),), {}), directory, engine)
-
-
 @pytest.mark.parametrize("engine", ENGINES)
-def test_another_operator_is_named(engine: str, tmp_path: Path) -> None:
-    node, result = broken(layers(tmp_path, engine), LEAKY)
+def test_another_operator_is_named(made: Any, engine: str, tmp_path: Path) -> None:
+    node, result = broken(made("Layers", engine, tmp_path), LEAKY)
     found = result.figures["first_difference"]
     source = "aten.relu.default" if engine == "dynamo" else None
     assert found["max_rel_diff"] > 1e-2
@@ -140,16 +163,16 @@ def test_another_operator_is_named(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_another_weight_is_named(engine: str, tmp_path: Path) -> None:
-    node, result = broken(layers(tmp_path, engine), other_weight("Gemm", 1))
+def test_another_weight_is_named(made: Any, engine: str, tmp_path: Path) -> None:
+    node, result = broken(made("Layers", engine, tmp_path), other_weight("Gemm", 1))
     found = result.figures["first_difference"]
     assert (found["node"], found["operator"], found["module"]) == (node.name, "Gemm", "net.2")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0, 1])
-def test_of_a_module_called_twice_the_call_is_known(number: int, engine: str, tmp_path: Path) -> None:
-    context = made(Twice(), ((torch.randn(4, 6),), {}), tmp_path, engine)
+def test_of_a_module_called_twice_the_call_is_known(made: Any, number: int, engine: str, tmp_path: Path) -> None:
+    context = made("Twice", engine, tmp_path)
     node, result = broken(context, other_operator("Sigmoid", "Tanh", number))
     found = result.figures["first_difference"]
     assert found["node"] == node.name
@@ -158,8 +181,8 @@ def test_of_a_module_called_twice_the_call_is_known(number: int, engine: str, tm
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_the_method_does_itself_is_named(engine: str, tmp_path: Path) -> None:
-    node, result = broken(made(Twice(), ((torch.randn(4, 6),), {}), tmp_path, engine), other_operator("Exp", "Neg"))
+def test_what_the_method_does_itself_is_named(made: Any, engine: str, tmp_path: Path) -> None:
+    node, result = broken(made("Twice", engine, tmp_path), other_operator("Exp", "Neg"))
     found = result.figures["first_difference"]
     assert (found["node"], found["module"]) == (node.name, "")
     assert "of module" not in (result.reason or "")
@@ -167,17 +190,16 @@ def test_what_the_method_does_itself_is_named(engine: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0, 1])
-def test_folded_norms_are_not_a_difference(number: int, engine: str, tmp_path: Path) -> None:
-    context = made(Folded(), ((torch.randn(2, 2, 8, 8),), {}), tmp_path, engine)
+def test_folded_norms_are_not_a_difference(made: Any, number: int, engine: str, tmp_path: Path) -> None:
+    context = made("Folded", engine, tmp_path)
     assert Parity()(context).status == "passed"
     node, result = broken(context, other_weight("Conv", number))
     assert result.figures["first_difference"]["node"] == node.name
 
 
-def test_wrong_at_another_batch(tmp_path: Path) -> None:
+def test_wrong_at_another_batch(layers: CheckContext) -> None:
     """A size that was baked in: the constant is that of the traced batch."""
-    context = layers(tmp_path)
-    traced = len(context.cases[0].tensors[0])
+    traced = len(layers.cases[0].tensors[0])
 
     def bake(model: ModelProto) -> NodeProto:
         node = next(n for n in model.graph.node if n.op_type == "Relu")
@@ -195,15 +217,15 @@ def test_wrong_at_another_batch(tmp_path: Path) -> None:
             model.graph.node.insert(place, new)
         return inner[-1]
 
-    _, result = broken(context, bake)
+    _, result = broken(layers, bake)
     found = result.figures["first_difference"]
     assert found["node"] == "masked"
     assert len(found["or_before"]) == 1  # its Relu has lost the name
     assert "or at the node before it" in (result.reason or "")
 
 
-def test_nan_on_one_side(tmp_path: Path) -> None:
-    node, result = broken(layers(tmp_path), other_weight("Gemm", 1, lambda w: w * np.float32("nan")))
+def test_nan_on_one_side(layers: CheckContext) -> None:
+    node, result = broken(layers, other_weight("Gemm", 1, lambda w: w * np.float32("nan")))
     found = result.figures["first_difference"]
     assert (found["node"], found["max_rel_diff"]) == (node.name, None)
     json.dumps(result.to_dict(), allow_nan=False)
@@ -251,8 +273,8 @@ def never(*_: Any) -> None:
     raise AssertionError("nothing failed, so nothing is looked for")
 
 
-def test_no_search_if_parity_passed_or_found_noise(tmp_path: Path) -> None:
-    context = layers(tmp_path).replace(inner=never)
+def test_no_search_if_parity_passed_or_found_noise(layers: CheckContext) -> None:
+    context = layers.replace(inner=never)
     assert Parity()(context).status == "passed"
     noisy = context.replace(perturbed=lambda tensors, seed: [-t for t in context.module.reference(tensors)])
     _, result = broken(noisy, LEAKY)
@@ -261,15 +283,14 @@ def test_no_search_if_parity_passed_or_found_noise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cause", ["raises", "dies", "unknown"])
-def test_a_failure_to_find_it_leaves_the_result(cause: str, tmp_path: Path) -> None:
-    context = layers(tmp_path)
-    _, told = broken(context, LEAKY)
+def test_a_failure_to_find_it_leaves_the_result(layers: CheckContext, cause: str) -> None:
+    _, told = broken(layers, LEAKY)
     assert "first_difference" in told.figures
-    mute = Parity()(context.replace(inner=None))
+    mute = Parity()(layers.replace(inner=None))
     hidden = {
-        "raises": context.replace(inner=never),
-        "dies": context.replace(runtime=Dies()),
-        "unknown": context.replace(inner=lambda graph, tensors, take: None),
+        "raises": layers.replace(inner=never),
+        "dies": layers.replace(runtime=Dies()),
+        "unknown": layers.replace(inner=lambda graph, tensors, take: None),
     }[cause]
     assert Parity()(hidden) == mute
 
@@ -293,17 +314,16 @@ class Dies:
         return self.runtime.load(model_path)
 
 
-def test_a_program_that_is_not_the_module_proves_nothing(tmp_path: Path) -> None:
-    context = layers(tmp_path)
-    other = context.replace(reference=lambda tensors: [t.flip(-1) for t in context.module.reference(tensors)])
+def test_a_program_that_is_not_the_module_proves_nothing(layers: CheckContext) -> None:
+    other = layers.replace(reference=lambda tensors: [t.flip(-1) for t in layers.module.reference(tensors)])
     result = Parity()(other.replace(perturbed=lambda tensors, seed: other.module.reference(tensors)))
     assert result.status == "failed"
     assert "first_difference" not in result.figures
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_nothing_is_left_behind(engine: str, tmp_path: Path) -> None:
-    context = layers(tmp_path, engine)
+def test_nothing_is_left_behind(made: Any, engine: str, tmp_path: Path) -> None:
+    context = made("Layers", engine, tmp_path)
     assert isinstance(context.module.flat, FlatModule)
     before = torch.get_rng_state()
     broken(context, LEAKY)
@@ -314,15 +334,15 @@ def test_nothing_is_left_behind(engine: str, tmp_path: Path) -> None:
     assert context.model_path.read_bytes() == content
 
 
-def test_values_are_compared_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_compared_in_portions(layers: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inner_comparison, "_AT_ONCE", 200)
-    node, result = broken(layers(tmp_path), LEAKY)
+    node, result = broken(layers, LEAKY)
     assert result.figures["first_difference"]["node"] == node.name
 
 
-def test_large_models_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_models_are_left_out(layers: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(divergence, "_LARGEST", 100)
-    _, result = broken(layers(tmp_path), LEAKY)
+    _, result = broken(layers, LEAKY)
     assert "first_difference" not in result.figures
 
 
@@ -362,7 +382,7 @@ def module_and_sample(name: str) -> tuple[nn.Module, Any]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["Classifier", "EqualAtInit", "Tokens", "NeverCallsForward"])
 def test_the_named_node_is_in_the_file_and_to_blame(name: str, engine: str, tmp_path: Path) -> None:
-    context = made(*module_and_sample(name), tmp_path, engine)
+    context = exported(*module_and_sample(name), tmp_path, engine)
     sound = context.model_path.read_bytes()
     named = 0
     for seed in range(8):

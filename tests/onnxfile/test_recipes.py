@@ -107,7 +107,21 @@ def planned(module, x):
     return copied, prepare(copied, [Observation.of(sample, "x")], ExportConfig())
 
 
-@pytest.mark.parametrize("name", LAYERS)
+FAST = (
+    "conv",
+    "conv_transpose_groups",
+    "linear",
+    "norm_first",
+    "float64",
+    "shared",
+    "shared_bias",
+    "own_bias",
+    "orders",
+)
+"""A layer of each kind."""
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS])
 def test_refreshed_file_is_right_for_other_weights(name, tmp_path):
     module, shape = LAYERS[name]
     x = torch.randn(*shape, dtype=next(module.parameters()).dtype)

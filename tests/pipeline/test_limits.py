@@ -49,7 +49,7 @@ class Slices(Chunks):
     ("module", "options", "limit"),
     [
         (Chunks(), {}, 5),
-        (Chunks(), {"dynamic_axes": {"x": {0: "batch"}}}, 5),
+        (Chunks(), {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}, 5),
         (Slices(), {"engine": "torchscript", "opset_version": 17}, 15),  # traced at a size with more slices
     ],
     ids=["auto", "asked", "torchscript"],

@@ -20,6 +20,7 @@ from tests.property.shrink import shrink
 from tests.property.steps.base import CHOICES, Step
 from tests.property.steps.table import TABLE
 from tests.property.verdict import Verdict, verdict_of
+from tests.tracing.making import as_torch_writes
 
 NOWHERE = Limits({}, {}, {})
 
@@ -70,7 +71,7 @@ def _exported(module: nn.Module, program: Program, path: Path) -> None:
     dims = {0: torch.export.Dim("batch")}
     with warnings.catch_warnings(), contextlib.redirect_stdout(None):
         warnings.simplefilter("ignore")
-        torch.onnx.export(module.eval(), inputs, path, dynamo=True, dynamic_shapes=(dims,), verbose=False)
+        as_torch_writes(module.eval(), *inputs, dynamic_shapes=(dims,)).save(path)
 
 
 def _program(*forwards: str) -> Program:

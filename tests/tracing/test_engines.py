@@ -154,6 +154,20 @@ def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
     assert "def forward" not in told.out + told.err
 
 
+def test_dynamo_lists_pythons_own_functions_before_they_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lists them on first use, which may be in the middle of a trace."""
+    from torch._dynamo import trace_rules
+
+    listing = trace_rules._builtin_function_ids.lazy_initializer
+    monkeypatch.setattr(trace_rules, "_builtin_function_ids", trace_rules.FunctionIdSet(listing))
+    own = len
+    with patched("trace"):
+        assert builtins.len is not own
+        assert trace_rules.is_builtin_callable(own)
+        assert not trace_rules.is_builtin_callable(builtins.len)
+
+
+@pytest.mark.slow
 def test_earlier_imports_do_not_choose_the_engine(tmp_path: Path) -> None:
     """Dynamo lists Python's own functions on first use, which may be in the middle of a trace."""
     program = """

@@ -85,8 +85,15 @@ def test_live_weights_have_the_settings_of_now(tmp_path: Path) -> None:
     check(export, 2)
 
 
-@pytest.mark.parametrize("weights_only", [False, True])
-@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+@pytest.mark.parametrize(
+    ("when", "weights_only"),
+    [
+        ("fit_end", False),
+        ("checkpoint", True),
+        pytest.param("fit_end", True, marks=pytest.mark.slow),
+        pytest.param("checkpoint", False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_best_checkpoint_has_those_of_the_moment_it_was_saved(
     when: Any, weights_only: bool, tmp_path: Path
 ) -> None:

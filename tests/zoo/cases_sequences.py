@@ -367,7 +367,7 @@ CASES = [
     Case("sequence/packed_gru", lambda: LitPacked(nn.GRU), packed, lambda batch: (batch[:2], {}), True),
     Case("sequence/transformer_two_lengths", LitSeq2Seq, pairs, spread, True),
     Case("sequence/encoder_padding", LitEncoder, pairs, first, True),
-    Case("sequence/time_first", LitSequenceFirst, lambda b, v: (torch.randn(6 + 3 * v, b, 6),), spread, True, fast=True),
+    Case("sequence/time_first", LitSequenceFirst, lambda b, v: (torch.randn(6 + 3 * v, b, 6),), spread, True),
     Case("sequence/nanogpt_loss", LitNanoGPT, lambda b, v: torch.randint(0, 40, (b, 8 + 4 * v)),
          lambda batch: ((batch[:, :-1], batch[:, 1:]), {}), True),
     Case("sequence/nanogpt_next", LitNanoGPTIds, lambda b, v: torch.randint(0, 40, (b, 8 + 4 * v)),

@@ -18,7 +18,14 @@ from tests.tracing.patches.cases import CASES
 
 SLOW = {f"{kind}_pool_of_the_whole_{dims}d" for kind in ("max", "avg") for dims in (2, 3)} | {
     "max_pool_of_the_whole_1d",
+    "functional_conv1d_by_groups",
+    "torch_conv1d_by_groups",
+    "torch_conv2d_by_groups",
     "tensor_chunk",
+    "tensor_corrcoef",
+    "tensor_cov",
+    "log2",
+    "log10",
     "no_log_of_onnxscript",
     "no_log_of_torch_fx_experimental_symbolic_shapes",
     "resized_image",
