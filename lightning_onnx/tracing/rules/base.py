@@ -45,6 +45,11 @@ def value(argument: object) -> Any:
     return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
 
 
+def as_tensor(x: Operand, dtype: torch.dtype) -> Tensor:
+    """Return an operand as a tensor of a dtype."""
+    return x.to(dtype) if isinstance(x, Tensor) else torch.scalar_tensor(x, dtype=dtype)
+
+
 def is_float(found: object) -> bool:
     """Tell whether a value is a tensor of real floats."""
     return isinstance(found, Tensor) and found.is_floating_point()

@@ -50,6 +50,16 @@ def index(x: Tensor, indices: Sequence[Tensor | None]) -> object:
     return torch.ops.aten.index.Tensor(x, [i.long() if i is not None and _short(i) else i for i in indices])
 
 
+def shift_left(x: Tensor, other: Tensor) -> Tensor:
+    """Shift by the operator that the exporter knows."""
+    return torch.bitwise_left_shift(x, other)
+
+
+def shift_right(x: Tensor, other: Tensor) -> Tensor:
+    """Shift by the operator that the exporter knows."""
+    return torch.bitwise_right_shift(x, other)
+
+
 def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> object:
     """Convert before the exponentials are taken; the exporter does it after."""
     return NotImplemented if dtype is None or x.is_floating_point() else torch.softmax(x.to(dtype), dim)
@@ -113,6 +123,8 @@ RULES = (
     ),
     Rule((aten.masked_fill.Scalar, aten.masked_fill.Tensor), fill, "As for where.", is_boolean),
     Rule((aten.index.Tensor,), index, "ONNX takes indices of 64 bits.", by_short_integers),
+    Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
+    Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.softmax.int,), softmax, "The exporter converts integers after the exponentials.", of_integers),
     Rule((aten.mean.default, aten.mean.dim), mean, "The exporter converts integers after the mean.", of_integers),
 )

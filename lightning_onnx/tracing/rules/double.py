@@ -10,16 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, aten, is_double
+from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_double
 
 
 def with_tensor(operator: torch._ops.OpOverload) -> Callable[..., Any]:
-    """Call an operator with the number as a tensor of float64."""
+    """Call an operator with the number, and the one that it is multiplied by, as tensors of float64."""
 
-    def rule(x: Operand, number: Operand, *args: object, **kwargs: object) -> object:
-        if not (isinstance(x, Tensor) and x.dtype == torch.float64 and _is_inexact(number)):
+    def rule(x: Operand, number: Operand, *args: object, alpha: float = 1, **kwargs: object) -> object:
+        if not (isinstance(x, Tensor) and x.dtype == torch.float64 and (_is_inexact(number) or _is_inexact(alpha))):
             return NotImplemented
-        return operator(x, torch.scalar_tensor(number, dtype=x.dtype), *args, **kwargs)
+        number = as_tensor(number, x.dtype)
+        if alpha != 1:
+            number = number * torch.scalar_tensor(alpha, dtype=x.dtype)
+        return operator(x, number, *args, **kwargs)
 
     return rule
 
@@ -56,7 +59,7 @@ def _is_inexact(number: object) -> TypeGuard[float]:
 
 
 def _has_inexact_number(node: fx.Node) -> bool:
-    return is_double(node) and any(_is_inexact(a) for a in node.args[1:])
+    return is_double(node) and any(_is_inexact(a) for a in (*node.args[1:], *node.kwargs.values()))
 
 
 _WHY = "The exporter writes the number in single precision."

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, aten, of_floats, value
+from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, of_floats, value
 
 
 def is_negative(x: Tensor) -> Tensor:
@@ -113,32 +113,7 @@ def divide_rounded(x: Operand, other: Operand, *, rounding_mode: str | None = No
 
 def _as_tensors(x: Operand, other: Operand) -> tuple[Tensor, Tensor]:
     dtype = torch.result_type(x, other)
-    return _as_tensor(x, dtype), _as_tensor(other, dtype)
-
-
-def _as_tensor(x: Operand, dtype: torch.dtype) -> Tensor:
-    return x.to(dtype) if isinstance(x, Tensor) else torch.scalar_tensor(x, dtype=dtype)
-
-
-def clamp(x: Tensor, min: Operand | None = None, max: Operand | None = None) -> object:
-    """Limit one side; onnxruntime's ``Clip`` limits infinities on the other side too."""
-    if not x.is_floating_point():
-        return NotImplemented
-    if max is None and min is not None:
-        return torch.maximum(x, _as_tensor(min, x.dtype))
-    if min is None and max is not None:
-        return torch.minimum(x, _as_tensor(max, x.dtype))
-    return NotImplemented
-
-
-def clamp_min(x: Tensor, min: Operand) -> object:
-    """Limit from below."""
-    return clamp(x, min=min)
-
-
-def clamp_max(x: Tensor, max: Operand) -> object:
-    """Limit from above."""
-    return clamp(x, max=max)
+    return as_tensor(x, dtype), as_tensor(other, dtype)
 
 
 def x_log_y(x: Operand, y: Operand) -> Tensor:
@@ -182,11 +157,6 @@ def _by_size_or_float(node: fx.Node) -> bool:
 
 def _rounds_down(node: fx.Node) -> bool:
     return bool(node.kwargs.get("rounding_mode") == "floor") and of_floats(node)
-
-
-def _has_one_limit(node: fx.Node) -> bool:
-    limits = (*node.args[1:3], node.kwargs.get("min"), node.kwargs.get("max"))
-    return of_floats(node) and sum(limit is not None for limit in limits) == 1
 
 
 _BY_PARTS = (
@@ -233,9 +203,6 @@ RULES = (
         "As for floor_divide.",
         _rounds_down,
     ),
-    Rule((aten.clamp.default, aten.clamp.Tensor), clamp, "Clip with one limit makes inf 3.4e38.", _has_one_limit),
-    Rule((aten.clamp_min.default, aten.clamp_min.Tensor), clamp_min, "As for clamp.", of_floats),
-    Rule((aten.clamp_max.default, aten.clamp_max.Tensor), clamp_max, "As for clamp.", of_floats),
     Rule((aten.xlogy.Tensor, aten.xlogy.Scalar_Self, aten.xlogy.Scalar_Other), x_log_y, "0 times log(NaN) was 0."),
     Rule(
         (aten.special_xlog1py.default, aten.special_xlog1py.self_scalar, aten.special_xlog1py.other_scalar),

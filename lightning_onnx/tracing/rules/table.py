@@ -17,6 +17,7 @@ from torch import fx
 from lightning_onnx.tracing.rules import (
     attention,
     booleans_integers,
+    clamp,
     double,
     elementwise,
     indexing,
@@ -24,6 +25,7 @@ from lightning_onnx.tracing.rules import (
     losses,
     pooling,
     resizing,
+    sigmoid,
     size_arithmetic,
     sorting,
     special,
@@ -33,6 +35,7 @@ from lightning_onnx.tracing.rules.base import Rule
 RULES: tuple[Rule, ...] = (
     *attention.RULES,
     *booleans_integers.RULES,
+    *clamp.RULES,
     *double.RULES,
     *elementwise.RULES,
     *indexing.RULES,
@@ -40,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     *losses.RULES,
     *pooling.RULES,
     *resizing.RULES,
+    *sigmoid.RULES,
     *sorting.RULES,
     *special.RULES,
 )

@@ -86,8 +86,13 @@ CASES: dict[str, Case] = {
     "booleans_integers where.self": Case(lambda x: torch.where(x > 0, x > 1, x < -1).float(), (X,)),
     "booleans_integers masked_fill.Scalar": Case(lambda x: (x > 0).masked_fill(x > 1, False).float(), (X,)),
     "booleans_integers index.Tensor": Case(lambda x: torch.arange(4.0)[place(x).int()], (X,)),
+    "booleans_integers __lshift__.Tensor": Case(lambda x: place(x) << place(x), (X,)),
+    "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
     "booleans_integers softmax.int": Case(lambda x: (x * 3).long().softmax(-1, dtype=torch.float32), (X,)),
     "booleans_integers mean": Case(lambda x: (x * 3).long().mean(1, dtype=torch.float32), (X,)),
+    "clamp clamp": Case(lambda x: torch.clamp(x, 0, 0.5) + torch.clamp(x, None, 0.5), numbers(_inf, -_inf)),
+    "clamp clamp_min": Case(lambda x: torch.clamp_min(x, 0), numbers(_inf, -_inf)),
+    "clamp clamp_max": Case(lambda x: torch.clamp_max(x, 0), numbers(_inf, -_inf)),
     "double add.Tensor": Case(lambda x: x + 0.1, (DOUBLE,)),
     "double sub.Tensor": Case(lambda x: x - 0.1, (DOUBLE,)),
     "double mul.Tensor": Case(lambda x: x * 0.1, (DOUBLE,)),
@@ -119,9 +124,6 @@ CASES: dict[str, Case] = {
     "elementwise div.Tensor_mode": Case(
         lambda x, y: torch.div(x, y, rounding_mode="floor"), pairs((7.0, 0.1), (-7.0, 2.0))
     ),
-    "elementwise clamp": Case(lambda x: torch.clamp(x, None, 0.5), numbers(_inf, -_inf)),
-    "elementwise clamp_min": Case(lambda x: torch.clamp_min(x, 0), numbers(_inf, -_inf)),
-    "elementwise clamp_max": Case(lambda x: torch.clamp_max(x, 0), numbers(_inf, -_inf)),
     "elementwise xlogy.Tensor": Case(torch.xlogy, pairs((0.0, _nan), (0.0, 0.0), (2.0, 3.0))),
     "elementwise special_xlog1py": Case(torch.special.xlog1py, pairs((0.0, _nan), (2.0, 1e-8))),
     "elementwise zeros_like": Case(lambda x: split(torch.zeros_like(complex_(x)) + complex_(x)), (X,)),
@@ -161,6 +163,7 @@ CASES: dict[str, Case] = {
     "resizing _upsample_nearest_exact1d.vec": Case(
         lambda x: functional.interpolate(x, scale_factor=1.3, mode="nearest-exact"), IMAGES[:1], IMAGES[1:]
     ),
+    "sigmoid sigmoid": Case(lambda x: (x.sigmoid() + 1e-12).log(), numbers(-19.0, -25.0, 20.0)),
     "sorting kthvalue": Case(lambda x: x.kthvalue(3, 1).values, (X,)),
     "sorting sort.stable": Case(lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (X,)),
     "sorting argsort.stable": Case(lambda x: torch.argsort(x.round(), dim=-1, stable=True), (X,)),

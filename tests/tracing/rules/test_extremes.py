@@ -26,6 +26,7 @@ VALUES = (
 ONE: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp_max": lambda x: x.clamp(max=0.5),
     "clamp_min": lambda x: x.clamp(min=0),
+    "clamp_mixed": lambda x: x.clamp(-1, 0.5),
     "expm1": torch.expm1,
     "floor_divide": lambda x: x // 3,
     "floor_divide_negative": lambda x: torch.div(x, -3, rounding_mode="floor"),
@@ -33,6 +34,7 @@ ONE: dict[str, Callable[[Tensor], Tensor]] = {
     "logsigmoid": functional.logsigmoid,
     "remainder": lambda x: x % 7,
     "remainder_negative": lambda x: x % -7,
+    "log_of_sigmoid": lambda x: x.sigmoid().log(),
     "signbit": torch.signbit,
 }
 """Of one tensor."""
@@ -149,6 +151,7 @@ def test_numbers_combined_with_float64_keep_their_precision() -> None:
     functions: dict[str, Callable[..., Tensor]] = {
         "arithmetic": lambda x: (x * 0.1 + 0.7 - x / 0.3) ** 1.1 - (0.1 - x),
         "compared": lambda x: (x * 0 + 0.7 > 0.7).double() + 2 * (x * 0 + 0.7 <= 0.7),  # 0.7 in float32 is less
+        "alpha": lambda x: torch.sub(x, x.flip(0), alpha=0.1) + torch.add(x, 3, alpha=0.3),
         "lerp": lambda x: torch.lerp(x, -x, 0.3) + torch.lerp(x, -x, 0.8),
         "units": lambda x: x.log2() + x.log10() + x.deg2rad() + x.rad2deg(),
         "gelu": lambda x: functional.gelu(x) + functional.gelu(x, approximate="tanh"),

@@ -1,0 +1,54 @@
+"""Limits of numbers: of one side, and an integer beside a float."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+
+from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_float, of_floats, value
+
+
+def clamp(x: Tensor, min: Operand | None = None, max: Operand | None = None) -> object:
+    """Limit one side, or both sides by numbers of one type."""
+    if _is_mixed(min, max):
+        dtype = torch.result_type(x, 0.5)
+        return aten.clamp.default(x.to(dtype), float(min), float(max))  # type: ignore[arg-type]
+    if not x.is_floating_point():
+        return NotImplemented
+    if max is None and min is not None:
+        return torch.maximum(x, as_tensor(min, x.dtype))
+    if min is None and max is not None:
+        return torch.minimum(x, as_tensor(max, x.dtype))
+    return NotImplemented
+
+
+def clamp_min(x: Tensor, min: Operand) -> object:
+    """Limit from below."""
+    return clamp(x, min=min)
+
+
+def clamp_max(x: Tensor, max: Operand) -> object:
+    """Limit from above."""
+    return clamp(x, max=max)
+
+
+def _is_mixed(min: object, max: object) -> bool:
+    """Tell whether one limit is an integer and the other one a float."""
+    return {type(min), type(max)} == {int, float}
+
+
+def _is_needed(node: fx.Node) -> bool:
+    low, high = (node.args[i] if len(node.args) > i else node.kwargs.get(name) for i, name in ((1, "min"), (2, "max")))
+    return _is_mixed(low, high) or (is_float(value(node.args[0])) and (low is None) != (high is None))
+
+
+RULES = (
+    Rule(
+        (aten.clamp.default, aten.clamp.Tensor),
+        clamp,
+        "onnxruntime's Clip with one limit makes inf 3.4e38; the exporter refuses an integer limit beside a float.",
+        _is_needed,
+    ),
+    Rule((aten.clamp_min.default, aten.clamp_min.Tensor), clamp_min, "As for clamp.", of_floats),
+    Rule((aten.clamp_max.default, aten.clamp_max.Tensor), clamp_max, "As for clamp.", of_floats),
+)
