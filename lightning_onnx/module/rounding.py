@@ -60,6 +60,10 @@ _SUMS = _LINEAR | {
 """Operators that add or multiply many numbers: another order changes even an exact result."""
 
 
+_TRANSFORMS = {_aten._fft_c2c, _aten._fft_c2r, _aten._fft_r2c}
+"""Sums over whole dims, of which each element is as uncertain as the largest one is large; zeros that are exact stay."""
+
+
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the last of equal values where torch takes the first; both are correct.
 
@@ -122,6 +126,8 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 terms = func(*tree_map(_magnitude, args), **tree_map(_magnitude, kwargs))
         except Exception:  # an operator without float64
             exact = result
+        if func.overloadpacket in _TRANSFORMS:
+            terms = _largest(exact, args[1])
         is_sum = func.overloadpacket in _SUMS
         if isinstance(result, Tensor):
             return self._changed(result, exact, is_sum, terms)
@@ -130,7 +136,12 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _changed(self, result: Any, exact: Any, is_sum: bool, terms: Tensor | None = None) -> Any:
-        if not isinstance(result, Tensor) or result.dtype != torch.float32 or exact.shape != result.shape:
+        if not isinstance(result, Tensor) or exact.shape != result.shape:
+            return result
+        if result.dtype == torch.complex64:
+            parts = (torch.view_as_real(t.resolve_conj()) for t in (result, exact))
+            return torch.view_as_complex(self._changed(*parts, is_sum, None if terms is None else terms[..., None]))
+        if result.dtype != torch.float32:
             return result
         if self.generator is None:
             return exact.to(result.dtype)
@@ -190,12 +201,17 @@ def _holds_tensor(values: Sequence[Any]) -> bool:
     return any(isinstance(value, Tensor) for value in values)
 
 
+def _largest(transformed: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return the largest magnitude of each transform, in double precision."""
+    return transformed.abs().double().amax(list(dims), keepdim=True)
+
+
 def _magnitude(value: Any) -> Any:
     doubled = _in_double(value)
     return doubled.abs() if doubled is not value and isinstance(doubled, Tensor) else doubled
 
 
 def _in_double(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dtype == torch.float32:
-        return value.double()
+    if isinstance(value, Tensor) and value.dtype in (torch.float32, torch.complex64):
+        return value.to(torch.complex128 if value.is_complex() else torch.float64)
     return torch.float64 if value is torch.float32 else value

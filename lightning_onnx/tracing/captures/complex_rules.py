@@ -119,7 +119,15 @@ def _view_as_complex(x: Tensor) -> Pair:
 
 
 def _real_to_complex(x: Tensor, dim: Sequence[int], norm: int, onesided: bool) -> Pair:
-    return split(aten._fft_r2c(x, dim, norm, onesided))
+    """Transform; frequencies that are real are so exactly, as in torch: their angle is 0 or pi, never -pi."""
+    re, im = split(aten._fft_r2c(x, dim, norm, onesided))
+    if len(dim) > 1:
+        return Pair(re, im)
+    size = x.shape[dim[0]]
+    frequency = torch.arange(re.shape[dim[0]], device=x.device)
+    is_real = (frequency == 0) | (2 * frequency == size)
+    along = is_real.reshape(-1, *[1] * (x.dim() - 1 - dim[0] % x.dim()))
+    return Pair(re, torch.where(along, 0.0, im))
 
 
 def _complex_to_complex(z: Pair, dim: Sequence[int], norm: int, forward: bool) -> Pair:
