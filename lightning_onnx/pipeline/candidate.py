@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.calls.signature import SizeRange
+from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.decisions.search import search_once
 from lightning_onnx.module.extremes import extreme_cases
 from lightning_onnx.module.probing import cases_of, multiples
 from lightning_onnx.module.runner import Runner
+from lightning_onnx.module.values.cases import windows
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions, may_keep
 from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
@@ -124,6 +125,8 @@ def try_engine(
     inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small and id(m.case) not in is_extreme]
     large = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
     wrong = [m for m in large if not m.case.may_be_wrong]
+    if rows := _rows_of(wrong, run, request):
+        wrong += [m for m in find_mismatches(run.flat, graph, rows, config) if not m.comparison.is_small]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)
@@ -142,6 +145,20 @@ def try_engine(
         decisions=decisions,
         conditions=conditions,
     )
+
+
+def _rows_of(wrong: Sequence[Mismatch], run: Runner, request: Request) -> list[Case]:
+    """Return all rows of an observed call at the traced sizes, if a graph is wrong on that call but not as traced.
+
+    Where it is wrong on some of the rows, their values are the cause, and not their number.
+    """
+    if _first_as_traced(wrong, request) is not None:
+        return []
+    observed = (m.case for m in wrong if m.case.kind == "observed" and _changed_dims(m.case, request) == [BATCH])
+    case = next(observed, None)
+    found = [(rows, run(rows)) for rows in windows(request, case.tensors)] if case is not None else []
+    label = f"rows of {case.label}" if case is not None else ""
+    return [Case(label, rows, outputs.tensors, kind="values") for rows, outputs in found if outputs is not None]
 
 
 def _hints(traced: Traced, conditions: Sequence[SizeCondition], request: Request) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,39 @@ def test_right_files_pass_with_a_note(
     assert told in note
     assert "test_decisions.py:" in note
     assert str(tmp_path) not in note
+
+
+class Logged(nn.Module):
+    """Reads a value that decides nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean().item()
+        return x * 2
+
+
+def test_a_value_that_is_only_kept_has_no_note(tmp_path: Path) -> None:
+    made = exported(Logged(), tmp_path, engine="torchscript")
+    assert made.passed
+    assert not [note for note in made.manifest["notes"] if "decides by values" in note]
+
+
+class Printed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if f"{x.mean():.0f}" in ("0", "1") else x * 3
+
+
+class Shared(nn.Module):
+    """Numpy looks at the tensor's own memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if np.from_dlpack(x.detach()).max() < 8 else x * 3
+
+
+@pytest.mark.parametrize("module", [Printed(), Shared()])
+def test_a_value_that_leaves_in_another_way_is_an_error_that_names_the_line(module: nn.Module, tmp_path: Path) -> None:
+    line = type(module).forward.__code__.co_firstlineno + 1
+    with pytest.raises(ParityError, match=f"decides by values .* test_decisions.py:{line}"):
+        exported(module, tmp_path)
 
 
 def test_a_method_that_decides_nothing_has_no_note(tmp_path: Path) -> None:

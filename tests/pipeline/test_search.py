@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ def test_a_dim_that_varied_and_that_the_code_makes_constant_becomes_static_with_
     assert callback.artifact is not None
     assert outside.shapes(callback.artifact.model_path)["ids"] == ["batch", 5]
     assert any("'ids'" in n and "is static" in n for n in callback.artifact.manifest["notes"])
+
+
+class ReadsMemory(nn.Module):
+    """Decides by a value that leaves its tensor unseen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = struct.unpack(f"{x.numel()}f", bytes(x.untyped_storage())[-4 * x.numel() :])
+        return x * 2 if max(values) < 9 else x * 3
+
+
+def test_a_size_is_not_blamed_for_what_the_values_of_some_rows_cause(tmp_path: Path) -> None:
+    x = torch.rand(8, 4)
+    x[4, 1] = 9.5
+    with pytest.raises(ParityError, match=r"rows of observed \(batch=8\)"):
+        lightning_onnx.export(ReadsMemory(), x, directory=tmp_path / "made")
 
 
 class OnFours(nn.Module):

@@ -32,10 +32,15 @@ READS: Mapping[str, str] = {
     "tolist": ".tolist()",
     "numpy": ".numpy()",
     "__array__": "numpy() of a tensor",
+    "__dlpack__": "DLPack of a tensor",
+    "__format__": "a tensor in a string",
 }
 """Torch's functions that read a value of a tensor, and how notes describe the read."""
 
-WITHOUT_WARNING = frozenset(READS[name] for name in ("equal", "allclose", "is_same_size", "__contains__", "__array__"))
+WITHOUT_WARNING = frozenset(
+    READS[name]
+    for name in ("equal", "allclose", "is_same_size", "__contains__", "__array__", "__dlpack__", "__format__")
+)
 """Reads that torch performs during a TorchScript trace without a warning that names the user's line."""
 
 _SIZED_BY_VALUES = frozenset(
@@ -68,6 +73,7 @@ class Decisions:
         reads: The values that were read at each site, in order.
         branches: The branches taken, in order.
         conditions: The truth values that each condition had, by site and column.
+        followed: Sites after which the call took a branch, which may depend on what was read.
         has_value_sizes: Whether the size of a tensor depended on values.
         raised: File and function of the user's code that raised; None if the call returned.
     """
@@ -75,6 +81,7 @@ class Decisions:
     reads: Mapping[Site, tuple[Hashable, ...]]
     branches: tuple[Branch, ...]
     conditions: Mapping[tuple[Site, int], frozenset[bool]]
+    followed: frozenset[Site] = frozenset()
     has_value_sizes: bool = False
     raised: tuple[str, str] | None = None
 
@@ -117,7 +124,8 @@ def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
         raised = _raised_at(error.__traceback__)
     found = {site: tuple(values) for site, values in reads.found.items()}
     conditions = _conditions(reads.read, branches.branches)
-    return Decisions(found, tuple(branches.branches), conditions, reads.has_value_sizes, raised)
+    followed = frozenset(site for site, _, number in reads.read if number < len(branches.branches))
+    return Decisions(found, tuple(branches.branches), conditions, followed, reads.has_value_sizes, raised)
 
 
 class ReadRecorder(TorchFunctionMode):
@@ -153,8 +161,9 @@ class ReadRecorder(TorchFunctionMode):
             frame = deciding_frame(sys._getframe(1))
             if frame is not None:
                 site = Site(line_of(frame), READS[name])
-                self.found.setdefault(site, []).append(_plain(result))
-                self.read.append((site, _plain(result), len(self.branches)))
+                value = _plain(args[0].detach().numpy() if name == "__dlpack__" else result)
+                self.found.setdefault(site, []).append(value)
+                self.read.append((site, value, len(self.branches)))
         elif name in _SIZED_BY_VALUES or (name == "__getitem__" and _has_mask(args[1:])):
             self.has_value_sizes = True
         return result

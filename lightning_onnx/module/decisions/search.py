@@ -49,6 +49,7 @@ class Searched:
         unflipped: Sites whose decision no input changed. If the method only raised on the other branch, the decision
             counts as changed.
         flipped_lines: Lines at which some input took another branch.
+        varied: Sites at which some input on which the file is compared gave another value.
         tried: Number of inputs that were tried.
     """
 
@@ -56,7 +57,16 @@ class Searched:
     cases: tuple[Case, ...]
     unflipped: tuple[Site, ...]
     flipped_lines: frozenset[str]
+    varied: frozenset[Site]
     tried: int
+
+    def may_decide(self, site: Site) -> bool:
+        """Whether the value read at a site may decide something; one that is only stored, such as for a log, does not.
+
+        Args:
+            site: Where the value is read.
+        """
+        return site in self.traced.followed or self.traced.is_condition(site) or site not in self.varied
 
 
 _KNOWN: WeakKeyDictionary[Runner, list[tuple[tuple[Tensor, ...], Searched]]] = WeakKeyDictionary()
@@ -83,10 +93,10 @@ def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searche
     """
     traced = record(run.flat, request.tensors)
     if not traced.reads and not traced.has_value_sizes:
-        return Searched(traced, (), (), frozenset(), 0)
+        return Searched(traced, (), (), frozenset(), frozenset(), 0)
     again = record(run.flat, request.tensors)
     if traced.differing(again) or traced.flipped_lines(again):  # the decisions do not depend on the inputs alone
-        return Searched(traced, (), traced.sites(), frozenset(), 0)
+        return Searched(traced, (), traced.sites(), frozenset(), frozenset(), 0)
     searching = _Search(run, request, traced)
     for case in cases:
         searching.look_at(case)
@@ -99,7 +109,12 @@ def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searche
         for move in _between(run, request, site, searching):
             searching.attempt(move)
     return Searched(
-        traced, tuple(searching.cases), searching.unflipped(), frozenset(searching.flipped_lines), searching.tried
+        traced,
+        tuple(searching.cases),
+        searching.unflipped(),
+        frozenset(searching.flipped_lines),
+        frozenset(searching.varied),
+        searching.tried,
     )
 
 
@@ -113,6 +128,7 @@ class _Search:
         self.cases: list[Case] = []
         self.moved_sites: set[Site] = set()
         self.flipped_lines: set[str] = set()
+        self.varied: set[Site] = set()
         self.conditions = dict(traced.conditions)
         self.flipped_inputs: dict[Site, tuple[Tensor, ...]] = {}
         self.tried = 0
@@ -172,6 +188,7 @@ class _Search:
             label = f"{self._describe(conditions or sites, lines)}: {move.how}"
             case = Case(label, move.tensors, outputs.tensors, kind="decision", beyond=move.beyond)
             self.cases.append(case)
+            self.varied |= frozenset() if move.is_uniform else sites
 
     def _credit(self, other: Decisions) -> None:
         """Record changed decisions; a number, which always differs, counts only if the method took another branch."""

@@ -13,6 +13,9 @@ from lightning_onnx.module.decisions.record import Decisions, record
 from tests.tracing.making import made
 
 
+X = torch.tensor([1.0, 2.0])
+
+
 class Calls(nn.Module):
     """Calls a function."""
 
@@ -39,6 +42,8 @@ READERS: dict[str, Callable[[Tensor], object]] = {
     ".tolist()": lambda x: x.tolist(),
     ".numpy()": lambda x: x.numpy(),
     "numpy() of a tensor": np.asarray,
+    "DLPack of a tensor": np.from_dlpack,
+    "a tensor in a string": lambda x: f"{x.sum():.2f}",
     "torch.equal": lambda x: torch.equal(x, x.abs()),
     "torch.allclose": lambda x: torch.allclose(x, x.abs()),
     "'in' with a tensor": lambda x: 3.0 in x,
@@ -53,6 +58,14 @@ def test_each_way_to_read_a_value_is_recorded_and_values_are_distinguished(what:
     assert site.where.startswith("test_record.py:")
     assert decided(READERS[what], torch.tensor([1.0, 2.0])).reads == first.reads
     assert decided(READERS[what], torch.tensor([3.0, -9.0])).differing(first) == {site}
+
+
+def test_branches_after_a_read_are_known() -> None:
+    first = decided(lambda x: [x.sum().item(), 1 if x.sum().item() > 0 else 2], X)
+    last = decided(lambda x: [1 if x.sum().item() > 0 else 2, x.max().item()], X)
+    assert first.followed == set(first.sites())
+    assert {site.what for site in last.followed} == {".item()"}
+    assert decided(lambda x: x.sum().item(), X).followed == frozenset()
 
 
 def test_internal_checks_of_torch_are_not_decisions() -> None:
