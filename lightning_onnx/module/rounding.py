@@ -61,7 +61,7 @@ _SUMS = _LINEAR | {
 
 
 _TRANSFORMS = {_aten._fft_c2c, _aten._fft_c2r, _aten._fft_r2c}
-"""Sums over whole dims, of which each element is as uncertain as the largest one is large; zeros that are exact stay."""
+"""Sums over whole dims: each element is as uncertain as the largest one is large, but for zeros that are exact."""
 
 
 class TiesReversed(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -37,7 +37,7 @@ def value_cases(request: Request, run: Runner) -> tuple[Case, ...]:
     """
     known = {_key(request.tensors)}
     found = []
-    for values in other_values(request, numbers_of(run.flat.module)):
+    for values in other_values(request, numbers_of(run.flat.module, run.flat.method)):
         key = _key(values.tensors)
         outputs = None if key in known else run(values.tensors)
         known.add(key)

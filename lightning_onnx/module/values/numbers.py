@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.module.user_code import is_project
+
 _SMALL = 4
 """Maximum number of elements of a tensor of settings; a larger one holds weights."""
 
 _MOST = 16
-"""How many numbers are tried: those with the smallest magnitudes."""
+"""How many numbers are tried: settings with the smallest magnitudes, then numbers of tensors."""
 
 _LIBRARIES = ("torch.", "lightning.", "pytorch_lightning.", "torchmetrics.")
 """Packages whose classes hold settings of their own, such as ``eps`` and ``momentum``."""
 
 
-def numbers_of(module: nn.Module) -> tuple[float, ...]:
-    """Return numbers among the plain attributes, small parameters and small buffers of a module and its children.
+def numbers_of(module: nn.Module, method: str = "forward") -> tuple[float, ...]:
+    """Return numbers of a module and its children: plain attributes, floats in the code, small parameters and buffers.
 
     Args:
         module: The module.
+        method: The method whose code is read, besides ``forward`` of the children.
 
     Example:
         >>> class Clipped(nn.Module):
@@ -31,18 +36,32 @@ def numbers_of(module: nn.Module) -> tuple[float, ...]:
         >>> numbers_of(Clipped())
         (0.25, 6.0)
     """
-    found = {float(n) for part in module.modules() for n in _of_part(part)}
-    return tuple(sorted(found, key=abs)[:_MOST])
+    parts = list(module.modules())
+    settings = {n for part in parts for n in (*_of_attributes(part), *_of_code(part, "forward"))}
+    settings |= set(_of_code(module, method))
+    tensors = {n for part in parts for n in _of_values((*part.parameters(False), *part.buffers(False)))} - settings
+    found = (*sorted(settings, key=abs), *sorted(tensors, key=abs))
+    return tuple(sorted(found[:_MOST], key=abs))
 
 
-def _of_part(part: nn.Module) -> Iterator[float]:
-    for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
-        yield from _of_value(tensor)
+def _of_attributes(part: nn.Module) -> Iterator[float]:
     for owner in type(part).__mro__:
         if not f"{owner.__module__}.".startswith(_LIBRARIES):
             yield from _of_values(value for name, value in vars(owner).items() if not name.startswith("__"))
     if not f"{type(part).__module__}.".startswith(_LIBRARIES):
         yield from _of_values(v for k, v in vars(part).items() if not k.startswith("_") or k == "_hparams")
+
+
+def _of_code(part: nn.Module, method: str) -> Iterator[float]:
+    """Yield floats that a method of the user's project is written with; integers there are mostly dims and sizes."""
+    code = getattr(inspect.unwrap(getattr(type(part), method, None)), "__code__", None)
+    pending = [code] if code is not None and is_project(code.co_filename) else []
+    while pending:
+        for constant in pending.pop().co_consts:
+            if isinstance(constant, CodeType):
+                pending.append(constant)
+            elif isinstance(constant, float):
+                yield from _of_value(constant)
 
 
 def _of_values(values: Iterable[Any]) -> Iterator[float]:

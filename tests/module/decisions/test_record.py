@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from lightning_onnx.module.decisions.record import Decisions, record
 from tests.tracing.making import made
 
-
 X = torch.tensor([1.0, 2.0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_onnx.module.values.numbers import numbers_of
 
@@ -38,3 +38,23 @@ def test_few_numbers_are_tried() -> None:
     for i in range(100):
         setattr(module, f"n{i}", i)
     assert numbers_of(module) == tuple(range(16))
+
+
+class Written(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 2.25, max(v * 0.5 for v in x.flatten()), x.reshape(3, -1))
+
+    def predict(self, x: Tensor) -> Tensor:
+        return self(x) if x.mean() > 7.5 else x
+
+
+def test_floats_in_the_code_of_the_method_and_of_children() -> None:
+    assert numbers_of(Written()) == (0.5, 2.25)
+    assert numbers_of(Written(), "predict") == (0.5, 2.25, 7.5)
+    assert numbers_of(nn.Sequential(Written())) == (0.5, 2.25)
+    assert numbers_of(nn.Linear(20, 20)) == ()
+
+
+def test_settings_come_before_small_tensors() -> None:
+    many = nn.Sequential(*(nn.Linear(1, 1) for _ in range(20)), Settings())
+    assert {0.125, -0.5, 2, 9.5} <= set(numbers_of(many))
