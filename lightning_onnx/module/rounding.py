@@ -139,8 +139,9 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(result, Tensor) or exact.shape != result.shape:
             return result
         if result.dtype == torch.complex64:
-            parts = (torch.view_as_real(t.resolve_conj()) for t in (result, exact))
-            return torch.view_as_complex(self._changed(*parts, is_sum, None if terms is None else terms[..., None]))
+            parts, exact_parts = (torch.view_as_real(t.resolve_conj()) for t in (result, exact))
+            along = None if terms is None else terms[..., None]
+            return torch.view_as_complex(self._changed(parts, exact_parts, is_sum, along))
         if result.dtype != torch.float32:
             return result
         if self.generator is None:

@@ -10,13 +10,18 @@ import numpy as np
 import onnx
 import onnx.backend.test
 import pytest
+import torch
 from onnx import numpy_helper
+from torch import Tensor, nn
 
+from lightning_onnx import export
 from lightning_onnx.artifacts import data_set
 from lightning_onnx.checks import stored_data
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.cli import main
+from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes import base
+from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 from lightning_onnx.runtimes.worker import client
 
 KNOWN = {
@@ -114,3 +119,38 @@ def test_the_command_takes_their_directories(capsys: pytest.CaptureFixture[str])
     model = next(m for m in stored() if m.parent.name == "test_Conv2d")
     assert main.main(["check", str(model.parent), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
     assert capsys.readouterr().out.count("passed") == 2
+
+
+class Rest(nn.Module):
+    """A large number beside what is left of two sums of the same terms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.sum(1, keepdim=True)
+        return torch.cat([total * 1e6, x.flip(1).sum(1, keepdim=True) - total, x[:, :1].tanh() + 2], 1)
+
+
+class Altered(ONNXRuntime):
+    """onnxruntime with another last column."""
+
+    def load(self, model_path: Path) -> Any:
+        session = super().load(model_path)
+        original = session.run
+        session.run = lambda inputs: {
+            n: y * np.array([1, 1, self.factor], y.dtype) for n, y in original(inputs).items()
+        }
+        return session
+
+    factor = 1.0
+
+
+def test_a_column_that_is_rounding_noise_is_no_difference_and_one_that_is_not_is_one(tmp_path: Path) -> None:
+    x = torch.randn(4, 501, generator=torch.Generator().manual_seed(0)) * 100
+    made = export(Rest(), x, directory=tmp_path / "made")
+    directory = next(iter(data_set.find_data_sets(made.model_path.parent)))
+    stored = data_set.read_data_set(directory, ModelSpecs.read(made.model_path)).outputs["output"].copy()
+    stored[:, 1] *= -3  # the rest that another program has
+    (directory / "output_0.pb").write_bytes(numpy_helper.from_array(stored, "output").SerializeToString())
+    runtime = Altered()
+    for runtime.factor, status in ((1.0, "passed"), (1.4, "failed")):
+        row = stored_data.check(made.model_path, [directory], "onnxruntime", Parity(), runtime=runtime)
+        assert row["status"] == status

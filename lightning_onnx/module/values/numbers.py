@@ -54,8 +54,9 @@ def _of_attributes(part: nn.Module) -> Iterator[float]:
 
 def _of_code(part: nn.Module, method: str) -> Iterator[float]:
     """Yield floats that a method of the user's project is written with; integers there are mostly dims and sizes."""
-    code = getattr(inspect.unwrap(getattr(type(part), method, None)), "__code__", None)
-    pending = [code] if code is not None and is_project(code.co_filename) else []
+    function = getattr(type(part), method, None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    pending = [code] if isinstance(code, CodeType) and is_project(code.co_filename) else []
     while pending:
         for constant in pending.pop().co_consts:
             if isinstance(constant, CodeType):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, fx
 
 from lightning_onnx.tracing.rules.base import Rule, aten
 
-_READ_SMALL = {
+_READ_SMALL: Mapping[object, int] = {
     aten.log.default: 0,
     aten.log2.default: 0,
     aten.log10.default: 0,
