@@ -124,7 +124,7 @@ class Logged(nn.Module):
 def test_a_value_that_is_only_kept_has_no_note(tmp_path: Path) -> None:
     made = exported(Logged(), tmp_path, engine="torchscript")
     assert made.passed
-    assert not [note for note in made.manifest["notes"] if "decides by values" in note]
+    assert not [note for note in made.manifest["notes"] if "based on tensor values" in note]
 
 
 class Printed(nn.Module):
@@ -142,7 +142,7 @@ class Shared(nn.Module):
 @pytest.mark.parametrize("module", [Printed(), Shared()])
 def test_a_value_that_leaves_in_another_way_is_an_error_that_names_the_line(module: nn.Module, tmp_path: Path) -> None:
     line = type(module).forward.__code__.co_firstlineno + 1
-    with pytest.raises(ParityError, match=f"decides by values .* test_decisions.py:{line}"):
+    with pytest.raises(ParityError, match=f"based on tensor values at .*test_decisions.py:{line}"):
         exported(module, tmp_path)
 
 
