@@ -147,6 +147,9 @@ class _Search:
         if case.kind == "decision":
             self.attempt(Move("inputs that changed a decision before", case.tensors, case.beyond))
             return
+        if case.kind == "values":  # as a decision, it fails the check in any range
+            self.attempt(Move(case.label, case.tensors, case.beyond, is_uniform=_has_equal_rows(case.tensors)))
+            return
         if case.kind == "traced" or self.is_over():
             return
         self.tried += 1
@@ -212,6 +215,10 @@ class _Search:
         first = min(sites, key=self.traced.sites().index, default=None)
         place = str(first) if first is not None else f"{min(lines)} (a condition on a size that depends on values)"
         return f"values that change the decision of the traced call at {place}"
+
+
+def _has_equal_rows(tensors: Sequence[Tensor]) -> bool:
+    return all(bool((t == t[:1]).all()) for t in tensors if t.is_floating_point() and t.dim())
 
 
 def _along_gradient(run: Runner, request: Request, site: Site, searching: _Search) -> Iterator[Move]:
