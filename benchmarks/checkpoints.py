@@ -1,4 +1,4 @@
-"""What exporting each checkpoint costs, as ratios of one run: ``python benchmarks/checkpoints.py`` or ``make bench``.
+"""Measures the cost of exporting each checkpoint, as ratios of one run: ``python benchmarks/checkpoints.py`` or ``make bench``.
 
 For a resnet50 and a transformer encoder of 12 layers:
 
@@ -58,7 +58,7 @@ def encoder() -> tuple[nn.Module, Tensor]:
 
 
 class Trains(LightningModule):
-    """Any module, trained to give ones."""
+    """Any module, trained to return ones."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Trains(LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss."""
-        return (self(batch) - 1).square().mean()  # towards 1: outputs near 0 would be nothing but rounding
+        return (self(batch) - 1).square().mean()  # towards 1: outputs near 0 would be only rounding
 
     def configure_optimizers(self) -> Any:
         """Return plain SGD."""
@@ -78,7 +78,7 @@ class Trains(LightningModule):
 
 
 class Timed(ONNXExport):
-    """Counts the time in its hooks once the module was traced, and tells steps with an export in flight from others."""
+    """Measures the time in its hooks after the trace, and separates steps with a running export from others."""
 
     hooks = ("on_train_batch_start", "on_train_batch_end", "on_train_epoch_start", "on_train_epoch_end", "on_train_end")
 
@@ -183,7 +183,7 @@ def refreshing(net: nn.Module, batch: Tensor, root: Path, number: int = 7) -> di
 
 
 def own_export(net: nn.Module, batch: Tensor, root: Path) -> Path:
-    """Export with torch alone."""
+    """Export with only torch."""
     path = root / "torch.onnx"
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
     torch.onnx.export(net.eval(), (batch,), str(path), dynamo=True, dynamic_shapes=dynamic, verbose=False)
@@ -227,7 +227,7 @@ def memory(root: Path, number: int = 200) -> float:
 def main() -> None:
     """Print the table of ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is not met")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a limit is exceeded")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What recording costs a training step: ``python benchmarks/observer.py`` (the bar is 50 µs a call)."""
+"""Measures the cost of recording calls in training: ``python benchmarks/observer.py`` (the limit is 50 µs per call)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_onnx.module.calls.observer import ForwardObserver
 
 
 class Takes(nn.Module):
-    """A call as Hugging Face's modules get it."""
+    """A typical call of a Hugging Face module."""
 
     def forward(self, **inputs: Any) -> Any:
         """Return the ids."""

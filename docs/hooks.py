@@ -1,4 +1,4 @@
-"""What the site needs besides its plugins: the help of each command, always up to date; examples in docstrings."""
+"""Hooks of the site: the current help of each command, and examples in docstrings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = "92"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Replace ``<!-- help: export -->`` by what ``lightning-onnx export --help`` prints."""
+    """Replace ``<!-- help: export -->`` by the output of ``lightning-onnx export --help``."""
     return _PLACE.sub(lambda place: f"```text\n{help_of(place[1].split())}```", markdown)
 
 

@@ -1,4 +1,4 @@
-"""Two processes train one module by DDP on the CPU; rank zero leaves one artifact.
+"""Two processes train one module with DDP on the CPU; rank zero writes one artifact.
 
 Run ``python examples/ddp.py``. Lightning starts this file again for the second process, which is why all that it does
 stands below the line that asks for ``__main__``.

@@ -27,7 +27,7 @@ class DigitClassifier(LightningModule):
         return loss
 
     def validation_step(self, batch):
-        """Log what the best checkpoint is chosen by: with several processes, the mean over all."""
+        """Log the metric that selects the best checkpoint: with several processes, the mean over all."""
         images, labels = batch
         self.log("val_loss", F.cross_entropy(self(images), labels), sync_dist=True)
 

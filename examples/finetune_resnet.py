@@ -1,4 +1,4 @@
-"""Fine-tune torchvision's resnet18 on scikit-learn's handwritten digits; ``ONNXExport()`` is all that the export takes.
+"""Fine-tune torchvision's resnet18 on scikit-learn's handwritten digits; the export only needs ``ONNXExport()``.
 
 Run ``make demo``, or ``python examples/finetune_resnet.py --help``.
 """
@@ -24,7 +24,7 @@ from lightning_onnx import ONNXExport
 
 
 class DigitClassifier(LightningModule):
-    """A resnet18 with ten classes; preparing the images is part of ``forward``, and so of the ONNX graph."""
+    """A resnet18 with ten classes; image preprocessing is part of ``forward``, and therefore of the ONNX graph."""
 
     def __init__(self, weights: str | None = None) -> None:
         """Make the network with torchvision's pretrained ``weights``, by name, or with random ones."""
@@ -51,7 +51,7 @@ class DigitClassifier(LightningModule):
         self.log("val_acc", (self(images).argmax(-1) == labels).float().mean(), prog_bar=True)
 
     def configure_optimizers(self):
-        """Adam; the learning rate falls to zero over the whole training."""
+        """Use Adam; the learning rate decreases to zero during training."""
         optimizer = torch.optim.Adam(self.parameters(), lr=1e-3)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
@@ -72,7 +72,7 @@ def loader(images, labels, shuffle=False):
 
 
 def main() -> int:
-    """Train, and compare the artifact with the module on digits that neither training nor validation has seen."""
+    """Train, and compare the artifact with the module on digits used neither for training nor for validation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", help="torchvision's pretrained weights, such as IMAGENET1K_V1; default: random")
     parser.add_argument("--epochs", type=int, default=4)
@@ -116,7 +116,7 @@ def main() -> int:
 
 
 def classify_without_torch(model: Path, images: np.ndarray, root: Path) -> np.ndarray:
-    """Classify digits with the artifact, in a process that has onnxruntime and no torch."""
+    """Classify digits with the artifact, in a process with onnxruntime but without torch."""
     given, found = root / "held_out.npy", root / "classified.npy"
     np.save(given, images)
     script = Path(__file__).with_name("classify_digits.py")

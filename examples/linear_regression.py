@@ -40,7 +40,7 @@ class Linear(LightningModule):
         return torch.nn.functional.mse_loss(self(batch[0]), batch[1])
 
     def configure_optimizers(self):
-        """L-BFGS: the loss is a parabola, so that a few steps over all rows find its bottom."""
+        """Use L-BFGS: the loss is quadratic, so a few steps over all rows find its minimum."""
         return torch.optim.LBFGS(self.parameters(), line_search_fn="strong_wolfe")
 
 

@@ -1,4 +1,4 @@
-"""Train on handwritten digits with MLflow, register the model, and classify with what the registry gives back.
+"""Train on handwritten digits with MLflow, register the model, and classify with the model from the registry.
 
 Usage: python examples/mlflow_registry.py [directory]
 
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     train, val = digits()
     trainer.fit(DigitClassifier(), train, val)
 
-    # What follows needs nothing of the above, only the address and the name: run it anywhere.
+    # The rest needs only the address and the name of the model: run it anywhere.
     mlflow.set_tracking_uri(uri)
     model = mlflow.pyfunc.load_model("models:/digits@best")
     right = sum(

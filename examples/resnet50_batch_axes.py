@@ -1,4 +1,4 @@
-"""One resnet50 in three files: for a batch of 1, for a batch of 128, and for any batch, by a dim named ``batch_axes``.
+"""One resnet50 in three files: for a batch of 1, a batch of 128, and any batch, with a dim named ``batch_axes``.
 
 Run ``python examples/resnet50_batch_axes.py`` (minutes), or with ``--size 64 --batch 16`` (half a minute). The weights
 are random. ``dynamic_axes`` means what it means in ``torch.onnx.export``; None makes every dim static. Names, shapes
@@ -22,13 +22,13 @@ from lightning_onnx import export
 AXES = {"input": {0: "batch_axes"}, "output": {0: "batch_axes"}}
 
 
-def told(value):
-    """Return name and shape of an input or output, as the file has them."""
+def described(value):
+    """Return the name and shape of an input or output in the file."""
     return f"{value.name}[{', '.join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)}]"
 
 
 def in_turns(sessions, images, rounds):
-    """Return the median time an image of each session, in seconds; the first call of each does not count."""
+    """Return the median time per image of each session, in seconds, without the first call."""
     took = {name: [] for name in sessions}
     for _ in range(rounds + 1):
         for name, session in sessions.items():
@@ -39,7 +39,7 @@ def in_turns(sessions, images, rounds):
 
 
 def main():
-    """Export three times, look at the files, measure."""
+    """Export three times, inspect the files, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="where the files go; default: a temporary directory")
     parser.add_argument("--batch", type=int, default=128, help="the larger batch; default: 128")
@@ -52,8 +52,12 @@ def main():
     images = torch.rand(options.batch, 3, options.size, options.size)
 
     sessions = {}
-    asked = {"fixed 1": (images[:1], None), f"fixed {options.batch}": (images, None), "batch_axes": (images[:2], AXES)}
-    for name, (sample, axes) in asked.items():
+    requested = {
+        "fixed 1": (images[:1], None),
+        f"fixed {options.batch}": (images, None),
+        "batch_axes": (images[:2], AXES),
+    }
+    for name, (sample, axes) in requested.items():
         artifact = export(
             model,
             sample,
@@ -64,14 +68,14 @@ def main():
             dynamic_axes=axes,
         )
         file = onnx.load(artifact.model_path)
-        signature = f"{told(file.graph.input[0])} -> {told(file.graph.output[0])}"
+        signature = f"{described(file.graph.input[0])} -> {described(file.graph.output[0])}"
         size, parity = artifact.model_path.stat().st_size / 2**20, artifact.manifest["checks"][0]["status"]
         print(f"{name:<11} {size:.1f} MiB  opset {file.opset_import[0].version}  {signature}  parity {parity}")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
         sessions[name] = onnxruntime.InferenceSession(artifact.model_path, settings, ["CPUExecutionProvider"])
 
-    print("\nmedian time an image, one thread, as a share of the fixed file's")
+    print("\nmedian time per image, one thread, divided by the fixed file's")
     for size, rounds in ((1, 20), (options.batch, 3)):
         pair = {name: sessions[name] for name in (f"fixed {size}", "batch_axes")}
         fixed, dynamic = in_turns(pair, images[:size].numpy(), rounds).values()

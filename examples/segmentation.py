@@ -1,4 +1,4 @@
-"""A small U-Net, trained on crops of several sizes, exported once, and run on images of a size never seen.
+"""A small U-Net, trained on crops of several sizes, exported once, and run on images of a new size.
 
 Run ``python examples/segmentation.py``. The photos are the two that scikit-learn ships. What to find is derived from
 them: the regions whose mean brightness over 9 x 9 pixels is above 0.4. Height and width differ from batch to batch, so
@@ -86,7 +86,7 @@ class UNet(LightningModule):
 
 
 def main():
-    """Train on crops of the left, validate on crops of the right, run the artifact on the whole right."""
+    """Train on crops of the left part, validate on crops of the right part, and run the artifact on the right part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes; default: ./runs")
     root = parser.parse_args().root

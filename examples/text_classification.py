@@ -1,4 +1,4 @@
-"""A DistilBert, fine-tuned with LoRA by peft, that tells by a few words which of scikit-learn's data sets is described.
+"""A DistilBert, fine-tuned with peft's LoRA, that recognizes from a few words which scikit-learn data set is described.
 
 Run ``python examples/text_classification.py`` (``pip install transformers peft``). The texts are the descriptions that
 scikit-learn ships; the model is small and its weights are random, so nothing is downloaded. Batch and number of tokens
@@ -30,7 +30,7 @@ WORDS = {word: number for number, word in enumerate(sorted({w for text in TEXTS 
 
 
 def snippets(test, step):
-    """Cut each text into blocks of 24 words, every fifth to test; give runs of 8 to 24 words of them, with labels."""
+    """Cut each text into blocks of 24 words, every fifth for testing; return labeled runs of 8 to 24 words."""
     rng = np.random.default_rng(0)
     found = []
     for label, text in enumerate(TEXTS):
@@ -75,12 +75,12 @@ class Classifier(LightningModule):
         self.log("val_acc", (logits.argmax(-1) == batch["labels"]).float().mean(), batch_size=len(logits))
 
     def configure_optimizers(self):
-        """Use AdamW on what peft leaves trainable."""
+        """Use AdamW on the parameters that peft keeps trainable."""
         return torch.optim.AdamW((p for p in self.parameters() if p.requires_grad), lr=3e-3)
 
 
 def main():
-    """Train, export, look at the graph, run it at other sizes."""
+    """Train, export, inspect the graph, and run it at other sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes; default: ./runs")
     parser.add_argument("--epochs", type=int, default=6)

@@ -1,4 +1,4 @@
-"""LightningCLI: module, data, callback, checks and variants are chosen in a file or on the command line, not in code.
+"""LightningCLI: module, data, callback, checks and variants are configured in a file or on the command line.
 
 Usage, in this directory (``pip install "lightning-onnx[examples,variants]"``):
 
@@ -41,7 +41,7 @@ class Digits(LightningModule):
         return F.cross_entropy(self(images), labels)
 
     def validation_step(self, batch):
-        """Log what the best checkpoint is chosen by, and what variants must keep."""
+        """Log the metric that selects the best checkpoint and limits the variants."""
         images, labels = batch
         logits = self(images)
         self.log("val_loss", F.cross_entropy(logits, labels), prog_bar=True)

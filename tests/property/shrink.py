@@ -23,9 +23,9 @@ def shrink(program: Program, fails: Callable[[Program], bool]) -> Program:
 
 
 def _smaller(program: Program) -> Iterator[Program]:
-    """Yield programs with less, the smallest first."""
+    """Yield smaller programs, smallest first."""
     lines = program.lines
-    for kept in range(1, len(lines)):  # one step, two neighbours, ...
+    for kept in range(1, len(lines)):  # one step, two adjacent ones, ...
         for start in range(len(lines) - kept + 1):
             yield dataclasses.replace(program, lines=lines[start : start + kept])
     for i in range(len(lines) if len(lines) > 2 else 0):

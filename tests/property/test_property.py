@@ -1,4 +1,4 @@
-"""Random modules: no file that passed is wrong, and the judge sees a file that is."""
+"""Random modules: no file that passed is wrong, and the judge finds wrong files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOWHERE = Limits({}, {}, {})
 
 
 KNOWN: dict[int, str] = {}
-"""Faults that are not mended, by seed."""
+"""Known faults, by seed."""
 
 
 def _seed(seed: int) -> object:
@@ -66,7 +66,7 @@ def test_each_step_runs(step: Step) -> None:
 
 
 def _exported(module: nn.Module, program: Program, path: Path) -> None:
-    """Export with torch alone."""
+    """Export with only torch."""
     inputs = make_inputs(program.takes, program.observed[0], "normal", 0)
     dims = {0: torch.export.Dim("batch")}
     with warnings.catch_warnings(), contextlib.redirect_stdout(None):

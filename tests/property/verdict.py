@@ -1,4 +1,4 @@
-"""One seed: train its module with ``ONNXExport``, judge the file, and compare that with what the artifact says."""
+"""The verdict on a seed: trains its module with ``ONNXExport``, checks the file, and compares it with the artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.property.judge import Limits, judge
 from tests.property.program import Program, make_inputs
 
 Kind = Literal["right", "refused", "decides", "false alarm", "false pass", "error"]
-"""Of a seed.
+"""The verdict on a seed.
 
 - ``"right"``: passed, and right within what it tells;
 - ``"refused"``: an error, a check that was skipped, or one that failed on a file that is wrong;
@@ -34,7 +34,7 @@ Kind = Literal["right", "refused", "decides", "false alarm", "false pass", "erro
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of one module.
+    """The result of one module.
 
     Attributes:
         kind: See ``Kind``.
@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def is_fault(self) -> bool:
-        """Whether it is to be mended."""
+        """Whether it has to be fixed."""
         return self.kind not in ("right", "decides")
 
 
@@ -76,7 +76,7 @@ class _Batches(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
 
 
 def verdict_of(program: Program) -> Verdict:
-    """Train, export and judge the module of a program."""
+    """Train and export the module of a program, and check its file."""
     started = time.perf_counter()
     module = program.module()
     with tempfile.TemporaryDirectory() as directory:
@@ -122,7 +122,7 @@ class _Told:
 
 
 def _told(manifest: Mapping[str, Any]) -> _Told:
-    """Return what the notes say about other values than the observed ones."""
+    """Return what the notes say about values that were not observed."""
     notes = " ".join(manifest["notes"])
     return _Told(beyond="beyond those observed" in notes, decides="changed the decision" in notes)
 

@@ -57,7 +57,7 @@ def dynamo_artifact(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
 
 @dataclasses.dataclass
 class Fit:
-    """What a fit left behind."""
+    """The results of a fit."""
 
     tensorboard: Path
     csv: Path
@@ -67,7 +67,7 @@ class Fit:
 
 @pytest.fixture(scope="session", params=PACKAGES)
 def fit(request: pytest.FixtureRequest, artifact: ONNXArtifact, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """Publish where the callback does, to a CSVLogger and a TensorBoardLogger, in a fit of one batch."""
+    """Publish like the callback, to a CSVLogger and a TensorBoardLogger, in a fit of one batch."""
     pl: Any = importlib.import_module(request.param)
     loggers: Any = importlib.import_module(f"{request.param}.loggers")
     places: list[str | None] = []
@@ -112,7 +112,7 @@ def fit(request: pytest.FixtureRequest, artifact: ONNXArtifact, tmp_path_factory
 
 
 def same_files(copy: Path, artifact: ONNXArtifact) -> bool:
-    """Whether a copy has the artifact's bytes (which loading verifies) and manifest, and nothing besides."""
+    """Tell whether a copy has exactly the artifact's files: its bytes (verified by loading) and its manifest."""
     names = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file()}
     return ONNXArtifact.load(copy).manifest == json.loads(json.dumps(artifact.manifest)) and names == {
         *artifact.manifest["files"],

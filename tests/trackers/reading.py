@@ -1,4 +1,4 @@
-"""Finds a run's best artifact in a tracker's own store and runs it; a process of its own, without torch.
+"""Finds a run's best artifact in a tracker's own store and runs it, in its own process, without torch.
 
 Usage: python -m tests.trackers.reading TRACKER WHERE... inputs.npy outputs.npy (the last one is written)
 """
@@ -40,7 +40,7 @@ def plain(directory: str) -> Path:
 
 
 def wandb(run_dir: str) -> Path:
-    """W&B's client reads no run offline: the transaction log says which staged files the artifact has."""
+    """W&B's client cannot read runs offline: the transaction log lists the staged files of the artifact."""
     import base64
 
     logged = [record.artifact for record in wandb_records(Path(run_dir)) if record.HasField("artifact")]
@@ -73,7 +73,7 @@ def search_all_experiments() -> list[str]:
 
 
 def comet(offline_directory: str) -> Path:
-    """Comet's client reads no experiment offline: the messages in the archive say what the upload would do."""
+    """Comet's client cannot read experiments offline: the messages in the archive show what the upload would do."""
     (archive,) = Path(offline_directory).glob("*.zip")
     messages = comet_messages(archive)
     (name,) = [m["value"] for kind, m in messages if kind == "log_other" and m["key"] == "onnx/best"][-1:]
@@ -108,7 +108,7 @@ def dvclive(repository: str, experiment: str) -> Path:
 
 
 def clearml(archive: str) -> Path:
-    """ClearML's client reads no task offline: the archive of the session has what an import would upload."""
+    """ClearML's client cannot read tasks offline: the archive of the session has what an import would upload."""
     with zipfile.ZipFile(archive) as session:
         task = json.loads(session.read("task.json"))
         name = clearml_properties(task)["onnx-best"]
@@ -126,7 +126,7 @@ def clearml_properties(task: dict[str, Any]) -> dict[str, str]:
 
 
 def wandb_records(run_dir: Path) -> Iterator[Any]:
-    """Records of a ``.wandb`` file: a log in LevelDB's form behind a header of seven bytes."""
+    """Records of a ``.wandb`` file: a log in LevelDB's format, after a header of seven bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     (path,) = run_dir.glob("*.wandb")

@@ -18,7 +18,7 @@ PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
 
 
 class Recorder(Logger):
-    """A logger of one's own; keeps what it is told."""
+    """A user's logger; stores what it gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Recorder(Logger):
 
 
 class RecorderTracker:
-    """A tracker of one's own."""
+    """A user's tracker."""
 
     def publish(self, logger: Any, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> str | None:
         return f"{logger.name} {artifact.name} {','.join(aliases)} {step}"
@@ -126,7 +126,7 @@ def test_name_for_the_registry_reaches_who_has_one(artifact: ONNXArtifact, caplo
 
 
 class Filing(Recorder):
-    """A logger that another package taught to file artifacts."""
+    """A logger that stores artifacts through another package."""
 
     def log_onnx_artifact(self, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> Path:
         return Path("mine") / f"{artifact.name}-{','.join(aliases)}-{step}"
@@ -221,13 +221,13 @@ def test_every_tracker_can_be_loaded(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in base.TRACKERS if name.startswith("lightning.")])
 def test_every_class_name_is_the_class_own(name: str) -> None:
-    """Classes are known by name: one that moves in Lightning must fail here and not fall back in silence."""
+    """Classes are known by name: if one moves in Lightning, this must fail instead of falling back silently."""
     module, _, attribute = name.rpartition(".")
     cls = getattr(importlib.import_module(module), attribute)
     assert f"{cls.__module__}.{cls.__qualname__}" == name
 
 
-@pytest.mark.slow  # Lightning alone takes seconds to import
+@pytest.mark.slow  # importing Lightning takes seconds
 def test_import_loads_no_tracker() -> None:
     code = (
         "import sys, lightning_onnx.trackers;"

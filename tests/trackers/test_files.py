@@ -1,4 +1,4 @@
-"""Directories of logs: CSVLogger, and loggers without a tracker of their own."""
+"""Log directories: CSVLogger, and loggers without their own tracker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.trackers.training import assert_read_back, train
 
 
 class Plain(Logger):
-    """A logger that nobody wrote a tracker for."""
+    """A logger without a tracker."""
 
     def __init__(self, save_dir: Any = None, version: int | str = 0) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def test_scalars_are_in_metrics_csv(fit: Fit, artifact: ONNXArtifact) -> None:
 
 
 def test_scalars_reach_the_file_at_once(artifact: ONNXArtifact, tmp_path: Path) -> None:
-    """Whoever publishes after fit is behind the logger's last save."""
+    """Publishing after fit happens after the logger's last save."""
     logger = CSVLogger(tmp_path, flush_logs_every_n_steps=100)
     logger.log_metrics({"loss": 1.0}, step=4)
     logger.finalize("success")

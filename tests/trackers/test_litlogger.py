@@ -21,7 +21,7 @@ from tests.trackers.training import assert_read_back, scalars_of, train
 
 
 class Cloud:
-    """What would be on lightning.ai: what `litlogger` sends to its client and to its teamspace."""
+    """What would be on lightning.ai: the calls of `litlogger` to its client and its teamspace."""
 
     id, name, cluster_id = "teamspace", "space", "cluster"
     owner = types.SimpleNamespace(name="owner")

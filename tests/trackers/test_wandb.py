@@ -32,7 +32,7 @@ def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbLog
 
 
 def _finish() -> None:
-    """End the run and wandb's process: the run's file is complete only when that has ended."""
+    """End the run and wandb's process: the run's file is complete only after this process ends."""
     wandb.finish()
     wandb.teardown()
 
@@ -100,7 +100,7 @@ def test_registers_by_a_link(
     artifact: ONNXArtifact,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The registry is W&B's server: what is sent to it is looked at where it leaves."""
+    """The registry is on W&B's server: the test looks at what is sent to it."""
     signature = inspect.signature(wandb.Run.link_artifact)
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(wandb.Run, "link_artifact", lambda *a, **k: sent.append(signature.bind(*a, **k).arguments))

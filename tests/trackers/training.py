@@ -1,4 +1,4 @@
-"""A training run as a user has it, and what its ONNX file must compute."""
+"""A typical training run, and what its ONNX file must compute."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Classifier(LightningModule):
 
 @dataclasses.dataclass
 class Trained:
-    """What is known of a run when it is over; its own directory of artifacts is gone."""
+    """The results of a finished run; its own artifact directory is removed."""
 
     name: str
     manifest: dict[str, Any]
@@ -103,7 +103,7 @@ def train(root: Path, *loggers: Any, after: Any = None) -> Trained:
 
 
 def assert_read_back(trained: Trained, tmp_path: Path, tracker: str, *where: Any) -> None:
-    """Find the artifact in a new process, by what `reading.py` knows of the tracker, and run it there.
+    """Find the artifact in a new process, with the tracker's function in `reading.py`, and run it there.
 
     Args:
         trained: The run.
@@ -128,5 +128,5 @@ def assert_read_back(trained: Trained, tmp_path: Path, tracker: str, *where: Any
 
 
 def scalars_of(trained: Trained) -> Any:
-    """What loggers get of it."""
+    """The scalars that loggers get."""
     return pytest.approx({f"onnx/{key}": float(value) for key, value in trained.manifest["scalars"].items()})

@@ -1,1 +1,1 @@
-"""A zoo of modules as people have them; each is trained with ``ONNXExport()`` and its file checked from outside."""
+"""A zoo of realistic modules; each is trained with ``ONNXExport()``, and its file is checked independently."""

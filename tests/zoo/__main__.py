@@ -1,4 +1,4 @@
-"""``python -m tests.zoo NAME…`` runs cases and says what happened; without a name it lists them."""
+"""``python -m tests.zoo NAME…`` runs cases and prints the results; without a name, it lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a case of the zoo is, and the LightningModules that most of them share."""
+"""The cases of the zoo, and the LightningModules that most of them share."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def keywords(*left_out: str) -> Callable[[Any], Arguments]:
 
 
 def leaves(value: Any) -> list[Tensor]:
-    """Tensors of a nested value in order."""
+    """Return the tensors of a nested value in order."""
     if isinstance(value, Tensor):
         return [value]
     if hasattr(value, "to_legacy_cache"):
@@ -82,7 +82,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 
 def any_loss(value: Any) -> Tensor:
-    """A loss that reaches all floating point outputs."""
+    """Return a loss of all floating point outputs."""
     floats = [t for t in leaves(value) if t.is_floating_point() and t.requires_grad] or [
         torch.zeros((), requires_grad=True)
     ]
@@ -90,7 +90,7 @@ def any_loss(value: Any) -> Tensor:
 
 
 class Lit(pl.LightningModule):
-    """Steps as users write them; a subclass says how a batch goes into ``forward``."""
+    """Typical training steps; a subclass defines how a batch is passed to ``forward``."""
 
     def step(self, batch: Any) -> Tensor:
         raise NotImplementedError
@@ -122,7 +122,7 @@ class LitXY(Lit):
 
 
 class LitKwargs(Lit):
-    """Batch a dict, ``forward(**batch)``; the way of Hugging Face, labels and all."""
+    """Batch is a dict, ``forward(**batch)``, as in Hugging Face, including labels."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Modules of further fields: audio front ends, point clouds, recommenders, control, time series, diffusion."""
+"""Modules of other fields: audio front ends, point clouds, recommenders, control, time series, diffusion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .case import Case, LitArgs, LitXY, first, images, spread
 
 
 class Spectrogram(nn.Module):
-    """``torch.stft`` to mel bands in decibels, normalised by the clip."""
+    """``torch.stft`` to mel bands in decibels, normalized per clip."""
 
     def __init__(self):
         super().__init__()
@@ -124,7 +124,7 @@ class DecisionPolicy(nn.Module):
 
 
 class Autoformer(nn.Module):
-    """Moving averages take the trend off, correlation by Fourier transform finds the period."""
+    """Moving averages remove the trend, and correlation by Fourier transform finds the period."""
 
     def __init__(self):
         super().__init__()
@@ -140,7 +140,7 @@ class Autoformer(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """A small UNet that is told the step of a diffusion by sines."""
+    """A small UNet with a sinusoidal embedding of the diffusion step."""
 
     def __init__(self):
         super().__init__()

@@ -12,7 +12,7 @@ ODD = ((3, 33, 47), (3, 40, 52), (3, 51, 38))
 
 
 class UNet(nn.Module):
-    """Skips are met by interpolation to their size, so any size works."""
+    """Features are interpolated to the size of the skip connections, so any size works."""
 
     def __init__(self):
         super().__init__()
@@ -185,7 +185,7 @@ class VQVAE(nn.Module):
 
 
 class LitRegions(LitArgs):
-    """Features of proposed regions, as many as there are."""
+    """Features of a variable number of proposed regions."""
 
     def __init__(self):
         super().__init__()

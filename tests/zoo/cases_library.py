@@ -52,7 +52,7 @@ def volume(name: str, *sizes: tuple[int, ...], **options: Any) -> Case:
 
 
 class Rearranged(nn.Module):
-    """A ViT as people write it with einops."""
+    """A typical ViT with einops."""
 
     def __init__(self):
         super().__init__()

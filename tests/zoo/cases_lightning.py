@@ -1,4 +1,4 @@
-"""What LightningModules do beside computing, and the batches that they get."""
+"""What LightningModules do besides computing, and their batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .case import Case, Lit, LitArgs, LitWhole, LitXY, any_loss, first, images, 
 
 
 class LitNested(LitWhole):
-    """A nested dict goes into forward as it is, with more in it than forward looks at."""
+    """A nested dict is passed to forward, with more entries than forward uses."""
 
     def __init__(self):
         super().__init__()
@@ -125,7 +125,7 @@ class LitHeads(Lit):
 
 
 class LitPassThrough(Lit):
-    """``forward(*args, **kwargs)``, the least that people write."""
+    """``forward(*args, **kwargs)``, the minimal signature."""
 
     def __init__(self):
         super().__init__()
@@ -140,7 +140,7 @@ class LitPassThrough(Lit):
 
 
 class LitPartial(LitWhole):
-    """Strings and ints beside tensors in a flat dict, ``forward(**batch)`` with names."""
+    """Strings and ints next to tensors in a flat dict, ``forward(**batch)`` with names."""
 
     def __init__(self):
         super().__init__()
@@ -154,7 +154,7 @@ class LitPartial(LitWhole):
 
 
 class LitReach(Lit):
-    """Reaches for the trainer, the device, the epoch, the logger and metrics in forward."""
+    """Uses the trainer, the device, the epoch, the logger and metrics in forward."""
 
     def __init__(self):
         super().__init__()
@@ -270,7 +270,7 @@ class LitConfigured(Lit):
 
 
 class LitPredict(LitXY):
-    """What is deployed is ``predict_step``: probabilities and classes."""
+    """``predict_step`` is deployed: probabilities and classes."""
 
     def predict_step(self, batch, batch_idx, dataloader_idx=0):
         p = self(batch[0]).softmax(-1)
@@ -323,7 +323,7 @@ class LitTracedPart(LitXY):
 
 
 class LitSchedule(Lit):
-    """An argument of training alone (teacher forcing), and a number that changes from step to step."""
+    """An argument only for training (teacher forcing), and a number that changes from step to step."""
 
     def __init__(self):
         super().__init__()
@@ -344,7 +344,7 @@ class LitSchedule(Lit):
 
 
 class LitScalarLoss(LitArgs):
-    """forward gives the loss with the outputs, and takes the labels as a required argument."""
+    """forward returns the loss with the outputs, and takes the labels as a required argument."""
 
     def __init__(self):
         super().__init__()
@@ -373,7 +373,7 @@ class LitAttributes(LitXY):
 
 
 class LitHooked(LitXY):
-    """Features taken out by a forward hook."""
+    """Features extracted by a forward hook."""
 
     def __init__(self):
         super().__init__(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)))

@@ -65,7 +65,7 @@ def pairs(b: int, v: int):
 
 
 class LitEncoder(Lit):
-    """nn.TransformerEncoder as it comes: in eval mode it gives zeros where the padding is."""
+    """Plain nn.TransformerEncoder: in eval mode it returns zeros for padding."""
 
     def __init__(self):
         super().__init__()
@@ -97,7 +97,7 @@ class LitSequenceFirst(LitArgs):
 
 
 class LitNanoGPT(Lit):
-    """Loss beside logits where targets are given, the last position's logits where not."""
+    """Loss and logits if targets are given, otherwise the last position's logits."""
 
     def __init__(self):
         super().__init__()
@@ -123,7 +123,7 @@ class LitNanoGPT(Lit):
 
 
 class LitNanoGPTIds(LitNanoGPT):
-    """The same, asked for the next token in validation."""
+    """The same, predicting the next token in validation."""
 
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", any_loss(self(batch)))
@@ -283,7 +283,7 @@ class Fourier(nn.Module):
 
 
 class LitStateful(Lit):
-    """A language model that takes and gives its state; (layers, batch, hidden)."""
+    """A language model that takes and returns its state; (layers, batch, hidden)."""
 
     def __init__(self):
         super().__init__()
@@ -303,7 +303,7 @@ class LitStateful(Lit):
 
 
 class Loop(nn.Module):
-    """A cell stepped in a loop of Python."""
+    """A cell stepped in a Python loop."""
 
     def __init__(self):
         super().__init__()

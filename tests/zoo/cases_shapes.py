@@ -1,4 +1,4 @@
-"""Sets, tables, pairs and the odder operators and parametrizations."""
+"""Sets, tables, pairs, and unusual operators and parametrizations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .case import Case, Lit, LitArgs, LitXY, first, images, spread
 
 
 class PointNet(nn.Module):
-    """A learned turn of the cloud, features of each point, the largest of each."""
+    """A learned rotation of the cloud, features of each point, and their maxima."""
 
     def __init__(self):
         super().__init__()
@@ -61,7 +61,7 @@ class SetTransformer(nn.Module):
 
 
 class EdgeConv(nn.Module):
-    """Nearest neighbours in the cloud (DGCNN): distances, topk, gather."""
+    """Nearest neighbors in the cloud (DGCNN): distances, topk, gather."""
 
     def __init__(self):
         super().__init__()
@@ -94,7 +94,7 @@ class Flow(nn.Module):
 
 
 class DenseExperts(nn.Module):
-    """Each token goes to the two likeliest experts; all are computed, the gates choose."""
+    """Each token uses the two most likely experts; all are computed, and the gates choose."""
 
     def __init__(self):
         super().__init__()
@@ -107,7 +107,7 @@ class DenseExperts(nn.Module):
 
 
 class SparseExperts(nn.Module):
-    """Each expert sees the tokens that chose it, as Mixtral does."""
+    """Each expert processes the tokens that chose it, as in Mixtral."""
 
     def __init__(self):
         super().__init__()
@@ -281,7 +281,7 @@ class Mapped(nn.Module):
 
 
 class Energy(nn.Module):
-    """Forces are the gradient of the energy by the places."""
+    """Forces are the gradient of the energy with respect to the positions."""
 
     def __init__(self):
         super().__init__()
@@ -296,7 +296,7 @@ class Energy(nn.Module):
 
 
 class Vectors(nn.Module):
-    """Quaternions, cross products, determinants: what robots and molecules need."""
+    """Quaternions, cross products, determinants, as for robots and molecules."""
 
     def __init__(self):
         super().__init__()

@@ -27,7 +27,7 @@ VIT = {
 
 
 def tokens(labels: str = "row", **more: Callable[[int, int], torch.Tensor]) -> Callable[[int, int], Any]:
-    """Ids with padding at the end, and labels: one a row, one a token, or none."""
+    """Ids with padding at the end, and labels: one per row, one per token, or none."""
 
     def batch(b: int, v: int) -> dict[str, torch.Tensor]:
         n = 8 + 4 * v
@@ -59,7 +59,7 @@ def hf(
 
 
 class LitSentence(Lit):
-    """Mean pooling over the mask, a normalized embedding: most of what people do with BERT."""
+    """Mean pooling over the mask, and a normalized embedding: a typical use of BERT."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class LitPixels(LitXY):
 
 
 class LitSegment(LitPixels):
-    """Logits brought to the size of the image."""
+    """Logits resized to the image."""
 
     def forward(self, pixel_values):
         logits = self.net(pixel_values=pixel_values).logits
@@ -119,7 +119,7 @@ class LitSegment(LitPixels):
 
 
 class LitVision(LitXY):
-    """What the vision towers give, as it is."""
+    """The unchanged outputs of the vision towers."""
 
     def forward(self, pixel_values):
         return self.net(pixel_values=pixel_values)

@@ -26,7 +26,7 @@ CASES: list[Case] = [
 ]
 
 OPEN: dict[str, str] = {}
-"""Cases that do not come out right at all sizes, with the cause; see docs/limits.md."""
+"""Cases that are not right at all sizes, with the cause; see docs/limits.md."""
 
 EXTRA = frozenset(OPEN) | frozenset(
     {
@@ -82,4 +82,4 @@ EXTRA = frozenset(OPEN) | frozenset(
         "text/videomae",
     }
 )
-"""Cases much like others, left to ``python -m tests.zoo``: the tests of all the rest take minutes as it is."""
+"""Cases similar to others, run only by ``python -m tests.zoo``: the tests of the others already take minutes."""

@@ -1,4 +1,4 @@
-"""Train a case with ``ONNXExport()`` and check the file that it leaves, with nothing of the package's own."""
+"""Trains a case with ``ONNXExport()``, and checks its file without using the package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .case import Case, leaves
 
 @dataclasses.dataclass
 class Outcome:
-    """What came of a case."""
+    """The result of a case."""
 
     callback: Any
     module: pl.LightningModule
@@ -75,7 +75,7 @@ def train(case: Case, directory: Path) -> Outcome:
 
 
 def check(case: Case, outcome: Outcome) -> list[str]:
-    """Compare the file with the module at sizes seen and unseen; returns what is wrong."""
+    """Compare the file with the module at observed and other sizes; returns the problems."""
     if outcome.path is None:
         return [f"no file: {outcome.callback.failures}"]
     onnx.checker.check_model(str(outcome.path), full_check=True)
@@ -140,7 +140,7 @@ def _reference(case: Case, module: Any, args: tuple[Any, ...], kwargs: dict[str,
 def feeds(
     case: Case, module: Any, session: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Feed by name where the graph uses the names of the parameters, else in order."""
+    """Feed by name if the graph uses the names of the parameters, otherwise in order."""
     names = [i.name for i in session.get_inputs()]
     method = inspect.signature(getattr(module, case.options.get("method", "forward")))
     bound = method.bind(*args, **kwargs).arguments

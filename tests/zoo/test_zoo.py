@@ -1,4 +1,4 @@
-"""Every case of the zoo: trained with ``ONNXExport()`` and nothing else, its file checked from outside."""
+"""Every case of the zoo: trained with only ``ONNXExport()``, and its file checked independently."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_case(case: Case, tmp_path: Path) -> None:
 
 
 def _expect_a_message(case: Case, directory: Path) -> None:
-    """What torch cannot do ends in an error before training, or in a file that is right where the warning says."""
+    """If torch cannot export a module, there is an error before training, or a file that is right within its limits."""
     try:
         outcome = train(case, directory)
     except ONNXExportError:

@@ -1,4 +1,4 @@
-"""What a step of a random module is: lines of Python, by the kind of value that they take and give.
+"""A step of a random module: lines of Python, with the kind of value that they take and return.
 
 The value is called ``x``:
 
@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "table": (12, 24, 64),
     "flag": (True, False),
 }
-"""What stands for a word in braces; the same word in one step stands for the same choice."""
+"""Choices for a word in braces; the same word in one step has the same choice."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Branches by size and by value."""
+"""Branches on sizes and on values."""
 
 from __future__ import annotations
 

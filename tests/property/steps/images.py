@@ -1,4 +1,4 @@
-"""What is done to images whose height and width vary."""
+"""Operations on images whose height and width vary."""
 
 from __future__ import annotations
 

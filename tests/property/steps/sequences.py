@@ -1,4 +1,4 @@
-"""What is done along a length that varies."""
+"""Operations along a length that varies."""
 
 from __future__ import annotations
 

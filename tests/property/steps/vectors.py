@@ -1,4 +1,4 @@
-"""What is done along the last dim, and over the batch."""
+"""Operations along the last dim, and over the batch."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ HOSTILE = ["latest", "best", "epoch=3", "a/b:c", "v3", "Ω\n", "x" * 300]
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables: making them takes seconds."""
+    """A store with its tables; creating them takes seconds."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -68,7 +68,7 @@ def logger(sqlite: str, tmp_path: Path) -> MLFlowLogger:
 
 @pytest.fixture
 def server(tmp_path: Path, sqlite: str) -> Iterator[str]:
-    """`mlflow server`, as people run it."""
+    """`mlflow server`, as users run it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -130,7 +130,7 @@ def test_best_is_found_after_training(store: str, tmp_path: Path, request: pytes
 
 
 def _assert_loads(trained: Any) -> None:
-    """By both of MLflow's ways to load a model."""
+    """With both of MLflow's functions to load a model."""
     loaded = mlflow.pyfunc.load_model("models:/classifier@best")
     (output,) = loaded.predict({"features": trained.inputs}).values()
     np.testing.assert_allclose(output, trained.outputs, rtol=1e-4, atol=1e-5)
