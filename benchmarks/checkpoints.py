@@ -1,4 +1,4 @@
-"""Measures what exporting each checkpoint costs, as ratios of one run: ``python benchmarks/checkpoints.py``, ``make bench``.
+"""Measures the cost of exporting each checkpoint, as ratios of one run: ``python benchmarks/checkpoints.py``.
 
 For a resnet50 and a transformer encoder of 12 layers:
 
