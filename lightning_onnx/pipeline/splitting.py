@@ -1,4 +1,4 @@
-"""Sizes at which a method does something else, told by the conditions that torch assumed, get a graph of their own."""
+"""Traces separate graphs for sizes at which a method behaves differently, found from the conditions torch assumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_PIECES = 3
 
 
 def decides_by_sizes(candidate: Candidate) -> bool:
-    """Tell whether the method's own decisions by sizes explain all that is wrong: no other engine does better then."""
+    """Tell whether decisions of the method based on sizes explain all mismatches, so that no engine can do better."""
     if candidate.wrong_as_traced or candidate.constant_dims or not candidate.wrong:
         return False
     wrong = [candidate.graph.request.sizes(case.tensors) for case in candidate.wrong_cases]
@@ -26,14 +26,14 @@ def decides_by_sizes(candidate: Candidate) -> bool:
 
 
 def split(candidate: Candidate, attempt: Callable[[Engine, Request], Candidate]) -> Iterator[Candidate]:
-    """Trace anew where a condition that was assumed does not hold, and join the graphs.
+    """Trace again at a size that breaks an assumed condition, and join the graphs.
 
     Args:
         candidate: A graph that is right as traced, and wrong at other sizes.
         attempt: Traces with an engine and compares; raises ``EngineError``.
 
     Yields:
-        Joined graphs, each of one more piece than the one before, up to one that is right at all sizes.
+        Joined graphs, each with one more piece than the previous one, up to one that is right at all sizes.
     """
     request = candidate.graph.request
     traced = request.sizes(request.tensors)
@@ -61,11 +61,11 @@ def split(candidate: Candidate, attempt: Callable[[Engine, Request], Candidate])
 
 
 def _explaining(conditions: Sequence[SizeCondition], wrong: Sequence[Mapping[str, int]]) -> SizeCondition | None:
-    """Return the condition that is broken at most of the sizes at which a graph is wrong, of several the shortest.
+    """Return the condition that is broken at most of the wrong sizes of a graph; the shortest one if there are several.
 
     Args:
         conditions: The conditions.
-        wrong: The sizes; a condition that is not broken at the first of them does not count.
+        wrong: The wrong sizes; a condition that holds at the first of them is ignored.
     """
     broken = {c: sum(not c.holds(sizes) for sizes in wrong) for c in conditions if wrong and not c.holds(wrong[0])}
     return max(broken, key=lambda c: (broken[c], -len(c.expression)), default=None)

@@ -21,13 +21,13 @@ Place = tuple[int, int]
 def nodes_of(
     condition: SizeCondition, inputs: Sequence[ir.Value], places: Mapping[str, Place], prefix: str
 ) -> list[ir.Node]:
-    """Return nodes that compute whether a condition holds; the last one gives it, as a boolean scalar.
+    """Return nodes that compute whether a condition holds; the last one returns it as a boolean scalar.
 
     Args:
         condition: The condition.
         inputs: The inputs of the graph.
-        places: Where each dim is.
-        prefix: Begins the names of the values.
+        places: The input and index of each dim.
+        prefix: Prefix of the values' names.
     """
     writer = _Writer(inputs, {name: places[dim] for name, dim in condition.dims})
     writer.write(condition.tree)

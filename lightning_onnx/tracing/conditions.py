@@ -1,6 +1,7 @@
-"""Conditions on sizes that torch assumes while it traces, such as ``n % 2 == 0`` where the traced size is even.
+"""Conditions on sizes that torch assumes during a trace, such as ``n % 2 == 0`` for an even traced size.
 
-They are what the method's code decided by its sizes, so they tell at which other sizes it may do something else.
+They come from decisions of the method's code based on sizes, so they show at which other sizes it may behave
+differently.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _OPERATORS: Mapping[str, type[ast.operator]] = {
 }
 
 FUNCTIONS: Mapping[str, Callable[[int, int], int]] = {"Max": max, "Min": min}
-"""What a condition may call."""
+"""The functions that a condition may call."""
 
 _KNOWN = (
     *(ast.Expression, ast.Compare, ast.BinOp, ast.Call, ast.Name, ast.Load, ast.Constant, ast.UnaryOp, ast.USub),
@@ -37,12 +38,12 @@ UNLIMITED = 2**31
 """torch calls larger numbers infinite, or has them from the width of its integers."""
 
 _SMALL = 64
-"""All sizes up to this one are looked at."""
+"""All sizes up to this one are examined."""
 
 _LARGEST = 1024
 
 _MOST_POINTS = 8
-"""How many sizes are proposed for one dim."""
+"""Maximum number of sizes proposed for one dim."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ class SizeCondition:
         return tuple(dim for _, dim in self.dims)
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Tell whether sizes fulfill the condition; not where it is undefined."""
+        """Tell whether sizes fulfill the condition; False if it is undefined."""
         values = {name: sizes[dim] for name, dim in self.dims}
         try:
             return bool(eval(self._code, {"__builtins__": {}, **FUNCTIONS}, values))  # of a few known kinds of nodes
@@ -91,7 +92,7 @@ class SizeCondition:
 
 
 class _Python(ast.NodeTransformer):
-    """Writes functions of torch as operators of Python, and symbols as names of dims."""
+    """Replaces torch's functions by Python operators, and symbols by names of dims."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self.names = names
@@ -108,7 +109,7 @@ class _Python(ast.NodeTransformer):
 
 
 def parse(expression: str, symbols: Mapping[str, str]) -> SizeCondition | None:
-    """Read a condition; return None if it is of other things than sizes and whole numbers.
+    """Parse a condition; return None if it contains anything but sizes and integers.
 
     Args:
         expression: As torch writes it.
@@ -150,13 +151,13 @@ def conditions_of(program: torch.export.ExportedProgram, symbols: Mapping[str, s
 
     Args:
         program: The program.
-        symbols: Names of the dims that were asked to be dynamic, by torch's symbols.
+        symbols: Names of the requested dynamic dims, by torch's symbols.
     """
     expressions: dict[str, None] = {}
     for symbol, limits in program.range_constraints.items():
         lower, upper = str(limits.lower), str(limits.upper)
         if str(symbol) in symbols:
-            # torch traces sizes of 0 and 1 apart, and does not say so
+            # torch traces sizes 0 and 1 separately, without saying so
             expressions[f"{symbol} >= {lower}" if lower.isdigit() and int(lower) > 1 else f"{symbol} > 1"] = None
             expressions |= {f"{symbol} <= {upper}": None} if upper.isdigit() and int(upper) < UNLIMITED else {}
     expressions.update(dict.fromkeys(expression for env in _shape_envs(program) for expression in _assumed(env)))
@@ -172,15 +173,15 @@ def _shape_envs(program: torch.export.ExportedProgram) -> list[ShapeEnv]:
 
 
 def _assumed(env: ShapeEnv) -> Iterator[str]:
-    """Yield what torch assumed, and what it would have asserted when the program runs."""
+    """Yield torch's assumptions, and its assertions for running the program."""
     yield from (str(guard.expr) for guard in env.guards)
     yield from (str(deferred.expr) for found in env.deferred_runtime_asserts.values() for deferred in found)
 
 
 def turning_points(conditions: Sequence[SizeCondition], sizes: Mapping[str, int], dim: str) -> list[int]:
-    """Return sizes of a dim at which a method may do something else than at the traced size, the nearest first.
+    """Return sizes of a dim at which a method may behave differently from the traced size, nearest first.
 
-    Of sizes at which the same conditions hold, one is enough.
+    Only one size is returned for each set of conditions that hold.
 
     Args:
         conditions: What a program assumes.
@@ -206,7 +207,7 @@ def _powers() -> Iterator[int]:
 
 
 def only_at(condition: SizeCondition, sizes: Mapping[str, int]) -> str | None:
-    """Return the dim of which a condition excludes one size only, that in ``sizes``; None if it excludes more."""
+    """Return the dim for which a condition excludes only the size in ``sizes``; None if it excludes more."""
     if len(condition.dims) != 1:
         return None
     (dim,) = condition.names

@@ -1,4 +1,4 @@
-"""Limits of numbers: of one side, and an integer beside a float."""
+"""Clamps with one limit, or with an integer and a float."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is
 
 
 def clamp(x: Tensor, min: Operand | None = None, max: Operand | None = None) -> object:
-    """Limit one side, or both sides by numbers of one type."""
+    """Limit one side, or both sides with numbers of the same type."""
     if _is_mixed(min, max):
         dtype = torch.result_type(x, 0.5)
         return aten.clamp.default(x.to(dtype), float(min), float(max))  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ RULES = (
     Rule(
         (aten.clamp.default, aten.clamp.Tensor),
         clamp,
-        "onnxruntime's Clip with one limit makes inf 3.4e38; the exporter refuses an integer limit beside a float.",
+        "onnxruntime's Clip with one limit makes inf 3.4e38; the exporter refuses an integer with a float limit.",
         _is_needed,
     ),
     Rule((aten.clamp_min.default, aten.clamp_min.Tensor), clamp_min, "As for clamp.", of_floats),

@@ -1,4 +1,4 @@
-"""The sigmoid where what follows tells small numbers apart, such as a logarithm."""
+"""The sigmoid followed by an operator that distinguishes small numbers, such as a logarithm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READ_SMALL: Mapping[object, int] = {
     aten.special_entr.default: 0,
     aten.binary_cross_entropy.default: 0,
 }
-"""Operators that tell small numbers apart, with the place of the operand of which they do."""
+"""Operators that distinguish small numbers, each with the index of that operand."""
 
 _KEEP_SMALL = frozenset(
     {
@@ -34,11 +34,11 @@ _KEEP_SMALL = frozenset(
         *(aten.transpose.int, aten.permute.default, aten.clone.default, operator.getitem),
     }
 )
-"""Operators whose results still hold a small operand: ``(sigmoid(x) + 1e-12).log()``."""
+"""Operators whose results still depend on a small operand: ``(sigmoid(x) + 1e-12).log()``."""
 
 
 def _is_small_number_read(node: fx.Node) -> bool:
-    """Tell whether another operator tells small results of a node apart."""
+    """Tell whether another operator distinguishes small results of a node."""
     pending, seen = [node], {node}
     while pending:
         now = pending.pop()
@@ -53,7 +53,7 @@ def _is_small_number_read(node: fx.Node) -> bool:
 
 
 def sigmoid(x: Tensor) -> object:
-    """Return ``1 / (1 + exp(-x))`` without losing what is below 2e-8."""
+    """Return ``1 / (1 + exp(-x))`` without losing values below 2e-8."""
     if not x.is_floating_point():
         return NotImplemented
     small = (-x.abs()).exp()
@@ -64,7 +64,7 @@ RULES = (
     Rule(
         (aten.sigmoid.default,),
         sigmoid,
-        "onnxruntime's Sigmoid is 0 below -18, of which the logarithm is -inf: likelihoods from probabilities.",
+        "onnxruntime's Sigmoid is 0 below -18, and the logarithm of that is -inf: likelihoods from probabilities.",
         _is_small_number_read,
     ),
 )
