@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 from collections.abc import Iterator
 from types import CodeType
 
@@ -11,6 +12,8 @@ _CHANGING = frozenset(["append", "appendleft", "extend", "add", "update", "inser
 _LOADS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _REBINDS = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF")
+_OBJECT = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_ATTR", "PUSH_NULL")
+_MAKING = ("BINARY_OP", "BINARY_ADD", "BUILD_STRING")
 _ENDS = ("POP_TOP", "STORE_FAST", "STORE_SUBSCR", "DELETE_SUBSCR", "RETURN_VALUE", "RETURN_CONST", *_REBINDS)
 
 
@@ -43,6 +46,26 @@ def read_in(code: CodeType) -> frozenset[str]:
         written = _written_by(statement)
         read.update(name for name in loaded if name != written or loaded.count(name) > 1)
     return frozenset(read)
+
+
+_COMPUTING = frozenset(["getattr", "setattr", "hasattr"])
+_READING_ALL = frozenset(["__dict__", "vars", "eval", "locals", "globals"])
+
+
+@functools.lru_cache(maxsize=10_000)
+def computes_names(code: CodeType) -> bool:
+    """Tell whether code may reach attributes by names that it computes: ``getattr(self, f"layer{i}")``."""
+    if _READING_ALL.intersection(code.co_names):
+        return True
+    instructions = list(dis.get_instructions(code))
+    for i, instruction in enumerate(instructions):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in _COMPUTING:
+            after = instructions[i + 1 :]
+            arguments = list(itertools.takewhile(lambda n: "CALL" not in n.opname, after))
+            name = next((n for n in arguments if not n.opname.startswith(_OBJECT)), instruction)
+            if name.opname != "LOAD_CONST" or any(n.opname.startswith(_MAKING) for n in arguments):
+                return True
+    return False
 
 
 def _statements(code: CodeType) -> Iterator[list[dis.Instruction]]:

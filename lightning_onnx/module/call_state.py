@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module import saved
-from lightning_onnx.module.reach import Reach, is_project_class
+from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import Clone, Place, Saved, version_of
 
 _MOST = 20_000
@@ -58,6 +58,7 @@ class CallState:
         self.written_outside: set[Place] = set()
         reach = None if is_concurrent else Reach(module, *methods)
         self._variables = [] if reach is None else reach.variables()
+        self._functions = [] if reach is None else list(reach.functions)
         self._classes = [] if reach is None else list(reach.classes)
         self._clones: dict[int, Clone] = {}
         self._is_kept = False
@@ -108,10 +109,18 @@ class CallState:
             yield dataclasses.replace(found, is_outside=True)
 
     def _look_outside(self, seen: set[int], tensors: bool) -> Iterator[Saved]:
+        for function in self._functions:
+            place = ("", function.__qualname__)
+            yield saved.SavedContent(place, function.__dict__, dict(function.__dict__))
+            for value in (function.__dict__, function.__defaults__, function.__kwdefaults__):
+                yield from self._inside(place, value, seen, tensors)
         for variable in self._variables:
             place = (variable.owner if isinstance(variable.home, type) else "", variable.name)
-            yield saved.SavedVariable(place, variable, variable.value)
-            yield from self._inside(place, variable.value, seen, tensors)
+            value = variable.value
+            yield saved.SavedVariable(place, variable, value)
+            if isinstance(value, Iterator):
+                saved.lend_copy(variable)
+            yield from self._inside(place, value, seen, tensors)
         for kind in self._classes:
             yield saved.SavedNewAttributes((kind.__qualname__, ""), kind, set(vars(kind)))
 
@@ -134,7 +143,7 @@ class CallState:
         elif isinstance(value, tuple):
             for item in value[:_MANY]:
                 yield from self._inside(place, item, seen, tensors)
-        elif is_project_class(type(value)) or (hasattr(value, "__dict__") and not callable(value)):
+        elif is_project_class(type(value)) or not (is_opaque(type(value)) or callable(value)):
             seen.add(id(value))
             yield from self._inside_object(place, value, seen, tensors)
 

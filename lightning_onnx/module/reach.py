@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,9 +24,6 @@ _DEPTH = 5
 """Maximum depth of the search in the attributes of objects."""
 
 _COPYING = ("__init__", "__new__", "__del__", "__deepcopy__", "__copy__", "__getstate__", "__setstate__", "__reduce__")
-_DYNAMIC = frozenset(["getattr", "__dict__", "vars", "eval", "locals", "globals"])
-"""Names of functions through which code may reach an attribute without naming it."""
-
 _OF_ALL_PARTS = frozenset(["children", "named_children", "modules", "named_modules", "_modules", "get_submodule"])
 """Names of functions through which code may call a submodule without naming it."""
 
@@ -73,7 +70,8 @@ class Reach:
     @property
     def is_dynamic(self) -> bool:
         """Whether code may reach an attribute that it does not name."""
-        return bool(_DYNAMIC & self.names)
+        codes = (code for function in self.functions for code in bytecode.codes_of(function.__code__))
+        return any(bytecode.computes_names(code) for code in codes)
 
     def variables(self) -> list[Variable]:
         """Return the variables that the code uses, each once; without functions, classes and modules."""
@@ -109,20 +107,22 @@ class Reach:
 
     def _look(self) -> None:
         """Go one step further from what has been found so far."""
-        self._look_at_parts()
+        is_dynamic = self.is_dynamic
+        self._look_at_parts(is_dynamic)
         for kind in list(self._classes):
             for name, value in list(vars(kind).items()):
-                if name in self.names or (name.startswith("__") and name not in _COPYING):
+                is_called = is_dynamic and not _is_of_training(name)
+                if name in self.names or is_called or (name.startswith("__") and name not in _COPYING):
                     self._follow(value)
         for part in self.parts.values():
             for name, value in list(part.__dict__.items()):
-                if name in self.names or self.is_dynamic:
+                if name in self.names or is_dynamic:
                     self._follow(value)
         for variable in list(self._variables()):
             self._follow(variable.value)
 
-    def _look_at_parts(self) -> None:
-        everything = bool((_OF_ALL_PARTS | {"getattr"}) & self.names)
+    def _look_at_parts(self, is_dynamic: bool) -> None:
+        everything = is_dynamic or bool(_OF_ALL_PARTS & self.names)
         waiting: list[tuple[str, nn.Module]] = [("", self.module)]
         seen: set[int] = set()
         while waiting:
@@ -189,6 +189,22 @@ class Reach:
         for code in bytecode.codes_of(function.__code__):
             self.names.update(code.co_names)
             self.names.update(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+
+
+def _is_of_training(name: str) -> bool:
+    """Tell whether a method belongs to the loops of training, which a call of the module does not run."""
+    return name.startswith(("__", "on_", "configure_", "training_", "validation_", "test_", "optimizer_")) or (
+        name.endswith("dataloader") or name in ("setup", "teardown", "prepare_data")
+    )
+
+
+_LIBRARIES = frozenset(["torch", "lightning", "pytorch_lightning", "lightning_fabric", *sys.stdlib_module_names])
+
+
+def is_opaque(kind: type) -> bool:
+    """Tell whether objects of a class hold no settings and no state of a method: loggers, optimizers, locks."""
+    is_open = kind is SimpleNamespace or kind.__module__.startswith("torch.distributions")
+    return kind.__module__.partition(".")[0] in _LIBRARIES and kind.__module__ != "__main__" and not is_open
 
 
 def is_project_class(kind: type) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
+import io
 import pickle
 import random
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +22,8 @@ from lightning_onnx.module.variables import Variable
 Place = tuple[str, str]
 """An attribute: the name of the submodule or class that has it (empty for other variables), and its own name."""
 
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random, io.StringIO, io.BytesIO)
+"""What has a state of its own kind: random generators, and streams in memory."""
 
 
 @dataclasses.dataclass
@@ -156,7 +161,7 @@ class SavedValues(Saved):
 
 @dataclasses.dataclass(frozen=True)
 class SavedGenerator(Saved):
-    """The state of a random generator."""
+    """The state of a random generator, or of a stream in memory."""
 
     generator: Any
     state: Any
@@ -167,6 +172,12 @@ class SavedGenerator(Saved):
             return False
         if isinstance(self.generator, np.random.Generator):
             self.generator.bit_generator.state = self.state
+        elif isinstance(self.generator, (io.StringIO, io.BytesIO)):
+            value, position = self.state
+            self.generator.seek(0)
+            self.generator.truncate()
+            self.generator.write(value)
+            self.generator.seek(position)
         else:
             setter = getattr(self.generator, "set_state", None) or self.generator.setstate
             setter(self.state)
@@ -174,9 +185,11 @@ class SavedGenerator(Saved):
 
 
 def generator_state(generator: Any) -> Any:
-    """Return the state of a random generator of torch, numpy or Python."""
+    """Return the state of one of ``GENERATORS``."""
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
+    if isinstance(generator, (io.StringIO, io.BytesIO)):
+        return None if generator.closed else (generator.getvalue(), generator.tell())
     return (getattr(generator, "get_state", None) or generator.getstate)()
 
 
@@ -184,6 +197,15 @@ def _is_same_state(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     return pickle.dumps(one) == pickle.dumps(other)
+
+
+def lend_copy(variable: Variable) -> None:
+    """Put a copy in the place of an iterator, such as ``itertools.count()``, if it can be copied."""
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 no longer copies those of itertools
+        copied = copy.copy(variable.value)
+        if copied is not variable.value:
+            variable.set(copied)
 
 
 def shallow(container: Any) -> Any:

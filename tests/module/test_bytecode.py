@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_onnx.module.bytecode import read_in, stored_globals
+from lightning_onnx.module.bytecode import computes_names, read_in, stored_globals
 
 ITEMS: list[Any] = []
 TOTAL = 0
@@ -79,3 +79,22 @@ def test_globals_that_are_assigned_are_known() -> None:
 
     assert stored_globals(count.__code__) == {"TOTAL"}
     assert "ITEMS" not in read_in(count.__code__)
+
+
+@pytest.mark.parametrize(
+    ("code", "computes"),
+    [
+        (lambda x: x.a, False),
+        (lambda x: getattr(x, "a"), False),  # noqa: B009
+        (lambda x: getattr(x, "a", x), False),
+        (lambda x: getattr(x.b, "a", None), False),
+        (lambda x, name: getattr(x, name), True),
+        (lambda x, i: getattr(x, f"layer{i}"), True),
+        (lambda x, i: getattr(x, "layer" + i), True),
+        (lambda x, i: getattr(x, x.name), True),
+        (lambda x: vars(x)["a"], True),
+        (lambda x: x.__dict__["a"], True),
+    ],
+)
+def test_names_that_code_computes_are_known(code: Any, computes: bool) -> None:
+    assert computes_names(code.__code__) == computes

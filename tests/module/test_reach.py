@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
+import itertools
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -251,6 +253,23 @@ class Registry:
         cls.items[name] = value
 
 
+def counts_on_itself(x: Any) -> Any:
+    counts_on_itself.calls += 1  # type: ignore[attr-defined]
+    return x
+
+
+counts_on_itself.calls = 0  # type: ignore[attr-defined]
+
+
+def keeps_in_its_default(x: Any, seen: list[Any] = []) -> Any:  # noqa: B006
+    seen.append(x)
+    return x
+
+
+NUMBERS = itertools.count()
+STREAM = io.StringIO()
+
+
 class Counted(nn.Linear):
     """Counts its calls outside of itself, and returns something else if its class is another."""
 
@@ -276,12 +295,26 @@ class Counted(nn.Linear):
             METER(input)
         elif self.way == "an object in a table":
             ACTIONS["meter"](input)
+        elif self.way == "a function":
+            counts_on_itself(input)
+        elif self.way == "a default":
+            keeps_in_its_default(input)
+        elif self.way == "an iterator":
+            next(NUMBERS)
+        elif self.way == "a stream":
+            print("called", file=STREAM)
+        elif self.way.startswith("a method"):
+            getattr(self, "count_" + self.way.split()[-1])()
         return super().forward(input) if type(self) is Counted else input
+
+    def count_later(self) -> None:
+        Registry.calls += 1
 
 
 def _outside() -> tuple[Any, ...]:
     own = Counted.calls, len(Counted.seen), hasattr(Counted, "first")
-    return *own, Registry.calls, list(Registry.items), METER.state
+    functions = counts_on_itself.calls, len(keeps_in_its_default.__defaults__[0])  # type: ignore
+    return *own, Registry.calls, list(Registry.items), METER.state, *functions, repr(NUMBERS), STREAM.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -294,6 +327,11 @@ def _outside() -> tuple[Any, ...]:
         "another class",
         "an object",
         "an object in a table",
+        "a function",
+        "a default",
+        "an iterator",
+        "a stream",
+        "a method with a computed name: later",
     ],
 )
 def test_writes_to_classes_and_objects_are_undone(way: str) -> None:

@@ -14,7 +14,7 @@ from tests.module.calls.observing import Applies, observed, runner_of
 
 
 def test_the_same_tensors_run_once() -> None:
-    calls = itertools.count()  # unlike a list, it is not put back
+    calls = (i for i in itertools.count())  # unlike a list, it is not put back
     module = Applies(lambda x: x * 2 + 0 * next(calls))
     x = torch.randn(2, 3)
     run = runner_of(module, observed(module, (x,)))

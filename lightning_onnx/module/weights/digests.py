@@ -6,10 +6,9 @@ import contextlib
 import enum
 import functools
 import hashlib
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.observer import is_recorder
-from lightning_onnx.module.reach import Reach, is_project_class
+from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import GENERATORS, Place, slots_of
 from lightning_onnx.module.variables import NOTHING, Variable
 from lightning_onnx.module.weights.state import named_tensors
@@ -28,9 +27,6 @@ OF_EVERY_MODULE = frozenset(nn.Module().__dict__) | {"_trainer", "_fabric", "_de
 
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic)
 _CONTAINERS = (list, tuple, set, frozenset, deque)
-_OPAQUE = frozenset(["torch", "lightning", "pytorch_lightning", "lightning_fabric", *sys.stdlib_module_names])
-"""Packages whose objects are not looked into: loggers, optimizers, locks."""
-
 _MOST_OBJECTS = 20_000
 _MOST_ITEMS = 10_000
 _DEPTH = 20
@@ -58,6 +54,11 @@ def _values(reach: Reach) -> Iterator[tuple[str, str, object]]:
         hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
         if hooks:
             yield name, "hooks", hooks
+    for function in reach.functions:
+        yield function.__qualname__, "defaults", (function.__defaults__, function.__kwdefaults__)
+        for name, value in vars(function).items():
+            if name in reach.names and name not in only_written:
+                yield function.__qualname__, name, value
     for variable in reach.variables():
         if variable.value is not NOTHING and variable.name not in only_written:
             yield variable.owner, variable.name, variable.value
@@ -155,15 +156,10 @@ def _inner(value: object) -> Iterator[object]:
     elif isinstance(value, _CONTAINERS):
         yield len(value)
         yield from list(value)[:_MOST_ITEMS]
-    elif not _is_opaque(type(value)):
+    elif not is_opaque(type(value)):
         yield from (dict(getattr(value, "__dict__", {})), *(getattr(value, n, None) for n in slots_of(type(value))))
     elif " at 0x" not in (text := repr(value)) and type(value).__module__ != "logging":  # such as a date, or a path
         yield text
-
-
-def _is_opaque(kind: type) -> bool:
-    is_open = kind is SimpleNamespace or kind.__module__.startswith("torch.distributions")
-    return kind.__module__.partition(".")[0] in _OPAQUE and not is_open
 
 
 def _code(code: CodeType) -> str:

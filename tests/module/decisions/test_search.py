@@ -151,7 +151,7 @@ def test_a_method_that_decides_nothing_is_run_once() -> None:
 
 
 def test_a_method_that_decides_by_its_own_calls_is_not_searched() -> None:
-    calls = itertools.count()  # an iterator cannot be put back
+    calls = (i for i in itertools.count())  # a generator cannot be put back
 
     class Counts(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
