@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 _APART = 1e3
 """If one slice is this many times larger than another, slices have their own scales: a time next to probabilities."""
 
+_ZEROS = 1.0
+"""The largest scale of a slice of zeros: 0.1 in place of 0 is wrong, however large the numbers next to it are."""
+
 _MARGIN = 10
 """A slice may differ by this many times its own noise."""
 
@@ -29,12 +32,13 @@ def scales_of(expected: Array) -> Scales:
     whole = np.asarray(magnitude.max(initial=0.0))
     axes = {expected.ndim - 1, 1} if expected.ndim > 2 else {expected.ndim - 1} if expected.ndim == 2 else set()
     slices = [
-        magnitude.max(axis=_others(expected, axis), keepdims=True, initial=0.0) for axis in sorted(axes, reverse=True)
+        _filled(magnitude.max(axis=_others(expected, axis), keepdims=True, initial=0.0))
+        for axis in sorted(axes, reverse=True)
     ]
     apart, found = max(((_spread(s), s) for s in slices), key=lambda pair: pair[0], default=(1.0, whole))
     if apart <= _APART:
         return whole
-    return np.where(found > 0, found, found[found > 0].min())
+    return found
 
 
 def is_sliced(scales: Scales) -> bool:
@@ -66,7 +70,12 @@ def _others(array: Array, axis: int) -> tuple[int, ...]:
     return tuple(d for d in range(array.ndim) if d != axis)
 
 
-def _spread(slices: Scales) -> float:
-    """Return how many times larger the largest slice is than the smallest one that is not all zeros."""
+def _filled(slices: Scales) -> Scales:
+    """Return the magnitudes of slices, with the scale of zeros for slices of zeros if there are others."""
     some = slices[slices > 0]
-    return float(some.max() / some.min()) if some.size else 1.0
+    return np.where(slices > 0, slices, min(some.min(), _ZEROS)) if some.size else slices
+
+
+def _spread(slices: Scales) -> float:
+    """Return how many times larger the largest slice is than the smallest one."""
+    return float(slices.max() / slices.min()) if slices.size and slices.min() > 0 else 1.0

@@ -49,6 +49,13 @@ def test_a_slice_of_zeros_has_the_scale_of_the_smallest_one() -> None:
     assert scales_of(beside_times(0.0, 0.5))[0, 1:].tolist() == [0.5, 0.5]
 
 
+def test_a_slice_of_zeros_next_to_large_numbers_only() -> None:
+    expected = np.array([[2e6, 0.0], [-1e6, 0.0]], np.float32)
+    assert scales_of(expected).tolist() == [[2e6, 1.0]]
+    assert compare_arrays("y", expected, expected + np.float32([0, 0.1])).problem is not None
+    assert compare_arrays("y", expected, expected + np.float32([0, 1e-6])).problem is None
+
+
 @pytest.mark.parametrize("array", [np.zeros((2, 3)), np.empty((0, 3)), np.ones(5), np.array(3.0), np.ones((3, 1))])
 def test_nothing_to_tell_apart(array: Any) -> None:
     assert not is_sliced(scales_of(array))

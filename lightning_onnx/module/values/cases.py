@@ -182,20 +182,29 @@ def _filled(tensor: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def _ends(request: Request) -> Iterator[Values]:
-    """Yield integers at the ends of their range in the traced call; sorted ones, such as offsets, stay."""
+    """Yield integers at the ends of their observed range; sorted ones, such as offsets, stay."""
     numbers = [
         not (t.is_floating_point() or t.is_complex() or t.dtype in (torch.bool, torch.uint8) or _is_mask(t))
         and t.numel() > 0
         and not any(ascends(t, d) for d in range(t.dim()))
         for t in request.tensors
     ]
-    if any(numbers):
-        yield Values(
-            "integers at their smallest", _each(request.tensors, numbers, lambda t: torch.full_like(t, int(t.min())))
-        )
-        yield Values(
-            "integers at their largest", _each(request.tensors, numbers, lambda t: torch.full_like(t, int(t.max())))
-        )
+    calls = (request.tensors, *(sample.tensors for sample in request.samples))
+    for label, extreme in (("integers at their smallest", min), ("integers at their largest", max)):
+        if any(numbers):
+            yield Values(
+                label,
+                tuple(
+                    torch.full_like(t, extreme(n for call in calls if call[i].numel() for n in _ends_of(call[i])))
+                    if is_number
+                    else t
+                    for i, (t, is_number) in enumerate(zip(request.tensors, numbers, strict=True))
+                ),
+            )
+
+
+def _ends_of(tensor: Tensor) -> tuple[int, int]:
+    return int(tensor.min()), int(tensor.max())
 
 
 def _is_mask(tensor: Tensor) -> bool:

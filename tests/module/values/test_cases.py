@@ -71,6 +71,13 @@ def test_refused_and_traced_values_are_not_cases() -> None:
     assert "rolled rows" not in equal
 
 
+def test_integers_at_the_ends_of_all_observed_calls() -> None:
+    calls = [(torch.tensor([[4, 9, 5], [7, 4, 8], [4, 12, 6]]),), (torch.tensor([[5, 3, 6], [7, 8, 6]]),)]
+    cases = by_label(lambda i: i * 2, *calls)
+    assert cases["integers at their smallest"].tensors[0].unique().tolist() == [3]
+    assert cases["integers at their largest"].tensors[0].unique().tolist() == [12]
+
+
 def test_integers_and_masks() -> None:
     ids = torch.tensor([[4, 9, 5], [7, 4, 8], [4, 4, 4]])
     mask = torch.tensor([[True, False, True]] * 3)
