@@ -1,4 +1,7 @@
-"""Shared fixtures: one thread, seeds, quiet Trainers, and a guard that no test leaves threads or hooks behind."""
+"""Shared fixtures: one thread, seeds, quiet Trainers, and a guard that no test leaves threads or hooks behind.
+
+torch and Lightning are imported when the tests are: the process that only starts others does not need them.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from lightning.pytorch import LightningModule, Trainer
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 pytest_plugins = ["tests.seeding"]
-torch.set_num_threads(1)
 gc.set_threshold(5_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
@@ -23,11 +26,16 @@ THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 
 def pytest_collection_finish() -> None:
     """Exclude imported objects from garbage collection, which would search all of torch each time."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
+    import torch
+
     before = set(threading.enumerate())
     yield
     left = [t.name for t in threading.enumerate() if t not in before and not t.name.startswith(THREADS_OF_OTHERS)]
@@ -39,6 +47,8 @@ def no_leaks() -> Iterator[None]:
 @pytest.fixture
 def trainer(tmp_path: Path) -> Any:
     """Makes a quiet Trainer of one epoch on the CPU, below the test's directory."""
+
+    from lightning.pytorch import Trainer
 
     def make(*callbacks: Any, package: Any = Trainer, **options: Any) -> Any:
         settings: dict[str, Any] = {

@@ -9,9 +9,7 @@ import random
 import zlib
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +33,9 @@ def seed(name: str, base: int) -> None:
         name: The test's or fixture's: each has random numbers of its own.
         base: The value of ``--seed``.
     """
+    import numpy as np
+    import torch
+
     value = (zlib.crc32(name.encode()) + base) % 2**32
     random.seed(value)
     np.random.seed(value)

@@ -134,6 +134,7 @@ class _Dim:
     mismatch: Callable[[Case], Mismatch | None]
     step: int = 1
     wrong: dict[int, Mismatch] = dataclasses.field(default_factory=dict)
+    right: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def _traced(self) -> dict[str, int]:
@@ -181,13 +182,20 @@ class _Dim:
         return [n * step for n in units if low <= n <= high and n * step != size]
 
     def _is_right(self, size: int) -> bool:
-        """Tell whether the module takes a size and the graph is right at it; record a mismatch."""
+        """Tell whether the module takes a size and the graph is right at it; record the answer."""
+        if size in self.right or size in self.wrong:
+            return size in self.right
         for case in first_taken(self.request, self.run, self.dim, [size]):
             mismatch = self.mismatch(case)
-            if mismatch is not None:
-                self.wrong[size] = mismatch
+            self._record(size, mismatch)
             return mismatch is None
         return False
+
+    def _record(self, size: int, mismatch: Mismatch | None) -> None:
+        if mismatch is None:
+            self.right.add(size)
+        else:
+            self.wrong[size] = mismatch
 
     def _only_changed(self, case: Case) -> int | None:
         """Return the size of this dim in a case in which all other dims have their traced sizes, else None."""
@@ -205,8 +213,7 @@ class _Dim:
                 return right, found or (self.mismatch(cases[0]) if cases else None)
             size = self.request.sizes(cases[0].tensors)[self.dim]
             mismatch = self.mismatch(cases[0])
-            if mismatch is not None:
-                self.wrong[size] = mismatch
+            self._record(size, mismatch)
             right, wrong, found = (size, wrong, found) if mismatch is None else (right, size, mismatch)
         return right, found
 
