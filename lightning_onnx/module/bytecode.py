@@ -13,6 +13,7 @@ _LOADS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _REBINDS = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF")
 _OBJECT = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_ATTR", "PUSH_NULL")
+_OF_TARGETS = ("COPY", "DUP_TOP", "SWAP", "ROT_TWO", "LOAD_FAST", "LOAD_FAST_BORROW")
 _MAKING = ("BINARY_OP", "BINARY_ADD", "BUILD_STRING")
 _ENDS = ("POP_TOP", "STORE_FAST", "STORE_SUBSCR", "DELETE_SUBSCR", "RETURN_VALUE", "RETURN_CONST", *_REBINDS)
 
@@ -46,6 +47,24 @@ def read_in(code: CodeType) -> frozenset[str]:
         written = _written_by(statement)
         read.update(name for name in loaded if name != written or loaded.count(name) > 1)
     return frozenset(read)
+
+
+@functools.lru_cache(maxsize=1_000)
+def assigned_none(code: CodeType) -> frozenset[str]:
+    """Return the attributes to which code assigns None, alone or in a row (``self.a = self.b = None``)."""
+    found = set()
+    is_none = False
+    before = ""
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name in ("LOAD_CONST", "RETURN_CONST"):
+            is_none = instruction.argval is None
+        elif name == "STORE_ATTR" and is_none:
+            found.add(instruction.argval)
+        elif name not in _OF_TARGETS or name == before == "LOAD_FAST":  # another value, and then its target
+            is_none = False
+        before = name
+    return frozenset(found)
 
 
 _COMPUTING = frozenset(["getattr", "setattr", "hasattr"])

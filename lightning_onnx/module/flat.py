@@ -108,7 +108,12 @@ class FlatModule(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         way = _WAYS[seed % WAYS]
         parameters: dict[str, Tensor] = {}
-        with self.call_state.kept_in_trace(tensors=True), torch.no_grad(), self.random_state_kept(), contextlib.ExitStack() as modes:
+        with (
+            self.call_state.kept_in_trace(tensors=True),
+            torch.no_grad(),
+            self.random_state_kept(),
+            contextlib.ExitStack() as modes,
+        ):
             modes.enter_context(autocast_off())
             if way in ("outside", "inside"):
                 parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}

@@ -13,7 +13,7 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.saved import Place
-from lightning_onnx.module.weights import attributes, state
+from lightning_onnx.module.weights import attributes, leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
@@ -37,6 +37,7 @@ class Plan:
         is_stochastic: Whether the method draws random numbers in eval mode.
         decisions: The decisions of the traced call that the graph keeps.
         kept_state: Attributes through which a call changes the results of later ones.
+        reset_state: Those of them that begin as None: the graph has no state in them.
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
     """
@@ -53,6 +54,7 @@ class Plan:
     decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
     kept_state: tuple[Place, ...] = ()
+    reset_state: tuple[Place, ...] = ()
     written_outside: tuple[Place, ...] = ()
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
 
@@ -60,6 +62,10 @@ class Plan:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
         same_structure = self.structure == state.structure_of(module)
         return same_structure and digests(module, self.config.method) == self.attributes
+
+    def reset(self, module: nn.Module) -> None:
+        """Remove from a private copy the state that calls left and that the graph does not have."""
+        leftover.reset(module, self.reset_state)
 
     def unknown_attributes(self, module: nn.Module, moment: Mapping[Place, str] | None) -> list[str]:
         """Return a note on attributes that do not have their values at the time of the exported weights.

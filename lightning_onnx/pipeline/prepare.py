@@ -18,7 +18,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.saved import Place
-from lightning_onnx.module.weights import state
+from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
@@ -46,6 +46,10 @@ def prepare(
         ParityError: If the outputs of the best graph differ from the module's.
     """
     observation, run, request = _derived(module, observations, config)
+    reset_state = leftover.begins_as_none(module, run.flat.state_between_calls(request.tensors))
+    if reset_state:
+        leftover.reset(module, reset_state)
+        observation, run, request = _derived(module, observations, config)
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
@@ -65,6 +69,7 @@ def prepare(
         remarks=(*observation.remarks, *left_out.constants(request)),
         decisions=found.decisions,
         kept_state=kept_state,
+        reset_state=reset_state,
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=digests(module, config.method),
     )
@@ -84,9 +89,16 @@ def _notes(
     yield from left_out.outputs(run, request)
     if found.decisions.warning:
         yield found.decisions.warning
-    if kept_state:
+    began = leftover.begins_as_none(run.flat.module, kept_state)
+    if began:
         yield (
-            f"the method keeps state between calls ({attribute_names(kept_state)}); the graph contains the state that "
+            f"the method keeps state between calls ({attribute_names(began)}); the graph begins without it, as the "
+            "module does before its first call"
+        )
+    left = [place for place in kept_state if place not in began]
+    if left:
+        yield (
+            f"the method keeps state between calls ({attribute_names(left)}); the graph contains the state that "
             "the module had when it was traced, such as after the last training batch"
         )
     yield from found.notes

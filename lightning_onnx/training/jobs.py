@@ -217,6 +217,7 @@ class Maker:
         loaded = None
         try:
             loaded = job.load()
+            plan.reset(job.copied)
             is_stale = not plan.serves(job.copied)
             result = self._produce(plan, job, loaded, concurrent=True)
             return Finished(job, result, loaded, concurrent=True, is_stale=is_stale)

@@ -72,6 +72,8 @@ class Planner:
         Arguments and errors are the same as for ``trace``.
         """
         plan = self.plan
+        if plan is not None:
+            plan.reset(copied)
         if plan is None or not plan.serves(copied) or has_scripts(copied):
             return self.trace(module, copied, on_stage)
         if self.observer.count() != self._calls_covered:
@@ -83,6 +85,8 @@ class Planner:
 
     def is_current(self, module: LightningModule, copied: nn.Module) -> bool:
         """Return whether the current plan fits the module and its calls so far; the module is not run."""
+        if self.plan is not None:
+            self.plan.reset(copied)
         return (
             self.plan is not None
             and self.plan.serves(copied)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_onnx.module.bytecode import computes_names, read_in, stored_globals
+from lightning_onnx.module.bytecode import assigned_none, computes_names, read_in, stored_globals
 
 ITEMS: list[Any] = []
 TOTAL = 0
@@ -98,3 +98,14 @@ def test_globals_that_are_assigned_are_known() -> None:
 )
 def test_names_that_code_computes_are_known(code: Any, computes: bool) -> None:
     assert computes_names(code.__code__) == computes
+
+
+def test_attributes_that_begin_as_none_are_known() -> None:
+    class Begins:
+        def __init__(self, value: Any = None) -> None:
+            self.a = None
+            self.b = self.c = None
+            self.d = value
+            self.e, self.f = 1, [None]
+
+    assert assigned_none(Begins.__init__.__code__) == {"a", "b", "c"}
