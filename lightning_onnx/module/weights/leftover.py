@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import FunctionType
 
 from torch import nn
 
@@ -37,4 +38,4 @@ def reset(module: nn.Module, places: Iterable[Place]) -> None:
 
 def _none_in_init(kind: type) -> set[str]:
     inits = (vars(k).get("__init__") for k in kind.__mro__ if is_project_class(k))
-    return {name for init in inits if hasattr(init, "__code__") for name in assigned_none(init.__code__)}
+    return {name for init in inits if isinstance(init, FunctionType) for name in assigned_none(init.__code__)}
