@@ -21,6 +21,7 @@ from lightning_onnx.tracing.patches import (
     integers,
     modules,
     quiet,
+    recurrent,
     repeated,
     torchvision,
 )
@@ -148,6 +149,24 @@ PATCHES: tuple[Patch, ...] = (
     ),
     *_pools(),
     *_convolutions(),
+    Patch(
+        owner="torch._ops:OpOverload",
+        name="py_kernels",
+        replacement="those of recurrent layers give shapes",
+        why="torch unrolls a recurrent layer to know its shapes, which makes a size that is read later constant.",
+        seen=_TORCH,
+        case="size_after_a_recurrent_layer",
+        replace=recurrent.by_shapes,
+    ),
+    Patch(
+        owner="torch._decomp",
+        name="decomposition_table",
+        replacement="those of recurrent layers give shapes",
+        why="torch unrolls it once more when a program is rewritten.",
+        seen=_TORCH,
+        case="reshape_after_a_recurrent_layer",
+        replace=recurrent.rewritten_by_shapes,
+    ),
     Patch(
         owner="torch:autocast",
         name="__enter__",

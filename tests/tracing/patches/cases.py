@@ -63,11 +63,14 @@ def axes_of(traced: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[dict
     )
 
 
-def check_program(module: nn.Module, traced: tuple[Tensor, ...], other: tuple[Tensor, ...], capture: Any) -> None:
+def check_program(
+    module: nn.Module, traced: tuple[Tensor, ...], other: tuple[Tensor, ...], capture: Any, *, rewritten: bool = False
+) -> None:
     """Capture with some tensors, and compare the program with the module on others."""
     flat, request = made(module, *traced, axes=axes_of(traced, other))
     with tracing("dynamo"):
         program = capture.capture(flat, request.tensors, dynamic_shapes_of(request.axes)).program
+        program = program.run_decompositions({}) if rewritten else program
     with torch.no_grad():
         expected = torch.utils._pytree.tree_leaves(module(*other))
         torch.testing.assert_close(list(program.module()(*other)), expected, rtol=1e-4, atol=1e-5)
@@ -159,6 +162,37 @@ def istft(capfd: Any) -> None:
         return torch.istft(found, 16, 8, window=torch.hann_window(16), length=x.shape[-1])
 
     check_program(Calls(signal), (torch.randn(2, 64),), (torch.randn(2, 101),), TorchExport())
+
+
+class Recurrent(nn.Module):
+    """Reads a size of the result of recurrent layers."""
+
+    def __init__(self, *layers: nn.RNNBase, reshapes: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.reshapes = reshapes
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x, _ = layer(x)
+        if self.reshapes:
+            return x.reshape(x.shape[0] * x.shape[1], -1).sigmoid().view(x.shape[0], x.shape[1], -1)
+        return x.sum(1) / x.shape[1]
+
+
+SEQUENCES = torch.randn(3, 7, 4), torch.randn(3, 20, 4)
+
+
+@case
+def size_after_a_recurrent_layer(capfd: Any) -> None:
+    layers = nn.GRU(4, 6, batch_first=True), nn.RNN(6, 5, batch_first=True, bidirectional=True)
+    check_program(Recurrent(*layers), SEQUENCES[:1], SEQUENCES[1:], TorchExport())
+
+
+@case
+def reshape_after_a_recurrent_layer(capfd: Any) -> None:
+    layer = nn.LSTM(4, 6, num_layers=2, bidirectional=True, batch_first=True)
+    check_program(Recurrent(layer, reshapes=True), SEQUENCES[:1], SEQUENCES[1:], TorchExport(), rewritten=True)
 
 
 @case

@@ -76,7 +76,7 @@ def state() -> list[object]:
         if patch.replace is at_level:
             found.append(logging.getLogger(patch.owner).level)
         elif (owner := patch.find_owner()) is not None and hasattr(owner, patch.name):
-            found.append((getattr(owner, patch.name), patch.name in vars(owner)))
+            found.append((getattr(owner, patch.name), isinstance(owner, type) and patch.name in vars(owner)))
     return [*found, list(warnings.filters), "int" in globals()]
 
 
