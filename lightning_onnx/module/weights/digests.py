@@ -6,6 +6,7 @@ import contextlib
 import enum
 import functools
 import hashlib
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -62,6 +63,8 @@ def _values(reach: Reach) -> Iterator[tuple[str, str, object]]:
     for variable in reach.variables():
         if variable.value is not NOTHING and variable.name not in only_written:
             yield variable.owner, variable.name, variable.value
+    if reach.names & {"environ", "getenv"}:
+        yield from (("the environment", name, os.environ[name]) for name in reach.names & os.environ.keys())
     for view in views_of(reach.module)[:1]:
         if "trainer" in reach.names:
             yield from (("trainer", *found) for found in _named(view, reach))

@@ -8,6 +8,7 @@ import datetime
 import enum
 import functools
 import logging
+import os
 import threading
 import types
 from typing import Any
@@ -149,6 +150,17 @@ def test_other_changes_are_ignored(change: Any) -> None:
     before = digests(module, "forward")
     change(module)
     assert digests(module, "forward") == before
+
+
+def test_a_change_in_the_environment_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * float(os.environ["USERS_SCALE"])
+
+    monkeypatch.setenv("USERS_SCALE", "1")
+    before = digests(Scaled(), "forward")
+    monkeypatch.setenv("USERS_SCALE", "2")
+    assert digests(Scaled(), "forward") != before
 
 
 def test_only_the_methods_that_are_called_count() -> None:
