@@ -14,8 +14,9 @@ from lightning_onnx.artifacts.versions import versions
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.manifest.fields import Plain
 from lightning_onnx.manifest.manifest import Manifest
-from lightning_onnx.manifest.model import ModelFile
+from lightning_onnx.manifest.model import ModelFile, ranges_to_dict
 from lightning_onnx.manifest.source import ExportSource
+from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.head import opset_of, read_head
@@ -24,17 +25,20 @@ from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
 
 
-def embedded(source: Source, metadata: Mapping[str, str] | None) -> dict[str, str]:
+def embedded(source: Source, signature: Signature, metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Return the metadata for the model file itself.
 
     Args:
         source: Where the weights come from.
+        signature: What the graph takes; the limits of its sizes are included, if there are any.
         metadata: The user's metadata.
     """
+    ranges = ranges_to_dict(signature)
     own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None}
     installed = versions()
     return {
         **{f"lightning_onnx.{k}": v if isinstance(v, str) else json.dumps(v) for k, v in own.items()},
+        **({"lightning_onnx.ranges": json.dumps(ranges)} if ranges else {}),
         **{f"lightning_onnx.version.{k}": installed[k] for k in ("torch", "lightning", "lightning_onnx")},
         **(metadata or {}),
     }

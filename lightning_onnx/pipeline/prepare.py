@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.call_state import attribute_names
-from lightning_onnx.module.calls.batch_dim import static_batch_dims
+from lightning_onnx.module.calls.batch_dim import lists_of_batch_size, static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -152,6 +152,8 @@ def _without(observation: Observation, unused: Mapping[int, str]) -> Observation
 
 def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:
     """Yield notes on static dims that look like the batch; the search has its own notes on requested dims."""
+    for name, length in lists_of_batch_size(observation).items():
+        yield f"'{name}' is a list with a tensor for each row of the loader's batch: the graph takes exactly {length}"
     if config.dynamic_axes != "auto":
         return
     for i, d, factor in static_batch_dims(observation, graph.request.axes):

@@ -103,7 +103,8 @@ def produce(
     with staging.stage(directory.parent) as staged:
         path = staged / MODEL
         on_stage("writing the weights")
-        skeleton = plan.graph.refresh(flat, manifest.embedded(loaded.source, config.metadata), path)
+        metadata = manifest.embedded(loaded.source, plan.graph.signature, config.metadata)
+        skeleton = plan.graph.refresh(flat, metadata, path)
         if config.target is not None:
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
         on_stage("checking")

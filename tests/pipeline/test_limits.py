@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -78,6 +80,8 @@ def test_a_limit_of_the_module_itself_is_not_a_warning(tmp_path: Path) -> None:
     module = Positions()
     artifact = made(module, torch.randn(2, 6, 4), tmp_path, dynamic_axes={"x": {0: "batch", 1: "time"}})
     assert artifact.manifest["ranges"] == {"time": {"min": 1, "max": 20}}
+    stored = {p.key: p.value for p in onnx.load(artifact.model_path).metadata_props}
+    assert json.loads(stored["lightning_onnx.ranges"]) == artifact.manifest["ranges"]
     assert artifact.manifest["notes"] == []
     assert is_right(artifact, module, 3, 20, 4)
 

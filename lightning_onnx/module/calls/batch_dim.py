@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -80,6 +81,28 @@ def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[in
             yield i, equal[0], 1
         elif multiple is not None:
             yield i, 0, multiple
+
+
+def lists_of_batch_size(observation: Observation) -> dict[str, int]:
+    """Return the lists among the arguments that have one tensor for each row of the loader's batch, with their lengths.
+
+    A graph takes a fixed number of tensors. Tuples do not count: they often hold different things, such as two states.
+    """
+    sizes = {size for _, size in observation.shapes if size is not None}
+    structure = observation.samples[0].structure
+    lengths = collections.Counter(path[:-1] for path in structure.paths)
+    return {
+        ".".join(path): length
+        for path, length in lengths.items()
+        if length > 1 and length in sizes and isinstance(_at(structure.skeleton, path), list)
+    }
+
+
+def _at(value: object, path: Sequence[str]) -> object:
+    """Return what a path leads to, through mappings only; None if it leads elsewhere."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _guesses(observation: Observation) -> Iterator[list[Assignment]]:

@@ -86,7 +86,9 @@ def _part_names(value: Distribution) -> list[str]:
         if len(present) > 1:
             given = _given(value, present)
             names = [name for name in names if name not in present or name == given]
-    return names
+    others = {name for same in _SAME_PARAMETER for name in same}
+    accepted = (name for name in inspect.signature(type(value)).parameters if name not in {*names, *others})
+    return [*names, *(name for name in accepted if isinstance(getattr(value, name, None), Tensor))]  # a temperature
 
 
 def _given(value: Distribution, names: list[str]) -> str:

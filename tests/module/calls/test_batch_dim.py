@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_onnx.module.calls.batch_dim import BatchDims, few_rows, find_batch, static_batch_dims
+from lightning_onnx.module.calls.batch_dim import (
+    BatchDims,
+    few_rows,
+    find_batch,
+    lists_of_batch_size,
+    static_batch_dims,
+)
 from tests.module.calls.observing import Applies, observed, runner_of
 
 
@@ -95,3 +101,18 @@ def test_few_rows_are_two_unless_other_inputs_point_at_them() -> None:
     assert [tuple(t.shape) for t in few_rows(plain)] == [(2, 3), (2,)]
     pointed = observed(module, (torch.randn(6, 3), torch.tensor([[0, 5, 2]])), batch_sizes=(6,))
     assert [tuple(t.shape) for t in few_rows(pointed)] == [(6, 3), (1, 3)]
+
+
+class TakesParts(torch.nn.Module):
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        return torch.stack([image.mean() for image in batch["images"]])
+
+
+@pytest.mark.parametrize(
+    ("images", "lists"),
+    [([torch.ones(3, 5)] * 4, {"batch.images": 4}), ((torch.ones(3, 5),) * 4, {}), ([torch.ones(3, 5)] * 3, {})],
+    ids=["as many as rows", "a tuple", "another number"],
+)
+def test_a_list_with_a_tensor_for_each_row(images: Any, lists: dict[str, int]) -> None:
+    module: Any = TakesParts()
+    assert lists_of_batch_size(observed(module, ({"images": images},), batch_sizes=(4,))) == lists  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ MADE: dict[str, tuple[Callable[[], Distribution], list[str]]] = {
     "multinomial": (lambda: Multinomial(4, logits=LOW), ["logits"]),
     "binomial": (lambda: Binomial(3, probs=HALF), ["total_count", "probs"]),
     "negative binomial": (lambda: NegativeBinomial(ONE, logits=LOW), ["total_count", "logits"]),
-    "relaxed": (lambda: RelaxedBernoulli(torch.tensor(0.5), logits=LOW), ["logits"]),
+    "relaxed": (lambda: RelaxedBernoulli(torch.tensor(0.5), logits=LOW), ["logits", "temperature"]),
     "beta": (lambda: Beta(ONE, ONE + 1), ["concentration1", "concentration0"]),
     "chi2": (lambda: Chi2(ONE), ["df"]),
     "uniform": (lambda: Uniform(LOW, ONE), ["low", "high"]),
