@@ -17,6 +17,7 @@ from torch import fx
 from lightning_onnx.tracing.rules import (
     attention,
     booleans_integers,
+    convolutions,
     clamp,
     double,
     elementwise,
@@ -54,7 +55,7 @@ _ROUNDS = 4
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    return size_arithmetic.translations()
+    return size_arithmetic.translations() | convolutions.translations()
 
 
 def for_every_size(
