@@ -14,8 +14,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.user_code import line_of, user_frame
 from lightning_onnx.tracing.base import tracing
 from lightning_onnx.tracing.captures.base import DynamicShapes
-
-_LOGGER = "torch.fx.experimental.symbolic_shapes"
+from lightning_onnx.tracing.torch_log import reading
 
 # What torch logs when it names a size of an input, and when it decides that a size is constant.
 _NAMED = re.compile(r"create_symbol (\w+) = .* for L\['tensors'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
@@ -30,16 +29,9 @@ def find_lines(module: FlatModule, request: Request, dynamic_shapes: DynamicShap
         request: Traced tensors and names of the dims.
         dynamic_shapes: Which dims are dynamic.
     """
-    logger = logging.getLogger(_LOGGER)
-    listener, level = _GuardListener(), logger.level
-    logger.addFilter(listener)
-    try:
-        with contextlib.suppress(Exception), tracing("dynamo"):
-            logger.setLevel(logging.INFO)  # tracing has silenced it
-            torch.export.export(module, request.tensors, dynamic_shapes=dynamic_shapes, strict=False)
-    finally:
-        logger.setLevel(level)
-        logger.removeFilter(listener)
+    listener = _GuardListener()
+    with contextlib.suppress(Exception), tracing("dynamo"), reading(listener, logging.INFO):
+        torch.export.export(module, request.tensors, dynamic_shapes=dynamic_shapes, strict=False)
     found = {}
     for symbol, (tensor, dim) in listener.places.items():
         name = request.axes[tensor].get(dim)

@@ -239,6 +239,8 @@ class Rounds(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, and change its result."""
+        if function.__name__ in _RANKING and args[0].is_floating_point():
+            args = (args[0] + 1e-7 * torch.randn(args[0].shape, generator=self.chance), *args[1:])
         result = function(*args, **(kwargs or {}))
         if function.__name__ in _KEPT:
             return result
@@ -258,6 +260,9 @@ class Rounds(TorchFunctionMode):
 
 _KEPT = ("__get__", "to", "float", "view", "reshape", "transpose", "flatten", "unsqueeze", "expand", "cat", "pad")
 """Functions that move or convert values, which all runtimes round in the same way."""
+
+_RANKING = ("topk", "sort", "argsort", "argmax", "argmin")
+"""Functions that choose among equal values, which another program may order differently."""
 
 _ZERO_WHERE_TINY = ("sigmoid", "silu", "glu", "gru", "lstm")
 """Functions whose kernel in onnxruntime gives 0 instead of tiny numbers, as ``docs/limits.md`` says."""

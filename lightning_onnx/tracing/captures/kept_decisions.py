@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from torch._guards import TracingContext
 
 from lightning_onnx.module.user_code import is_users, line_of, location, user_frame
+from lightning_onnx.tracing.torch_log import reading
 
-_LOGGER = "torch.fx.experimental.symbolic_shapes"
 _DECIDED = "propagate_real_tensors evaluate_expr"
 """Start of torch's message when it uses the traced value of a condition that it cannot evaluate."""
 
@@ -19,15 +19,9 @@ _DECIDED = "propagate_real_tensors evaluate_expr"
 @contextlib.contextmanager
 def kept_decisions() -> Iterator[list[str]]:
     """Collect ``file:line`` of the user's code for each decision that torch makes from a traced value."""
-    logger = logging.getLogger(_LOGGER)
-    listener, level = _Listener(), logger.level
-    logger.addFilter(listener)
-    logger.setLevel(logging.WARNING)  # tracing silences it
-    try:
+    listener = _Listener()
+    with reading(listener, logging.WARNING):
         yield listener.lines
-    finally:
-        logger.setLevel(level)
-        logger.removeFilter(listener)
 
 
 class _Listener(logging.Filter):

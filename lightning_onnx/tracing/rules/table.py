@@ -17,8 +17,8 @@ from torch import fx
 from lightning_onnx.tracing.rules import (
     attention,
     booleans_integers,
-    convolutions,
     clamp,
+    convolutions,
     double,
     elementwise,
     indexing,

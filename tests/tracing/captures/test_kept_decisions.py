@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -38,6 +39,29 @@ def test_the_line_of_a_condition_is_found_and_logging_is_restored(capture: Captu
         captured = capture.capture(flat, request.tensors, dynamic_shapes_of(request.axes))
     assert captured.kept == (LINE,)
     assert (logger.level, list(logger.filters)) == before
+
+
+def disable_everything() -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def disable_existing_loggers() -> None:
+    logging.getLogger("torch.fx.experimental.symbolic_shapes").disabled = True
+
+
+@pytest.mark.parametrize("disable", [disable_everything, disable_existing_loggers])
+def test_a_program_that_disables_logging_hides_no_decision(disable: Callable[[], None]) -> None:
+    flat, request = made(Counted(), torch.ones(2, 3))
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    disable()
+    try:
+        with tracing("dynamo"):
+            captured = TracedValues().capture(flat, request.tensors, dynamic_shapes_of(request.axes))
+        assert captured.kept == (LINE,)
+        assert not logger.isEnabledFor(logging.CRITICAL) or logger.disabled
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.disabled = False
 
 
 def test_torchscript_reports_the_line_at_which_a_tensor_becomes_a_number() -> None:
