@@ -24,11 +24,11 @@ def reading(listener: logging.Filter, level: int) -> Iterator[None]:
     logger.addFilter(listener)
     logger.setLevel(level)  # tracing silences it
     logger.disabled = False
-    logger.isEnabledFor = lambda asked: asked >= level  # type: ignore[method-assign]
+    logger.__dict__["isEnabledFor"] = level.__le__
     try:
         yield
     finally:
-        del logger.isEnabledFor  # the method of the class again
+        del logger.__dict__["isEnabledFor"]  # the method of the class again
         logger.disabled = before[1]
         logger.setLevel(before[0])
         logger.removeFilter(listener)

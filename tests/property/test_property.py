@@ -141,6 +141,12 @@ def test_ties_caused_by_rounding_are_ignored(tmp_path: Path) -> None:
     assert not judge(program, program.module(), path, NOWHERE)
 
 
+def test_the_judge_breaks_ties() -> None:
+    with Rounds(1):
+        chosen = {tuple(torch.zeros(6).topk(4).indices.tolist()) for _ in range(5)}
+    assert len(chosen) > 1
+
+
 def test_a_failing_module_is_shrunk_to_the_step() -> None:
     program = dataclasses.replace(
         _program("x = x + 1", "x = x.sin()", "x = x * 2", "x = x.exp()"), end="return x, x.mean()"

@@ -13,7 +13,9 @@ def translations() -> dict[Any, Callable[..., Any]]:
 
     For a 3D convolution without bias, the exporter writes a bias of shape ``(channels, 2)``, which is invalid.
     """
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its types do not allow values of a graph
 
     def conv3d(
         input: Any,
