@@ -1,15 +1,12 @@
-"""How many rows of an observed batch a check can afford: by counted operations, so that all machines agree."""
+"""How much a check can afford, by the operations of a call: the same on every machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
-from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.runner import Runner
 
 _MOST_FLOPS = 4 * 10**10
 """Floating point operations of a call: about a second on one core."""
@@ -17,43 +14,28 @@ _MOST_FLOPS = 4 * 10**10
 _MOST_ELEMENTS = 2**22
 """Limit of the inputs' elements: it bounds what is not counted, such as recurrent layers."""
 
+_FLOPS_OF_ALL = 10**11
+_FEWEST_CASES = 4
 
-def affordable_rows(flat: FlatModule, tensors: Sequence[Tensor], rows: int) -> int:
+
+def affordable_rows(run: Runner, tensors: Sequence[Tensor], rows: int) -> int:
     """Return how many rows the module can run on within about a second; at least one.
 
     Args:
-        flat: The module.
+        run: Runs the module.
         tensors: Inputs that the module takes.
         rows: Number of rows of these inputs.
     """
-    flops = max(1.0, _flops(flat, tensors) / rows)
+    flops = max(1.0, run.flops(tensors) / rows)
     elements = max(1.0, sum(t.numel() for t in tensors) / rows)
     return max(1, int(min(_MOST_FLOPS / flops, _MOST_ELEMENTS / elements)))
 
 
-def _flops(flat: FlatModule, tensors: Sequence[Tensor]) -> float:
-    counter = _Counter()
-    try:
-        with counter:
-            flat.reference(tensors)
-    except Exception:  # a module that does not run while operators are counted
-        return 0.0
-    return counter.total
+def affordable_cases(run: Runner, tensors: Sequence[Tensor]) -> int:
+    """Return on how many inputs like these the module can run within a few seconds; at least four.
 
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts like torch's ``FlopCounterMode``, which adds hooks to the modules of all threads."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0.0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Run an operator, and add its cost."""
-        result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func.overloadpacket)
-        if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result
+    Args:
+        run: Runs the module.
+        tensors: Inputs that the module takes.
+    """
+    return max(_FEWEST_CASES, int(_FLOPS_OF_ALL / max(1.0, run.flops(tensors))))

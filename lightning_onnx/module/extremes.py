@@ -63,7 +63,7 @@ def case_at(request: Request, run: Runner, sizes: Mapping[str, int]) -> Case | N
 def _affordable(request: Request, run: Runner, dim: str) -> int:
     """Return the largest size to try. The cost of a call may grow with the square of any dim except the batch."""
     size = request.sizes(request.tensors)[dim]
-    times = affordable_rows(run.flat, request.tensors, size) / size / _SHARE
+    times = affordable_rows(run, request.tensors, size) / size / _SHARE
     return min(_LARGEST, int(size * (times if dim == BATCH else math.sqrt(max(times, 0)))))
 
 

@@ -91,7 +91,7 @@ def _affordable(tensors: Sequence[Tensor], request: Request, run: Runner) -> tup
     rows = request.sizes(tensors).get(BATCH, 0)
     if rows <= _CHECKED_ROWS:
         return _cut(tensors, request)
-    few = affordable_rows(run.flat, request.tensors, request.sizes(request.tensors)[BATCH])
+    few = affordable_rows(run, request.tensors, request.sizes(request.tensors)[BATCH])
     return _cut(tensors, request, max(few, _CHECKED_ROWS))
 
 

@@ -14,6 +14,7 @@ from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.flops import flops
 
 
 class Runner:
@@ -25,6 +26,7 @@ class Runner:
 
     def __init__(self, flat: FlatModule) -> None:
         self.flat = flat
+        self._flops: dict[tuple[torch.Size, ...], float] = {}
         self._known: dict[tuple[tuple[torch.Size, int], ...], Outputs] = {}
 
     def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
@@ -41,6 +43,13 @@ class Runner:
             except Exception as error:  # a module may refuse a size with any exception
                 return error
         return self._known[key]
+
+    def flops(self, tensors: Sequence[Tensor]) -> float:
+        """Return the floating point operations of a call, counted once for inputs of the same shapes."""
+        shapes = tuple(t.shape for t in tensors)
+        if shapes not in self._flops:
+            self._flops[shapes] = flops(self.flat, tensors)
+        return self._flops[shapes]
 
 
 def first_that_runs(

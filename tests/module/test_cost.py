@@ -6,13 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.calls.matching import sample_of
-from lightning_onnx.module.cost import affordable_rows
+from lightning_onnx.module.cost import affordable_cases, affordable_rows
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.runner import Runner
+
+
+def runner(module: nn.Module, x: Tensor) -> Runner:
+    return Runner(FlatModule(module, "forward", sample_of(module, "forward", ((x,), {}))))
 
 
 def rows(module: nn.Module, x: Tensor) -> int:
-    flat = FlatModule(module, "forward", sample_of(module, "forward", ((x,), {})))
-    return affordable_rows(flat, [x], len(x))
+    return affordable_rows(runner(module, x), [x], len(x))
 
 
 def test_operations_and_input_elements_limit_the_rows() -> None:
@@ -27,3 +31,11 @@ def test_a_module_that_cannot_be_counted_is_bounded_by_its_inputs() -> None:
             raise RuntimeError
 
     assert rows(Raises(), torch.zeros(2, 2**20)) == 4
+
+
+def test_an_expensive_call_is_run_a_few_times() -> None:
+    layers, x = nn.Sequential(nn.Linear(1000, 10**5), nn.Linear(10**5, 1000)), torch.zeros(50, 1000)
+    run = runner(layers, x)
+    assert affordable_cases(run, [x]) == 5  # 2 * 2 * 50 * 1000 * 1e5 operations each
+    assert affordable_cases(run, [x.repeat(4, 1)]) == 4
+    assert run.flops([x]) == 2 * 10**10

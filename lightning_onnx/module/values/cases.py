@@ -18,6 +18,7 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import ascends, kept_whole, resize
 from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.values.drawn import drawn_like
 from lightning_onnx.module.values.numbers import numbers_of
@@ -29,21 +30,28 @@ _FACTOR = 30.0
 
 
 def value_cases(request: Request, run: Runner) -> tuple[Case, ...]:
-    """Return inputs with other values that the module takes, with its outputs.
+    """Return inputs with other values that the module takes, with its outputs; fewer if a call is expensive.
 
     Args:
         request: The requested graph.
         run: Runs the module.
     """
-    known = {_key(request.tensors)}
+    everything = other_values(request, numbers_of(run.flat.module, run.flat.method))
+    different = {_key(values.tensors): values for values in everything}
+    different.pop(_key(request.tensors), None)
     found = []
-    for values in other_values(request, numbers_of(run.flat.module, run.flat.method)):
-        key = _key(values.tensors)
-        outputs = None if key in known else run(values.tensors)
-        known.add(key)
+    for values in _spread(list(different.values()), affordable_cases(run, request.tensors)):
+        outputs = run(values.tensors)
         if outputs is not None:
             found.append(Case(values.label, values.tensors, outputs.tensors, kind="values", beyond=values.beyond))
     return tuple(found)
+
+
+def _spread(values: Sequence[Values], most: int) -> Sequence[Values]:
+    """Return at most so many values, of all kinds."""
+    if len(values) <= most:
+        return values
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 @dataclasses.dataclass(frozen=True)
