@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class ReadsMemory(nn.Module):
     """Decides by a value that leaves its tensor unseen."""
 
     def forward(self, x: Tensor) -> Tensor:
-        values = struct.unpack(f"{x.numel()}f", bytes(x.untyped_storage())[-4 * x.numel() :])
+        values = struct.unpack(f"{x.numel()}f", ctypes.string_at(x.data_ptr(), 4 * x.numel()))
         return x * 2 if max(values) < 9 else x * 3
 
 
