@@ -131,7 +131,7 @@ def test_checks_do_not_run_the_validation_loop_of_several_ranks(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     checks = ONNXArtifact.load(results[0]["artifact"]).manifest["checks"]
     assert [check["status"] for check in checks] == ["passed", "skipped"]
-    assert "this one has 2" in checks[1]["reason"]
+    assert "this run has 2" in checks[1]["reason"]
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def entry(artifact: ONNXArtifact, place: int = 0) -> dict[str, Any]:
         ("nothing", "Faulty wrote no model.faulty.onnx"),
         ("raising", "it could not be made: ValueError: cannot convert model.onnx"),
         ("renamed", r"outputs: \[\('other', 'float', .* but model.onnx has \[\('output'"),
-        ("static", r"its inputs are \[\('input', 'float', \['2', '4'\]\)\], .*'batch'"),
+        ("static", r"inputs: \[\('input', 'float', \['2', '4'\]\)\], but model.onnx has .*'batch'"),
         ("later_opset", "opset: 21, but model.onnx has 20"),
         ("without_metadata", r"metadata is lost or changed: \['lightning_onnx.weights'"),
         ("telling", "it contains private data: absolute path in"),
