@@ -10,11 +10,9 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.conditions import SizeCondition, only_at
-from lightning_onnx.tracing.piecewise import Piece, Piecewise
+from lightning_onnx.tracing.piecewise import MOST_PIECES, Piece, Piecewise
 
 log = logging.getLogger(__name__)
-
-_MOST_PIECES = 3
 
 
 def decides_by_sizes(candidate: Candidate) -> bool:
@@ -38,7 +36,7 @@ def split(candidate: Candidate, attempt: Callable[[Engine, Request], Candidate])
     request = candidate.graph.request
     traced = request.sizes(request.tensors)
     pieces, found, conditions = [Piece(traced)], candidate, candidate.conditions
-    while len(pieces) < _MOST_PIECES and not (found.wrong_as_traced or found.constant_dims):
+    while len(pieces) < MOST_PIECES and not (found.wrong_as_traced or found.constant_dims):
         wrong = [request.sizes(case.tensors) for case in found.wrong_cases]
         wrong.sort(key=lambda sizes: sum(abs(sizes[dim] - traced[dim]) for dim in traced))
         assumed = [c for c in conditions if c.holds(traced) and c not in {piece.unless for piece in pieces}]

@@ -15,14 +15,12 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.limits import Limit, explains, find_limits
 from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.conditions import SizeCondition
-from lightning_onnx.tracing.piecewise import Piece, Piecewise
+from lightning_onnx.tracing.piecewise import MOST_PIECES, Piece, Piecewise
 
 log = logging.getLogger(__name__)
 
 Attempt = Callable[[Engine, Request], Candidate]
 """Traces with an engine, and compares the graph with the module; raises ``EngineError``."""
-
-_MOST_PIECES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +106,7 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     best, parts = found, {traced[dim]: limit}
     while (beyond := parts[max(parts)].above or parts[min(parts)].below) is not None:
         size = request.sizes(beyond.case.tensors)[dim]
-        if size < 2 or size in parts or len(parts) == _MOST_PIECES:  # torch treats size 1 as a constant
+        if size < 2 or size in parts or len(parts) == MOST_PIECES:  # torch treats size 1 as a constant
             return best
         part = traced_with(engine, size)
         if part is None or part.has_holes or set(part.limits) - {dim}:

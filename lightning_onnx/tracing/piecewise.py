@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_PIECES = 3
+"""Each piece costs a trace, and a graph in the file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:

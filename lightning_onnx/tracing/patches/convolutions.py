@@ -30,10 +30,10 @@ def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tenso
     ) -> Tensor:
         if not isinstance(groups, torch.SymInt) or input.dim() != dims + 2:
             return original(input, weight, bias, stride, padding, dilation, groups)
-        steps, distances = _each(stride, dims), _each(dilation, dims)
+        steps, distances = each(stride, dims), each(dilation, dims)
         if isinstance(padding, str):
             input, padding = _same(input, weight, distances) if padding == "same" else input, 0
-        margins = _each(padding, dims)
+        margins = each(padding, dims)
         if dims == 1:  # as an image with one row
             steps, distances, margins = [1, *steps], [1, *distances], [0, *margins]
             input, weight = input.unsqueeze(2), weight.unsqueeze(2)
@@ -44,7 +44,8 @@ def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tenso
     return convolution
 
 
-def _each(value: Size, dims: int) -> list[int]:
+def each(value: Size, dims: int) -> list[int]:
+    """Return a setting of a convolution, such as its stride, as one number for each dim."""
     return [value] * dims if isinstance(value, int) else list(value) * (dims // len(value))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lightning_onnx.tracing.patches.convolutions import each
 from lightning_onnx.tracing.rules.base import aten
 
 
@@ -31,15 +32,11 @@ def translations() -> dict[Any, Callable[..., Any]]:
         found = op.Conv(
             input if is_batched else op.Unsqueeze(input, op.Constant(value_ints=[0])),
             *parts,
-            strides=_each(stride),
-            pads=_each(padding) * 2,
-            dilations=_each(dilation),
+            strides=each(stride, 3),
+            pads=each(padding, 3) * 2,
+            dilations=each(dilation, 3),
             group=groups,
         )
         return found if is_batched else op.Squeeze(found, op.Constant(value_ints=[0]))
 
     return {aten.conv3d.default: conv3d}
-
-
-def _each(value: Sequence[int]) -> list[int]:
-    return list(value) * (3 // len(value))

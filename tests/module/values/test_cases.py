@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -28,6 +29,14 @@ def by_label(function: Any, *calls: tuple[Tensor, ...], **settings: Any) -> dict
 
 
 X = torch.tensor([[1.5, -2.0], [3.0, 4.0], [-5.0, 6.5], [7.0, 8.0], [9.0, 10.0]])
+
+
+def test_a_module_whose_calls_are_expensive_is_tried_on_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = list(by_label(lambda x: x @ x.mT, (X,)))
+    monkeypatch.setattr("lightning_onnx.module.cost._FLOPS_OF_ALL", 1)
+    few = list(by_label(lambda x: x @ x.mT, (X,)))
+    assert len(everything) > len(few) == 4
+    assert (few[0], few[-1]) == (everything[0], everything[-1])
 
 
 def test_each_kind_for_one_input_of_floats() -> None:
