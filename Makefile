@@ -17,13 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow nightly readme docs lint bench check clean
+.PHONY: help demo test slow nightly libraries readme docs lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
 	@echo "make nightly export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
+	@echo "make libraries  train modules of other libraries and write docs/zoo.md (ARGS=monai)"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
 	@echo "make lint    ruff, mypy and the order of imports"
@@ -44,6 +45,9 @@ SEEDS ?= 0:1000
 
 nightly: $(VENV)/.dev
 	$(BIN)/python -m tests.property --seeds $(SEEDS) --jobs 2
+
+libraries: $(VENV)/.dev
+	$(BIN)/python -m tests.zoo.isolated $(ARGS)
 
 readme: $(VENV)/.dev
 	$(PYTEST) tests/test_readme.py

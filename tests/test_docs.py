@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md", "pyproject.toml", "mkdocs.yml")),
-    *(ROOT / "docs").rglob("*.md"),
+    *(page for page in (ROOT / "docs").rglob("*.md") if page.name != "zoo.md"),  # it quotes errors of libraries
 ]
 FOLDERS = [ROOT / name for name in (".", "lightning_onnx", "tests", "examples")]
 """What a path in a document may be relative to."""

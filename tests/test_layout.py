@@ -26,5 +26,5 @@ def test_the_readme_names_files_that_exist() -> None:
 
 def test_each_folder_of_tests_is_one_of_the_package_or_known() -> None:
     folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
-    beside = {Path(), Path("examples"), Path("property"), Path("zoo")}
+    beside = {Path(), Path("examples"), Path("property"), Path("zoo"), Path("zoo/isolated")}
     assert [f for f in folders - beside if not (PACKAGE / f).is_dir()] == []

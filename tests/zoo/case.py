@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,7 +20,7 @@ class Case:
 
     Attributes:
         name: Unique name, ``group/what``.
-        make: Makes the module.
+        make: Makes the module; None if ``fit`` does.
         batch: ``(batch size, variant 0 | 1 | 2)`` to a collated batch; training sees variants 0 and 1 alone.
         call: A batch to ``(args, kwargs)`` of the exported method.
         varies: Whether variants differ in dims other than the batch.
@@ -30,11 +31,13 @@ class Case:
         fast: Whether it belongs to the fast tests.
         options: Options of ``ONNXExport``; empty but for modules of which another method is meant.
         trainer: Options of ``Trainer``.
+        fit: Trains as a library does, with its own data or engine; takes the callback and a directory, and returns the
+            trained module. None fits three batches of ``batch``.
         limit: Why torch cannot export it rightly at all sizes; the test then wants a message that says so.
     """
 
     name: str
-    make: Callable[[], pl.LightningModule]
+    make: Callable[[], pl.LightningModule] | None
     batch: Callable[[int, int], Any]
     call: Callable[[Any], Arguments]
     varies: bool = False
@@ -45,6 +48,7 @@ class Case:
     fast: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fit: Callable[[pl.Callback, Path], pl.LightningModule] | None = None
     limit: str | None = None
 
 

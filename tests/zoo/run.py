@@ -18,6 +18,9 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from lightning_onnx import ONNXExport
+from lightning_onnx.errors import ONNXExportError
+
 from .case import Case, leaves
 
 
@@ -48,30 +51,71 @@ def loader(case: Case, seed: int) -> torch.utils.data.DataLoader:
     return torch.utils.data.DataLoader(_Batches(batches), batch_size=None)
 
 
-def train(case: Case, directory: Path) -> Outcome:
-    """Fit three batches with the callback and find the file."""
-    from lightning_onnx import ONNXExport
-
-    torch.manual_seed(0)
-    module = case.make()
-    callback = ONNXExport(dirpath=directory, **case.options)
-    quiet = {
+def trainer(callback: pl.Callback, directory: Path, **options: Any) -> pl.Trainer:
+    """Return a quiet Trainer of one epoch on the CPU, with the callback as its only one."""
+    settings: dict[str, Any] = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "callbacks": [callback],
+        "default_root_dir": directory,
     }
+    return pl.Trainer(**(settings | options))
+
+
+def train(case: Case, directory: Path) -> Outcome:
+    """Train a case with the callback and find the file."""
+    torch.manual_seed(0)
+    callback = ONNXExport(dirpath=directory, **case.options)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer = pl.Trainer(
-            max_epochs=1, accelerator="cpu", callbacks=[callback], default_root_dir=directory, **quiet, **case.trainer
-        )
-        validated = type(module).validation_step is not pl.LightningModule.validation_step
-        trainer.fit(module, loader(case, 1), loader(case, 2) if validated else None)
+        module = _fit_batches(case, callback, directory) if case.fit is None else case.fit(callback, directory)
     said = [str(w.message) for w in caught if "ONNX export" in str(w.message)]
     found = sorted(directory.rglob("*.onnx"), key=lambda p: p.stat().st_mtime)
     return Outcome(callback, module, found[-1] if found else None, time.perf_counter() - started, said)
+
+
+def _fit_batches(case: Case, callback: pl.Callback, directory: Path) -> pl.LightningModule:
+    assert case.make is not None
+    module = case.make()
+    validated = type(module).validation_step is not pl.LightningModule.validation_step
+    trainer(callback, directory, **case.trainer).fit(module, loader(case, 1), loader(case, 2) if validated else None)
+    return module
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a case.
+
+    Attributes:
+        kind: ``"right"``; ``"limited"``: right at the traced size, with a warning that a dim is static;
+            ``"refused"``: an error of the package before training; ``"wrong"``: all else.
+        reason: Why it is not right, or empty.
+        outcome: The training and its file, unless it was refused.
+    """
+
+    kind: str
+    reason: str
+    outcome: Outcome | None
+
+
+def judge(case: Case, directory: Path) -> Verdict:
+    """Train a case with the callback, and judge its file independently."""
+    try:
+        outcome = train(case, directory)
+    except ONNXExportError as error:
+        return Verdict("refused", str(error), None)
+    problems = check(case, outcome)
+    if not problems and outcome.callback.artifact.passed:
+        return Verdict("right", "", outcome)
+    is_told = any("static" in line for line in outcome.warnings)
+    elsewhere = all(line.startswith("free") for line in problems)
+    kind = "limited" if problems and is_told and elsewhere else "wrong"
+    return Verdict(kind, "; ".join(problems) or "a check failed", outcome)
 
 
 def check(case: Case, outcome: Outcome) -> list[str]:

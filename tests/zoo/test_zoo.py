@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_onnx.errors import ONNXExportError
-
 from . import catalogue
 from .case import Case
-from .run import check, train
+from .run import judge
 
 
 @pytest.fixture(autouse=True)
@@ -31,23 +29,8 @@ def _parameters() -> list:
 def test_case(case: Case, tmp_path: Path) -> None:
     for package in case.needs:
         pytest.importorskip(package)
-    if case.limit is not None:
-        _expect_a_message(case, tmp_path)
-        return
-    outcome = train(case, tmp_path)
-    assert check(case, outcome) == []
-    assert outcome.callback.artifact.passed
-
-
-def _expect_a_message(case: Case, directory: Path) -> None:
-    """If torch cannot export a module, there is an error before training, or a file that is right within its limits."""
-    try:
-        outcome = train(case, directory)
-    except ONNXExportError:
-        return
-    assert any("static" in line for line in outcome.warnings), outcome.warnings
-    problems = check(case, outcome)
-    assert not any(line.startswith(("no file", "same", "batch")) for line in problems), problems
+    verdict = judge(case, tmp_path)
+    assert verdict.kind in (("right",) if case.limit is None else ("refused", "limited")), verdict.reason
 
 
 def test_names_are_unique() -> None:

@@ -1,0 +1,108 @@
+"""``python -m tests.zoo.isolated.one CASE FILE`` runs a case in its library's environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from lightning_onnx.training.exporter import Exporter
+from tests.zoo.case import Case
+from tests.zoo.run import Outcome, judge
+
+from .library import Library, all_libraries
+from .result import Result, shortened
+
+
+def main(name: str, path: Path) -> None:
+    """Run the case of this name, and write its result as JSON."""
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    library, case = next((found, case) for found in all_libraries() for case in found.cases if case.name == name)
+    path.write_text(json.dumps(dataclasses.asdict(run(library, case))), encoding="utf-8")
+
+
+def run(library: Library, case: Case) -> Result:
+    """Train a case, judge its file, and export the trained module without the package as well."""
+    version = importlib.metadata.version(library.name)
+    result = Result(library.name, version, case.name, "wrong", expected=case.limit or "")
+    preflight = Stopwatch(Exporter.preflight)
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with mock.patch.object(Exporter, "preflight", preflight.call):
+                verdict = judge(case, Path(directory))
+        except Exception as error:
+            traceback.print_exc()
+            return dataclasses.replace(result, reason=shortened(f"{type(error).__name__}: {error}"))
+        print(verdict.reason, file=sys.stderr)
+        result = dataclasses.replace(
+            result, kind=verdict.kind, reason=shortened(verdict.reason), preflight=preflight.seconds
+        )
+        if verdict.outcome is None:
+            return result
+        plain, error = plain_export(case, verdict.outcome, Path(directory))
+        return dataclasses.replace(result, free=free_dims(verdict.outcome), plain=plain, plain_error=error)
+
+
+class Stopwatch:
+    """Measures the calls of a method.
+
+    Args:
+        method: The method, whose first parameter is the object.
+
+    Attributes:
+        seconds: The time of all calls; None if there was none.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.seconds: float | None = None
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds = round((self.seconds or 0.0) + time.perf_counter() - started, 1)
+
+        self.call = call
+
+
+def free_dims(outcome: Outcome) -> tuple[str, ...]:
+    """Return the names of the dynamic dims of a file's inputs."""
+    if outcome.callback.artifact is None:
+        return ()
+    dims = (dim for spec in outcome.callback.artifact.signature.inputs for dim in spec.shape)
+    return tuple(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+
+
+def plain_export(case: Case, outcome: Outcome, directory: Path) -> tuple[float | None, str]:
+    """Return the seconds of ``torch.onnx.export`` on the module and a batch, or its error."""
+    if "method" in case.options:
+        return None, "it exports forward only"
+    module = outcome.module.eval()
+    args, kwargs = case.call(case.batch(4, 0))
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, args, directory / "plain.onnx", kwargs=kwargs, dynamo=True, verbose=False)
+    except Exception as error:
+        cause = error.__cause__ or error
+        return None, shortened(f"{type(cause).__name__}: {str(cause).strip()}", 160)
+    return round(time.perf_counter() - started, 1), ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
