@@ -6,6 +6,7 @@
       ConfigurationError    also a ValueError
         UsageError
       SampleError           before training
+        NotReadyError       before training
       EngineError
       CaptureNotApplicable  inside the engines only
       ParityError
@@ -34,6 +35,10 @@ class UsageError(ConfigurationError):
 
 class SampleError(ONNXExportError):
     """No known call of the exported method runs on tensors, so there is nothing to trace with."""
+
+
+class NotReadyError(SampleError):
+    """The module raises an exception in eval mode, or returns nothing finite; training may have yet to finish it."""
 
 
 class EngineError(ONNXExportError):

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.errors import NotReadyError, SampleError, first_line
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import flops
+
+_GIVE_A_CALL = (
+    " Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
+    "kwargs to export()."
+)
 
 
 class Runner:
@@ -64,7 +69,8 @@ def first_that_runs(
         exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them.
 
     Raises:
-        SampleError: If the module takes none of them.
+        SampleError: If none of them has a tensor, or the module takes none although it ran in eval mode in training.
+        NotReadyError: If the module takes none of them and has not been seen to run in eval mode.
     """
     refused: list[tuple[str, Exception]] = []
     for observation in observations:
@@ -83,13 +89,24 @@ def first_that_runs(
             if not isinstance(outcome, Exception):
                 return candidate, run
             refused.append((candidate.source, outcome))
-    name = f"{type(module).__name__}.{method}"
-    tried = "; ".join(f"{source} ({first_line(error)})" for source, error in refused) or "nothing was seen"
-    raise SampleError(
-        f"no call of {name} runs on tensors. Tried: {tried}. "
-        "Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
-        "kwargs to export()."
-    ) from (refused[0][1] if refused else None)
+    raise _refusal(f"{type(module).__name__}.{method}", observations, refused)
+
+
+def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[tuple[str, Exception]]) -> SampleError:
+    """Return the error for a method that takes none of the observed calls, with its first cause."""
+    tried = "; ".join(dict.fromkeys(f"{source} ({first_line(error)})" for source, error in refused))
+    if any(o.ran_in_eval_mode for o in observations):
+        made = SampleError(
+            f"{name} ran in eval mode during training, but does not run on a copy of the module, on the CPU and in "
+            f"float32. Tried: {tried}. Make the method independent of the device and the precision."
+        )
+    elif any(sample.tensors for o in observations for sample in o.samples):
+        advice = _GIVE_A_CALL if any(o.is_guess for o in observations) else ""
+        made = NotReadyError(f"{name} does not run in eval mode. Tried: {tried}.{advice}")
+    else:
+        made = SampleError(f"no call of {name} has tensors. Tried: {tried or 'nothing was seen'}.{_GIVE_A_CALL}")
+    made.__cause__ = refused[0][1] if refused else None
+    return made
 
 
 def _as_reference(observation: Observation) -> Observation:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import nn
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, NotReadyError
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.batch_dim import lists_of_batch_size, static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
@@ -20,6 +21,7 @@ from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
+from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -41,6 +43,7 @@ def prepare(
 
     Raises:
         SampleError: If the module takes none of the observed calls.
+        NotReadyError: If it does not run in eval mode, or with ``refuse_decisions`` returns nothing finite.
         ConfigurationError: If names or axes do not fit the module.
         EngineError: If no engine can translate the module.
         ParityError: If the outputs of the best graph differ from the module's.
@@ -50,6 +53,8 @@ def prepare(
     if reset_state:
         leftover.reset(module, reset_state)
         observation, run, request = _derived(module, observations, config)
+    if refuse_decisions:
+        _check_outputs(run, request, config)
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
@@ -188,6 +193,19 @@ def _derived(
         )
     check_axes_names(config.dynamic_axes, request.input_names, request.output_names)
     return observation, run, request
+
+
+def _check_outputs(run: Runner, request: Request, config: ExportConfig) -> None:
+    """Raise if an output has no finite element: nothing could be compared with it."""
+    outputs = run(request.tensors)
+    for name, tensor in zip(request.output_names, outputs.tensors if outputs else (), strict=False):
+        if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(tensor).any():
+            module = run.flat.module
+            cause = non_finite_weights(module) or "its weights are finite"
+            raise NotReadyError(
+                f"no element of output '{name}' of {type(module).__name__}.{config.method} is finite in eval mode "
+                f"({cause})."
+            )
 
 
 def _engine_reason(graph: Graph, config: ExportConfig) -> str:

@@ -26,12 +26,14 @@ from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import state
+from lightning_onnx.module.weights.loading import overrides
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.fit_result import FitResult
 from lightning_onnx.training.jobs import Fit
 from lightning_onnx.training.options import CallbackConfig
+from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
 from lightning_onnx.variants.base import Variant
 
@@ -76,7 +78,7 @@ class ONNXExport(Callback):
             ``lightning_onnx.Simplified``. A variant outside its budget is not kept, but the artifact is.
         test_data: Content of ``test_data_set_0``: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
         preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False skips this
-            export.
+            export. While the module does not run in eval mode, it is tried again after each validation.
         on_failure: What to do if an export after training fails: ``"warn"`` or ``"raise"``.
         on_exception: Whether to export the best weights so far when training is interrupted or fails.
         background: With ``when="checkpoint"``, whether to write and check weights while training continues, in one
@@ -189,7 +191,7 @@ class ONNXExport(Callback):
         self._resumed: dict[str, str] = {}
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
-        self._preflight_due = False
+        self._preflight = Preflight(is_on=False)
 
     @property
     def artifact(self) -> ONNXArtifact | None:
@@ -240,7 +242,7 @@ class ONNXExport(Callback):
             return
         self._result.clear()
         self._exporter = self._observer = self._gathered = None
-        self._preflight_due = self.options.preflight is not False
+        self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._observer = ForwardObserver(pl_module, self.config.method)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
@@ -271,7 +273,7 @@ class ONNXExport(Callback):
                 self._exporter.resume(trainer, self._resumed)
                 self._exporter.moments.begin()
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
-        if self._preflight_due and trainer.strategy.broadcast(seen):
+        if self._preflight.is_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)
 
     @override
@@ -279,6 +281,7 @@ class ONNXExport(Callback):
         if self._observer is not None:
             self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0, batch))
         self._follow(trainer, pl_module)
+        self._run_preflight_again(trainer, pl_module)
 
     @override
     def on_validation_batch_start(
@@ -292,28 +295,41 @@ class ONNXExport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._epoch = trainer.current_epoch
-        if self._preflight_due:
+        if self._preflight.is_due:
             self._run_preflight(trainer, pl_module)
 
     def _run_preflight(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._preflight_due = False
         gathered = self._gather(pl_module)
+        waits = False
         with self._on_rank_zero(trainer, str(self.options.preflight)):
             if self._exporter is not None:
                 with stages(trainer) as progress:
-                    self._exporter.preflight(Fit(trainer, pl_module, progress.step), gathered)
+                    waits = not self._exporter.preflight(Fit(trainer, pl_module, progress.step), gathered)
+        self._preflight.tried(waits=trainer.strategy.broadcast(waits))
+
+    def _run_preflight_again(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Try again in the first hook after a validation, when its checkpoint is already saved."""
+        if self._preflight.is_due_again:
+            self._run_preflight(trainer, pl_module)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(trainer, pl_module)
 
     @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._preflight.validated()
+
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(trainer, pl_module)
+        self._run_preflight_again(trainer, pl_module)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(trainer, pl_module)
+        self._preflight.validated()
 
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the checkpoints, only on rank zero, without waiting for other ranks."""
@@ -333,6 +349,10 @@ class ONNXExport(Callback):
         if self._observer is None:
             return
         self._observer.detach()
+        if not (self._preflight.waits and overrides(type(pl_module), "on_fit_end")):
+            self._finish(trainer, pl_module)
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         try:
             with self._on_rank_zero(trainer, self.options.on_failure):
                 if self._exporter is not None:
@@ -358,9 +378,12 @@ class ONNXExport(Callback):
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._observer is not None:
-            self._observer.detach()
-            self._close()
+        if self._observer is None:
+            return
+        self._observer.detach()
+        if stage == "fit" and self._preflight.waits:  # the module's own on_fit_end, which may complete it, has run
+            self._finish(trainer, pl_module)
+        self._close()
 
     def _close(self) -> None:
         if self._exporter is not None:

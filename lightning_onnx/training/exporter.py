@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.errors import WeightsError
+from lightning_onnx.errors import NotReadyError, WeightsError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
@@ -67,6 +67,7 @@ class Exporter:
         self._publisher = Publisher(options, self.log, is_silent=fast_dev_run)
         self._has_resumed = False
         self._tracing_again_is_futile = False
+        self._not_ready: list[str] = []
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._running: concurrent.futures.Future[list[Finished]] | None = None
 
@@ -80,19 +81,27 @@ class Exporter:
         """The best artifact, or else the newest one."""
         return self.best if self.best is not None and self.options.weights == "best" else self.newest
 
-    def preflight(self, fit: Fit, gathered: Mapping[str, Tensor] | None = None) -> None:
-        """Trace the module as it is now.
+    def preflight(self, fit: Fit, gathered: Mapping[str, Tensor] | None = None) -> bool:
+        """Trace the module as it is now, if it runs.
 
         Args:
             fit: The fit.
             gathered: Parameters and buffers by name, if they are sharded.
 
+        Returns:
+            Whether it runs.
+
         Raises:
-            ONNXExportError: If the module cannot be exported.
+            ONNXExportError: If it runs and cannot be exported.
         """
         copied = private_copy(fit.module, gathered)
         loading.merge_adapters(copied)
-        self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
+        try:
+            self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
+        except NotReadyError as error:
+            self.log.wait(error)
+            return False
+        return True
 
     def resume(self, trainer: Trainer, names: Mapping[str, str]) -> None:
         """Adopt the artifacts of the earlier part of a resumed run, so that none is made twice.
@@ -146,14 +155,15 @@ class Exporter:
             gathered: Parameters and buffers by name, if they were sharded.
         """
         self.moments.look(fit.module)
+        self._look_again_at_what_did_not_run()
         saved = [] if self.follower is None or self.options.weights == "live" else self.follower.look()
         if self.options.when == "checkpoint":
             self._join(fit)
-            self._make(fit, self._checkpoint_jobs(fit, saved))
+            self._make(fit, self._checkpoint_jobs(fit, saved), is_last=True)
         if self.options.when == "fit_end" or not (self.store.artifacts or self.log.errors):
             job = self._last_job(fit, saved, epoch, gathered)
             if job is not None:
-                self._make(fit, [job])
+                self._make(fit, [job], is_last=True)
         self._publisher.publish_best(fit.trainer.loggers, self.artifact)
 
     def break_off(self, fit: Fit, epoch: int) -> None:
@@ -161,6 +171,13 @@ class Exporter:
         self._join(fit)
         if self.options.on_exception and (self.observer.calls or self._planner.plan is not None):
             self.finish(fit, epoch, None)
+
+    def _look_again_at_what_did_not_run(self) -> None:
+        """Make checkpoints due again that were saved before training finished the module."""
+        if self.follower is not None:
+            for path in self._not_ready:
+                self.follower.forget(path)
+        self._not_ready.clear()
 
     def close(self) -> None:
         """Stop the thread."""
@@ -230,11 +247,15 @@ class Exporter:
             running, self._running = self._running, None
             self._keep(fit, running.result())
 
-    def _make(self, fit: Fit, jobs: list[Job]) -> None:
-        self._keep(fit, [self._maker.make(job, fit) for job in jobs])
+    def _make(self, fit: Fit, jobs: list[Job], *, is_last: bool = False) -> None:
+        self._keep(fit, [self._maker.make(job, fit) for job in jobs], is_last=is_last)
 
-    def _keep(self, fit: Fit, results: list[Finished]) -> None:
+    def _keep(self, fit: Fit, results: list[Finished], *, is_last: bool = False) -> None:
         for finished in results:
+            if isinstance(finished.result, NotReadyError) and not is_last:
+                self._not_ready.append(finished.job.key)
+                self.log.wait(finished.result)
+                continue
             try:
                 self._keep_one(fit, finished)
             except Exception as error:  # such as an error of a remote directory; the others are kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.errors import NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
 
 
@@ -19,6 +20,7 @@ class FitLog:
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
         self.failures: list[str] = []
+        self._has_waited = False
 
     def record(self, error: BaseException, what: str = "failed") -> None:
         """Record an exception, and warn about it.
@@ -30,6 +32,20 @@ class FitLog:
         self.errors.append(error)
         self.failures.append(f"{what}: {type(error).__name__}: {error}")
         rank_zero_warn(f"ONNX export {self.failures[-1]}")
+
+    def wait(self, error: NotReadyError) -> None:
+        """Say once that the export waits for a module that training has yet to finish.
+
+        Args:
+            error: Why the module does not run yet.
+        """
+        if not self._has_waited:
+            self._has_waited = True
+            reason = " ".join(str(error).split())
+            rank_zero_warn(
+                f"ONNX export waits for training to finish the module: {reason} It tries again after each validation, "
+                "and the end of training decides."
+            )
 
     def report(self, artifact: ONNXArtifact) -> None:
         """Print the results of a new artifact's checks and variants, and record the failed ones."""

@@ -106,7 +106,11 @@ class Planner:
         sample = sample_of(module, self.config.method, as_call(self.config.sample))
         alike = [o for o in observed if o.samples[0].paths == sample.paths]
         given = Observation.of(sample, "the given sample")
-        return dataclasses.replace(given, shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)))
+        return dataclasses.replace(
+            given,
+            shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
+            ran_in_eval_mode=any(o.ran_in_eval_mode for o in observed),
+        )
 
     def _example(self, module: LightningModule) -> list[Observation]:
         example = getattr(module, "example_input_array", None)

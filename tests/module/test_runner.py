@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.errors import SampleError
+from lightning_onnx.errors import NotReadyError, SampleError
 from lightning_onnx.module.runner import first_that_runs
 from tests.module.calls.observing import Applies, observed, runner_of
 
@@ -71,7 +72,13 @@ def test_excluded_inputs_are_left_out_if_the_module_works_without_them(
 
 def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
     observation = observed(Applies(lambda x: x), (torch.randn(4, 3),))
-    with pytest.raises(SampleError, match=r"no call of Linear\.forward runs on tensors.*mat1 and mat2"):
+    with pytest.raises(SampleError, match=r"Linear\.forward ran in eval mode during training.*mat1 and mat2"):
         first_that_runs(nn.Linear(5, 2), "forward", [observation])
+    in_training = dataclasses.replace(observation, ran_in_eval_mode=False)
+    with pytest.raises(NotReadyError, match=r"Linear\.forward does not run in eval mode.*mat1 and mat2") as caught:
+        first_that_runs(nn.Linear(5, 2), "forward", [in_training])
+    assert "sample=" not in str(caught.value)  # the call is known
+    with pytest.raises(NotReadyError, match=r"sample=\(\.\.\.\)"):
+        first_that_runs(nn.Linear(5, 2), "forward", [dataclasses.replace(in_training, is_guess=True)])
     with pytest.raises(SampleError, match="nothing was seen"):
         first_that_runs(nn.Linear(5, 2), "forward", [])

@@ -375,7 +375,7 @@ def test_the_error_without_a_sample_lists_what_was_tried(fit: Any) -> None:
             raise ValueError("geometry is needed")
 
     with pytest.raises(SampleError, match=r"geometry is needed.*sample=\(...\)"):
-        fit(Strange(), ONNXExport())
+        fit(Strange(), ONNXExport(on_failure="raise"))
 
 
 @pytest.mark.slow

@@ -61,6 +61,21 @@ class FailsLater(models.Classifier):
         raise RuntimeError("not on this rank")
 
 
+class FittedLate(models.Classifier):
+    \"\"\"Does not run in eval mode before the first epoch has ended.\"\"\"
+
+    scale = None
+
+    def forward(self, x):
+        return super().forward(x) if self.training else super().forward(x) * self.scale
+
+    def on_train_epoch_end(self):
+        self.scale = 2.0
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", batch[0].mean())
+
+
 def main():
     settings = json.loads(sys.argv[1])
     torch.manual_seed(0)
@@ -199,6 +214,15 @@ def test_a_failure_on_rank_zero_reaches_all_ranks_and_none_waits(strategy: str, 
     assert (tmp_path / "raised-0").read_text().startswith("EngineError")
     assert "failed on rank zero" in (tmp_path / "raised-1").read_text()
     assert not list((tmp_path / "onnx").glob("*/model.onnx"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_all_ranks_wait_for_a_module_that_training_has_yet_to_finish(strategy: str, tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy=strategy, module="FittedLate", weights="live")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(r["failures"] == [] and not r["hook"] for r in results), results[0]["failures"]
+    assert ONNXArtifact.load(results[0]["artifact"]).proven
 
 
 @pytest.mark.slow

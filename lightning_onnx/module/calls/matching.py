@@ -47,7 +47,7 @@ def match(
                 samples.append(sample)
             shapes[found] = None
         if samples:
-            observations.append(Observation(tuple(samples), tuple(shapes), source, remarks=remarks))
+            observations.append(Observation(tuple(samples), tuple(shapes), source, remarks=remarks, is_guess=True))
     return observations
 
 

@@ -24,6 +24,8 @@ class Observation:
         source: Where the calls come from, for messages and the manifest.
         notes: What the user should know about them.
         remarks: Notes that surprise nobody: they go into the manifest without a warning.
+        is_guess: Whether nobody made this call: it is a batch matched to the method's signature.
+        ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
     """
 
     samples: tuple[Sample, ...]
@@ -31,6 +33,8 @@ class Observation:
     source: str
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    is_guess: bool = False
+    ran_in_eval_mode: bool = False
 
     def with_constants(self, places: Collection[int]) -> Observation:
         """Return the same calls with the tensors at ``places`` (indices in flat order) as constants."""

@@ -53,7 +53,13 @@ class RecordedCalls:
         if self.numbers_vary:
             notes = ("a number or string argument differed between calls; the graph uses the value of the first call",)
         mode = "training" if self.training else "evaluation"
-        return Observation(tuple(self.samples), tuple(shapes), f"a call seen in {mode} mode", notes)
+        return Observation(
+            tuple(self.samples),
+            tuple(shapes),
+            f"a call seen in {mode} mode",
+            notes,
+            ran_in_eval_mode=not self.training,
+        )
 
     def shapes_of(self, sample: Sample) -> list[tuple[Shapes, int | None]]:
         """Return the shapes of ``sample``'s tensors in these calls; no shapes if one is missing or its rank differs.
