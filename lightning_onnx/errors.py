@@ -8,6 +8,7 @@
       SampleError           before training
         NotReadyError       before training
       EngineError
+      StageError            with the exception that was not expected as its cause
       CaptureNotApplicable  inside the engines only
       ParityError
       WeightsError          at export
@@ -43,6 +44,10 @@ class NotReadyError(SampleError):
 
 class EngineError(ONNXExportError):
     """No engine can translate the module to ONNX as requested."""
+
+
+class StageError(ONNXExportError):
+    """A stage of the export raised an exception that is not of this package; it is the cause."""
 
 
 class CaptureNotApplicable(ONNXExportError):

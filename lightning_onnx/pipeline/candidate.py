@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from lightning_onnx.errors import ConfigurationError, EngineError, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
@@ -105,8 +106,27 @@ def try_engine(
         further_cases: Additional cases to compare on.
 
     Raises:
-        EngineError: If the engine does not translate the module, or writes an invalid file.
+        EngineError: If the engine does not translate the module, or writes an invalid file; any other exception is its
+            cause, so that the other engines are tried.
     """
+    try:
+        return _try(engine, run, request, config, others, further_cases)
+    except (EngineError, ConfigurationError):
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"engine '{engine.name}': its graph could not be completed or compared ({first_line(error)})"
+        ) from error
+
+
+def _try(
+    engine: Engine,
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    others: Sequence[Candidate],
+    further_cases: Sequence[Case],
+) -> Candidate:
     traced = engine.trace(run.flat, request, config.opset, dict(config.export_options or {}))
     cases = cases_of(request, run)
     known = [request.sizes(case.tensors) for case in cases]

@@ -24,6 +24,7 @@ from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.stages import stages_named
 
 
 @random_states_kept()
@@ -55,6 +56,7 @@ def export(
         EngineError: If no engine can translate the module.
         ParityError: If the graph's outputs differ from the module's.
         ArtifactError: If the directory exists or cannot be written.
+        StageError: If a stage raises an exception that is not of this package.
 
     Example:
         >>> import tempfile
@@ -76,8 +78,10 @@ def export(
         raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
     sample = matching.sample_of(module, config.method, (positional, dict(kwargs or {})))
-    copied = copying.private_copy(module)
-    loading.merge_adapters(copied)
+    with stages_named(module, config.method, "copying the module") as enter:
+        copied = copying.private_copy(module)
+        enter("merging the adapters")
+        loading.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the given arguments")], config)
     for note in plan.notes:
         rank_zero_warn(f"ONNX export: {note}")

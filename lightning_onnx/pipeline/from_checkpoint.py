@@ -28,6 +28,7 @@ from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.stages import stages_named
 
 
 def export_checkpoint(
@@ -59,9 +60,12 @@ def export_checkpoint(
     make = named(model)
     content = read_checkpoint(checkpoint)
     module = _build(make, model, content, dict(init or {}))
-    copied = copying.private_copy(module)
-    loading.load_checkpoint(copied, content)
-    loading.merge_adapters(copied)
+    with stages_named(module, config.method, "copying the module") as enter:
+        copied = copying.private_copy(module)
+        enter("loading the weights")
+        loading.load_checkpoint(copied, content)
+        enter("merging the adapters")
+        loading.merge_adapters(copied)
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
     observations = _calls(module, config, loader, data)
     plan = prepare(copied, observations, config)

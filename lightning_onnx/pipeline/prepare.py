@@ -26,6 +26,7 @@ from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
+from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.tracing.graph import Graph
 
 
@@ -47,19 +48,30 @@ def prepare(
         ConfigurationError: If names or axes do not fit the module.
         EngineError: If no engine can translate the module.
         ParityError: If the outputs of the best graph differ from the module's.
+        StageError: If a stage raises an exception that is not of this package.
     """
+    with stages_named(module, config.method, "deriving the signature") as enter:
+        return _prepare(module, observations, config, refuse_decisions, enter)
+
+
+def _prepare(
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, refuse_decisions: bool, enter: OnStage
+) -> Plan:
     observation, run, request = _derived(module, observations, config)
     reset_state = leftover.begins_as_none(module, run.flat.state_between_calls(request.tensors))
     if reset_state:
         leftover.reset(module, reset_state)
         observation, run, request = _derived(module, observations, config)
     if refuse_decisions:
+        enter("checking the outputs")
         _check_outputs(run, request, config)
+    enter("searching for a graph")
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph, observation)
     if unused and config.input_names is None:
         observation, run, request = _derived(module, [_without(observation, unused)], config)
         found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
+    enter("describing the graph")
     kept_state = run.flat.state_between_calls(request.tensors)
     return Plan(
         config,

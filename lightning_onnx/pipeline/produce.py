@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import with_weights
 from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging
@@ -38,13 +39,6 @@ from lightning_onnx.variants.judging import VariantResult
 log = logging.getLogger(__name__)
 
 _NO_WEIGHTS = "the file holds no weights (export_params=False)"
-
-OnStage = Callable[[str], None]
-"""Called with the name of each stage when it starts, such as ``"checking"``."""
-
-
-def no_progress(stage: str) -> None:
-    """Show no progress, for exports in the background."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +85,15 @@ def produce(
 
     Raises:
         ArtifactError: If the artifact cannot be written.
+        StageError: If a stage raises an exception that is not of this package.
     """
+    with stages_named(loaded.module, plan.config.method, "starting", on_stage) as enter:
+        return _produce(plan, loaded, directory, replace=replace, concurrent=concurrent, on_stage=enter)
+
+
+def _produce(
+    plan: Plan, loaded: LoadedModule, directory: Path, *, replace: bool, concurrent: bool, on_stage: OnStage
+) -> ONNXArtifact:
     config = plan.config
     flat = FlatModule(
         loaded.module,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing.graph import Graph
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +97,7 @@ def comparing(
 
 
 def locate_divergence(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
-    """Return the first node that differs from the module; None if it is unknown.
+    """Return the first node that differs from the module; None if it cannot be found, for whatever reason.
 
     Args:
         flat: The module that was traced.
@@ -102,9 +105,13 @@ def locate_divergence(flat: FlatModule, graph: Graph, mismatch: Mismatch, config
         mismatch: A case in which the graph is wrong.
         config: The options; its ``Parity`` compares.
     """
-    with _traced_file(flat, graph) as path:
-        context = _context(flat, graph, path, ())
-        return find_divergence(context, mismatch.case, mismatch.comparison.output, config.parity.compare_output)
+    try:
+        with _traced_file(flat, graph) as path:
+            context = _context(flat, graph, path, ())
+            return find_divergence(context, mismatch.case, mismatch.comparison.output, config.parity.compare_output)
+    except Exception:  # without a diagnosis, the mismatch is still one
+        log.debug("the first wrong node cannot be found", exc_info=True)
+        return None
 
 
 @contextlib.contextmanager

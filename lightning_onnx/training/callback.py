@@ -22,7 +22,6 @@ from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
-from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept
 from lightning_onnx.module.weights import state
@@ -279,7 +278,7 @@ class ONNXExport(Callback):
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._observer is not None:
-            self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0, batch))
+            self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0))
         self._follow(trainer, pl_module)
         self._run_preflight_again(trainer, pl_module)
 
@@ -288,7 +287,7 @@ class ONNXExport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._observer is not None:
-            self._observer.see_batch(batch, _batch_size(trainer.val_dataloaders, dataloader_idx, batch))
+            self._observer.see_batch(batch, _batch_size(trainer.val_dataloaders, dataloader_idx))
 
     @override
     def on_train_batch_end(
@@ -450,11 +449,8 @@ def _is_fast_dev_run(trainer: Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
-def _batch_size(loaders: Any, index: int, batch: Any) -> int | None:
-    """Return the loader's batch size, or if it has none, the size of the batch's first dim."""
+def _batch_size(loaders: Any, index: int) -> int | None:
+    """Return the loader's batch size; None if it has none."""
     loader = loaders[index] if isinstance(loaders, (list, tuple)) and index < len(loaders) else loaders
     size = getattr(loader, "batch_size", None)
-    if isinstance(size, int):
-        return size
-    tensors = flatten(batch)[1]
-    return next((t.shape[0] for t in tensors if t.dim()), None)
+    return size if isinstance(size, int) else None

@@ -19,6 +19,7 @@ from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.stages import stages_named
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower, Saved
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.jobs import LIVE, Finished, Fit, Job, Maker, checkpoint_job, live_job
@@ -94,10 +95,13 @@ class Exporter:
         Raises:
             ONNXExportError: If it runs and cannot be exported.
         """
-        copied = private_copy(fit.module, gathered)
-        loading.merge_adapters(copied)
         try:
-            self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
+            with stages_named(fit.module, self.config.method, "copying the module") as enter:
+                copied = private_copy(fit.module, gathered)
+                enter("merging the adapters")
+                loading.merge_adapters(copied)
+                enter("collecting the calls")
+                self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
         except NotReadyError as error:
             self.log.wait(error)
             return False
@@ -161,7 +165,8 @@ class Exporter:
             self._join(fit)
             self._make(fit, self._checkpoint_jobs(fit, saved), is_last=True)
         if self.options.when == "fit_end" or not (self.store.artifacts or self.log.errors):
-            job = self._last_job(fit, saved, epoch, gathered)
+            with stages_named(fit.module, self.config.method, "copying the module"):
+                job = self._last_job(fit, saved, epoch, gathered)
             if job is not None:
                 self._make(fit, [job], is_last=True)
         self._publisher.publish_best(fit.trainer.loggers, self.artifact)
@@ -190,7 +195,8 @@ class Exporter:
         jobs = []
         for checkpoint in saved:
             try:
-                jobs.append(self._checkpoint_job(fit, checkpoint))
+                with stages_named(fit.module, self.config.method, "copying the module"):
+                    jobs.append(self._checkpoint_job(fit, checkpoint))
             except Exception as error:
                 self.log.record(error, f"of {checkpoint.name} failed")
         return jobs

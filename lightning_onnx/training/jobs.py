@@ -25,7 +25,8 @@ from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.plan import Plan
-from lightning_onnx.pipeline.produce import LoadedModule, OnStage, no_progress, produce
+from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner
 
@@ -202,9 +203,11 @@ class Maker:
         """Make an artifact now, with a new trace if needed; if parity fails on an earlier trace, trace and retry."""
         loaded = None
         try:
-            loaded = job.load()
             before = self.planner.plan
-            plan = self.planner.current(fit.module, job.copied, fit.on_stage)
+            with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
+                loaded = job.load()
+                enter("comparing the module with the last trace")
+                plan = self.planner.current(fit.module, job.copied, fit.on_stage)
             finished = Finished(job, self._produce(plan, job, loaded, fit.on_stage), loaded)
             is_new_graph = before is None or plan.graph is not before.graph
             is_proven = isinstance(finished.result, ONNXArtifact) and finished.result.proven
@@ -216,9 +219,11 @@ class Maker:
         """Make an artifact in another thread, without touching the module in training or the random state."""
         loaded = None
         try:
-            loaded = job.load()
-            plan.reset(job.copied)
-            is_stale = not plan.serves(job.copied)
+            with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
+                loaded = job.load()
+                enter("comparing the module with the last trace")
+                plan.reset(job.copied)
+                is_stale = not plan.serves(job.copied)
             result = self._produce(plan, job, loaded, concurrent=True)
             return Finished(job, result, loaded, concurrent=True, is_stale=is_stale)
         except Exception as error:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, SampleError
 from lightning_onnx.module.calls.matching import as_call, match, sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
+from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
-from lightning_onnx.pipeline.produce import OnStage
+from lightning_onnx.pipeline.stages import OnStage
 
 
 class Planner:
@@ -56,7 +58,8 @@ class Planner:
         started = time.perf_counter()
         rank_zero_info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
         on_stage("tracing")
-        plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
+        with self._recording_problems_told():
+            plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
         self._calls_covered = self.observer.count()
         for note in plan.notes:
             rank_zero_warn(f"ONNX export: {note}")
@@ -99,7 +102,22 @@ class Planner:
         observed = self.observer.observations()
         if self.config.sample is not None:
             return [self._given(module, observed)]
-        return observed or self._example(module) or self._matched()
+        notes = tuple(map(without_paths, self.observer.problems))
+        found = observed or self._example(module) or self._matched()
+        return [dataclasses.replace(o, notes=(*o.notes, *notes)) for o in found]
+
+    @contextlib.contextmanager
+    def _recording_problems_told(self) -> Iterator[None]:
+        """Add to an error about missing calls what went wrong while they were recorded."""
+        try:
+            yield
+        except SampleError as error:
+            problems = self.observer.problems
+            if not problems or self.config.sample is not None:
+                raise
+            raise type(error)(f"{error} While calls were recorded: {'; '.join(problems)}.") from next(
+                iter(problems.values())
+            )
 
     def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
         """Return the user's sample, with the shapes of similar observed calls."""

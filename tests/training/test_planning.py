@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lightning_onnx import ONNXExport, ParityError
+from lightning_onnx import ONNXExport, ParityError, SampleError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
@@ -131,3 +131,34 @@ def test_with_preflight_that_warns_the_check_fails_after_training(fit: Any, tmp_
     (check,) = callback.artifact.manifest["checks"]
     assert "change the decision of the traced call at test_planning.py" in check["reason"]
     assert any("makes a decision based on tensor values" in note for note in callback.artifact.manifest["notes"])
+
+
+class Unreadable:
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        raise IndexError("no fields yet")
+
+
+def test_what_could_not_be_recorded_is_part_of_the_error(fit: Any) -> None:
+    class Takes(models.NeverCallsForward):
+        def forward(self, item: Any, other: Any) -> Any:
+            return self.head.weight
+
+        def call(self, batch: Any) -> Any:
+            self(Unreadable(), None)
+            return models.NeverCallsForward.call(self, batch)
+
+        def batches(self) -> Any:
+            return [torch.zeros(2, 6)]
+
+    with pytest.raises(SampleError, match=r"forward could not be recorded \(IndexError: no fields yet\)") as caught:
+        fit(Takes(), ONNXExport())
+    assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_what_could_not_be_recorded_is_a_note() -> None:
+    watched = Watched((3, 4))
+    watched.observer.attach()
+    watched.observer.record((Unreadable(),), {})
+    watched.observer.detach()
+    assert "a call of forward could not be recorded (IndexError: no fields yet)" in watched.current().notes

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
 
+from lightning_onnx.errors import first_line
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.recorded_calls import CallKind, RecordedCalls, kind_of
@@ -23,10 +24,16 @@ from lightning_onnx.module.calls.sample import cpu_copy, method_signature
 
 _KEPT_STRUCTURES = 16
 _KEPT_BATCHES = 6
+_KEPT_PROBLEMS = 3
 
 
 class ForwardObserver:
     """Records the calls of one method of a module between ``attach`` and ``detach``.
+
+    Attributes:
+        batch_size: The batch size of the current step; None if unknown.
+        calls: The recorded calls.
+        batches: The first batches, each with its batch size; empty once there is a call.
 
     Raises:
         ConfigurationError: If the module has no such method.
@@ -47,7 +54,8 @@ class ForwardObserver:
         self.batch_size: int | None = None
         self.calls: dict[tuple[bool, CallKind], RecordedCalls] = {}
         self.batches: list[tuple[Any, int | None]] = []
-        self.problem: Exception | None = None
+        self._call_problems: dict[str, Exception] = {}
+        self._batch_problems: dict[str, Exception] = {}
 
     def attach(self) -> None:
         """Start recording. A compiled module is not recorded, because that would recompile it."""
@@ -72,22 +80,28 @@ class ForwardObserver:
                 self.module.__dict__[self.method] = present.__func__.replaced
 
     def see_batch(self, batch: object, batch_size: int | None) -> None:
-        """Record the batch of the next step: its size, and until the first call is seen, the batch itself."""
+        """Record the batch of the next step: its size, and until the first call is seen, the batch itself.
+
+        Args:
+            batch: The batch.
+            batch_size: The loader's batch size; None if it has none: then the first dim of the first tensor counts.
+        """
         self.batch_size = batch_size
         if self.calls:
             self.batches.clear()
-        elif self.problem is None and len(self.batches) < _KEPT_BATCHES:
-            with self._guarded():
-                structure, tensors = flatten(batch)
-                self.batches.append((structure.fill([cpu_copy(t) for t in tensors]), batch_size))
+            if batch_size is not None:
+                return
+        with _kept(self._batch_problems, "a batch could not be recorded"):
+            structure, tensors = flatten(batch)
+            if batch_size is None:
+                self.batch_size = next((t.shape[0] for t in tensors if t.dim()), None)
+            if not self.calls and len(self.batches) < _KEPT_BATCHES:
+                self.batches.append((structure.fill([cpu_copy(t) for t in tensors]), self.batch_size))
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Stop recording on an error, which must not end the run; it is kept for a later message."""
-        try:
-            yield
-        except Exception as error:
-            self.problem = error
+    @property
+    def problems(self) -> Mapping[str, Exception]:
+        """What could not be recorded, in clauses, with the exceptions; batches count only while no call is known."""
+        return self._call_problems if self.calls else {**self._call_problems, **self._batch_problems}
 
     def observations(self) -> list[Observation]:
         """Return the observed calls, best first: those in eval mode before those in training mode."""
@@ -104,9 +118,7 @@ class ForwardObserver:
 
     def record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Record one call, before the method itself runs."""
-        if self.problem is not None:
-            return
-        with self._guarded():
+        with _kept(self._call_problems, f"a call of {self.method} could not be recorded"):
             try:
                 value = dict(self.signature.bind(*args, **kwargs).arguments)
             except TypeError:
@@ -119,6 +131,16 @@ class ForwardObserver:
                     return
                 calls = self.calls[key] = RecordedCalls(key[0], self.signature, structure)
             calls.add(structure, tensors, self.batch_size)
+
+
+@contextlib.contextmanager
+def _kept(problems: dict[str, Exception], what: str) -> Iterator[None]:
+    """Keep an exception for a later message: it must not end the run, nor hide what can be recorded."""
+    try:
+        yield
+    except Exception as error:
+        if len(problems) < _KEPT_PROBLEMS:
+            problems.setdefault(f"{what} ({first_line(error)})", error)
 
 
 def _recorder(module: nn.Module, method: str, replaced: Any, first: ForwardObserver) -> MethodType:

@@ -109,3 +109,37 @@ def test_other_methods() -> None:
 
     observer = observed(Predicts().eval(), ((torch.zeros(2),), {}), method="predict")
     assert observer.observations()[0].samples[0].paths == (("rows",),)
+
+
+class Unreadable:
+    """An argument whose attributes cannot be read."""
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        raise IndexError("no fields yet")
+
+
+def test_what_could_not_be_recorded_is_kept_and_hides_no_other_call() -> None:
+    module = Takes().eval()
+    observer = observed(module, ((Unreadable(),), {}), ((torch.zeros(2, 3),), {}))
+    assert observer.observations()[0].shapes == ((((2, 3),), None),)
+    assert list(observer.problems) == ["a call of forward could not be recorded (IndexError: no fields yet)"]
+
+
+def test_a_batch_that_cannot_be_recorded_matters_only_without_calls() -> None:
+    observer = ForwardObserver(Takes())
+    observer.see_batch(Unreadable(), 4)
+    assert observer.batch_size == 4
+    assert list(observer.problems) == ["a batch could not be recorded (IndexError: no fields yet)"]
+    observer.attach()
+    observer.module(torch.zeros(4, 3))
+    observer.detach()
+    assert observer.problems == {}
+
+
+def test_without_a_batch_size_of_the_loader_the_first_dim_counts() -> None:
+    observer = ForwardObserver(Takes())
+    observer.see_batch({"scale": torch.tensor(1.0), "x": torch.zeros(5, 3)}, None)
+    assert observer.batch_size == 5
+    observer.see_batch(Unreadable(), None)
+    assert observer.batch_size is None
