@@ -21,6 +21,9 @@ _GIVE_A_CALL = (
     "kwargs to export()."
 )
 
+_Key = tuple[tuple[torch.Size, int], ...]
+"""The shape and the hash of the bytes of each tensor."""
+
 
 class Runner:
     """Calls the module on flat tensors; on the same tensors only once.
@@ -32,7 +35,8 @@ class Runner:
     def __init__(self, flat: FlatModule) -> None:
         self.flat = flat
         self._flops: dict[tuple[torch.Size, ...], float] = {}
-        self._known: dict[tuple[tuple[torch.Size, int], ...], Outputs] = {}
+        self._known: dict[_Key, Outputs] = {}
+        self._perturbed: dict[tuple[_Key, int], list[Tensor]] = {}
 
     def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
         """Return the outputs on flat tensors; None if the module does not take them."""
@@ -41,7 +45,7 @@ class Runner:
 
     def outputs_or_error(self, tensors: Sequence[Tensor]) -> Outputs | Exception:
         """Return the outputs on flat tensors, or the module's exception."""
-        key = tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
+        key = _key(tensors)
         if key not in self._known:
             try:
                 self._known[key] = self.flat.outputs(tensors)
@@ -49,12 +53,23 @@ class Runner:
                 return error
         return self._known[key]
 
+    def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+        """Return the outputs with harmless changes: see ``FlatModule.perturbed``."""
+        key = _key(tensors), seed
+        if key not in self._perturbed:
+            self._perturbed[key] = self.flat.perturbed(tensors, seed)
+        return self._perturbed[key]
+
     def flops(self, tensors: Sequence[Tensor]) -> float:
         """Return the floating point operations of a call, counted once for inputs of the same shapes."""
         shapes = tuple(t.shape for t in tensors)
         if shapes not in self._flops:
             self._flops[shapes] = flops(self.flat, tensors)
         return self._flops[shapes]
+
+
+def _key(tensors: Sequence[Tensor]) -> _Key:
+    return tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
 
 
 def first_that_runs(

@@ -140,13 +140,13 @@ def _try(
     hints = _hints(traced, conditions, request)
     extremes = tuple(c for c in extreme_cases(request, run, hints) if request.sizes(c.tensors) not in known)
     is_extreme = set(map(id, extremes))
-    mismatches = list(find_mismatches(run.flat, graph, (*cases, *extremes), config))
+    mismatches = list(find_mismatches(run, graph, (*cases, *extremes), config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
     inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small and id(m.case) not in is_extreme]
     large = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
     wrong = [m for m in large if not m.case.may_be_wrong]
     if rows := _rows_of(wrong, run, request):
-        wrong += [m for m in find_mismatches(run.flat, graph, rows, config) if not m.comparison.is_small]
+        wrong += [m for m in find_mismatches(run, graph, rows, config) if not m.comparison.is_small]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)

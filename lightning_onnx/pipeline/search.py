@@ -23,6 +23,7 @@ from lightning_onnx.tracing.base import Engine
 from lightning_onnx.tracing.engines import failure, order
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.piecewise import Piecewise
+from lightning_onnx.tracing.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         EngineError: If no engine translates the module, or none can keep a dim dynamic that the user requested.
         ParityError: If the best graph is wrong at the traced sizes.
     """
-    engines = order(config.engine, config.opset, config.export_options or ())
+    engines: list[Engine] = [Remembered(e) for e in order(config.engine, config.opset, config.export_options or ())]
     notes: list[str] = []
     while True:
         candidates, errors = _try_engines(engines, run, request, config)

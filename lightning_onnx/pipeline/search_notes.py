@@ -67,7 +67,7 @@ def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> 
     assert mismatch is not None
     if mismatch.case.kind == "decision":
         return _keeps_a_decision(candidate, mismatch, run, config)
-    first_node = locate_divergence(run.flat, candidate.graph, mismatch, config)
+    first_node = locate_divergence(run, candidate.graph, mismatch, config)
     problem = f"{mismatch}; {first_node}" if first_node else str(mismatch)
     return ParityError(
         f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine '{candidate.engine.name}') does "

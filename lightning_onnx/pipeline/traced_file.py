@@ -16,7 +16,7 @@ from lightning_onnx.checks.divergence import Divergence, find_divergence
 from lightning_onnx.checks.noise import find_random_outputs
 from lightning_onnx.errors import EngineError, first_line
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes.worker import client
@@ -41,11 +41,11 @@ class Mismatch:
         return f"output '{self.comparison.output}' at {self.case.label}: {self.comparison.problem}"
 
 
-def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig) -> Iterator[Mismatch]:
+def find_mismatches(run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig) -> Iterator[Mismatch]:
     """Yield the cases in which a graph is wrong; none if the file contains no weights.
 
     Args:
-        flat: The module that was traced.
+        run: Runs the module that was traced.
         graph: The graph.
         cases: Inputs to compare on.
         config: The options; its ``Parity`` compares.
@@ -53,7 +53,7 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
     Raises:
         EngineError: If the file is invalid, does not have the requested opset, or cannot be loaded by onnxruntime.
     """
-    with comparing(flat, graph, cases, config) as mismatch:
+    with comparing(run, graph, cases, config) as mismatch:
         for case in cases:
             found = mismatch(case)
             if found is not None:
@@ -62,12 +62,12 @@ def find_mismatches(flat: FlatModule, graph: Graph, cases: Sequence[Case], confi
 
 @contextlib.contextmanager
 def comparing(
-    flat: FlatModule, graph: Graph, cases: Sequence[Case], config: ExportConfig
+    run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig
 ) -> Iterator[Callable[[Case], Mismatch | None]]:
     """Yield a function that compares one case; it finds no mismatch if the file contains no weights.
 
     Args:
-        flat: The module that was traced.
+        run: Runs the module that was traced.
         graph: The graph.
         cases: Cases; the first one shows which outputs are random.
         config: The options; its ``Parity`` compares.
@@ -75,13 +75,15 @@ def comparing(
     Raises:
         EngineError: As ``find_mismatches``.
     """
-    with _traced_file(flat, graph) as path:
+    with _traced_file(run, graph) as path:
         _check_file(path, graph, config)
         if not config.has_weights:
             yield lambda case: None
             return
-        context = _context(flat, graph, path, cases)
-        random_outputs = find_random_outputs(context, cases[0], cases[0].expected or flat.reference(cases[0].tensors))
+        context = _context(run, graph, path, cases)
+        random_outputs = find_random_outputs(
+            context, cases[0], cases[0].expected or run.flat.reference(cases[0].tensors)
+        )
         try:
             session = context.runtime.load(path)
         except Exception as error:
@@ -96,18 +98,18 @@ def comparing(
         yield mismatch
 
 
-def locate_divergence(flat: FlatModule, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
+def locate_divergence(run: Runner, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:
     """Return the first node that differs from the module; None if it cannot be found, for whatever reason.
 
     Args:
-        flat: The module that was traced.
+        run: Runs the module that was traced.
         graph: The graph.
         mismatch: A case in which the graph is wrong.
         config: The options; its ``Parity`` compares.
     """
     try:
-        with _traced_file(flat, graph) as path:
-            context = _context(flat, graph, path, ())
+        with _traced_file(run, graph) as path:
+            context = _context(run, graph, path, ())
             return find_divergence(context, mismatch.case, mismatch.comparison.output, config.parity.compare_output)
     except Exception:  # without a diagnosis, the mismatch is still one
         log.debug("the first wrong node cannot be found", exc_info=True)
@@ -115,17 +117,17 @@ def locate_divergence(flat: FlatModule, graph: Graph, mismatch: Mismatch, config
 
 
 @contextlib.contextmanager
-def _traced_file(flat: FlatModule, graph: Graph) -> Iterator[Path]:
+def _traced_file(run: Runner, graph: Graph) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MODEL
-        graph.write_traced(flat, path)
+        graph.write_traced(run.flat, path)
         yield path
 
 
-def _context(flat: FlatModule, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
+def _context(run: Runner, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
     return CheckContext(
         file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
-        module=CheckedModule(flat.reference, flat.perturbed, inner=graph.inner_values(flat)),
+        module=CheckedModule(run.flat.reference, run.perturbed, inner=graph.inner_values(run.flat)),
         inputs=CheckInputs(tuple(cases)),
     )
 

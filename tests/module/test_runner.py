@@ -26,6 +26,18 @@ def test_the_same_tensors_run_once() -> None:
     assert run([x + 1]) is not first
 
 
+def test_the_same_change_of_the_same_tensors_runs_once() -> None:
+    calls = (i for i in itertools.count())
+    module = Applies(lambda x: x * 2 + 0 * next(calls))
+    x = torch.randn(2, 3)
+    run = runner_of(module, observed(module, (x,)))
+    before = next(calls)
+    first, again, other = run.perturbed([x], 1), run.perturbed([x.clone()], 1), run.perturbed([x], 2)
+    assert first is again
+    assert next(calls) == before + 3
+    assert torch.equal(other[0], run.flat.perturbed([x], 2)[0])
+
+
 def test_inputs_that_the_module_does_not_take() -> None:
     module = Applies(lambda x: x.reshape(2, 3))
     run = runner_of(module, observed(module, (torch.randn(2, 3),)))

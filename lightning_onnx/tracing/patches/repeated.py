@@ -8,9 +8,14 @@ import functools
 from collections.abc import Callable, Iterator
 
 from onnx_ir import schemas
+from torch._C import DispatchKey
+from torch._ops import OperatorBase
 from torch.onnx._internal.exporter._schemas import op_signature_from_function
 
 from lightning_onnx.tracing.patches.patch import Patch, replaced_attribute
+
+_py_impl = OperatorBase.py_impl
+_REFUSED = {DispatchKey.Python}
 
 
 @contextlib.contextmanager
@@ -51,21 +56,27 @@ def signature_once(
 
 @contextlib.contextmanager
 def called_once(patch: Patch) -> Iterator[None]:
-    """Let a function without arguments and result do its work only once while the patch is in place."""
+    """Let a function without arguments do its work only once while the patch is in place."""
     once = functools.cache(getattr(patch.find_owner(), patch.name))
     with replaced_attribute(dataclasses.replace(patch, replacement=once)):
         yield
 
 
-class _AnyCallable(type):
-    """Takes any subscript and any callable, as ``collections.abc.Callable`` does, and makes no new class of it."""
+def py_impl(op: OperatorBase, k: object) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Return what registers a kernel of an operator for a dispatch key, with the kernels that torch registers itself.
 
-    def __getitem__(cls, item: object) -> type:
-        return cls
+    Args:
+        op: The operator.
+        k: The key; all but dispatch keys are left to torch, and so are errors.
+    """
+    if type(k) is not DispatchKey or k in _REFUSED:
+        return _py_impl(op, k)
 
-    def __instancecheck__(cls, instance: object) -> bool:
-        return callable(instance)
+    def register(kernel: Callable[..., object]) -> Callable[..., object]:
+        if k in op.py_kernels:
+            return _py_impl(op, k)(kernel)
+        op.py_kernels[k] = kernel
+        op._dispatch_cache.clear()
+        return kernel
 
-
-class AnyCallable(metaclass=_AnyCallable):
-    """The annotation of any callable."""
+    return register

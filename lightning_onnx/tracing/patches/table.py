@@ -271,12 +271,21 @@ PATCHES: tuple[Patch, ...] = (
         replace=repeated.called_once,
     ),
     Patch(
-        owner="torch._ops",
-        name="Callable",
-        replacement=repeated.AnyCallable,
-        why="torch evaluates the annotations of one function ten thousand times in an export.",
+        owner="torch._ops:OperatorBase",
+        name="py_impl",
+        replacement=repeated.py_impl,
+        why="torch evaluates annotations and compares keys for each of six thousand kernels that an export registers.",
         seen=_TORCH,
-        case="annotations_cost_nothing",
+        case="kernels_are_only_stored",
+    ),
+    Patch(
+        owner="torch.cuda",
+        name="device_count",
+        replacement="its first result",
+        why="torch looks for the driver sixty times in an export.",
+        seen=_TORCH,
+        case="devices_are_counted_once",
+        replace=repeated.called_once,
     ),
     *(
         Patch(

@@ -6,11 +6,11 @@ One table of cases: it is above 300 lines because it has as many cases as there 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import math
 import sys
-import typing
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -398,12 +398,29 @@ def operators_are_listed_once(capfd: Any) -> None:
 
 
 @case
-def annotations_cost_nothing(capfd: Any) -> None:
-    with patched("trace"):
-        register = torch.ops.aten.relu.default.py_impl(torch._C.DispatchKey.CPU)
-        assert isinstance(register, torch._ops.Callable)
-        assert not isinstance(1, torch._ops.Callable)
-    assert typing.get_args(register.__annotations__["fn"]) == ()
+def kernels_are_only_stored(capfd: Any) -> None:
+    key, op = torch._C.DispatchKey.CPU, torch.ops.aten.relu.default
+    with patched("trace"), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(op, "py_kernels", {})
+        with pytest.MonkeyPatch.context() as inspecting:
+            inspecting.setattr(inspect, "isclass", None)
+            assert op.py_impl(key)(torch.relu) is torch.relu
+        assert op.py_kernels == {key: torch.relu}
+        with pytest.raises(RuntimeError, match="override"):
+            op.py_impl(key)(torch.relu)
+        with pytest.raises(AssertionError, match="mode"):
+            op.py_impl(torch._C.DispatchKey.Python)(torch.relu)
+
+
+@case
+def devices_are_counted_once(capfd: Any) -> None:
+    counted = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: bool(counted.append(None)))
+        for _ in range(2):
+            with patched("trace"):
+                assert torch.cuda.device_count() == torch.cuda.device_count() == 0
+    assert len(counted) == 2
 
 
 @case

@@ -1,0 +1,60 @@
+"""Remembers what an engine returned, because a search traces the same inputs several times."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.tracing.base import Engine, EngineModel, Traced
+
+
+class Remembered:
+    """An engine that traces each request once: later calls return a copy of the first result.
+
+    Args:
+        engine: The engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._traced: list[tuple[FlatModule, Request, Traced]] = []
+
+    @property
+    def name(self) -> str:
+        """See ``Engine.name``."""
+        return self.engine.name
+
+    @property
+    def follows_values(self) -> bool:
+        """See ``Engine.follows_values``."""
+        return self.engine.follows_values
+
+    @property
+    def needs_refusal(self) -> bool:
+        """See ``Engine.needs_refusal``."""
+        return self.engine.needs_refusal
+
+    def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
+        """See ``Engine.trace``; the opset and the options are the same in all calls."""
+        for of, earlier, traced in self._traced:
+            if of is module and _same(earlier, request):
+                return _copy(traced)
+        traced = self.engine.trace(module, request, opset_version, options)
+        self._traced.append((module, request, traced))
+        return _copy(traced)
+
+
+def _same(one: Request, other: Request) -> bool:
+    """Tell whether two requests of one search trace the same call; a NaN is equal to nothing, so it is traced again."""
+    return one.axes == other.axes and all(torch.equal(a, b) for a, b in zip(one.tensors, other.tensors, strict=True))
+
+
+def _copy(traced: Traced) -> Traced:
+    """Copy the model, which is changed when it is joined with others or gets its names."""
+    first = EngineModel(traced.first.model.clone(), traced.first.recipes)
+    return dataclasses.replace(traced, first=first)
