@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from onnx_ir import schemas
 from torch._C import DispatchKey
@@ -62,7 +63,7 @@ def called_once(patch: Patch) -> Iterator[None]:
         yield
 
 
-def py_impl(op: OperatorBase, k: object) -> Callable[[Callable[..., object]], Callable[..., object]]:
+def py_impl(op: OperatorBase, k: Any) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Return what registers a kernel of an operator for a dispatch key, with the kernels that torch registers itself.
 
     Args:
