@@ -17,7 +17,8 @@ def observed(module: nn.Module, *calls: tuple[Tensor, ...], batch_sizes: tuple[i
     observer = ForwardObserver(module.eval())
     observer.attach()
     for number, tensors in enumerate(calls):
-        observer.see_batch(list(tensors), batch_sizes[number] if batch_sizes else None)
+        if batch_sizes:
+            observer.see_batch(list(tensors), batch_sizes[number])
         module(*tensors)
     observer.detach()
     return observer.observations()[0]
