@@ -11,14 +11,15 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import lightning.pytorch as pl
 import torch
 
 from lightning_onnx.training.exporter import Exporter
+from lightning_onnx.training.jobs import Fit
 from tests.zoo.case import Case
 from tests.zoo.run import Outcome, judge
 
@@ -38,7 +39,7 @@ def run(library: Library, case: Case) -> Result:
     """Train a case, judge its file, and export the trained module without the package as well."""
     version = importlib.metadata.version(library.name)
     result = Result(library.name, version, case.name, "wrong", expected=case.limit or "")
-    preflight = Stopwatch(Exporter.preflight)
+    preflight = Preflight()
     with tempfile.TemporaryDirectory() as directory:
         try:
             with mock.patch.object(Exporter, "preflight", preflight.call):
@@ -47,32 +48,38 @@ def run(library: Library, case: Case) -> Result:
             traceback.print_exc()
             return dataclasses.replace(result, reason=shortened(f"{type(error).__name__}: {error}"))
         print(verdict.reason, file=sys.stderr)
-        result = dataclasses.replace(
-            result, kind=verdict.kind, reason=shortened(verdict.reason), preflight=preflight.seconds
-        )
-        if verdict.outcome is None:
-            return result
-        plain, error = plain_export(case, verdict.outcome, Path(directory))
-        return dataclasses.replace(result, free=free_dims(verdict.outcome), plain=plain, plain_error=error)
+        outcome = verdict.outcome
+        module = preflight.module if outcome is None else outcome.module
+        plain, plain_error = (None, "") if module is None else plain_export(case, module, Path(directory))
+    return dataclasses.replace(
+        result,
+        kind=verdict.kind,
+        reason=shortened(verdict.reason),
+        free=() if outcome is None else free_dims(outcome),
+        preflight=preflight.seconds,
+        plain=plain,
+        plain_error=plain_error,
+    )
 
 
-class Stopwatch:
-    """Measures the calls of a method.
-
-    Args:
-        method: The method, whose first parameter is the object.
+class Preflight:
+    """Watches the exports before the first epoch.
 
     Attributes:
-        seconds: The time of all calls; None if there was none.
+        seconds: The time of all of them; None if there was none.
+        module: The user's module; None if there was none.
     """
 
-    def __init__(self, method: Callable[..., Any]) -> None:
+    def __init__(self) -> None:
         self.seconds: float | None = None
+        self.module: pl.LightningModule | None = None
+        original = Exporter.preflight
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(exporter: Exporter, fit: Fit, *args: Any) -> None:
+            self.module = fit.module
             started = time.perf_counter()
             try:
-                return method(*args, **kwargs)
+                original(exporter, fit, *args)
             finally:
                 self.seconds = round((self.seconds or 0.0) + time.perf_counter() - started, 1)
 
@@ -87,11 +94,11 @@ def free_dims(outcome: Outcome) -> tuple[str, ...]:
     return tuple(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
 
 
-def plain_export(case: Case, outcome: Outcome, directory: Path) -> tuple[float | None, str]:
+def plain_export(case: Case, module: pl.LightningModule, directory: Path) -> tuple[float | None, str]:
     """Return the seconds of ``torch.onnx.export`` on the module and a batch, or its error."""
     if "method" in case.options:
         return None, "it exports forward only"
-    module = outcome.module.eval()
+    module.eval()
     args, kwargs = case.call(case.batch(4, 0))
     started = time.perf_counter()
     try:

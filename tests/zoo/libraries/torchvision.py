@@ -42,5 +42,4 @@ LIBRARY = Library(
             True,
         ),
     ),
-    is_quick=True,
 )
