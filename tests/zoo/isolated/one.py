@@ -47,8 +47,8 @@ def run(library: Library, case: Case) -> Result:
         except Exception as error:
             traceback.print_exc()
             return dataclasses.replace(result, reason=shortened(f"{type(error).__name__}: {error}"))
-        print(verdict.reason, file=sys.stderr)
         outcome = verdict.outcome
+        print(verdict.reason, *(() if outcome is None else outcome.warnings), sep="\n", file=sys.stderr)
         module = preflight.module if outcome is None else outcome.module
         plain, plain_error = (None, "") if module is None else plain_export(case, module, Path(directory))
     return dataclasses.replace(

@@ -13,7 +13,7 @@ from tests.zoo.case import Case, Lit, LitXY, first, images, whole
 from tests.zoo.isolated.library import Library
 from tests.zoo.run import trainer
 
-VOLUMES = ((1, 16, 16, 16), (1, 32, 24, 16), (1, 32, 32, 32))
+VOLUMES = ((1, 16, 16, 16), (1, 32, 24, 32), (1, 24, 32, 16))
 UNET = {
     "spatial_dims": 3,
     "in_channels": 1,
