@@ -75,11 +75,11 @@ class Preflight:
         self.module: pl.LightningModule | None = None
         original = Exporter.preflight
 
-        def call(exporter: Exporter, fit: Fit, *args: Any) -> None:
+        def call(exporter: Exporter, fit: Fit, *args: Any) -> bool:
             self.module = fit.module
             started = time.perf_counter()
             try:
-                original(exporter, fit, *args)
+                return original(exporter, fit, *args)
             finally:
                 self.seconds = round((self.seconds or 0.0) + time.perf_counter() - started, 1)
 

@@ -48,5 +48,4 @@ LIBRARY = Library(
         Case("zuko/nsf", lambda: Density("NSF", transforms=2), _batch, spread),
         Case("zuko/nsf_latent", lambda: Latent("NSF", transforms=2), _batch, spread),
     ),
-    is_quick=True,
 )
