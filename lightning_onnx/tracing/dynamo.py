@@ -18,6 +18,7 @@ from lightning_onnx.tracing.constant_dims import find_lines
 from lightning_onnx.tracing.dims import ProgramDims, dims_of
 from lightning_onnx.tracing.inner.replay import Program, Replay
 from lightning_onnx.tracing.optimization import optimized
+from lightning_onnx.tracing.outputs import separate_outputs
 from lightning_onnx.tracing.rules import table
 
 
@@ -116,6 +117,7 @@ def _optimize(program: torch.onnx.ONNXProgram, weights: Collection[str], fold: b
         value = graph.initializers.pop(name)
         value.const_value = None
         graph.inputs.append(value)
+    separate_outputs(graph)  # the optimizer gives an input that is an output another name
     model = optimized(program.model)
     inputs = {value.name: value for value in model.graph.inputs}
     for name in names:

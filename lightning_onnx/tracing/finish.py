@@ -12,6 +12,7 @@ from lightning_onnx.module.flat import PREFIX
 from lightning_onnx.onnxfile.writer import Template
 from lightning_onnx.tracing.base import EngineModel
 from lightning_onnx.tracing.dims import rename_symbols
+from lightning_onnx.tracing.outputs import separate_outputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -51,7 +52,7 @@ def finish(
     model.graph.doc_string = None
     model.doc_string = None
     _remove_private(model, drop_inner_shapes)
-    _separate_outputs(model)
+    separate_outputs(model.graph)
     _rename_values(model.graph, request)
     _rename_weights(model.graph)
     specs = (*signature.inputs, *signature.outputs)
@@ -101,20 +102,6 @@ def _unwrapped(text: str) -> str:
     text = re.sub(r"^\['[^']*FlatModule', ", "[", text)
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"<function \1>", text)
     return text.replace("['', 'module'", "[''", 1).replace(f"'{PREFIX}", "'")
-
-
-def _separate_outputs(model: ir.Model) -> None:
-    """Give each output its own value: one that is an input, a weight or another output passes an Identity."""
-    import onnx_ir as ir
-
-    seen: set[ir.Value] = set()
-    for index, value in enumerate(model.graph.outputs):
-        if value in seen or value.is_graph_input() or value.is_initializer():
-            node = ir.node("Identity", [value])
-            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
-            model.graph.append(node)
-            model.graph.outputs[index] = node.outputs[0]
-        seen.add(model.graph.outputs[index])
 
 
 def _rename_values(graph: ir.Graph, request: Request) -> None:
