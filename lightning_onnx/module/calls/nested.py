@@ -8,10 +8,8 @@ other libraries (a graph network's ``Data``).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections import UserDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Transform
 
+from lightning_onnx.module.calls.containers import Unfilled, mapping, sequence, stored, with_attributes
 from lightning_onnx.module.calls.distributions import Parts, take_apart
 
 TensorPath = tuple[str, ...]
@@ -93,8 +92,9 @@ def rebuild(value: object, leaf: Callable[[TensorPath, Any], object], *, opaque:
 
     Containers are mappings, lists, tuples, named tuples, dataclasses (such as Hugging Face's ``ModelOutput``), and
     objects with tensors among their attributes or a few levels below (``torch_geometric.data.Data``). The copies have
-    the same classes. An object that contains itself is a leaf at its second occurrence. With ``opaque``, plain objects
-    are leaves and distributions become ``Parts``. ``Parts`` in the value become distributions again.
+    the same classes; one that refuses slots is ``Unfilled`` as long as it holds any. An object that contains itself is
+    a leaf at its second occurrence. With ``opaque``, plain objects are leaves and distributions become ``Parts``.
+    ``Parts`` in the value become distributions again.
     """
     return _rebuild(value, leaf, (), opaque, ())
 
@@ -118,59 +118,43 @@ def _rebuild(
         if apart is None:
             return leaf(path, value)
         return Parts(value, {name: inner(part, name) for name, part in apart.parts.items()})
+    if isinstance(value, Unfilled):
+        return _made(value.make, value.like, {key: inner(item, str(key)) for key, item in value.items.items()})
     if isinstance(value, Mapping):
-        return _mapping(value, {k: inner(v, str(k)) for k, v in value.items()})
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # PackedSequence checks its arguments
-        return tuple.__new__(type(value), [inner(v, k) for k, v in zip(value._fields, value, strict=True)])
+        return _made(mapping, value, {key: inner(item, str(key)) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        items = [inner(v, str(i)) for i, v in enumerate(value)]
-        return items if type(value) is list else tuple(items) if type(value) is tuple else _sequence(value, items)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return _with_attributes(value, {name: inner(getattr(value, name), name) for name in names})
-    if not opaque and _holds_tensors(value):
-        below = {k: () if k.startswith("_") else (k,) for k in vars(value)}  # the path skips private ones
-        return _with_attributes(value, {k: inner(v, *below[k]) for k, v in vars(value).items()})
+        names = getattr(value, "_fields", range(len(value)))
+        return _made(sequence, value, {n: inner(item, str(n)) for n, item in zip(names, value, strict=True)})
+    is_data = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    if is_data or (not opaque and _holds(value, (Tensor, Slot))):
+        below = ((a.name, () if a.shown is None else (a.shown,), a.value) for a in stored(value))
+        return _made(with_attributes, value, {name: inner(item, *path) for name, path, item in below})
     return leaf(path, value)
 
 
-def _holds_tensors(value: object, depth: int = 3) -> bool:
-    """Tell whether a plain object keeps tensors in its attributes, directly or a few levels below."""
-    if isinstance(value, (Tensor, Slot)):
+def _made(make: Callable[[Any, dict[Any, object]], object], like: object, items: dict[Any, object]) -> object:
+    """Make a container; one that does not take slots waits for tensors."""
+    try:
+        made = make(like, items)
+    except Exception:
+        if not _holds(items, (Slot,), depth=10):
+            raise
+        return Unfilled(like, items, make)
+    is_other = type(made) is not type(like)
+    return Unfilled(like, items, make) if is_other and _holds(items, (Slot,), depth=10) else made
+
+
+def _holds(value: object, kinds: tuple[type, ...], depth: int = 3) -> bool:
+    """Tell whether a container or a plain object keeps values of some classes, directly or a few levels below."""
+    if isinstance(value, kinds):
         return True
-    if depth == 0 or isinstance(value, (type, torch.nn.Module, FunctionType, MethodType)):
+    if depth == 0 or isinstance(value, (type, torch.nn.Module, FunctionType, MethodType, Tensor)):
         return False
+    items: Iterable[object]
     if isinstance(value, Mapping):
-        return any(_holds_tensors(v, depth - 1) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_holds_tensors(v, depth - 1) for v in value)
-    return any(_holds_tensors(v, depth - 1) for v in getattr(value, "__dict__", {}).values())
-
-
-def _mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> object:
-    """Make a mapping of the same class; what a shallow copy shares with the original stays unchanged."""
-    if type(like) is dict:
-        return items
-    if isinstance(like, (dict, UserDict)) or hasattr(like, "__copy__"):
-        copied: Any = copy.copy(like)
-        for key, item in items.items():
-            copied[key] = item
-        return copied
-    try:
-        return type(like)(items)  # type: ignore[call-arg]
-    except TypeError:
-        return items
-
-
-def _sequence(like: Any, items: list[object]) -> object:
-    try:
-        return type(like)(items)
-    except TypeError:
-        return items
-
-
-def _with_attributes(like: object, attributes: dict[str, object]) -> object:
-    copied = copy.copy(like)
-    for name, item in attributes.items():
-        object.__setattr__(copied, name, item)
-    return copied
+        items = value.values()
+    elif isinstance(value, (list, tuple)):
+        items = value
+    else:
+        items = (attribute.value for attribute in stored(value))
+    return any(_holds(item, kinds, depth - 1) for item in items)
