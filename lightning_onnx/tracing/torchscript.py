@@ -19,6 +19,7 @@ from lightning_onnx.module.user_code import is_users, location
 from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
 from lightning_onnx.tracing.inner.boundaries import Boundaries
+from lightning_onnx.tracing.sequence_lengths import restore_lengths
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -70,6 +71,7 @@ def _trace(
         )
         model = ir.external_data.load_to_model(ir.load(path))
         _restore_unused_inputs(model, request)
+        restore_lengths(model)
     stored = {name: value.const_value for name, value in model.graph.initializers.items()}
     constants = {name: Constant(values) for name, values in stored.items() if values is not None}  # a file has all
     return EngineModel(model, constants), tuple(dict.fromkeys(kept))
