@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def of_size(original: Callable[..., float], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+def of_size(original: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of a number that also takes a size of the traced call.
 
     Args:
@@ -20,9 +20,9 @@ def of_size(original: Callable[..., float], symbolic: Callable[..., Any]) -> Cal
         symbolic: Computes with symbols.
     """
 
-    def function(value: Any, /, *rest: Any) -> Any:
+    def function(value: Any, /, *rest: Any, **options: Any) -> Any:
         traced = isinstance(value, (torch.SymInt, torch.SymFloat))
-        return symbolic(value, *rest) if traced else original(value, *rest)
+        return symbolic(value, *rest, **options) if traced else original(value, *rest, **options)
 
     return function
 

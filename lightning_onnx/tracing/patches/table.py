@@ -26,6 +26,7 @@ from lightning_onnx.tracing.patches import (
     torchvision,
 )
 from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
+from lightning_onnx.tracing.rules import fourier
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
@@ -131,6 +132,17 @@ PATCHES: tuple[Patch, ...] = (
         why="A number of steps that is a size of the input makes the dim constant.",
         seen=_TORCH,
         case="linspace",
+    ),
+    *(
+        Patch(
+            owner="torch.fft",
+            name=name,
+            replacement=functions.of_size(getattr(torch.fft, name), replacement),
+            why="A number of frequencies that is a size of the input makes the dim constant.",
+            seen=_TORCH,
+            case=name,
+        )
+        for name, replacement in {"fftfreq": fourier.fftfreq, "rfftfreq": fourier.rfftfreq}.items()
     ),
     *_for_torch_and_tensors(
         "chunk",

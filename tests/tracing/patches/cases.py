@@ -102,6 +102,8 @@ FREE: dict[str, Callable[[Tensor], Tensor]] = {
     "log2": lambda x: x * math.log2(x.shape[1]),
     "log10": lambda x: x * math.log10(x.shape[1]),
     "exp": lambda x: x * math.exp(-x.shape[1] / 50),
+    "fftfreq": lambda x: x * torch.fft.fftfreq(x.shape[1]),
+    "rfftfreq": lambda x: x.sum(1, keepdim=True) * torch.fft.rfftfreq(x.shape[1], d=0.1),
     "linspace": lambda x: x + torch.linspace(-1, 1, x.shape[1]),
     "cov": lambda x: torch.cov(x),
     "tensor_cov": lambda x: x.cov(),
