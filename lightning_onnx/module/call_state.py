@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module import saved
+from lightning_onnx.module.random_state import Generator
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import Clone, Place, Saved, version_of
 
@@ -48,7 +49,7 @@ class CallState:
         is_concurrent: Whether training continues meanwhile; then variables outside of the module are left alone.
 
     Attributes:
-        written: Attributes and variables that calls have changed so far.
+        written: Attributes and variables that calls have changed so far, without random generators.
         written_outside: Those outside of the module.
     """
 
@@ -56,6 +57,7 @@ class CallState:
         self.module = module
         self.written: set[Place] = set()
         self.written_outside: set[Place] = set()
+        self._drawn: dict[int, Generator] = {}
         reach = None if is_concurrent else Reach(module, *methods)
         self._variables = [] if reach is None else reach.variables()
         self._functions = [] if reach is None else list(reach.functions)
@@ -73,8 +75,14 @@ class CallState:
         finally:
             self._is_kept = was_kept
             changed = [found for found in before if found.put_back()]
-            self.written |= {found.place for found in changed}
+            self.written |= {found.place for found in changed if _drawn_from(found) is None}
             self.written_outside |= {found.place for found in changed if found.is_outside}
+            self._drawn |= {id(g): g for found in changed if (g := _drawn_from(found)) is not None}
+
+    @property
+    def drawn(self) -> tuple[Generator, ...]:
+        """The random generators of the module's own that calls have drawn from so far."""
+        return tuple(self._drawn.values())
 
     @contextlib.contextmanager
     def kept_in_trace(self, tensors: bool) -> Iterator[None]:
@@ -164,3 +172,9 @@ class CallState:
         if known is None or known.tensor is not tensor or known.version != version_of(tensor):
             known = self._clones[id(tensor)] = Clone(tensor, version_of(tensor), tensor.detach().clone())
         return known
+
+
+def _drawn_from(found: Saved) -> Generator | None:
+    """Return the random generator that has changed; None if something else has."""
+    is_random = isinstance(found, saved.SavedGenerator) and isinstance(found.generator, saved.RANDOM)
+    return found.generator if is_random else None

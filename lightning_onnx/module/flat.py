@@ -15,7 +15,7 @@ from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
-from lightning_onnx.module.random_state import random_states, random_states_kept
+from lightning_onnx.module.random_state import advance, random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
 
@@ -129,11 +129,18 @@ class FlatModule(nn.Module):
         return [t.detach() for t in outputs]
 
     def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether a call draws random numbers from torch, numpy or Python."""
+        """Tell whether a call draws random numbers: from torch, numpy, Python or a generator of the module's own."""
         with self.call_state.kept(), random_states_kept(include_cuda=False), torch.no_grad():
             before = random_states()
             self(*(t.clone() for t in tensors))
-            return before != random_states()
+            is_changed = before != random_states()
+        return is_changed or bool(self.call_state.drawn)
+
+    def redrawn(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run like ``reference``, with other random numbers; without any, the results are the same."""
+        with self.call_state.kept(), random_states_kept(include_cuda=False):
+            advance(self.call_state.drawn)
+            return list(self._outputs(tensors).tensors)
 
     def state_between_calls(self, tensors: Sequence[Tensor]) -> tuple[Place, ...]:
         """Return the attributes through which a call changes the result of the next one; empty if there are none."""

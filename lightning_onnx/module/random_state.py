@@ -1,11 +1,11 @@
-"""The random states of Python, numpy and torch, which everything in the process shares."""
+"""The random states of Python, numpy and torch that everything in the process shares, and generators of their own."""
 
 from __future__ import annotations
 
 import contextlib
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -27,6 +27,20 @@ def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
             error = raised
     if error is not None:
         raise error
+
+
+Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+"""A generator that a module may have of its own."""
+
+
+def advance(generators: Iterable[Generator]) -> None:
+    """Draw a number from the shared states and from each generator: what is drawn next is something else."""
+    torch.rand(1), np.random.random(), random.random()
+    for generator in generators:
+        if isinstance(generator, torch.Generator):
+            torch.rand(1, generator=generator, device=generator.device)
+        else:
+            generator.random()
 
 
 def random_states() -> tuple[bytes, bytes, bytes]:

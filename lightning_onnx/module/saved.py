@@ -22,7 +22,10 @@ from lightning_onnx.module.variables import Variable
 Place = tuple[str, str]
 """An attribute: the name of the submodule or class that has it (empty for other variables), and its own name."""
 
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random, io.StringIO, io.BytesIO)
+RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+"""Random generators."""
+
+GENERATORS = (*RANDOM, io.StringIO, io.BytesIO)
 """What has a state of its own kind: random generators, and streams in memory."""
 
 

@@ -160,6 +160,7 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
             flat.reference,
             flat.perturbed,
             is_stochastic=plan.is_stochastic,
+            redrawn=flat.redrawn,
             flat=flat,
             inner=plan.graph.inner_values(flat),
             kept_state=attribute_names(plan.kept_state),

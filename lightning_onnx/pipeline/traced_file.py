@@ -127,7 +127,9 @@ def _traced_file(run: Runner, graph: Graph) -> Iterator[Path]:
 def _context(run: Runner, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
     return CheckContext(
         file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
-        module=CheckedModule(run.flat.reference, run.perturbed, inner=graph.inner_values(run.flat)),
+        module=CheckedModule(
+            run.flat.reference, run.perturbed, redrawn=run.flat.redrawn, inner=graph.inner_values(run.flat)
+        ),
         inputs=CheckInputs(tuple(cases)),
     )
 

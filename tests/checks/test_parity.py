@@ -20,6 +20,7 @@ from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+from tests import outside
 
 NAN, INF = float("nan"), float("inf")
 
@@ -234,6 +235,30 @@ def test_numbers_of_numpy_and_python_are_random_too(draw: Any, tmp_path: Path) -
     assert "draws random numbers" in check["reason"]
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+class Masked(nn.Module):
+    """Hides elements by a generator of its own, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.generator = nn.Linear(3, 3), torch.Generator().manual_seed(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x * (torch.rand(x.shape, generator=self.generator) > 0.3))
+
+
+def test_numbers_of_the_modules_own_generator_are_random_too(tmp_path: Path) -> None:
+    module = Masked()
+    state = module.generator.get_state()
+    made = lightning_onnx.export(module, torch.ones(2, 3), directory=tmp_path / "made")
+    (check,) = made.manifest["checks"]
+    assert check["status"] == "skipped"
+    assert "draws random numbers" in check["reason"]
+    assert made.manifest["notes"] == []
+    assert torch.equal(module.generator.get_state(), state)
+    x = np.ones((5, 3), np.float32)
+    assert not np.array_equal(*(outside.run(made.model_path, x=x)[0] for _ in range(2)))
 
 
 class TimeAndChance(nn.Module):

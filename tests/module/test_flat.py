@@ -69,6 +69,35 @@ def test_random_numbers_are_detected_and_the_state_is_restored(draw: Any) -> Non
     assert torch.equal(first, second)
 
 
+class DrawsFromItsOwn(nn.Module):
+    def __init__(self, generator: Any, draw: Any) -> None:
+        super().__init__()
+        self.generator, self.draw = generator, draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.draw(self.generator)
+
+
+@pytest.mark.parametrize(
+    ("generator", "draw"),
+    [
+        (torch.Generator().manual_seed(3), lambda g: torch.rand(1, generator=g)),
+        (np.random.default_rng(3), lambda g: g.random()),
+        (np.random.RandomState(3), lambda g: g.random_sample()),
+        (random.Random(3), lambda g: g.random()),
+    ],
+)
+def test_a_generator_of_the_modules_own(generator: Any, draw: Any) -> None:
+    x = torch.zeros(2)
+    module = flat(DrawsFromItsOwn(generator, draw), x)
+    first = module.reference([x])[0]
+    assert torch.equal(module.reference([x])[0], first), "each call starts from the same state"
+    assert not torch.equal(module.redrawn([x])[0], first)
+    assert torch.equal(module.reference([x])[0], first)
+    assert module.draws_random_numbers([x])
+    assert module.state_between_calls([x]) == (), "a generator is no state that a graph could keep"
+
+
 def test_a_module_that_draws_nothing() -> None:
     x = torch.zeros(2)
     assert not flat(Draws(lambda: 1.0), x).draws_random_numbers([x])

@@ -473,3 +473,18 @@ def derivative_by_grad(capfd: Any) -> None:
 @case
 def derivative_by_backward(capfd: Any) -> None:
     check_derivative(lambda x: x.sum().backward())
+
+
+class DrawsFromItsOwn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.rand(x.shape, generator=self.generator) < 2
+        return x * kept * x.bernoulli(1.0, generator=self.generator)
+
+
+@case
+def own_generator(capfd: pytest.CaptureFixture[str]) -> None:
+    check_program(DrawsFromItsOwn(), (torch.randn(3, 7),), (torch.randn(3, 20),), TorchExport())

@@ -163,6 +163,8 @@ CASES: dict[str, Case] = {
     ),
     "pooling adaptive_avg_pool1d": Case(lambda x: functional.adaptive_avg_pool2d(x, 3), IMAGES[:1], IMAGES[1:]),
     "pooling adaptive_max_pool1d": Case(lambda x: functional.adaptive_max_pool2d(x, 3), IMAGES[:1], IMAGES[1:]),
+    "random_numbers uniform": Case(lambda x: torch.empty_like(x).uniform_(2.0, 2.0) * x, (X,)),
+    "random_numbers randperm": Case(lambda x: torch.randperm(x.shape[0]).sort().values[:, None] * x, (X,)),
     "resizing upsample_nearest1d.vec": Case(lambda x: functional.interpolate(x, size=4), IMAGES[:1], IMAGES[1:]),
     "resizing _upsample_nearest_exact1d.vec": Case(
         lambda x: functional.interpolate(x, scale_factor=1.3, mode="nearest-exact"), IMAGES[:1], IMAGES[1:]
