@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module import saved
-from lightning_onnx.module.random_state import Generator
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
-from lightning_onnx.module.saved import Clone, Place, Saved, version_of
+from lightning_onnx.module.saved import Clone, Generator, Place, Saved, version_of
+from lightning_onnx.module.slots import slots_of
 
 _MOST = 20_000
 """Only this many objects among a module's attributes are searched."""
@@ -160,7 +160,7 @@ class CallState:
         if hasattr(value, "__dict__"):
             yield saved.SavedContent(place, value.__dict__, dict(value.__dict__))
             items += value.__dict__.values()
-        for name in saved.slots_of(type(value)):
+        for name in slots_of(type(value)):
             if hasattr(value, name):
                 items.append(getattr(value, name))
                 yield saved.SavedSlot(place, value, name, items[-1])
@@ -176,5 +176,6 @@ class CallState:
 
 def _drawn_from(found: Saved) -> Generator | None:
     """Return the random generator that has changed; None if something else has."""
-    is_random = isinstance(found, saved.SavedGenerator) and isinstance(found.generator, saved.RANDOM)
-    return found.generator if is_random else None
+    if isinstance(found, saved.SavedGenerator) and isinstance(found.generator, saved.RANDOM):
+        return found.generator
+    return None

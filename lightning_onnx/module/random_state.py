@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from lightning_onnx.module.saved import Generator
+
 
 @contextlib.contextmanager
 def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
@@ -27,10 +29,6 @@ def random_states_kept(include_cuda: bool = True) -> Iterator[None]:
             error = raised
     if error is not None:
         raise error
-
-
-Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-"""A generator that a module may have of its own."""
 
 
 def advance(generators: Iterable[Generator]) -> None:

@@ -10,7 +10,6 @@ import pickle
 import random
 import warnings
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,9 @@ from lightning_onnx.module.variables import Variable
 Place = tuple[str, str]
 """An attribute: the name of the submodule or class that has it (empty for other variables), and its own name."""
 
+Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-"""Random generators."""
+"""Random generators, which a module may have of its own."""
 
 GENERATORS = (*RANDOM, io.StringIO, io.BytesIO)
 """What has a state of its own kind: random generators, and streams in memory."""
@@ -216,15 +216,6 @@ def shallow(container: Any) -> Any:
     if isinstance(container, dict):
         return dict(container)
     return set(container) if isinstance(container, set) else list(container)
-
-
-def slots_of(kind: type) -> Iterator[str]:
-    """Yield the names of the slots of a class and its bases."""
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__"):
-                yield f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") else name
 
 
 def _is_same(container: Any, content: Any) -> bool:

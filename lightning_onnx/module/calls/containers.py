@@ -8,7 +8,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lightning_onnx.module.saved import slots_of
+from lightning_onnx.module.slots import slots_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.module.reach import is_project_class
-from lightning_onnx.module.saved import Place, slots_of
+from lightning_onnx.module.saved import Place
+from lightning_onnx.module.slots import slots_of
 from lightning_onnx.module.weights.copier import on_cpu
 from lightning_onnx.module.weights.digests import OF_EVERY_MODULE, Digester, digests
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.calls.observer import is_recorder
-from lightning_onnx.module.saved import slots_of
+from lightning_onnx.module.slots import slots_of
 from lightning_onnx.module.weights import scripted, trainer_view, wrappers
 from lightning_onnx.module.weights.closures import Closures
 from lightning_onnx.module.weights.copier import Copier, on_cpu

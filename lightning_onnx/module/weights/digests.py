@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lightning_onnx.module.calls.observer import is_recorder
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
-from lightning_onnx.module.saved import GENERATORS, Place, slots_of
+from lightning_onnx.module.saved import GENERATORS, Place
+from lightning_onnx.module.slots import slots_of
 from lightning_onnx.module.variables import NOTHING, Variable
 from lightning_onnx.module.weights.state import named_tensors
 from lightning_onnx.module.weights.trainer_view import views_of

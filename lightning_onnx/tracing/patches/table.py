@@ -17,6 +17,7 @@ from lightning_onnx.module import autocast
 from lightning_onnx.tracing.patches import (
     convolutions,
     derivatives,
+    frequencies,
     functions,
     integers,
     modules,
@@ -27,7 +28,6 @@ from lightning_onnx.tracing.patches import (
     torchvision,
 )
 from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
-from lightning_onnx.tracing.rules import fourier
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
@@ -143,7 +143,7 @@ PATCHES: tuple[Patch, ...] = (
             seen=_TORCH,
             case=name,
         )
-        for name, replacement in {"fftfreq": fourier.fftfreq, "rfftfreq": fourier.rfftfreq}.items()
+        for name, replacement in {"fftfreq": frequencies.fftfreq, "rfftfreq": frequencies.rfftfreq}.items()
     ),
     *_for_torch_and_tensors(
         "chunk",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, fx
 
+from lightning_onnx.tracing.patches.frequencies import fftfreq, rfftfreq
 from lightning_onnx.tracing.rules.base import Rule, aten, value
 from lightning_onnx.tracing.rules.elementwise import is_complex
 from lightning_onnx.tracing.rules.indexing import roll
@@ -22,23 +22,6 @@ def ifftshift(x: Tensor, dim: Sequence[int] | None = None) -> Tensor:
     """Roll each dim by half its size, rounded up."""
     dims = range(x.dim()) if dim is None else dim
     return roll(x, [(x.shape[d] + 1) // 2 for d in dims], list(dims))
-
-
-def fftfreq(n: int | torch.SymInt, d: float = 1.0, *, dtype: torch.dtype | None = None, **options: object) -> Tensor:
-    """Return the frequencies of a transform, in the order of its results: the negative ones come last."""
-    number = torch.arange(n, dtype=torch.int64)  # type: ignore[arg-type]
-    number = torch.where(number < (n + 1) // 2, number, number - n)
-    return _frequencies(number, n, d, dtype)
-
-
-def rfftfreq(n: int | torch.SymInt, d: float = 1.0, *, dtype: torch.dtype | None = None, **options: object) -> Tensor:
-    """Return the frequencies of half of a spectrum."""
-    return _frequencies(torch.arange(n // 2 + 1, dtype=torch.int64), n, d, dtype)  # type: ignore[arg-type]
-
-
-def _frequencies(number: Tensor, n: int | torch.SymInt, d: float, dtype: torch.dtype | None) -> Tensor:
-    each: float | torch.SymFloat = 1.0 / (n * d)
-    return number.to(dtype or torch.get_default_dtype()) * each
 
 
 def shifts_by_sizes(node: fx.Node) -> bool:

@@ -15,7 +15,7 @@ def uniform(x: Tensor, low: float = 0.0, high: float = 1.0, *, generator: object
 
 def randperm(n: int | torch.SymInt, **options: object) -> Tensor:
     """Return the order of random numbers."""
-    return torch.rand(n).argsort()  # type: ignore[arg-type]
+    return torch.rand(n).argsort()
 
 
 RULES = (
