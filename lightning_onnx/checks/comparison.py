@@ -64,6 +64,7 @@ class Comparison:
             or sizes that were not observed) or ``"refused"`` (the module does not take them). None without an excuse.
         undefined: Whether the module's output is not finite wherever the two differ.
         sliced: Whether slices of the output were compared by scales of their own.
+        left_out: Slices that are noise, so that only the others were compared; None if all were.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
@@ -81,6 +82,7 @@ class Comparison:
     excuse: Literal["noise", "random", "undefined", "refused"] | None = None
     undefined: bool = False
     sliced: bool = False
+    left_out: str | None = None
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     outside: float = 0.0
@@ -153,19 +155,56 @@ def compare_arrays(
     return dataclasses.replace(compared, constant=constant)
 
 
+def differing(
+    expected: Array, actual: Array, tolerance: tuple[float, float], scales: Scales | None = None
+) -> NDArray[np.bool_]:
+    """Tell for each element whether it is outside the tolerance, or not finite in one of the two arrays.
+
+    Args:
+        expected: The module's array.
+        actual: An array of the same shape and dtype.
+        tolerance: ``rtol`` and ``atol``.
+        scales: The scale of each element; default: ``scales_of(expected)``.
+    """
+    if not np.issubdtype(expected.dtype, np.inexact):
+        return np.asarray(expected != actual)
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    want, got = _widened(np.where(finite, expected, 0)), _widened(np.where(finite, actual, 0))
+    scales = scales_of(expected) if scales is None else scales
+    allowed = _allowed(np.abs(want), scales, tolerance, expected.dtype)
+    found: NDArray[np.bool_] = (np.abs(got - want) > allowed) | _other_non_finite(expected, actual)
+    return found
+
+
+def _allowed(
+    magnitude: NDArray[np.float64], scales: Scales, tolerance: tuple[float, float], dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    """Return the largest difference of each element."""
+    rtol, atol = tolerance
+    allowed: NDArray[np.float64] = np.maximum(atol * scales + rtol * magnitude, _floor(dtype))
+    return allowed
+
+
+def _floor(dtype: np.dtype[Any]) -> float:
+    return _FLOOR.get(str(dtype), _FLOOR_FLOAT32)
+
+
+def _widened(array: Array) -> NDArray[Any]:
+    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
 def _compare_finite(
     name: str, expected: Array, actual: Array, tolerance: tuple[float, float], scales: Scales | None
 ) -> Comparison:
     """Compare the finite elements of float arrays."""
-    rtol, atol = tolerance
+    rtol, _ = tolerance
     finite = np.isfinite(expected)
-    wide = np.complex128 if np.iscomplexobj(expected) else np.float64
-    want, got = expected[finite].astype(wide), actual[finite].astype(wide)
+    want, got = _widened(expected[finite]), _widened(actual[finite])
     difference, magnitude = np.abs(got - want), np.abs(want)
     scales = scales_of(expected) if scales is None else scales
     scale = np.broadcast_to(scales, expected.shape)[finite]
-    floor = _FLOOR.get(str(expected.dtype), _FLOOR_FLOAT32)
-    allowed = np.maximum(atol * scale + rtol * magnitude, floor)
+    floor = _floor(expected.dtype)
+    allowed = _allowed(magnitude, scale, tolerance, expected.dtype)
     ratio = difference / allowed
     outside = float((difference > allowed).mean())
     worst = float(difference.max())

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext
-from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays
-from lightning_onnx.checks.scales import Scales
+from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
+from lightning_onnx.checks.scales import Scales, is_sliced, scales_of
+from lightning_onnx.checks.slices import decisive_part
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import WAYS
 from lightning_onnx.module.random_state import advance, random_states_kept
 
+Compare = Callable[[str, Array, Array, Scales | None], Comparison]
+"""Compares an output by name, the module's array and the runtime's, with the scale of each element."""
+
 log = logging.getLogger(__name__)
 
 _MARGIN = 10
 """A difference may be this many times larger than the module's own noise."""
+
+_LEAST_SHARE = 0.5
+"""An output is not right because of a smaller part that rounding happens not to change."""
 
 
 def find_random_outputs(context: CheckContext, case: Case, expected: Sequence[Tensor]) -> tuple[str, ...]:
@@ -72,6 +80,14 @@ class ChangedRuns:
                 self._runs.append(self._run(way))
             yield self._runs[way]
 
+    def of(self, output: str) -> Iterator[Array]:
+        """Yield the arrays of one output, without runs that have none.
+
+        Args:
+            output: Name of the output.
+        """
+        return (outputs[output] for outputs in self if output in outputs)
+
     def _run(self, way: int) -> dict[str, Array]:
         try:
             tensors = self._context.module.perturbed(self._case.tensors, way)
@@ -83,31 +99,76 @@ class ChangedRuns:
         return {spec.name: to_numpy(t) for spec, t in zip(self.outputs, tensors, strict=True)}
 
 
-def excuse_noise(
-    comparisons: Sequence[Comparison],
-    changed: ChangedRuns,
-    expected: Sequence[Tensor],
-    scales: Mapping[str, Scales] = MappingProxyType({}),
-) -> list[Comparison]:
-    """Return comparisons with ``excuse="noise"`` if rounding changes the module's own output as much.
+def excuse_noise(output: ComparedOutput, changed: ChangedRuns, compare: Compare) -> Comparison:
+    """Return the comparison with ``excuse="noise"`` if rounding changes the module's own output as much.
+
+    Where it changes only some slices of the output, the others decide (see ``slices``): if they are wrong, or if they
+    are right and at least half of the output.
 
     Args:
-        comparisons: The comparisons of all outputs of one case.
+        output: The output, with a comparison that may have a problem.
         changed: The module's outputs for that case with harmless changes of its computation.
-        expected: The module's outputs.
-        scales: The scales used for outputs, by name; other outputs use the default scales.
+        compare: Compares a part of the output.
     """
-    judged = list(comparisons)
-    arrays = {spec.name: to_numpy(t) for spec, t in zip(changed.outputs, expected, strict=False)}
-    runs = iter(changed)
-    while any(_may_be_noise(c) for c in judged) and (outputs := next(runs, None)) is not None:
-        judged = [
-            dataclasses.replace(c, excuse="noise")
-            if _may_be_noise(c) and _is_noise(c, arrays[c.output], outputs, scales.get(c.output))
-            else c
-            for c in judged
-        ]
-    return judged
+    judged = _excused(output, changed.of(output.name))
+    if judged.excuse != "noise" or not judged.is_undecided:
+        return judged
+    part = decisive_part(*output.arrays, changed.of(output.name), tolerances(output.expected.dtype), output.scales)
+    if part is None:
+        return judged
+    rest = output.only(part.elements, compare)
+    of_part = (array[part.elements] for array in changed.of(output.name))
+    decided = dataclasses.replace(_excused(rest, of_part), left_out=str(part))
+    is_too_little = not decided.is_failure and part.share < _LEAST_SHARE
+    return judged if decided.is_undecided or is_too_little else decided
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedOutput:
+    """One output of a case, and its comparison.
+
+    Attributes:
+        expected: The module's array.
+        actual: The runtime's array.
+        comparison: The comparison of the two.
+        scales: The scale of each element; None for the default.
+    """
+
+    expected: Array
+    actual: Array
+    comparison: Comparison
+    scales: Scales | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the output."""
+        return self.comparison.output
+
+    @property
+    def arrays(self) -> tuple[Array, Array]:
+        """The module's array, and the runtime's."""
+        return self.expected, self.actual
+
+    def only(self, elements: NDArray[np.bool_], compare: Compare) -> ComparedOutput:
+        """Return a part of the output, compared with the scales of the whole.
+
+        Args:
+            elements: Whether an element belongs to the part.
+            compare: Compares.
+        """
+        scales = scales_of(self.expected) if self.scales is None else self.scales
+        scales = np.broadcast_to(scales, self.expected.shape)[elements] if is_sliced(scales) else scales
+        arrays = self.expected[elements], self.actual[elements]
+        found = dataclasses.replace(compare(self.name, *arrays, scales), top1_agreement=None)
+        return ComparedOutput(*arrays, found, scales)
+
+
+def _excused(output: ComparedOutput, runs: Iterable[Array]) -> Comparison:
+    """Return the comparison, excused if one of the runs differs as much; no run is made if there is no need."""
+    found = output.comparison
+    if _may_be_noise(found) and any(_is_noise(output, array) for array in runs):
+        return dataclasses.replace(found, excuse="noise")
+    return found
 
 
 def _may_be_noise(found: Comparison) -> bool:
@@ -115,11 +176,10 @@ def _may_be_noise(found: Comparison) -> bool:
     return found.is_failure and found.kind is not None
 
 
-def _is_noise(found: Comparison, expected: Array, changed: Mapping[str, Array], scales: Scales | None) -> bool:
+def _is_noise(output: ComparedOutput, changed: Array) -> bool:
     """Tell whether a problem is no larger than the module's own noise in the same output, with default tolerances."""
-    if found.output not in changed:
-        return False
-    own = compare_arrays(found.output, expected, changed[found.output], scales=scales)
+    found = output.comparison
+    own = compare_arrays(found.output, output.expected, changed, scales=output.scales)
     is_near = found.max_abs_diff <= _MARGIN * own.max_abs_diff
     if found.sliced:
         is_near = found.max_rel_diff <= _MARGIN * own.max_rel_diff

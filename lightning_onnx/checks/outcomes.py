@@ -182,9 +182,20 @@ def _weaknesses(
             f"undecidable at {', '.join(undecided)}: there the module returns other values when its inputs or weights "
             "change by rounding"
         )
+    found += _left_out(outcomes)
     if beyond:
         found.append(f"wrong on values beyond those observed: {beyond[0]}")
     return found
+
+
+def _left_out(outcomes: Sequence[CaseOutcome]) -> list[str]:
+    """Return a clause for each output of which only a part could be compared, with the first such case."""
+    first: dict[str, str] = {}
+    for outcome in outcomes:
+        for c in outcome.comparisons:
+            if c.left_out is not None:
+                first.setdefault(c.output, f"{c.left_out} at {outcome.case.label}")
+    return [f"a part of {output} is noise and cannot be compared: {left_out}" for output, left_out in first.items()]
 
 
 def _figures_of(rows: Sequence[tuple[Case, Comparison]]) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
-from lightning_onnx.checks.noise import ChangedRuns, excuse_noise, find_random_outputs
+from lightning_onnx.checks.noise import ChangedRuns, ComparedOutput, excuse_noise, find_random_outputs
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.checks.scales import Scales, scales_of, with_noise
 from lightning_onnx.errors import ConfigurationError, first_line
@@ -81,33 +81,25 @@ class Parity:
             case: The inputs.
             random_outputs: Outputs whose values and shapes cannot be compared.
         """
-        may_refuse = case.kind in ("values", "decision")
         try:
             expected = context.reference(case.tensors) if case.expected is None else case.expected
         except Exception as error:
-            if not may_refuse:
+            if not case.may_be_refused:
                 raise
             problem = f"the module does not take these values: {first_line(error)}"
             return CaseOutcome(case, (Comparison(_first_output(context), problem, excuse="refused"),))
-        arrays = dict(zip((spec.name for spec in context.signature.outputs), map(to_numpy, expected), strict=False))
         actual = self._run(session, context, case, len(expected))
         if isinstance(actual, Comparison):
             return CaseOutcome(case, (actual,))
-        compared = [self.compare_output(name, array, actual[name]) for name, array in arrays.items()]
         changed = ChangedRuns(context, case)
-        scales = self._noisy_scales(compared, changed, arrays)
+        names = (spec.name for spec in context.signature.outputs)
         compared = [
-            self.compare_output(name, arrays[name], actual[name], scales[name]) if name in scales else c
-            for name, c in zip(arrays, compared, strict=True)
+            self._compared(name, to_numpy(tensor), actual[name], changed)
+            for name, tensor in zip(names, expected, strict=False)
         ]
-        compared = [
-            dataclasses.replace(c, excuse="undefined")
-            if c.undefined and (may_refuse or (case.kind == "resized" and c.kind is None))
-            else c
-            for c in compared
-        ]
-        compared = excuse_noise(compared, changed, expected, scales)
-        return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in compared))
+        excused = [_excuse_undefined(output, case) for output in compared]
+        judged = [excuse_noise(output, changed, self.compare_output) for output in excused]
+        return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in judged))
 
     def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
         """Return the outputs of the file by name, or a problem with all of them."""
@@ -121,23 +113,14 @@ class Parity:
             return Comparison(first, f"outputs are {list(actual)}, but the module returns {number} for {names}")
         return actual
 
-    def _noisy_scales(
-        self, compared: Sequence[Comparison], changed: ChangedRuns, expected: Mapping[str, Array]
-    ) -> dict[str, Scales]:
-        """Return new scales for outputs that are wrong by the scales of their slices: some may be rounding noise."""
-        wrong = [c.output for c in compared if c.sliced and c.is_failure]
-        if not wrong:
-            return {}
-        runs = [outputs for outputs in changed if outputs]
-        return {
-            name: with_noise(
-                scales_of(expected[name]),
-                expected[name],
-                [outputs[name] for outputs in runs],
-                tolerances(expected[name].dtype, self.rtol, self.atol)[1],
-            )
-            for name in wrong
-        }
+    def _compared(self, name: str, expected: Array, actual: Array, changed: ChangedRuns) -> ComparedOutput:
+        """Compare one output; if it is wrong by the scales of its slices, some of which may be noise, once more."""
+        found = self.compare_output(name, expected, actual)
+        if not (found.sliced and found.is_failure):
+            return ComparedOutput(expected, actual, found)
+        atol = tolerances(expected.dtype, self.rtol, self.atol)[1]
+        scales = with_noise(scales_of(expected), expected, changed.of(name), atol)
+        return ComparedOutput(expected, actual, self.compare_output(name, expected, actual, scales), scales)
 
     def compare_output(self, name: str, expected: Array, actual: Array, scales: Scales | None = None) -> Comparison:
         """Compare one output.
@@ -169,6 +152,14 @@ def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
         return result
     reason = f"the module keeps state between calls ({context.module.kept_state}); all calls start from the same one"
     return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
+
+
+def _excuse_undefined(output: ComparedOutput, case: Case) -> ComparedOutput:
+    """Excuse what the module itself does not define: on values, or as a whole at sizes, that were not observed."""
+    found = output.comparison
+    if found.undefined and (case.may_be_refused or (case.kind == "resized" and found.kind is None)):
+        return dataclasses.replace(output, comparison=dataclasses.replace(found, excuse="undefined"))
+    return output
 
 
 def _excuse_random(comparison: Comparison, random_outputs: Collection[str]) -> Comparison:

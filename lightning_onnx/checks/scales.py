@@ -30,15 +30,23 @@ def scales_of(expected: Array) -> Scales:
     """
     magnitude = np.where(np.isfinite(expected), np.abs(expected), 0).astype(np.float64)
     whole = np.asarray(magnitude.max(initial=0.0))
-    axes = {expected.ndim - 1, 1} if expected.ndim > 2 else {expected.ndim - 1} if expected.ndim == 2 else set()
     slices = [
-        _filled(magnitude.max(axis=_others(expected, axis), keepdims=True, initial=0.0))
-        for axis in sorted(axes, reverse=True)
+        _filled(magnitude.max(axis=others(expected, axis), keepdims=True, initial=0.0)) for axis in slice_axes(expected)
     ]
     apart, found = max(((_spread(s), s) for s in slices), key=lambda pair: pair[0], default=(1.0, whole))
     if apart <= _APART:
         return whole
     return found
+
+
+def slice_axes(array: Array) -> list[int]:
+    """Return the dims along which an output has slices: the last one, and that of channels; none for a single row."""
+    return list(dict.fromkeys((array.ndim - 1, 1))) if array.ndim > 1 else []
+
+
+def others(array: Array, axis: int) -> tuple[int, ...]:
+    """Return all other dims."""
+    return tuple(d for d in range(array.ndim) if d != axis)
 
 
 def is_sliced(scales: Scales) -> bool:
@@ -60,14 +68,10 @@ def with_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: 
     for array in changed:
         if array.shape == expected.shape:
             apart = np.where(np.isfinite(expected) & np.isfinite(array), np.abs(np.subtract(array, expected)), 0)
-            noise = np.maximum(noise, apart.max(axis=_others(expected, axis), keepdims=True))
+            noise = np.maximum(noise, apart.max(axis=others(expected, axis), keepdims=True))
     is_noise = noise > atol * scales
     raised = np.minimum(_MARGIN * noise / atol, scales.max()) if atol else scales
     return np.where(is_noise, np.maximum(scales, raised), scales)
-
-
-def _others(array: Array, axis: int) -> tuple[int, ...]:
-    return tuple(d for d in range(array.ndim) if d != axis)
 
 
 def _filled(slices: Scales) -> Scales:

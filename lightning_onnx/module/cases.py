@@ -36,6 +36,11 @@ class Case:
     beyond: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
+    def may_be_refused(self) -> bool:
+        """Whether the module need not take these values: they were not observed."""
+        return self.kind in ("values", "decision")
+
+    @property
     def may_be_wrong(self) -> bool:
         """Whether a wrong output is reported as a limit instead of a failure."""
         return self.beyond and self.kind not in ("resized", "decision")

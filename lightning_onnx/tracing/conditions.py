@@ -10,7 +10,7 @@ import ast
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType
 
 import torch
@@ -161,6 +161,20 @@ def conditions_of(program: torch.export.ExportedProgram, symbols: Mapping[str, s
             expressions[f"{symbol} >= {lower}" if lower.isdigit() and int(lower) > 1 else f"{symbol} > 1"] = None
             expressions |= {f"{symbol} <= {upper}": None} if upper.isdigit() and int(upper) < UNLIMITED else {}
     expressions.update(dict.fromkeys(expression for env in _shape_envs(program) for expression in _assumed(env)))
+    return _parsed(expressions, symbols)
+
+
+def assumed_by(env: ShapeEnv, symbols: Mapping[str, str]) -> tuple[SizeCondition, ...]:
+    """Return the conditions on sizes that decided in a run with symbols.
+
+    Args:
+        env: What torch noted in the run.
+        symbols: Names of the requested dynamic dims, by torch's symbols.
+    """
+    return _parsed(dict.fromkeys(_assumed(env)), symbols)
+
+
+def _parsed(expressions: Iterable[str], symbols: Mapping[str, str]) -> tuple[SizeCondition, ...]:
     found = (parse(expression, symbols) for expression in expressions)
     return tuple(condition for condition in found if condition is not None)
 

@@ -20,6 +20,7 @@ from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
 from lightning_onnx.tracing.inner.boundaries import Boundaries
 from lightning_onnx.tracing.sequence_lengths import restore_lengths
+from lightning_onnx.tracing.symbolic_run import conditions_in_run
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,7 +43,17 @@ class TorchScriptEngine:
         check_opset(self.name, first.model, opset_version)
         inputs = {value.name: value for value in first.model.graph.inputs}
         unused = tuple(i for i, name in enumerate(request.input_names) if not inputs[name].uses())
-        return Traced(self.name, first, traced_with, unused_inputs=unused, kept=kept, inner_values=Boundaries)
+        with tracing(self.name), module.call_state.kept_in_trace(tensors=True):
+            conditions = conditions_in_run(module, request)
+        return Traced(
+            self.name,
+            first,
+            traced_with,
+            conditions=conditions,
+            unused_inputs=unused,
+            kept=kept,
+            inner_values=Boundaries,
+        )
 
 
 def _trace(

@@ -16,6 +16,7 @@ from torch import nn
 import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.checks.outcomes import summarize
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
@@ -300,3 +301,31 @@ def test_rounding_noise_next_to_a_time_passes() -> None:
     other[:, 1] = -expected[::-1, 1]
     assert judged(Rest(), x, other).result in ("passed", "undecidable")
     assert not judged(Rest(), x, other).failures
+
+
+class SizeAndPhase(nn.Module):
+    """The phases are pi or -pi, depending on the rounding of what cancels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rest = (x / 3 + x / 7) - x * (10 / 21)
+        return torch.stack([x.abs(), torch.atan2(rest, -torch.ones_like(x))], 1)
+
+
+def test_a_slice_of_noise_is_left_out_and_the_others_decide() -> None:
+    module, x = SizeAndPhase(), torch.randn(64, generator=torch.Generator().manual_seed(0))
+    right = module(x).numpy() * np.array([1, -1], np.float32)
+    outcome = judged(module, x, right)
+    assert outcome.result == "passed"
+    assert "1 of 2 slices along dim 1" in outcome.comparisons[0].left_out
+    wrong = right + np.array([0.1, 0], np.float32)
+    assert judged(module, x, wrong).result == "failed"
+
+
+def test_a_part_that_is_noise_is_in_the_reason() -> None:
+    module, x = SizeAndPhase(), torch.randn(64, generator=torch.Generator().manual_seed(0))
+    right = module(x).numpy() * np.array([1, -1], np.float32)
+    outcome = judged(module, x, right)
+    context: Any = SimpleNamespace(runtime=ONNXRuntime())
+    result = summarize("parity", [outcome], (), context)
+    assert (result.status, result.figures["unstable_outputs"]) == ("passed", [])
+    assert "a part of y is noise" in str(result.reason)

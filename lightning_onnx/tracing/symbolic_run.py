@@ -1,0 +1,37 @@
+"""Runs a method with symbols for its sizes, to see on which conditions on sizes it decides.
+
+``torch.export`` reports these conditions with its program; a TorchScript trace knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.tracing.conditions import SizeCondition, assumed_by
+
+
+def conditions_in_run(module: FlatModule, request: Request) -> tuple[SizeCondition, ...]:
+    """Return the conditions on sizes of the traced call; up to an error, if the method does not run with symbols.
+
+    Args:
+        module: A private copy with its weights.
+        request: The traced tensors, and the names of their dynamic dims.
+    """
+    env = ShapeEnv(duck_shape=False)  # equal sizes are not one dim
+    symbols: dict[str, str] = {}
+    mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
+    with torch.no_grad(), contextlib.suppress(Exception), mode:  # a value of a tensor has no symbol
+        tensors = []
+        for tensor, axes in zip(request.tensors, request.axes, strict=True):
+            sizes = [DimDynamic.DYNAMIC if d in axes else DimDynamic.STATIC for d in range(tensor.dim())]
+            fake = mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(sizes))
+            symbols |= {str(fake.shape[d]): name for d, name in axes.items()}
+            tensors.append(fake)
+        module(*tensors)
+    return assumed_by(env, symbols)
