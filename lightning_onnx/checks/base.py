@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,7 @@ from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.inner_values import InnerValues
-from lightning_onnx.runtimes.base import Runtime
+from lightning_onnx.runtimes.base import Runtime, Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,11 @@ class CheckedFile:
     model_path: Path
     signature: Signature
     runtime: Runtime
+
+    @functools.cached_property
+    def session(self) -> Session:
+        """The loaded file; it is loaded once."""
+        return self.runtime.load(self.model_path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +123,11 @@ class CheckContext:
         return self.file.runtime
 
     @property
+    def session(self) -> Session:
+        """The loaded file."""
+        return self.file.session
+
+    @property
     def reference(self) -> Callable[[Sequence[Tensor]], list[Tensor]]:
         """Calls the module with the exported weights: flat tensors in, flat tensors out."""
         return self.module.reference
@@ -136,7 +147,8 @@ class CheckContext:
         for field in dataclasses.fields(self):
             part = getattr(self, field.name)
             names = {f.name for f in dataclasses.fields(part)} & set(changes)
-            parts[field.name] = dataclasses.replace(part, **{name: changes.pop(name) for name in names})
+            new = {name: changes.pop(name) for name in names}
+            parts[field.name] = dataclasses.replace(part, **new) if new else part
         if changes:
             raise TypeError(f"CheckContext has no fields {sorted(changes)}. Use the names of its parts' fields.")
         return CheckContext(**parts)

@@ -51,7 +51,7 @@ class Parity:
         if not context.cases:
             reason = "there are no inputs to compare on"
             return CheckResult(self.name, "skipped", reason, scalars={"parity_passed": 0.0})
-        session = context.runtime.load(context.model_path)
+        session = context.session
         expected = context.reference(context.cases[0].tensors)
         random_outputs = find_random_outputs(context, context.cases[0], expected)
         first = dataclasses.replace(context.cases[0], expected=tuple(expected))

@@ -35,7 +35,8 @@ class Part:
     @property
     def share(self) -> float:
         """The share of the output's slices."""
-        return 1 - self.left_out / self.elements.shape[self.axis]
+        slices: int = self.elements.shape[self.axis]
+        return 1 - self.left_out / slices
 
     def __str__(self) -> str:
         return f"{self.left_out} of {self.elements.shape[self.axis]} slices along dim {self.axis}"
@@ -87,7 +88,7 @@ def _part(noise: NDArray[np.bool_], wrong: NDArray[np.bool_], axis: int) -> Part
 
 def _noisy(noise: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     """Tell for each slice whether it holds noise; broadcastable to the output."""
-    return noise.any(others(noise, axis), keepdims=True)
+    return np.asarray(noise.any(others(noise, axis), keepdims=True))
 
 
 def _is_constant(elements: Array) -> bool:

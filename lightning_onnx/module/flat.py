@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -66,6 +66,7 @@ class FlatModule(nn.Module):
         self.method = method
         self.sample = sample
         self.is_stochastic = is_stochastic
+        self._draws_shared = False
         self.call_state = CallState(module, method, is_concurrent=is_concurrent)
         self.training = False  # an exporter restores the mode of the wrapper, and with it the module's
 
@@ -128,13 +129,10 @@ class FlatModule(nn.Module):
             outputs = torch.func.functional_call(self, parameters, tuple(t.clone() for t in tensors))
         return [t.detach() for t in outputs]
 
-    def draws_random_numbers(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether a call draws random numbers: from torch, numpy, Python or a generator of the module's own."""
-        with self.call_state.kept(), random_states_kept(include_cuda=False), torch.no_grad():
-            before = random_states()
-            self(*(t.clone() for t in tensors))
-            is_changed = before != random_states()
-        return is_changed or bool(self.call_state.drawn)
+    @property
+    def has_drawn(self) -> bool:
+        """Whether a call has drawn random numbers: from torch, numpy, Python or a generator of the module's own."""
+        return self._draws_shared or bool(self.call_state.drawn)
 
     def redrawn(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Run like ``reference``, with other random numbers; without any, the results are the same."""
@@ -142,9 +140,13 @@ class FlatModule(nn.Module):
             advance(self.call_state.drawn)
             return list(self._outputs(tensors).tensors)
 
-    def state_between_calls(self, tensors: Sequence[Tensor]) -> tuple[Place, ...]:
-        """Return the attributes through which a call changes the result of the next one; empty if there are none."""
-        first = self.outputs(tensors)
+    def state_between_calls(self, tensors: Sequence[Tensor], first: Outputs) -> tuple[Place, ...]:
+        """Return the attributes through which a call changes the result of the next one; empty if there are none.
+
+        Args:
+            tensors: Inputs.
+            first: The outputs on them.
+        """
         if not self.call_state.written:
             return ()
         with self.call_state.kept():
@@ -159,9 +161,16 @@ class FlatModule(nn.Module):
         )
         return () if is_same else tuple(sorted(self.call_state.written))
 
-    def random_state_kept(self) -> contextlib.AbstractContextManager[None]:
-        """Restore the random state afterwards if the method draws; otherwise other threads keep theirs."""
-        return random_states_kept(include_cuda=False) if self.is_stochastic else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def random_state_kept(self) -> Iterator[None]:
+        """Restore the random state afterwards if the method may draw; otherwise other threads keep theirs."""
+        if not self.is_stochastic:
+            yield
+            return
+        with random_states_kept(include_cuda=False):
+            before = random_states()
+            yield
+            self._draws_shared |= before != random_states()
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:

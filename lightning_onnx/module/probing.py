@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case, CaseKind
-from lightning_onnx.module.cost import affordable_rows
+from lightning_onnx.module.cost import affordable_cases, affordable_rows
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.values.cases import value_cases
 
@@ -34,14 +34,23 @@ def cases_of(request: Request, run: Runner) -> tuple[Case, ...]:
     for sample in request.samples[1:]:  # other values at the traced sizes: a mismatch here is not caused by sizes
         cases.add_values(sample.tensors)
     cases.add_observed()
-    for alternatives in probe_sizes(request):
+    sizes = list(probe_sizes(request))
+    if len(sizes) > affordable_cases(run, request.tensors):
+        sizes = list(few_sizes(request))
+    for alternatives in sizes:
         any(cases.add("resized", request.resized(sizes)) for sizes in alternatives)
     return (*cases.found, *value_cases(request, run))
 
 
-def observed_cases(request: Request, run: Runner) -> tuple[Case, ...]:
-    """Return only the observed calls of other sizes than the traced one; arguments as for ``cases_of``."""
-    cases = _Cases(request, run, sizes=[request.sizes(request.tensors)])
+def observed_cases(request: Request, run: Runner, known: Sequence[Mapping[str, int]] = ()) -> tuple[Case, ...]:
+    """Return only the observed calls of other sizes than the traced one.
+
+    Args:
+        request: The requested graph.
+        run: Runs the module.
+        known: Sizes to leave out.
+    """
+    cases = _Cases(request, run, sizes=[request.sizes(request.tensors), *known])
     cases.add_observed()
     return tuple(cases.found)
 
@@ -53,7 +62,7 @@ class _Cases:
     request: Request
     run: Runner
     found: list[Case] = dataclasses.field(default_factory=list)
-    sizes: list[dict[str, int]] = dataclasses.field(default_factory=list)
+    sizes: list[Mapping[str, int]] = dataclasses.field(default_factory=list)
 
     def add(self, kind: CaseKind, tensors: tuple[Tensor, ...]) -> bool:
         """Add a case with new sizes; return False if the module does not take it."""
@@ -102,16 +111,40 @@ def _cut(tensors: Sequence[Tensor], request: Request, rows: int = _CHECKED_ROWS)
     return resize(tensors, request.axes, {BATCH: rows})
 
 
-def multiples(request: Request, run: Runner) -> Iterator[str]:
-    """Find dims for which the module takes only multiples of a number, by calling it; yield a clause for each."""
+def multiples(request: Request, run: Runner, taken: Sequence[Mapping[str, int]] = ()) -> Iterator[str]:
+    """Find dims for which the module takes only multiples of a number, by calling it; yield a clause for each.
+
+    Args:
+        request: The requested graph.
+        run: Runs the module.
+        taken: Sizes that the module is known to take.
+    """
     traced = request.sizes(request.tensors)
     for name, size in traced.items():
-        if name == BATCH or run(request.resized(traced | {name: size + 1})) is not None:
+        if name == BATCH or math.gcd(size, *(sizes[name] for sizes in taken if sizes[name] > 1)) == 1:
+            continue
+        if run(request.resized(traced | {name: size + 1})) is not None:
             continue
         steps = (k for k in range(2, size + 1) if size % k == 0)
         step = next((k for k in steps if run(request.resized(traced | {name: size + k})) is not None), None)
         if step is not None:
             yield f"{name} is a multiple of {step}"
+
+
+def few_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
+    """Yield lists like ``probe_sizes``, for expensive calls: each dim is tried once, then all at once.
+
+    The batch is tried at 1 too. ``extreme_cases`` tries the smallest size of each dim.
+    """
+    traced, larger = request.sizes(request.tensors), _larger(request)
+    pointed = pointed_at(request.tensors, request.axes)
+    for name in request.dims:
+        if name == BATCH:
+            yield from ([traced | {name: n}] for n in (larger[name], 1) if n > 1 or name not in pointed)
+        else:
+            yield [traced | {name: n} for n in (_top(request, name) + 1, larger[name], 2 * _top(request, name))]
+    if len(request.dims) > 1:
+        yield [larger]
 
 
 def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
@@ -122,16 +155,12 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
     only becomes larger.
     """
     pointed = pointed_at(request.tensors, request.axes)
-    traced = request.sizes(request.tensors)
-    larger: dict[str, int] = {}
+    traced, larger = request.sizes(request.tensors), _larger(request)
     for name in request.dims:
         if name == BATCH:
-            larger[name] = 5 if traced[name] == 3 else max(3, traced[name] + 1)
             yield [traced | {name: larger[name]}]
         else:
-            seen = sorted({*request.seen.get(name, ()), traced[name]})
-            top = seen[-1]
-            larger[name] = top + (math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or top)
+            top = _top(request, name)
             smaller = (n for n in (top // 2, top - 1, top - 2) if n > 1)
             yield [traced | {name: n} for n in (larger[name], top * 2)]
             yield [traced | {name: n} for n in (top + 1, *(() if name in pointed else smaller))]
@@ -141,3 +170,20 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
         yield [larger]
         if request.dims[0] not in pointed:
             yield [larger | {request.dims[0]: 1}]
+
+
+def _larger(request: Request) -> dict[str, int]:
+    """Return for each dim a larger size than any seen one."""
+    traced = request.sizes(request.tensors)
+    larger = {}
+    for name in request.dims:
+        seen = sorted({*request.seen.get(name, ()), traced[name]})
+        step = math.gcd(*(b - a for a, b in itertools.pairwise(seen))) or seen[-1]
+        larger[name] = seen[-1] + step
+        if name == BATCH:
+            larger[name] = 5 if traced[name] == 3 else max(3, traced[name] + 1)
+    return larger
+
+
+def _top(request: Request, name: str) -> int:
+    return max({*request.seen.get(name, ()), request.sizes(request.tensors)[name]})

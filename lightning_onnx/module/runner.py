@@ -15,6 +15,7 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import flops
+from lightning_onnx.module.saved import Place
 
 _GIVE_A_CALL = (
     " Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
@@ -37,6 +38,7 @@ class Runner:
         self._flops: dict[tuple[torch.Size, ...], float] = {}
         self._known: dict[_Key, Outputs] = {}
         self._perturbed: dict[tuple[_Key, int], list[Tensor]] = {}
+        self._between_calls: dict[_Key, tuple[Place, ...]] = {}
 
     def __call__(self, tensors: Sequence[Tensor]) -> Outputs | None:
         """Return the outputs on flat tensors; None if the module does not take them."""
@@ -59,6 +61,18 @@ class Runner:
         if key not in self._perturbed:
             self._perturbed[key] = self.flat.perturbed(tensors, seed)
         return self._perturbed[key]
+
+    def state_between_calls(self, tensors: Sequence[Tensor]) -> tuple[Place, ...]:
+        """Return the attributes through which a call changes the result of the next one; empty if there are none.
+
+        Args:
+            tensors: Inputs that the module takes.
+        """
+        key = _key(tensors)
+        if key not in self._between_calls:
+            first = self(tensors)
+            self._between_calls[key] = () if first is None else self.flat.state_between_calls(tensors, first)
+        return self._between_calls[key]
 
     def flops(self, tensors: Sequence[Tensor]) -> float:
         """Return the floating point operations of a call, counted once for inputs of the same shapes."""

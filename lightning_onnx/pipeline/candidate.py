@@ -196,7 +196,7 @@ def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case],
     observed = [case for case in cases if case.kind != "values"]
     outcomes = [Outcome(request.sizes(case.tensors), case.expected or ()) for case in observed]
     achieved = achieved_signature(traced, request, outcomes)
-    relations = (*achieved.signature.relations, *multiples(request, run))
+    relations = (*achieved.signature.relations, *multiples(request, run, [outcome.sizes for outcome in outcomes]))
     return Graph(
         traced,
         request,

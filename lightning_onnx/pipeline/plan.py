@@ -35,6 +35,7 @@ class Plan:
         structure: The module's structure; a graph is stale when it changes.
         source: Where the sample comes from.
         is_stochastic: Whether the method draws random numbers in eval mode.
+        affordable_cases: On how many inputs the module can be run within a few seconds; see ``affordable_cases``.
         decisions: The decisions of the traced call that the graph keeps.
         kept_state: Attributes through which a call changes the results of later ones.
         reset_state: Those of them that begin as None: the graph has no state in them.
@@ -51,6 +52,7 @@ class Plan:
     structure: tuple[Any, ...]
     source: str
     is_stochastic: bool
+    affordable_cases: int
     decisions: KeptDecisions
     remarks: tuple[str, ...] = ()
     kept_state: tuple[Place, ...] = ()

@@ -15,6 +15,7 @@ from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
@@ -58,7 +59,7 @@ def _prepare(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig, refuse_decisions: bool, enter: OnStage
 ) -> Plan:
     observation, run, request = _derived(module, observations, config)
-    reset_state = leftover.begins_as_none(module, run.flat.state_between_calls(request.tensors))
+    reset_state = leftover.begins_as_none(module, run.state_between_calls(request.tensors))
     if reset_state:
         leftover.reset(module, reset_state)
         observation, run, request = _derived(module, observations, config)
@@ -72,7 +73,7 @@ def _prepare(
         observation, run, request = _derived(module, [_without(observation, unused)], config)
         found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     enter("describing the graph")
-    kept_state = run.flat.state_between_calls(request.tensors)
+    kept_state = run.state_between_calls(request.tensors)
     return Plan(
         config,
         request,
@@ -82,7 +83,8 @@ def _prepare(
         notes=tuple(_notes(observation, run, request, found, kept_state, config)),
         structure=state.structure_of(module),
         source=observation.source,
-        is_stochastic=run.flat.draws_random_numbers(request.tensors),
+        is_stochastic=run.flat.has_drawn,
+        affordable_cases=affordable_cases(run, request.tensors),
         remarks=(*observation.remarks, *left_out.constants(request)),
         decisions=found.decisions,
         kept_state=kept_state,
@@ -133,7 +135,8 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
         request: The request derived from all calls so far.
     """
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
-    cases = observed_cases(now, Runner(FlatModule(module, plan.config.method, now.sample)))
+    run = Runner(FlatModule(module, plan.config.method, now.sample))
+    cases = observed_cases(now, run, [now.sizes(case.tensors) for case in plan.cases])
     known = {case.label for case in plan.cases}
     ranges = plan.graph.signature.ranges
     new = [

@@ -196,7 +196,8 @@ def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[l
     if kind is None:
         return [], []
     is_stable = _stability(context, plan.config)
-    data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind)
+    tries = max(1, plan.affordable_cases // 2)  # each runs the module several times, and the file
+    data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind, tries)
     if data is None:
         return [], [f"no test data: the module returns no finite outputs on {kind} inputs"]
     write_test_data(staged / TEST_DATA, signature, data)
@@ -206,7 +207,7 @@ def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[l
 def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
     """Return a function that tells whether only noise changes outputs; it says yes if the file does not run."""
     try:
-        session = context.runtime.load(context.model_path)
+        session = context.session
     except Exception:  # the file contains no weights, or the check reports what is wrong with it
         return lambda inputs, outputs: True
 

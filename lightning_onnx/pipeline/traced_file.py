@@ -85,7 +85,7 @@ def comparing(
             context, cases[0], cases[0].expected or run.flat.reference(cases[0].tensors)
         )
         try:
-            session = context.runtime.load(path)
+            session = context.session
         except Exception as error:
             raise EngineError(
                 f"engine '{graph.traced.engine}': onnxruntime cannot load the file ({first_line(error)})"
@@ -128,7 +128,11 @@ def _context(run: Runner, graph: Graph, path: Path, cases: Sequence[Case]) -> Ch
     return CheckContext(
         file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
         module=CheckedModule(
-            run.flat.reference, run.perturbed, redrawn=run.flat.redrawn, inner=graph.inner_values(run.flat)
+            run.flat.reference,
+            run.perturbed,
+            redrawn=run.flat.redrawn,
+            is_stochastic=run.flat.has_drawn,
+            inner=graph.inner_values(run.flat),
         ),
         inputs=CheckInputs(tuple(cases)),
     )

@@ -83,6 +83,7 @@ def test_inputs_on_which_the_module_is_stable_come_first() -> None:
     data = make_test_data(observed, reference, third_is_stable, "synthetic")
     assert data is not None
     assert data.inputs is tried[2]
+    assert make_test_data(observed, reference, third_is_stable, "synthetic", most=1) is not None
     none = make_test_data(observed, reference, lambda inputs, outputs: False, "synthetic")
     assert none is not None
     assert torch.equal(none.inputs[0], tried[0][0])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.flat import FlatModule, perturb
+from lightning_onnx.module.runner import Runner
 
 
 def flat(module: nn.Module, *tensors: Tensor, is_stochastic: bool = True) -> FlatModule:
@@ -64,9 +65,10 @@ class Draws(nn.Module):
 def test_random_numbers_are_detected_and_the_state_is_restored(draw: Any) -> None:
     x = torch.zeros(2)
     module = flat(Draws(draw), x)
-    assert module.draws_random_numbers([x])
+    assert not module.has_drawn
     first, second = (module.reference([x])[0] for _ in range(2))
     assert torch.equal(first, second)
+    assert module.has_drawn
 
 
 class DrawsFromItsOwn(nn.Module):
@@ -94,10 +96,12 @@ def test_a_generator_of_the_modules_own(generator: Any, draw: Any) -> None:
     assert torch.equal(module.reference([x])[0], first), "each call starts from the same state"
     assert not torch.equal(module.redrawn([x])[0], first)
     assert torch.equal(module.reference([x])[0], first)
-    assert module.draws_random_numbers([x])
-    assert module.state_between_calls([x]) == (), "a generator is no state that a graph could keep"
+    assert module.has_drawn
+    assert Runner(module).state_between_calls([x]) == (), "a generator is no state that a graph could keep"
 
 
 def test_a_module_that_draws_nothing() -> None:
     x = torch.zeros(2)
-    assert not flat(Draws(lambda: 1.0), x).draws_random_numbers([x])
+    module = flat(Draws(lambda: 1.0), x)
+    module.reference([x])
+    assert not module.has_drawn

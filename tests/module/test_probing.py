@@ -70,6 +70,32 @@ def test_sizes_above_below_and_at_one() -> None:
     assert {128, 97, 192, 48, 1} <= sizes
 
 
+def test_expensive_calls_are_tried_at_fewer_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    request, run = tried(lambda x: x * 2, (4, 64, 8), (4, 96, 9))
+    several = labels(cases_of(request, run), "resized")
+    monkeypatch.setattr("lightning_onnx.module.probing.affordable_cases", lambda run, tensors: 4)
+    few = labels(cases_of(request, run), "resized")
+    first, second = "tensors_0_dim_1", "tensors_0_dim_2"
+    assert few == [
+        f"resized (batch=3, {first}=64, {second}=8)",
+        f"resized (batch=1, {first}=64, {second}=8)",
+        f"resized (batch=2, {first}=97, {second}=8)",
+        f"resized (batch=2, {first}=64, {second}=10)",
+        f"resized (batch=3, {first}=128, {second}=10)",
+    ]
+    assert len(several) > len(few)
+
+
+def test_no_call_is_made_for_a_multiple_that_known_sizes_rule_out() -> None:
+    request, run = tried(lambda x: x * 2, (4, 64), (4, 96))
+    name = "tensors_0_dim_1"
+    calls = len(run._known)
+    assert not list(multiples(request, run, [{"batch": 2, name: 97}]))
+    assert len(run._known) == calls
+    assert not list(multiples(request, run, [{"batch": 2, name: 96}]))
+    assert len(run._known) == calls + 1
+
+
 def test_a_static_module_is_tried_as_traced() -> None:
     cases = cases_of(*tried(lambda x: x.reshape(4, 3) * 2, (4, 3)))
     assert [case.label for case in cases if case.kind != "values"] == ["traced"]

@@ -38,6 +38,25 @@ def test_the_same_change_of_the_same_tensors_runs_once() -> None:
     assert torch.equal(other[0], run.flat.perturbed([x], 2)[0])
 
 
+def test_state_between_calls_is_looked_for_once() -> None:
+    calls = (i for i in itertools.count())  # unlike a list, it is not put back
+
+    class Counts(nn.Module):
+        count = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.count += 1
+            return x * self.count + 0 * next(calls)
+
+    module, x = Counts(), torch.ones(2, 3)
+    run = runner_of(module, observed(module, (x,)))
+    found = run.state_between_calls([x])
+    assert ("", "count") in found
+    before = next(calls)
+    assert run.state_between_calls([x]) == found
+    assert next(calls) == before + 1
+
+
 def test_inputs_that_the_module_does_not_take() -> None:
     module = Applies(lambda x: x.reshape(2, 3))
     run = runner_of(module, observed(module, (torch.randn(2, 3),)))

@@ -74,6 +74,10 @@ def test_internal_checks_of_torch_are_not_decisions() -> None:
     assert decided(normal, torch.ones(2)).sites() == ()
 
 
+def test_what_this_package_reads_around_a_call_is_not_a_decision() -> None:
+    assert not decided(lambda x: x * 2, torch.ones(3)).reads
+
+
 def test_a_branch_by_a_number_that_was_read_earlier_is_seen() -> None:
     def branch(x: Tensor) -> int:
         mean = float(x.mean())
