@@ -103,6 +103,11 @@ class Comparison:
         return self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
 
     @property
+    def concerns_non_finite(self) -> bool:
+        """Whether the problem is about NaN or infinity."""
+        return self.problem is not None and (self.kind == "finite" or self.undefined)
+
+    @property
     def is_undecided(self) -> bool:
         """Whether the two differ so much that nobody can tell whether the file is right."""
         return self.excuse is not None and not (self.excuse == "noise" and self.is_small)

@@ -16,6 +16,8 @@ from lightning_onnx.checks.scales import Scales, scales_of, with_noise
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.runtimes.base import Arrays, Session
 
 
@@ -57,13 +59,15 @@ class Parity:
         first = dataclasses.replace(context.cases[0], expected=tuple(expected))
         outcomes = [self.judge(session, context, case, random_outputs) for case in (first, *context.cases[1:])]
         result = _with_kept_state(summarize(self.name, outcomes, random_outputs, context), context)
-        return self._with_divergence(result, outcomes, context) if result.status == "failed" else result
+        return self._with_cause(result, outcomes, context) if result.status == "failed" else result
 
-    def _with_divergence(
-        self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext
-    ) -> CheckResult:
-        """Add the place where the file first differs from the module, if it can be found."""
+    def _with_cause(self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext) -> CheckResult:
+        """Add the cause: weights that are not finite, or the place where the file first differs, if it can be found."""
         outcome = next(o for o in outcomes if o.result == "failed")
+        if outcome.failures[0].concerns_non_finite and isinstance(context.module.flat, FlatModule):
+            weights = non_finite_weights(context.module.flat.module)
+            if weights is not None:
+                return dataclasses.replace(result, reason=f"{weights}; {result.reason}")
         found = find_divergence(context, outcome.case, outcome.failures[0].output, self._compare_inner)
         if found is None:
             return result

@@ -12,7 +12,7 @@ from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.runner import Runner
-from lightning_onnx.pipeline import search_notes
+from lightning_onnx.pipeline import advice, search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
@@ -20,7 +20,7 @@ from lightning_onnx.pipeline.limits import Limit, limits_of_module
 from lightning_onnx.pipeline.splitting import decides_by_sizes, split
 from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
-from lightning_onnx.tracing.engines import failure, order
+from lightning_onnx.tracing.engines import failure, order, refusals
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.piecewise import Piecewise
 from lightning_onnx.tracing.remembered import Remembered
@@ -58,17 +58,18 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
     Raises:
         EngineError: If no engine translates the module, or none can keep a dim dynamic that the user requested.
         ParityError: If the best graph is wrong at the traced sizes.
+        NotReadyError: If it is wrong where NaN or infinity is, and weights are not finite.
     """
     engines: list[Engine] = [Remembered(e) for e in order(config.engine, config.opset, config.export_options or ())]
     notes: list[str] = []
     while True:
         candidates, errors = _try_engines(engines, run, request, config)
         if not candidates:
-            request, candidates, note = _refused(engines, run, request, config, failure(errors))
+            request, candidates, note = _refused(engines, run, request, config, errors)
             notes.append(note)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
-            raise search_notes.wrong_as_traced(best, run, config)
+            raise search_notes.wrong_as_traced(best, run, config, refusals(errors))
         if not best.is_right_at_all_sizes and not _tells_pieces(candidates):
             candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
         found = _within_limits(candidates, run, config)
@@ -82,7 +83,8 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
             notes += [] if best.is_right else search_notes.limits(best, found.limits)
             return FoundGraph(best.graph.limited(ranges), best.cases_within(ranges), tuple(notes), best.decisions)
         if config.dynamic_axes != "auto":
-            raise search_notes.cannot_be_dynamic(static)
+            helps = advice.for_static_dims(list(static), best.engine, run, request, config)
+            raise search_notes.cannot_be_dynamic(static, refusals(errors), helps)
         notes += static.values()
         request = request.static(list(static))
         engines = sorted(engines, key=lambda e: e.name != best.engine.name)  # the best one first, the others in order
@@ -111,7 +113,7 @@ def _try_engines(
 
 
 def _refused(
-    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, error: EngineError
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, errors: Sequence[EngineError]
 ) -> tuple[Request, list[Candidate], str]:
     """Make dims static that no engine can keep dynamic: one dim if that is enough (the batch last), or else all.
 
@@ -120,20 +122,20 @@ def _refused(
         run: Runs the module.
         request: The request that the engines refuse.
         config: The options.
-        error: The error of the engines.
+        errors: The errors of the engines.
 
     Returns:
         The request with static dims, its graphs, and a note.
 
     Raises:
-        EngineError: ``error`` if that does not help, or if the user requested the dims.
+        EngineError: If that does not help, or if the user requested the dims.
     """
     dims = sorted(request.dims, key=lambda dim: dim == BATCH)
-    if config.dynamic_axes != "auto" or not dims:
-        raise error
-    everything, _ = _try_engines(engines, run, request.static(dims), config)
+    is_free = config.dynamic_axes == "auto"
+    everything = _try_engines(engines, run, request.static(dims), config)[0] if dims and is_free else []
     if not everything:
-        raise error
+        raise failure(errors, advice.for_refusal(run, request, config))
+    error = failure(errors)
     for dim in dims if len(dims) > 1 else ():
         candidates, _ = _try_engines(engines, run, request.static([dim]), config)
         if candidates:

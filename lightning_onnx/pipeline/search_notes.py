@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lightning_onnx.errors import EngineError, ParityError, chain, first_line
+from lightning_onnx.errors import EngineError, NotReadyError, ParityError, chain, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import SizeRange
 from lightning_onnx.module.runner import Runner
+from lightning_onnx.module.weights.non_finite import non_finite_weights
+from lightning_onnx.pipeline import advice
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.limits import Limit
@@ -61,40 +63,58 @@ def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
     return notes
 
 
-def wrong_as_traced(candidate: Candidate, run: Runner, config: ExportConfig) -> ParityError:
-    """Return the error for a best candidate that is wrong at the traced sizes; it names the first wrong node."""
+def wrong_as_traced(
+    candidate: Candidate, run: Runner, config: ExportConfig, refusals: Sequence[str]
+) -> ParityError | NotReadyError:
+    """Return the error for a best candidate that is wrong at the traced sizes; it names the first wrong node.
+
+    Args:
+        candidate: The candidate.
+        run: Runs the module.
+        config: The options.
+        refusals: Why other engines refuse the module.
+    """
     mismatch = candidate.wrong_as_traced
     assert mismatch is not None
+    name = f"{type(run.flat.module).__name__}.{config.method}"
+    weights = non_finite_weights(run.flat.module) if mismatch.comparison.concerns_non_finite else None
+    if weights is not None:
+        return NotReadyError(f"{name} cannot be compared with its graph: {weights} ({mismatch}).")
     if mismatch.case.kind == "decision":
-        return _keeps_a_decision(candidate, mismatch, run, config)
+        return _keeps_a_decision(candidate, mismatch, name, refusals)
     first_node = locate_divergence(run, candidate.graph, mismatch, config)
     problem = f"{mismatch}; {first_node}" if first_node else str(mismatch)
+    helps = advice.for_wrong_graph(candidate, mismatch, run, config)
     return ParityError(
-        f"the ONNX graph of {type(run.flat.module).__name__}.{config.method} (engine '{candidate.engine.name}') does "
-        f"not compute what the module does: {problem}. Try another engine or opset_version; loosen "
-        "checks=[Parity(rtol=..., atol=...)] if the difference is noise; or let training continue (preflight='warn') "
-        "if untrained weights make all scores equal."
+        f"the ONNX graph of {name} (engine '{candidate.engine.name}') does not compute what the module does: "
+        f"{problem}.{_others(refusals)} {helps or 'Change that part of the method, or export another (method=...).'}"
     )
 
 
-def _keeps_a_decision(candidate: Candidate, mismatch: Mismatch, run: Runner, config: ExportConfig) -> ParityError:
+def _others(refusals: Sequence[str]) -> str:
+    return f" Other ways to export it fail: {'; '.join(refusals)}." if refusals else ""
+
+
+def _keeps_a_decision(candidate: Candidate, mismatch: Mismatch, name: str, refusals: Sequence[str]) -> ParityError:
     return ParityError(
-        f"{type(run.flat.module).__name__}.{config.method} makes a decision based on tensor values, and the ONNX graph "
-        f"(engine '{candidate.engine.name}') keeps the one of the traced call: {mismatch}. Compute both branches and "
-        "choose with torch.where, or move the decision to a method that is not exported (method=...). "
+        f"{name} makes a decision based on tensor values, and the ONNX graph (engine '{candidate.engine.name}') keeps "
+        f"the one of the traced call: {mismatch}.{_others(refusals)} Compute both branches and choose with "
+        "torch.where, or move the decision to a method that is not exported (method=...). "
         "preflight='warn' lets training continue; the check of the trained weights then fails on such inputs."
     )
 
 
-def cannot_be_dynamic(notes: dict[str, str]) -> EngineError:
+def cannot_be_dynamic(notes: dict[str, str], refusals: Sequence[str], helps: str) -> EngineError:
     """Return the error for requested dynamic dims that no engine can keep dynamic.
 
     Args:
         notes: The reason for each dim.
+        refusals: Why other engines refuse the module.
+        helps: A sentence with what helped when tried.
     """
     return EngineError(
         f"dynamic_axes asks for {sorted(notes)} to be dynamic, but no engine can do it: "
-        f"{'; '.join(notes.values())}. Leave these axes out, or change that line of the module."
+        f"{'; '.join(notes.values())}.{_others(refusals)} {helps or 'Change that line of the module.'}"
     )
 
 

@@ -38,23 +38,34 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
     return [e for name in names if not (set(options) & only_one) - TAKES[name] for e in ENGINES[name]]
 
 
-def failure(errors: Sequence[EngineError]) -> EngineError:
+def refusals(errors: Sequence[EngineError]) -> list[str]:
+    """Return why engines refuse a module, shortest first; captures that do not apply are told only if all are such.
+
+    Args:
+        errors: The errors of the engines.
+    """
+    return sorted({str(e) for e in _told(errors)}, key=len)
+
+
+def _told(errors: Sequence[EngineError]) -> Sequence[EngineError]:
+    return [e for e in errors if not isinstance(e.__cause__, CaptureNotApplicable)] or errors
+
+
+def failure(errors: Sequence[EngineError], advice: str = "") -> EngineError:
     """Merge the errors of the engines into one, shortest cause first.
 
     Args:
         errors: One error of each engine that was tried.
+        advice: A sentence with what helped when tried.
     """
-    told = [e for e in errors if not isinstance(e.__cause__, CaptureNotApplicable)] or errors
-    causes = sorted({str(e) for e in told}, key=len)
+    causes, first = refusals(errors), _told(errors)[0]
     operators = (re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", cause) for cause in causes)
     operator = next((found.group(0) for found in operators if found), None)
-    at_fault = f" The operator at fault is {operator}." if operator else ""
-    merged = EngineError(
-        "the module cannot be exported to ONNX.\n  "
-        + "\n  ".join(causes)
-        + f"\n{at_fault} Rewrite that part of the method so that it can be traced, export another method (method=...), "
-        "choose another opset (opset_version=...), or give a translation of the operator "
-        "(export_options={'custom_translation_table': ...})."
-    )
-    merged.__cause__ = told[0].__cause__ or told[0]
+    said = [advice] if advice else []
+    said += [f"The operator at fault is {operator}."] if operator else []
+    said += ["Rewrite that part of the method so that it can be traced, or export another method (method=...)."]
+    if operator:
+        said += ["Or give a translation of the operator (export_options={'custom_translation_table': ...})."]
+    merged = EngineError("the module cannot be exported to ONNX.\n  " + "\n  ".join(causes) + "\n" + " ".join(said))
+    merged.__cause__ = first.__cause__ or first
     return merged

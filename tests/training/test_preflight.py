@@ -332,3 +332,20 @@ def test_states() -> None:
     preflight.validated()
     assert not preflight.is_due
     assert not preflight.is_due_again
+
+
+class Diverges(models.Classifier):
+    def on_train_end(self) -> None:
+        nn.init.constant_(self.net[4].bias, float("nan"))
+
+
+def test_weights_that_diverged_are_named(trainer: Any) -> None:
+    fit = Fit(trainer, Diverges(), ONNXExport(weights="live"))
+    artifact = fit.callback.artifact
+    assert artifact is not None
+    (check,) = artifact.manifest["checks"]
+    assert check["status"] == "failed"
+    assert check["reason"].startswith(
+        "the module's weights are not finite: 'net.4.bias' (3 of 3 NaN); output at traced"
+    )
+    assert "first differs" not in check["reason"]
