@@ -39,16 +39,20 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
 
 
 def refusals(errors: Sequence[EngineError]) -> list[str]:
-    """Return why engines refuse a module, shortest first; captures that do not apply are told only if all are such.
+    """Return why engines refuse a module, shortest first, without captures that are for other modules.
 
     Args:
         errors: The errors of the engines.
     """
-    return sorted({str(e) for e in _told(errors)}, key=len)
+    return _texts(_refusing(errors))
 
 
-def _told(errors: Sequence[EngineError]) -> Sequence[EngineError]:
-    return [e for e in errors if not isinstance(e.__cause__, CaptureNotApplicable)] or errors
+def _refusing(errors: Sequence[EngineError]) -> list[EngineError]:
+    return [e for e in errors if not isinstance(e.__cause__, CaptureNotApplicable)]
+
+
+def _texts(errors: Sequence[EngineError]) -> list[str]:
+    return sorted({str(e) for e in errors}, key=len)
 
 
 def failure(errors: Sequence[EngineError], advice: str = "") -> EngineError:
@@ -58,7 +62,8 @@ def failure(errors: Sequence[EngineError], advice: str = "") -> EngineError:
         errors: One error of each engine that was tried.
         advice: A sentence with what helped when tried.
     """
-    causes, first = refusals(errors), _told(errors)[0]
+    told = _refusing(errors) or errors
+    causes, first = _texts(told), told[0]
     operators = (re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", cause) for cause in causes)
     operator = next((found.group(0) for found in operators if found), None)
     said = [advice] if advice else []
