@@ -6,6 +6,7 @@ Cases that have a result are left out unless they are named exactly or ``--again
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
         result = run_case(library, case, options.cache, options.time_limit)
         print(result.kind, case, result.version, result.free, result.reason, sep=" | ", flush=True)
     done = read(results)
-    existing = [done[case.name] for library in libraries for case in library.cases if case.name in done]
+    cases = [case for library in libraries for case in library.cases if case.name in done]
+    existing = [dataclasses.replace(done[case.name], expected=case.limit or "") for case in cases]
     if not options.no_page:
         PAGE.write_text(page.written(existing), encoding="utf-8")
     print(summary(existing))

@@ -21,7 +21,7 @@ class Result:
         case: Name of the case.
         kind: One of ``KINDS``, as in ``tests.zoo.run.Verdict``.
         reason: Why it is not right, or empty.
-        expected: The reason that the case gives for a limit, or empty.
+        expected: The reason that the case gives for a limit, or empty; read from the case as it is now.
         free: Names of the file's dynamic dims.
         preflight: Seconds of the export before the first epoch; None if there was none.
         plain: Seconds of ``torch.onnx.export`` on the same module and batch; None if it failed.
