@@ -96,11 +96,13 @@ class Verdict:
             ``"refused"``: an error of the package before training; ``"wrong"``: all else.
         reason: Why it is not right, or empty.
         outcome: The training and its file, unless it was refused.
+        error: The error, if it was refused.
     """
 
     kind: str
     reason: str
     outcome: Outcome | None
+    error: Exception | None = None
 
 
 def judge(case: Case, directory: Path) -> Verdict:
@@ -108,7 +110,7 @@ def judge(case: Case, directory: Path) -> Verdict:
     try:
         outcome = train(case, directory)
     except ONNXExportError as error:
-        return Verdict("refused", str(error), None)
+        return Verdict("refused", str(error), None, error)
     problems = check(case, outcome)
     if not problems and outcome.callback.artifact.passed:
         return Verdict("right", "", outcome)

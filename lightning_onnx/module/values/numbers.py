@@ -47,9 +47,19 @@ def numbers_of(module: nn.Module, method: str = "forward") -> tuple[float, ...]:
 def _of_attributes(part: nn.Module) -> Iterator[float]:
     for owner in type(part).__mro__:
         if not f"{owner.__module__}.".startswith(_LIBRARIES):
-            yield from _of_values(value for name, value in vars(owner).items() if not name.startswith("__"))
+            yield from _of_settings(value for name, value in vars(owner).items() if not name.startswith("__"))
     if not f"{type(part).__module__}.".startswith(_LIBRARIES):
-        yield from _of_values(v for k, v in vars(part).items() if not k.startswith("_") or k == "_hparams")
+        yield from _of_settings(v for k, v in vars(part).items() if not k.startswith("_") or k == "_hparams")
+
+
+def _of_settings(values: Iterable[Any]) -> Iterator[float]:
+    """Yield the numbers of any objects; those that cannot be read as the containers that they are have none."""
+    for value in values:
+        try:
+            found = list(_of_value(value))
+        except Exception:
+            continue
+        yield from found
 
 
 def _of_code(part: nn.Module, method: str) -> Iterator[float]:

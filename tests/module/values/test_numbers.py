@@ -58,3 +58,17 @@ def test_floats_in_the_code_of_the_method_and_of_children() -> None:
 def test_settings_come_before_small_tensors() -> None:
     many = nn.Sequential(*(nn.Linear(1, 1) for _ in range(20)), Settings())
     assert {0.125, -0.5, 2, 9.5} <= set(numbers_of(many))
+
+
+class Unsized(tuple):
+    """A container of the user's that has items and no length."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+def test_containers_that_cannot_be_read_have_no_numbers() -> None:
+    module = Child()
+    module.pair, module.cycle, module.after = Unsized((1, 2)), [], 7
+    module.cycle.append(module.cycle)
+    assert numbers_of(module) == (7, 9.5)

@@ -48,6 +48,8 @@ def run(library: Library, case: Case) -> Result:
             traceback.print_exc()
             return dataclasses.replace(result, reason=shortened(f"{type(error).__name__}: {error}"))
         outcome = verdict.outcome
+        if verdict.error is not None:
+            traceback.print_exception(verdict.error)
         print(verdict.reason, *(() if outcome is None else outcome.warnings), sep="\n", file=sys.stderr)
         module = preflight.module if outcome is None else outcome.module
         plain, plain_error = (None, "") if module is None else plain_export(case, module, Path(directory))

@@ -45,7 +45,9 @@ def _case(name: str, **options: Any) -> Case:
         )
         forecast = neuralforecast.NeuralForecast(models=[model], freq="D")
         forecast.fit(df=_series(), val_size=HORIZON)
-        return forecast.models[0]
+        trained = forecast.models[0]  # a copy of the model, with a copy of the callback
+        vars(callback).update(vars(trained.trainer_kwargs["callbacks"][0]))
+        return trained
 
     return Case(f"neuralforecast/{name.lower()}", None, _windows, _windows_only, fit=fit)
 
