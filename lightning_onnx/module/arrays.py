@@ -13,8 +13,9 @@ from lightning_onnx.module.calls.signature import TensorSpec
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
-    """Return a tensor as an array in C order; bfloat16 uses the dtype of ``ml_dtypes``."""
+    """Return a tensor as an array in C order, a sparse one with its zeros; bfloat16 uses the dtype of ``ml_dtypes``."""
     tensor = tensor.detach().cpu()
+    tensor = tensor if tensor.layout is torch.strided else tensor.to_dense()
     if tensor.dtype == torch.bfloat16:
         import ml_dtypes
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_onnx.errors import WeightsError
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -51,7 +53,16 @@ class Plain:
     name: str
 
     def __call__(self, state: State) -> Array:
-        """See ``Recipe``."""
+        """See ``Recipe``.
+
+        Raises:
+            WeightsError: If the state has no such values.
+        """
+        if self.name not in state:
+            raise WeightsError(
+                f"the weight {self.name!r} has no values of its own: the class of the tensor keeps them in other tensors. "
+                "Convert it to a plain tensor."
+            )
         return state[self.name]
 
 

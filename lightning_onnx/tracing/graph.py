@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from lightning_onnx.onnxfile.recipes import Array
 from lightning_onnx.onnxfile.writer import Template
 from lightning_onnx.tracing.base import EngineModel, Traced
 from lightning_onnx.tracing.finish import finish
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,13 @@ class Graph:
         return None if self.traced.inner_values is None else self.traced.inner_values(weights)
 
     def _arrays(self, weights: FlatModule) -> dict[str, Array]:
-        return {name: to_numpy(tensor) for name, tensor in self.traced.weights(weights).items()}
+        found = {}
+        for name, tensor in self.traced.weights(weights).items():
+            try:
+                found[name] = to_numpy(tensor)
+            except (NotImplementedError, RuntimeError, TypeError):  # of a class whose values are in inner tensors
+                log.debug("the weight %s has no values of its own", name, exc_info=True)
+        return found
 
     @functools.cached_property
     def _first(self) -> Template:

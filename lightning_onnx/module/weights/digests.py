@@ -176,6 +176,7 @@ def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
         if value.is_meta or type(value) not in (Tensor, nn.Parameter):
             return f"{value.dtype}{tuple(value.shape)}"
         value = value.detach().cpu()
+        value = value if value.layout is torch.strided else value.to_dense()
         value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
         value = value.resolve_conj().resolve_neg().numpy()
     content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightning_onnx.tracing.captures.autograd import Autograd
 from lightning_onnx.tracing.captures.base import Capture
+from lightning_onnx.tracing.captures.densified import Densified
 from lightning_onnx.tracing.captures.exporter import Exporter
 from lightning_onnx.tracing.captures.precomputed import Precomputed
 from lightning_onnx.tracing.captures.precomputed_with_values import PrecomputedWithValues
@@ -21,5 +22,6 @@ CAPTURES: tuple[Capture, ...] = (
     Precomputed(),
     PrecomputedWithValues(),
     Autograd(),
+    Densified(),
 )
-"""Captures for common modules come first; each of the last five is for modules that those before it get wrong."""
+"""Captures for common modules come first; each of the last six is for modules that those before it get wrong."""

@@ -142,7 +142,25 @@ def _same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 _NO_TRANSLATION = "The exporter has no translation."
 
+
+def sparse_addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Multiply and add matrices that are dense, although a function for sparse ones was called."""
+    return torch.addmm(x, first, second, beta=beta, alpha=alpha)
+
+
+def sparse_mm(first: Tensor, second: Tensor) -> Tensor:
+    """Multiply matrices that are dense, although a function for sparse ones was called."""
+    return torch.mm(first, second)
+
+
+def of_dense(node: fx.Node) -> bool:
+    """Tell whether all operands are dense: a capture has put dense tensors in the place of sparse ones."""
+    return all(v.layout is torch.strided for a in node.args if isinstance(v := value(a), Tensor))
+
+
 RULES = (
+    Rule((aten._sparse_addmm.default,), sparse_addmm, _NO_TRANSLATION, of_dense),
+    Rule((aten._sparse_mm.default,), sparse_mm, _NO_TRANSLATION, of_dense),
     Rule((aten.inverse.default, aten.linalg_inv.default), inverse, _NO_TRANSLATION, is_small, of_inputs=True),
     Rule((aten.linalg_solve.default,), solve, _NO_TRANSLATION, is_small, of_inputs=True),
     Rule((aten.linalg_cholesky.default,), cholesky, _NO_TRANSLATION, is_small, of_inputs=True),
