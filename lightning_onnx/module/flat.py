@@ -15,6 +15,7 @@ from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
+from lightning_onnx.module.fake_quantization import stop_observing
 from lightning_onnx.module.random_state import advance, random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
@@ -62,6 +63,7 @@ class FlatModule(nn.Module):
         is_concurrent: bool = False,
     ) -> None:
         super().__init__()
+        stop_observing(module)
         self.module = module
         self.method = method
         self.sample = sample

@@ -60,7 +60,7 @@ class Plain:
         """
         if self.name not in state:
             raise WeightsError(
-                f"the weight {self.name!r} has no values of its own: the class of the tensor keeps them in other tensors. "
+                f"the weight {self.name!r} has no values of its own: the class of the tensor keeps them in others. "
                 "Convert it to a plain tensor."
             )
         return state[self.name]

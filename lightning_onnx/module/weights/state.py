@@ -39,8 +39,9 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:
-    """Return what a traced graph relies on: the modules, their classes, and the shapes of their tensors."""
+    """Return what a traced graph relies on: modules, their classes, shapes of their tensors, and what is quantized."""
     modules = tuple((name, type(part).__qualname__) for name, part in module.named_modules())
     shared: dict[int, int] = {}
     same = tuple(shared.setdefault(id(t), len(shared)) for _, t in named_tensors(module))
-    return modules, tuple((name, tuple(t.shape), t.dtype) for name, t in state(module).items()), same
+    flags = tuple((n, bool(t.any())) for n, t in module.named_buffers() if n.endswith("fake_quant_enabled"))
+    return modules, tuple((name, tuple(t.shape), t.dtype) for name, t in state(module).items()), same, flags

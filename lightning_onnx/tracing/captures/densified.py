@@ -32,7 +32,7 @@ def _dense(module: nn.Module) -> Iterator[int]:
     """Replace the sparse parameters, buffers and attributes of a module; yield their number."""
     replaced: list[tuple[MutableMapping[str, Any], str, Tensor]] = []
     for part in module.modules():
-        owners = (part.__dict__, part._buffers, part._parameters)
+        owners: tuple[MutableMapping[str, Any], ...] = (part.__dict__, part._buffers, part._parameters)
         replaced += [(owner, name, value) for owner in owners for name, value in owner.items() if _is_sparse(value)]
     try:
         for owner, name, value in replaced:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from lightning_onnx.module import autocast
+from lightning_onnx.module import autocast, fake_quantization
 from lightning_onnx.tracing.patches import (
     convolutions,
     derivatives,
@@ -230,6 +230,15 @@ PATCHES: tuple[Patch, ...] = (
         why="Without nested tensors, which ONNX lacks, the padding is not zero before the last norm.",
         seen=_TORCH,
         case="padded_encoder",
+    ),
+    Patch(
+        owner="torch.ao.quantization:FusedMovingAvgObsFakeQuantize",
+        name="forward",
+        replacement=fake_quantization.quantized,
+        why="It decides by flags that are tensors, and observes, in one operator that ONNX lacks.",
+        seen=_TORCH,
+        case="fake_quantization",
+        optional=True,
     ),
     Patch(
         owner="torch.nn:Module",

@@ -488,3 +488,11 @@ class DrawsFromItsOwn(nn.Module):
 @case
 def own_generator(capfd: pytest.CaptureFixture[str]) -> None:
     check_program(DrawsFromItsOwn(), (torch.randn(3, 7),), (torch.randn(3, 20),), TorchExport())
+
+
+@case
+def fake_quantization(capfd: pytest.CaptureFixture[str]) -> None:
+    module = torch.ao.quantization.FusedMovingAvgObsFakeQuantize()
+    module(ROWS[0])
+    flat, request = made(module, ROWS[0])
+    TorchScriptEngine().trace(flat, request, 18, {})
