@@ -133,45 +133,54 @@ class CallState:
             yield saved.SavedNewAttributes((kind.__qualname__, ""), kind, set(vars(kind)))
 
     def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:
-        if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
-            return
+        # Not recursive: a chain of objects may be longer than Python's stack.
+        pending = [value]
+        while pending:
+            value = pending.pop()
+            if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
+                continue
+            found = list(self._of_one(place, value, tensors))
+            if found:
+                seen.add(id(value))
+            yield from found
+            if found or isinstance(value, tuple):
+                pending += reversed(_held_by(value))
+
+    def _of_one(self, place: Place, value: Any, tensors: bool) -> Iterator[Saved]:
+        """Yield what is saved of an object, without what it holds."""
         if isinstance(value, Tensor):
             if tensors and type(value) is Tensor and not value.is_meta:
-                seen.add(id(value))
                 yield saved.SavedValues(place, self._clone_of(value))
         elif isinstance(value, saved.GENERATORS):
-            seen.add(id(value))
             yield saved.SavedGenerator(place, value, saved.generator_state(value))
         elif isinstance(value, (dict, list, set, deque)):
-            seen.add(id(value))
             yield saved.SavedContent(place, value, saved.shallow(value))
-            if len(value) <= _MANY:
-                for item in list(value.values() if isinstance(value, dict) else value):
-                    yield from self._inside(place, item, seen, tensors)
-        elif isinstance(value, tuple):
-            for item in value[:_MANY]:
-                yield from self._inside(place, item, seen, tensors)
-        elif is_project_class(type(value)) or not (is_opaque(type(value)) or callable(value)):
-            seen.add(id(value))
-            yield from self._inside_object(place, value, seen, tensors)
-
-    def _inside_object(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:
-        items = []
-        if hasattr(value, "__dict__"):
-            yield saved.SavedContent(place, value.__dict__, dict(value.__dict__))
-            items += value.__dict__.values()
-        for name in slots_of(type(value)):
-            if hasattr(value, name):
-                items.append(getattr(value, name))
-                yield saved.SavedSlot(place, value, name, items[-1])
-        for item in items:
-            yield from self._inside(place, item, seen, tensors)
+        elif not isinstance(value, tuple) and (
+            is_project_class(type(value)) or not (is_opaque(type(value)) or callable(value))
+        ):
+            if hasattr(value, "__dict__"):
+                yield saved.SavedContent(place, value.__dict__, dict(value.__dict__))
+            for name in slots_of(type(value)):
+                if hasattr(value, name):
+                    yield saved.SavedSlot(place, value, name, getattr(value, name))
 
     def _clone_of(self, tensor: Tensor) -> Clone:
         known = self._clones.get(id(tensor))
         if known is None or known.tensor is not tensor or known.version != version_of(tensor):
             known = self._clones[id(tensor)] = Clone(tensor, version_of(tensor), tensor.detach().clone())
         return known
+
+
+def _held_by(value: Any) -> list[Any]:
+    """Return what an object holds, in which calls may leave state as well."""
+    if isinstance(value, (Tensor, *saved.GENERATORS)):
+        return []
+    if isinstance(value, (dict, list, set, deque)):
+        return [] if len(value) > _MANY else list(value.values() if isinstance(value, dict) else value)
+    if isinstance(value, tuple):
+        return list(value[:_MANY])
+    slots = [getattr(value, name) for name in slots_of(type(value)) if hasattr(value, name)]
+    return [*getattr(value, "__dict__", {}).values(), *slots]
 
 
 def _drawn_from(found: Saved) -> Generator | None:

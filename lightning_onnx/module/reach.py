@@ -198,7 +198,9 @@ def _is_of_training(name: str) -> bool:
     )
 
 
-_LIBRARIES = frozenset(["torch", "lightning", "pytorch_lightning", "lightning_fabric", *sys.stdlib_module_names])
+_LIBRARIES = frozenset(
+    ["torch", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_onnx", *sys.stdlib_module_names]
+)
 
 
 def is_opaque(kind: type) -> bool:

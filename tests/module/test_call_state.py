@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_onnx import export
+from lightning_onnx import ONNXExport, export
 from lightning_onnx.module.call_state import CallState
 
 
@@ -102,3 +102,33 @@ def test_a_module_that_only_stores_its_output_keeps_no_state(tmp_path: Path) -> 
     artifact = export(Remembers(2, 2).eval(), torch.ones(3, 2), directory=tmp_path / "a")
     assert artifact.passed
     assert artifact.record.checks[0].reason is None
+
+
+class Link:
+    """One of a chain of objects."""
+
+    def __init__(self, next: Link | None) -> None:
+        self.next, self.value = next, 0
+
+
+def test_a_chain_longer_than_the_stack_is_restored() -> None:
+    module = nn.Identity()
+    module.last = last = Link(None)
+    module.first = last
+    for _ in range(3000):
+        module.first = Link(module.first)
+    state = CallState(module)
+    with state.kept():
+        last.value = 1
+    assert last.value == 0
+    assert ("", "first") in state.written or ("", "last") in state.written
+
+
+def test_a_callback_that_the_module_holds_is_not_its_state() -> None:
+    module, callback = nn.Identity(), ONNXExport()
+    module.trainer_options = {"callbacks": [callback]}
+    state = CallState(module)
+    with state.kept():
+        callback.dirpath = "elsewhere"
+    assert callback.dirpath == "elsewhere"
+    assert not state.written
