@@ -67,7 +67,7 @@ class Detector(Lit):
 
 def _squares(size: int, variant: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Return images with one bright square each, and its box."""
-    height, width = ((64, 64), (64, 96), (96, 80))[variant]
+    height, width = ((64, 64), (80, 96), (96, 80))[variant]
     images, targets = [], []
     for _ in range(size):
         side = int(torch.randint(14, 30, ()))
