@@ -162,7 +162,7 @@ class Reach:
             if is_project(getattr(value, "__file__", None) or "<string>"):
                 self._modules[id(value)] = value
         elif isinstance(value, _CONTAINERS):
-            items = list(value.values() if isinstance(value, Mapping) else value)
+            items = list(iter(value.values() if isinstance(value, Mapping) else value))
             if depth and len(items) <= _MANY:
                 for item in items:
                     self._follow(item, depth - 1)

@@ -132,3 +132,24 @@ def test_a_callback_that_the_module_holds_is_not_its_state() -> None:
         callback.dirpath = "elsewhere"
     assert callback.dirpath == "elsewhere"
     assert not state.written
+
+
+class Unsized(tuple):
+    """A container of the user's that has items and no length."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors, self.groups = Unsized((1.0, 2.0)), [Unsized((3.0,))]
+
+    def forward(self, x):
+        return x * [*iter(self.factors)][1] + next(iter(self.groups[0]))
+
+
+def test_a_module_that_holds_a_container_without_a_length(tmp_path: Path) -> None:
+    artifact = export(Scaled(), torch.randn(2, 3), directory=tmp_path / "artifact")
+    assert artifact.proven

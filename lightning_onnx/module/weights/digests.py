@@ -154,12 +154,14 @@ def _inner(value: object) -> Iterator[object]:
     elif isinstance(value, functools.partial):
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, Mapping):
-        yield len(value)
-        for name, item in list(value.items())[:_MOST_ITEMS]:
+        pairs = list(iter(value.items()))
+        yield len(pairs)
+        for name, item in pairs[:_MOST_ITEMS]:
             yield from (name, item)
     elif isinstance(value, _CONTAINERS):
-        yield len(value)
-        yield from list(value)[:_MOST_ITEMS]
+        items = list(iter(value))  # without its own length, which the user's class may not have
+        yield len(items)
+        yield from items[:_MOST_ITEMS]
     elif not is_opaque(type(value)):
         yield from (dict(getattr(value, "__dict__", {})), *(getattr(value, n, None) for n in slots_of(type(value))))
     elif " at 0x" not in (text := repr(value)) and type(value).__module__ != "logging":  # such as a date, or a path

@@ -214,3 +214,15 @@ def test_values_that_hold_themselves() -> None:
     module.settings.tables["module"] = module
     before = digests(module, "forward")
     assert digests(private_copy(module), "forward") == before
+
+
+class Unsized(tuple):
+    """A container of the user's that has items and no length."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+def test_a_container_without_a_length_is_read() -> None:
+    same, other = Unsized((1, 2)), Unsized((1, 3))
+    assert Digester()(Unsized((1, 2))) == Digester()(same) != Digester()(other)

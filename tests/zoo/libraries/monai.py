@@ -14,6 +14,7 @@ from tests.zoo.isolated.library import Library
 from tests.zoo.run import trainer
 
 VOLUMES = ((1, 16, 16, 16), (1, 32, 24, 32), (1, 24, 32, 16))
+LOOP = "its loop over the windows of all volumes is one of Python, which every engine unrolls at the traced size"
 UNET = {
     "spatial_dims": 3,
     "in_channels": 1,
@@ -54,12 +55,18 @@ class Segmenter(Lit):
 
 
 class Windows(Segmenter):
-    """The sliding window is part of forward."""
+    """The sliding windows are part of forward, which is called with whole volumes only."""
 
     def forward(self, x):
         from monai.inferers import SlidingWindowInferer
 
         return SlidingWindowInferer((16, 16, 16), 2, overlap=0.25)(x, self.net)
+
+    def step(self, batch: Any) -> Tensor:
+        return self.loss(self.net(batch["image"]), batch["label"])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(self(batch["image"]), batch["label"]), batch_size=1)
 
 
 def _fit(module: type[Segmenter]) -> Any:
@@ -78,12 +85,12 @@ def _fit(module: type[Segmenter]) -> Any:
         scale = ScaleIntensityRanged("image", a_min=0.0, a_max=1.0, b_min=-1.0, b_max=1.0)
         crop = RandCropByPosNegLabeld(["image", "label"], "label", (16, 16, 16), num_samples=2)
         training = CacheDataset(items(6), Compose([scale, crop, EnsureTyped(["image", "label"])]), progress=False)
-        validation = CacheDataset(items(2), Compose([scale]), progress=False)
+        validation = CacheDataset(items(4), Compose([scale]), progress=False)
         lit = module()
         trainer(callback, directory).fit(
             lit,
             DataLoader(training, batch_size=2, shuffle=True, collate_fn=list_data_collate),
-            DataLoader(validation, batch_size=1),
+            DataLoader(validation, batch_size=2),
         )
         return lit
 
@@ -103,8 +110,8 @@ def _crops(size: int, variant: int) -> Tensor:
     return torch.rand(size, 1, 16, 16, 16)
 
 
-def _whole(size: int, variant: int) -> Tensor:
-    return torch.rand(size, 1, 24, 24, 24)
+def _volumes(size: int, variant: int) -> Tensor:
+    return torch.rand(2, 1, 24, 24, (24, 24, 32)[variant])
 
 
 LIBRARY = Library(
@@ -114,6 +121,6 @@ LIBRARY = Library(
         Case("monai/segresnet", _segresnet, images(*VOLUMES), first, True),
         Case("monai/swin_unetr", _swin_unetr, images((1, 64, 64)), first),
         Case("monai/metatensor", None, _crops, whole, fit=_fit(Segmenter)),
-        Case("monai/sliding_window", None, _whole, whole, fit=_fit(Windows)),
+        Case("monai/sliding_window", None, _volumes, whole, True, batched=False, fit=_fit(Windows), limit=LOOP),
     ),
 )
