@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_case(case: Case, tmp_path: Path) -> None:
         pytest.importorskip(package)
     verdict = judge(case, tmp_path)
     assert verdict.kind in (("right",) if case.limit is None else ("refused", "limited")), verdict.reason
+    assert not re.search(r"(^|; )batch", verdict.reason), "not even at other batch sizes"
 
 
 def test_names_are_unique() -> None:

@@ -66,10 +66,10 @@ class Detector(Lit):
 
 
 def _squares(size: int, variant: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return images with one bright square each, and its box."""
+    """Return four images with one bright square each, and its box: a graph has as many images as it was traced with."""
     height, width = ((64, 64), (80, 96), (96, 80))[variant]
     images, targets = [], []
-    for _ in range(size):
+    for _ in range(4):
         side = int(torch.randint(14, 30, ()))
         top, left = int(torch.randint(0, height - side, ())), int(torch.randint(0, width - side, ()))
         image = 0.2 * torch.rand(3, height, width)
