@@ -1,4 +1,4 @@
-"""Lengths that come back from packed sequences have the dtype that torch gives them."""
+"""Packed sequences: their lengths have the dtype that torch gives them, and layers may give only a final state."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from tests import outside
+from tests.tracing.patches.cases import FinalState
 
 
 class Packed(nn.Module):
@@ -35,6 +36,23 @@ class Packed(nn.Module):
         return y, n
 
 
+class EncodesAndDecodes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor, known: Tensor, lengths: Tensor) -> Tensor:
+        lengths = lengths - 1
+        assert lengths.min() >= 0
+        if lengths.max() == 0:
+            state = x.new_zeros(1, len(x), 4), x.new_zeros(1, len(x), 4)
+        else:
+            some = lengths.where(lengths > 0, torch.ones_like(lengths))
+            packed = nn.utils.rnn.pack_padded_sequence(x[:, 1:], some.cpu(), batch_first=True, enforce_sorted=False)
+            state = self.layer(packed)[1]
+        return self.layer(known, state)[0]
+
+
 @pytest.mark.parametrize("kind", ["unsorted", "sorted", "two layers", "masked", "converted"])
 def test_lengths_keep_their_dtype(kind: str, tmp_path: Path) -> None:
     module, lengths = Packed(kind).eval(), torch.tensor([5, 3, 2])
@@ -46,3 +64,35 @@ def test_lengths_keep_their_dtype(kind: str, tmp_path: Path) -> None:
         for got, value in zip(outside.run(made.model_path, x=x, lengths=n), expected, strict=True):
             assert got.dtype == value.numpy().dtype
             np.testing.assert_allclose(got, value, atol=1e-5)
+
+
+LAYERS = {
+    "LSTM": nn.LSTM(3, 4, batch_first=True),
+    "two layers": nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True),
+    "RNN": nn.RNN(3, 4, batch_first=True),
+}
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_only_the_final_state_is_used(kind: str, is_sorted: bool, tmp_path: Path) -> None:
+    module, lengths = FinalState(LAYERS[kind], is_sorted=is_sorted).eval(), torch.tensor([5, 3, 2])
+    made = lightning_onnx.export(module, (torch.randn(3, 5, 3), lengths), directory=tmp_path / "made")
+    for wanted in ([5, 4, 1, 1], [2]):
+        x, n = torch.randn(len(wanted), 5, 3), torch.tensor(wanted)
+        with torch.no_grad():
+            expected = torch.utils._pytree.tree_leaves(module(x, n))
+        for got, value in zip(outside.run(made.model_path, x=x, lengths=n), expected, strict=True):
+            np.testing.assert_allclose(got, value, atol=1e-5)
+
+
+def test_the_final_state_starts_other_layers(tmp_path: Path) -> None:
+    """Encodes what is known, and decodes from there; sequences of length 0 are encoded as ones of length 1."""
+    module = EncodesAndDecodes().eval()
+    example = torch.randn(3, 6, 3), torch.randn(3, 2, 3), torch.full((3,), 6)
+    made = lightning_onnx.export(module, example, directory=tmp_path / "made")
+    for wanted in ([6, 4, 1, 6], [6]):
+        x, known, n = torch.randn(len(wanted), 6, 3), torch.randn(len(wanted), 2, 3), torch.tensor(wanted)
+        with torch.no_grad():
+            expected = module(x, known, n)
+        np.testing.assert_allclose(outside.run(made.model_path, x=x, known=known, lengths=n)[0], expected, atol=1e-5)

@@ -21,6 +21,7 @@ from lightning_onnx.tracing.patches import (
     functions,
     integers,
     modules,
+    packed_sequences,
     quiet,
     random_numbers,
     recurrent,
@@ -359,6 +360,14 @@ PATCHES: tuple[Patch, ...] = (
             "torch._export": "It can warn of a dim that is traced at size 1; no export was seen that makes it.",
             "torch.fx.experimental.symbolic_shapes": "It warns of values that decide, before a trace is refused.",
         }.items()
+    ),
+    Patch(
+        owner="torch._C",
+        name="_jit_pass_onnx_peephole",
+        replacement=packed_sequences.peephole,
+        why="torch fails where only the final state of packed sequences is used, and the batch size is read from them.",
+        seen=_TORCH,
+        case="final_state_of_packed_sequences",
     ),
     Patch(
         owner="torch._C",

@@ -281,6 +281,23 @@ def translate(engine: Any, module: nn.Module, *tensors: Tensor, opset_version: i
     engine.trace(flat, request, opset_version, {})
 
 
+class FinalState(nn.Module):
+    """Uses only the final state of packed sequences."""
+
+    def __init__(self, layer: nn.RNNBase, *, is_sorted: bool) -> None:
+        super().__init__()
+        self.layer, self.is_sorted = layer, is_sorted
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.is_sorted)
+        return self.layer(packed)[1]
+
+
+@case
+def final_state_of_packed_sequences(capfd: Any) -> None:
+    translate(TorchScriptEngine(), FinalState(nn.GRU(3, 4), is_sorted=True), torch.randn(2, 5, 3), torch.tensor([5, 3]))
+
+
 @case
 def nothing_on_stdout(capfd: Any) -> None:
     translate(TorchScriptEngine(), Calls(lambda x: print("traced") or x * 2), torch.randn(2, 3))
