@@ -29,7 +29,7 @@ class Rule:
         replacement: Called as the operator is; ``NotImplemented`` leaves that call as it is.
         why: What goes wrong without the rule, in user's code or in the exporter.
         needed: Whether a call in a captured program needs the rule. One that does brings it to all calls.
-        of_inputs: Whether it is only for calls that depend on the inputs. What depends only on weights is better
+        of_inputs: Whether it leaves out calls that depend on weights, but not on inputs: their results are better
             computed once for each file.
     """
 

@@ -95,12 +95,12 @@ def _by_operator(rules: tuple[Rule, ...]) -> _ByOperator:
 
 
 def _wanted(program: torch.export.ExportedProgram, by_operator: _ByOperator) -> _ByOperator:
-    of_inputs = _depending_on_inputs(program)
+    of_weights = _depending_on_weights_only(program)
     found: _ByOperator = {}
     for node in program.graph.nodes:
         for rule in by_operator.get(node.target, ()):
             known = found.get(node.target, [])
-            if rule not in known and (node in of_inputs or not rule.of_inputs) and rule.needed(node):
+            if rule not in known and not (rule.of_inputs and node in of_weights) and rule.needed(node):
                 found.setdefault(node.target, []).append(rule)
     return found
 
@@ -129,10 +129,16 @@ def _is_written_in_place(node: fx.Node, by_operator: _ByOperator) -> bool:
     return any(rule.needed(node) for rule in others) or any(rule.of_inputs for rule in present)
 
 
-def _depending_on_inputs(program: torch.export.ExportedProgram) -> set[fx.Node]:
+def _depending_on_weights_only(program: torch.export.ExportedProgram) -> set[fx.Node]:
+    """Return the nodes that are made from weights, and from no input; constants of the method are neither."""
     inputs = set(program.graph_signature.user_inputs)
-    found: set[fx.Node] = set()
+    of_weights: set[fx.Node] = set()
+    of_inputs: set[fx.Node] = set()
     for node in program.graph.nodes:
-        if node.name in inputs or any(n in found for n in node.all_input_nodes):
-            found.add(node)
-    return found
+        if node.op == "placeholder":
+            (of_inputs if node.name in inputs else of_weights).add(node)
+        elif any(n in of_inputs for n in node.all_input_nodes):
+            of_inputs.add(node)
+        elif any(n in of_weights for n in node.all_input_nodes):
+            of_weights.add(node)
+    return of_weights

@@ -51,12 +51,20 @@ def filled_forward(x: Tensor) -> Tensor:
     return x.gather(1, torch.cummax(last, 1).values)
 
 
+def of_sizes(x: Tensor) -> Tensor:
+    """Multiply by the inverse of a matrix that is made of sizes, as coordinates of images are normalized."""
+    height, width = x.shape[-2:]
+    rows = 2.0 / max(width - 1, 1), 0.0, -1.0, 0.0, 2.0 / max(height - 1, 1), -1.0, 0.0, 0.0, 1.0
+    return x * torch.linalg.inv(torch.stack([torch.full((), value) for value in rows]).view(3, 3)).sum()
+
+
 CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "cdist": (lambda x: torch.cdist(x, x.flip(1)), (3, 4)),
     "cdist_by_p": (lambda x: (torch.cdist(x, x.flip(1), p=1.0), torch.cdist(x, x.flip(1), p=float("inf"))), (3, 4)),
     "cholesky": (lambda x: torch.linalg.cholesky(positive(x)), (4, 4)),
     "cholesky_solve": (lambda x: torch.cholesky_solve(x, torch.linalg.cholesky(positive(x))), (4, 4)),
     "inverse": (torch.linalg.inv, (4, 4)),
+    "inverse_of_constant_sizes": (of_sizes, (6, 8)),
     "solve": (lambda x: torch.linalg.solve(x, x[..., 0]), (4, 4)),
     "solve_triangular": (lambda x: torch.linalg.solve_triangular(positive(x).tril(), x, upper=False), (4, 4)),
     "slogdet": (torch.linalg.slogdet, (4, 4)),
@@ -148,6 +156,7 @@ def test_operator(name: str, tmp_path: Path) -> None:
 
 
 FREE: dict[str, tuple[Callable[[Tensor], Any], list[int], list[int]]] = {
+    "inverse_of_sizes": (of_sizes, [6, 8], [9, 12]),
     "unfold": (lambda x: functional.unfold(x, 3, dilation=2, padding=1, stride=2), [2, 9, 12], [2, 14, 7]),
     "istft_of_any_length": (spectral, [64], [104]),
     "istft_of_the_same_length": (lambda x: spectral(x, x.shape[-1]), [64], [101]),
