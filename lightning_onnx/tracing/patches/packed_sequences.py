@@ -15,7 +15,7 @@ _LAYERS = ("onnx::GRU", "onnx::LSTM", "onnx::RNN")
 
 def peephole(graph: torch._C.Graph, opset_version: int, fixed_batch_size: bool) -> None:
     """Run torch's pass on a graph in which layers that give only a state read the batch size from padded sequences."""
-    for pack in graph.findAllNodes("prim::PackPadded"):
+    for pack in [node for node in graph.nodes() if node.kind() == "prim::PackPadded"]:
         if any(_gives_only_a_state(use.user) for use in pack.outputsAt(1).uses()):
             _read_batch_size_of_input(graph, pack)
     _original(graph, opset_version, fixed_batch_size)
