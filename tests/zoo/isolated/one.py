@@ -21,7 +21,7 @@ import torch
 from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.jobs import Fit
 from tests.zoo.case import Case
-from tests.zoo.run import Outcome, judge
+from tests.zoo.run import Outcome, Verdict, judge
 
 from .library import Library, all_libraries
 from .result import Result, shortened
@@ -56,7 +56,7 @@ def run(library: Library, case: Case) -> Result:
     return dataclasses.replace(
         result,
         kind=verdict.kind,
-        reason=shortened(verdict.reason),
+        reason=shortened(told(verdict)),
         free=() if outcome is None else free_dims(outcome),
         preflight=preflight.seconds,
         plain=plain,
@@ -88,6 +88,12 @@ class Preflight:
         self.call = call
 
 
+def told(verdict: Verdict) -> str:
+    """Return why a case is not right; if a dim is static, the warning that says so."""
+    said = [] if verdict.outcome is None else [line for line in verdict.outcome.warnings if "static" in line]
+    return said[0].removeprefix("ONNX export: ") if said and verdict.kind == "limited" else verdict.reason
+
+
 def free_dims(outcome: Outcome) -> tuple[str, ...]:
     """Return the names of the dynamic dims of a file's inputs."""
     if outcome.callback.artifact is None:
@@ -102,6 +108,8 @@ def plain_export(case: Case, module: pl.LightningModule, directory: Path) -> tup
         return None, "it exports forward only"
     module.eval()
     args, kwargs = case.call(case.batch(4, 0))
+    if args and isinstance(args[-1], dict):
+        args = (*args, {})  # torch takes a dict at the end for the keyword arguments
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():

@@ -113,3 +113,13 @@ def test_one_measures_and_names_what_is_free(tmp_path: Path) -> None:
     assert (found.kind, found.free, found.reason) == ("right", ("batch",), "")
     assert found.preflight is not None
     assert found.plain is not None
+
+
+def test_the_reason_of_a_limit_is_the_warning() -> None:
+    from tests.zoo.isolated import one
+    from tests.zoo.run import Outcome, Verdict
+
+    outcome = Outcome(None, None, None, 1.0, ["ONNX export: unused", "ONNX export: dim 1 is static: a loop"])
+    assert one.told(Verdict("limited", "free: no", outcome)) == "dim 1 is static: a loop"
+    assert one.told(Verdict("wrong", "same: no", outcome)) == "same: no"
+    assert one.told(Verdict("refused", "no operator", None)) == "no operator"
