@@ -99,7 +99,9 @@ class ChangedRuns:
         return {spec.name: to_numpy(t) for spec, t in zip(self.outputs, tensors, strict=True)}
 
 
-def excuse_noise(output: ComparedOutput, changed: ChangedRuns, compare: Compare) -> Comparison:
+def excuse_noise(
+    output: ComparedOutput, changed: ChangedRuns, compare: Compare, *, by_slices: bool = True
+) -> Comparison:
     """Return the comparison with ``excuse="noise"`` if rounding changes the module's own output as much.
 
     Where it changes only some slices of the output, the others decide (see ``slices``): if they are wrong, or if they
@@ -109,9 +111,11 @@ def excuse_noise(output: ComparedOutput, changed: ChangedRuns, compare: Compare)
         output: The output, with a comparison that may have a problem.
         changed: The module's outputs for that case with harmless changes of its computation.
         compare: Compares a part of the output.
+        by_slices: Whether the others decide. Where all scores of a router are equal, the file may choose experts that
+            no changed run has chosen.
     """
     judged = _excused(output, changed.of(output.name))
-    if judged.excuse != "noise" or not judged.is_undecided:
+    if judged.excuse != "noise" or not judged.is_undecided or not by_slices:
         return judged
     part = decisive_part(*output.arrays, changed.of(output.name), tolerances(output.expected.dtype), output.scales)
     if part is None:

@@ -19,13 +19,14 @@ class Features(models.Validated):
     """Four features of four inputs."""
 
     lr = 0.01
+    inputs = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Linear(4, 4)
 
     def batches(self) -> DataLoader[Any]:
-        x = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))
+        x = torch.randn(24, self.inputs, generator=torch.Generator().manual_seed(1))
         return DataLoader(TensorDataset(x), batch_size=8)
 
 
@@ -50,6 +51,20 @@ class Router(Features):
         outputs = torch.stack([expert(x) for expert in self.experts], 1)
         taken = outputs.gather(1, chosen[..., None].expand(-1, -1, 4))
         return (taken * weights[..., None]).sum(1)
+
+
+class Gate(Features):
+    """On a row of zeros, any two of eight scores are the largest."""
+
+    inputs = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, chosen = x.topk(2, -1)
+        return torch.zeros_like(x).scatter(-1, chosen, (values * self.temperature).softmax(-1))
 
 
 class Neighbours(Features):
@@ -85,7 +100,7 @@ class Likelihood(Features):
         return (self.net(x) + 12 * x).sigmoid().log()
 
 
-MODULES: list[Any] = [Standardized, Router, Neighbours, Angles, Phases, Likelihood]
+MODULES: list[Any] = [Standardized, Router, Gate, Neighbours, Angles, Phases, Likelihood]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +117,7 @@ def test_passed_and_right(kind: Any, fit: Any) -> None:
     assert not any("is static" in note for note in callback.artifact.manifest["notes"])
     module.eval()
     for rows in (3, 8, 11):
-        x = torch.randn(rows, 4)
+        x = torch.randn(rows, module.inputs)
         with torch.no_grad():
             expected = module(x)
         np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], expected, rtol=1e-3, atol=1e-4)
