@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from lightning_onnx.module.calls.batch_evidence import BOTH, FOLLOWS_ORDER, Assignment, evidence
+from lightning_onnx.module.calls.batch_evidence import BOTH, FOLLOWS_ORDER, RUNS, Assignment, evidence
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
-from lightning_onnx.module.calls.resizing import Axes, kept_whole, resize
+from lightning_onnx.module.calls.resizing import Axes, kept_whole, pointed_at, resize
 from lightning_onnx.module.calls.signature import BATCH
 
 
@@ -22,8 +22,8 @@ class BatchDims:
 
     Attributes:
         axes: The batch dim of each input.
-        possible: Other dims, by input and index, for which the evidence is as good: the module takes another size, and
-            the rows are independent.
+        possible: Other dims, by input and index, that are dynamic too: those for which the evidence is as good (the
+            module takes another size, and the rows are independent), and the nodes of graphs.
     """
 
     axes: Assignment
@@ -47,23 +47,48 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
     """Find each input's batch dim.
 
     Dims of the loader's batch size are tried first, then those of a multiple (several views or crops of each sample),
-    then the first dim. A later guess wins only with better evidence than all earlier ones.
+    then the first dim. A later guess wins only with better evidence than all earlier ones. If the first dim holds the
+    nodes of graphs, only dims of the loader's batch size can be the batch.
 
     Args:
         observation: The calls.
         run: Runs the module on flat tensors.
     """
     tensors = observation.samples[0].tensors
+    nodes = _nodes(observation)
     best: _Evidence | None = None
-    for assignments in _guesses(observation):
+    for assignments in itertools.islice(_guesses(observation), 1) if nodes else _guesses(observation):
         best = _best(tensors, assignments, run, best)
         if best is not None and best.weight >= FOLLOWS_ORDER:
             break
-    return BatchDims((None,) * len(tensors)) if best is None else BatchDims(best.assignment, best.possible)
+    if best is None or (nodes and best.weight == RUNS):  # the two rows of edges may just equal the batch size
+        return BatchDims((None,) * len(tensors), nodes)
+    return BatchDims(best.assignment, tuple(sorted({*best.possible, *nodes})))
+
+
+def _nodes(observation: Observation) -> tuple[tuple[int, int], ...]:
+    """Return the first dims that hold the nodes of graphs: others index or group them, and they are not the batch.
+
+    Without a loader, the nodes of graphs cannot be told from samples that are indexed, such as images with regions.
+    """
+    tensors = observation.samples[0].tensors
+    if all(size is None for _, size in observation.shapes):
+        return ()
+    first = next((i for i, t in enumerate(tensors) if t.dim()), None)
+    if first is None or 0 in _of_batch_size(observation, first):
+        return ()
+    rows = [shapes[first][0] for shapes, _ in observation.shapes]
+    dims = tuple(
+        (i, 0) for i, t in enumerate(tensors) if t.dim() and [shapes[i][0] for shapes, _ in observation.shapes] == rows
+    )
+    axes: Axes = tuple({0: "nodes"} if (i, 0) in dims else {} for i in range(len(tensors)))
+    return dims if kept_whole(tensors, axes) else ()
 
 
 def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[int, int, int]]:
     """Yield static dims that look like the batch: index of the input, the dim, and the multiple of the batch size.
+
+    The edges of a graph, which index its nodes, do not count.
 
     Args:
         observation: The calls; if the loader's batch size is unknown, nothing is yielded.
@@ -71,9 +96,11 @@ def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[in
     """
     if all(size is None for _, size in observation.shapes):
         return
-    has_batch = any(BATCH in named.values() for named in axes)
+    tensors, nodes = observation.samples[0].tensors, _nodes(observation)
+    has_batch = bool(nodes) or any(BATCH in named.values() for named in axes)
     for i, named in enumerate(axes):
-        if BATCH in named.values():
+        indexes = nodes and pointed_at((tensors[nodes[0][0]], tensors[i]), ({0: "nodes"}, {}))
+        if indexes or BATCH in named.values():
             continue
         equal = [d for d in _of_batch_size(observation, i) if d not in named]
         multiple = None if has_batch or 0 in named else _multiple(observation, i, 0)

@@ -45,7 +45,7 @@ class _Group:
 
 
 def derive_dims(observation: Observation, names: Sequence[str], run: RunModule) -> DynamicDims:
-    """Derive the dynamic dims: the batch dim, other possible batch dims, and each dim whose size varied.
+    """Derive the dynamic dims: the batch, other possible batch dims, nodes of graphs, and dims that varied.
 
     Args:
         observation: The calls.

@@ -77,6 +77,45 @@ def test_dims_with_equal_evidence_are_returned() -> None:
     assert find_batch(observation, runner_of(module, observation)) == BatchDims((0,), ((0, 1),))
 
 
+def sums_of_neighbours(x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    return x + torch.zeros_like(x).index_add(0, edges[1], x[edges[0]])
+
+
+def sums_of_graphs(x: torch.Tensor, edges: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:
+    return x.new_zeros(int(graph.max()) + 1, 6).index_add(0, graph, sums_of_neighbours(x, edges))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("function", [sums_of_neighbours, sums_of_graphs])
+@pytest.mark.parametrize("counts", [(24, 27), (24, 24)], ids=["numbers that vary", "one number"])
+def test_nodes_of_graphs_are_dynamic_and_not_the_batch(function: Any, batch_size: int, counts: Any) -> None:
+    calls = []
+    for nodes in counts:
+        edges = torch.randint(0, nodes, (2, 40))
+        graph = torch.arange(nodes) * batch_size // nodes
+        calls.append((torch.randn(nodes, 6), edges, graph)[: 2 + (function is sums_of_graphs)])
+    module = Applies(function)
+    observation = observed(module, *calls, batch_sizes=(batch_size, batch_size))
+    nodes = ((0, 0), (2, 0))[: len(calls[0]) - 1]
+    assert find_batch(observation, runner_of(module, observation)) == BatchDims((None,) * len(calls[0]), nodes)
+
+
+def test_graphs_with_a_row_for_each_graph() -> None:
+    """The nodes, and what each graph has, are told apart."""
+    module = Applies(lambda x, edges, scale: (sums_of_neighbours(x, edges), scale * 2))
+    call = (torch.randn(24, 6), torch.randint(0, 24, (2, 40)), torch.randn(4, 3))
+    observation = observed(module, call, batch_sizes=(4,))
+    assert find_batch(observation, runner_of(module, observation)) == BatchDims((None, None, 0), ((0, 0),))
+
+
+def test_images_that_regions_index_are_the_batch() -> None:
+    def mean_of_regions(images: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+        return images[regions[:, 0].long()].mean(1) * regions[:, 1]
+
+    regions = torch.tensor([[0.0, 1.5], [3.0, 2.5], [2.0, 0.5], [1.0, 1.0], [3.0, 0.5]])
+    assert found(mean_of_regions, (torch.randn(4, 3), regions), batch_sizes=(4,)) == (0, None)
+
+
 @pytest.mark.parametrize(
     ("shapes", "axes", "static"),
     [

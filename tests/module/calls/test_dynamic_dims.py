@@ -49,6 +49,17 @@ def test_other_possible_batch_dims_are_dynamic() -> None:
     assert ranked.axes == ({0: "batch"}, {0: "batch"})
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_two_rows_of_a_graphs_edges_are_static(batch_size: int) -> None:
+    def sums(x: Tensor, edges: Tensor, graph: Tensor) -> tuple[Tensor, Tensor]:
+        return x.index_add(0, edges[1], x[edges[0]]), graph
+
+    calls = [(torch.randn(n, 6), torch.randint(0, n, (2, 3 * n)), torch.arange(n) * batch_size // n) for n in (24, 27)]
+    found = derived(sums, *calls, batch_sizes=(batch_size, batch_size))
+    assert found.axes == ({0: "in_0_dim_0"}, {1: "in_1_dim_1"}, {0: "in_0_dim_0"})
+    assert found.seen == {"in_0_dim_0": (24, 27), "in_1_dim_1": (72, 81)}
+
+
 def test_requested_by_name_by_index_and_from_the_end() -> None:
     observation = observed(Applies(lambda x, y: x), (torch.randn(4, 3), torch.randn(2, 5)))
     found = requested_dims({"a": {0: "rows", -1: "columns"}, "b": [1], "out": {0: "rows"}}, ["a", "b"], observation)
