@@ -19,6 +19,7 @@ from lightning_onnx.module.user_code import is_users, location
 from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
 from lightning_onnx.tracing.inner.boundaries import Boundaries
+from lightning_onnx.tracing.patches.table import patched
 from lightning_onnx.tracing.sequence_lengths import restore_lengths
 from lightning_onnx.tracing.symbolic_run import conditions_in_run
 
@@ -65,6 +66,7 @@ def _trace(
     with (
         tempfile.TemporaryDirectory() as directory,
         tracing(TorchScriptEngine.name),
+        patched("torchscript"),
         _conversions() as kept,
         module.call_state.kept_in_trace(tensors=True),
     ):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal
 
-Group = Literal["trace", "quiet", "traced_values", "symbolic_int", "derivatives"]
-"""Patches that are in place together: ``trace`` and ``quiet`` in every trace, the others if a capture asks for them."""
+Group = Literal["trace", "quiet", "torchscript", "traced_values", "symbolic_int", "derivatives"]
+"""Patches that are in place together: ``trace`` and ``quiet`` in every trace, others if a capture or engine asks."""
 
 
 @contextlib.contextmanager

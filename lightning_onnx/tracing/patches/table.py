@@ -20,6 +20,7 @@ from lightning_onnx.tracing.patches import (
     frequencies,
     functions,
     integers,
+    item_writes,
     modules,
     packed_sequences,
     quiet,
@@ -368,6 +369,15 @@ PATCHES: tuple[Patch, ...] = (
         why="torch fails where only the final state of packed sequences is used, and the batch size is read from them.",
         seen=_TORCH,
         case="final_state_of_packed_sequences",
+    ),
+    Patch(
+        owner="torch:Tensor",
+        name="__setitem__",
+        replacement=item_writes.set_item,
+        why="The TorchScript based exporter adds values that do not exist where ``...`` stands beside a tensor.",
+        seen=_TORCH,
+        case="write_beside_an_ellipsis",
+        group="torchscript",
     ),
     Patch(
         owner="torch._C",

@@ -281,6 +281,19 @@ def translate(engine: Any, module: nn.Module, *tensors: Tensor, opset_version: i
     engine.trace(flat, request, opset_version, {})
 
 
+def shifted_in_place(x: Tensor) -> Tensor:
+    columns, y = torch.tensor([1]), x * 2
+    y[..., columns] = torch.roll(y[..., columns], 1, 1)
+    return y
+
+
+@case
+def write_beside_an_ellipsis(capfd: Any) -> None:
+    flat, request = made(Calls(shifted_in_place), torch.randn(2, 5, 3))
+    model = TorchScriptEngine().trace(flat, request, 18, {}).first.model
+    assert all(value is not None for node in model.graph if node.op_type == "Add" for value in node.inputs)
+
+
 class FinalState(nn.Module):
     """Uses only the final state of packed sequences."""
 
