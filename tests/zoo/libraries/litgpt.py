@@ -38,8 +38,8 @@ def _batch(size: int, variant: int) -> Any:
     return tokens, tokens
 
 
-def _case(what: str, name: str, **options: Any) -> Case:
-    return Case(f"litgpt/{what}", lambda: Language(name, **options), _batch, first, True)
+def _case(what: str, name: str, limit: str | None = None, **options: Any) -> Case:
+    return Case(f"litgpt/{what}", lambda: Language(name, **options), _batch, first, True, limit=limit)
 
 
 LIBRARY = Library(
@@ -48,7 +48,15 @@ LIBRARY = Library(
     without_dependencies=("litgpt",),  # It asks for an older huggingface_hub than transformers does.
     cases=(
         _case("llama", "Llama-3.2-1B", n_query_groups=2, intermediate_size=48),
-        _case("gemma_2", "Gemma-2-2b", n_query_groups=2, intermediate_size=48, head_size=8, sliding_window_size=6),
+        _case(
+            "gemma_2",
+            "Gemma-2-2b",
+            "a Python loop over the sequence fills the mask of the sliding window row by row",
+            n_query_groups=2,
+            intermediate_size=48,
+            head_size=8,
+            sliding_window_size=6,
+        ),
         _case("experts", "Mixtral-8x7B-v0.1", n_query_groups=2, intermediate_size=48, n_expert=4),
     ),
 )
