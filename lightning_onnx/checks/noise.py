@@ -7,6 +7,7 @@ on another machine, can choose the same ones.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -21,7 +22,7 @@ from lightning_onnx.checks.scales import Scales, is_sliced, scales_of
 from lightning_onnx.checks.slices import decisive_part
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import WAYS
+from lightning_onnx.module.flat import TIES, WAYS
 from lightning_onnx.module.random_state import advance, random_states_kept
 
 Compare = Callable[[str, Array, Array, Scales | None], Comparison]
@@ -88,6 +89,15 @@ class ChangedRuns:
         """
         return (outputs[output] for outputs in self if output in outputs)
 
+    def depend_on_ties(self, output: ComparedOutput) -> bool:
+        """Tell whether an output changes if only the order of equal values does.
+
+        Args:
+            output: The output.
+        """
+        reversed_ties = next(itertools.islice(self, TIES, None)).get(output.name)
+        return reversed_ties is not None and _differ(output, reversed_ties)
+
     def _run(self, way: int) -> dict[str, Array]:
         try:
             tensors = self._context.module.perturbed(self._case.tensors, way)
@@ -99,23 +109,20 @@ class ChangedRuns:
         return {spec.name: to_numpy(t) for spec, t in zip(self.outputs, tensors, strict=True)}
 
 
-def excuse_noise(
-    output: ComparedOutput, changed: ChangedRuns, compare: Compare, *, by_slices: bool = True
-) -> Comparison:
+def excuse_noise(output: ComparedOutput, changed: ChangedRuns, compare: Compare) -> Comparison:
     """Return the comparison with ``excuse="noise"`` if rounding changes the module's own output as much.
 
     Where it changes only some slices of the output, the others decide (see ``slices``): if they are wrong, or if they
-    are right and at least half of the output.
+    are right and at least half of the output. Where the order of equal values changes it, none does: if all scores of a
+    router are equal, the file may choose experts that no changed run has chosen.
 
     Args:
         output: The output, with a comparison that may have a problem.
         changed: The module's outputs for that case with harmless changes of its computation.
         compare: Compares a part of the output.
-        by_slices: Whether the others decide. Where all scores of a router are equal, the file may choose experts that
-            no changed run has chosen.
     """
     judged = _excused(output, changed.of(output.name))
-    if judged.excuse != "noise" or not judged.is_undecided or not by_slices:
+    if judged.excuse != "noise" or not judged.is_undecided or changed.depend_on_ties(output):
         return judged
     part = decisive_part(*output.arrays, changed.of(output.name), tolerances(output.expected.dtype), output.scales)
     if part is None:
@@ -173,6 +180,10 @@ def _excused(output: ComparedOutput, runs: Iterable[Array]) -> Comparison:
     if _may_be_noise(found) and any(_is_noise(output, array) for array in runs):
         return dataclasses.replace(found, excuse="noise")
     return found
+
+
+def _differ(output: ComparedOutput, changed: Array) -> bool:
+    return compare_arrays(output.name, output.expected, changed, scales=output.scales).problem is not None
 
 
 def _may_be_noise(found: Comparison) -> bool:

@@ -39,6 +39,8 @@ _WAYS: tuple[_Way, ...] = (
 )
 WAYS = len(_WAYS)
 """Ways in which ``FlatModule.perturbed`` changes a run."""
+TIES = _WAYS.index("ties")
+"""The way that changes nothing but the order of equal values."""
 
 
 class FlatModule(nn.Module):
