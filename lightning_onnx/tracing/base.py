@@ -129,6 +129,27 @@ class Engine(Protocol):
         """
 
 
+class Wrapper:
+    """Base class of engines that trace by another one.
+
+    Args:
+        engine: The other one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def name(self) -> str:
+        """See ``Engine.name``."""
+        return self.engine.name
+
+    @property
+    def follows_values(self) -> bool:
+        """See ``Engine.follows_values``."""
+        return self.engine.follows_values
+
+
 _APPLIED_BY_GRAPH = ("export_params", "keep_initializers_as_inputs")
 """Options that ``Graph`` applies in the same way for both engines, because torch's exporters differ in them."""
 

@@ -13,7 +13,7 @@ from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.onnxfile.recipes import Constant, Recipe
-from lightning_onnx.tracing.base import Engine, EngineModel, Traced
+from lightning_onnx.tracing.base import Engine, EngineModel, Traced, Wrapper
 from lightning_onnx.tracing.condition_nodes import Place, nodes_of
 from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.dims import rename_symbols, symbols_in
@@ -42,7 +42,7 @@ class Piece:
     constant: tuple[str, ...] = ()
 
 
-class Piecewise:
+class Piecewise(Wrapper):
     """Traces at several sizes, for modules that behave differently at some sizes.
 
     Args:
@@ -53,18 +53,8 @@ class Piecewise:
     needs_refusal = False
 
     def __init__(self, engine: Engine, pieces: Sequence[Piece]) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.pieces = tuple(pieces)
-
-    @property
-    def name(self) -> str:
-        """See ``Engine.name``."""
-        return self.engine.name
-
-    @property
-    def follows_values(self) -> bool:
-        """See ``Engine.follows_values``."""
-        return self.engine.follows_values
 
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""

@@ -10,10 +10,10 @@ import torch
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.tracing.base import Engine, EngineModel, Traced
+from lightning_onnx.tracing.base import Engine, EngineModel, Traced, Wrapper
 
 
-class Remembered:
+class Remembered(Wrapper):
     """An engine that traces each request once: later calls return a copy of the first result.
 
     Args:
@@ -21,18 +21,8 @@ class Remembered:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self._traced: list[tuple[FlatModule, Request, Traced]] = []
-
-    @property
-    def name(self) -> str:
-        """See ``Engine.name``."""
-        return self.engine.name
-
-    @property
-    def follows_values(self) -> bool:
-        """See ``Engine.follows_values``."""
-        return self.engine.follows_values
 
     @property
     def needs_refusal(self) -> bool:

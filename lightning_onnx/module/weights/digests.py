@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.observer import is_recorder
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import GENERATORS, Place
@@ -177,9 +178,6 @@ def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
     if isinstance(value, Tensor):
         if value.is_meta or type(value) not in (Tensor, nn.Parameter):
             return f"{value.dtype}{tuple(value.shape)}"
-        value = value.detach().cpu()
-        value = value if value.layout is torch.strided else value.to_dense()
-        value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-        value = value.resolve_conj().resolve_neg().numpy()
+        value = to_numpy(value)
     content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
     return f"{value.dtype}{value.shape}{hashlib.sha256(content).hexdigest()}"

@@ -140,9 +140,6 @@ def _same_batch(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
 
 
-_NO_TRANSLATION = "The exporter has no translation."
-
-
 def sparse_addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """Multiply and add matrices that are dense, although a function for sparse ones was called."""
     return torch.addmm(x, first, second, beta=beta, alpha=alpha)
@@ -157,6 +154,8 @@ def of_dense(node: fx.Node) -> bool:
     """Tell whether all operands are dense: a capture has put dense tensors in the place of sparse ones."""
     return all(v.layout is torch.strided for a in node.args if isinstance(v := value(a), Tensor))
 
+
+_NO_TRANSLATION = "The exporter has no translation."
 
 RULES = (
     Rule((aten._sparse_addmm.default,), sparse_addmm, _NO_TRANSLATION, of_dense),
