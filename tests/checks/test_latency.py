@@ -72,6 +72,7 @@ def test_too_slow_fails(context: CheckContext) -> None:
     assert (unmeasured.status, "was not measured" in str(unmeasured.reason)) == ("failed", True)
 
 
+@pytest.mark.slow
 def test_broken_runtimes_fail_and_absent_ones_are_skipped(
     context: CheckContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

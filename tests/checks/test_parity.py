@@ -249,6 +249,7 @@ class Masked(nn.Module):
         return self.layer(x * (torch.rand(x.shape, generator=self.generator) > 0.3))
 
 
+@pytest.mark.slow
 def test_numbers_of_the_modules_own_generator_are_random_too(tmp_path: Path) -> None:
     module = Masked()
     state = module.generator.get_state()

@@ -123,6 +123,7 @@ def test_passed_and_right(kind: Any, fit: Any) -> None:
         np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_integer_limit_beside_a_float_needs_no_other_engine(fit: Any) -> None:
     class Limited(Features):
         def forward(self, x: Tensor) -> Tensor:

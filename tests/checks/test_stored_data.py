@@ -143,6 +143,7 @@ class Altered(ONNXRuntime):
     factor = 1.0
 
 
+@pytest.mark.slow
 def test_a_column_that_is_rounding_noise_is_no_difference_and_one_that_is_not_is_one(tmp_path: Path) -> None:
     x = torch.randn(4, 501, generator=torch.Generator().manual_seed(0)) * 100
     made = export(Rest(), x, directory=tmp_path / "made")

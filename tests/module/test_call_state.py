@@ -74,6 +74,7 @@ def test_every_call_starts_from_the_same_state(kind: str) -> None:
     assert not torch.equal(module(x), module(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["number", "buffer", "items", "space"])
 def test_a_right_file_passes_and_the_state_is_reported(kind: str, tmp_path: Path) -> None:
     artifact = export(Leaves(kind).eval(), torch.ones(3, 2), directory=tmp_path / "a")

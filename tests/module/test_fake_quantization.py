@@ -31,6 +31,7 @@ class Quantized(nn.Module):
         return self.dequant(self.fc(self.relu(self.conv(self.quant(x))).mean((2, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["qnnpack", "fbgemm"])  # one scale for all channels, or one for each
 def test_a_quantized_module_is_a_file_with_quantized_values(backend: str, tmp_path: Path) -> None:
     module = Quantized(backend)
@@ -48,6 +49,7 @@ def test_a_quantized_module_is_a_file_with_quantized_values(backend: str, tmp_pa
     np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], module(x).detach(), atol=2e-2)
 
 
+@pytest.mark.slow
 def test_without_quantization_the_file_has_none(tmp_path: Path) -> None:
     module = Quantized("qnnpack")
     module(torch.randn(8, 3, 8, 8))

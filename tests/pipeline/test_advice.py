@@ -46,6 +46,7 @@ class Enlarges(nn.Module):
         return rows.reshape(batch, 2, 8, 8)
 
 
+@pytest.mark.slow
 def test_static_dims(tmp_path: Path) -> None:
     axes = {"x": {0: "batch"}}
     x = torch.randn(2, 1, 4, 4)
@@ -80,6 +81,7 @@ class Eigen(nn.Module):
         return torch.linalg.eigvals(x).abs()
 
 
+@pytest.mark.slow
 def test_nothing_that_does_not_help(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="The operator at fault is aten::linalg_eigvals") as caught:
         export(Eigen(), torch.randn(2, 3, 3), directory=tmp_path / "made", opset_version=16, engine="torchscript")
@@ -95,6 +97,7 @@ class Tanh(nn.Module):
         return torch.tanh(self.net(x))
 
 
+@pytest.mark.slow
 def test_a_tolerance_for_a_small_difference(tmp_path: Path) -> None:
     options = tanh(lambda op, x, y: op.Mul(y, op.CastLike(op.Constant(value_float=1.0005), y)))
     module, x = Tanh(), torch.randn(4, 3)
@@ -105,6 +108,7 @@ def test_a_tolerance_for_a_small_difference(tmp_path: Path) -> None:
     assert export(module, x, directory=tmp_path / "made", checks=[Parity(atol=float(found[1]))], **options).passed
 
 
+@pytest.mark.slow
 def test_no_tolerance_for_a_large_one(tmp_path: Path) -> None:
     options = tanh(lambda op, x, y: op.Mul(y, op.CastLike(op.Constant(value_float=1.5), y)))
     with pytest.raises(ParityError, match="Change that part of the method") as caught:
@@ -112,6 +116,7 @@ def test_no_tolerance_for_a_large_one(tmp_path: Path) -> None:
     assert advised(caught.value) == []
 
 
+@pytest.mark.slow
 def test_other_weights(tmp_path: Path) -> None:
     """The translation is wrong only where a value is exactly zero, as all are with weights that are zero."""
     options = tanh(lambda op, x, y: op.Where(op.Equal(x, op.Sub(x, x)), op.Add(y, op.Exp(y)), y))
@@ -123,6 +128,7 @@ def test_other_weights(tmp_path: Path) -> None:
     assert advised(caught.value) == ["preflight="]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_called_that(tmp_path: Path) -> None:
     options = tanh(lambda op, x, y: op.Where(op.IsNaN(y), op.CastLike(op.Constant(value_float=0.0), y), y))
     module = Tanh()
@@ -143,6 +149,7 @@ class ReadsMemory(nn.Module):
         return x * 2 if max(values) < 9 else x * 3
 
 
+@pytest.mark.slow
 def test_where_one_graph_is_wrong_the_refusals_of_other_engines_are_told(tmp_path: Path) -> None:
     x = torch.rand(8, 4)
     x[4, 1] = 9.5

@@ -93,6 +93,7 @@ def test_a_number_that_the_graph_keeps_is_an_error(
         exported(module, tmp_path, *tensors, engine="torchscript")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [TORCHSCRIPT[0], {}])
 @pytest.mark.parametrize(
     ("module", "told"),
@@ -134,6 +135,7 @@ class Written(nn.Module):
         return x * 3 if round(float(x.mean()), 3) == 77.125 else x * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [TORCHSCRIPT[0], {}])
 def test_a_number_that_is_written_in_the_code_decides(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="based on tensor values"):
@@ -176,6 +178,7 @@ class Gated(nn.Module):
         return x * 5 if (x * self.gain).mean() > 1 else x * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torchscript", "dynamo"])
 def test_the_search_is_repeated_with_the_trained_weights(engine: Any, tmp_path: Path) -> None:
     module = private_copy(Gated())

@@ -45,6 +45,7 @@ def test_each_opset_is_written_and_right(opset: int, tmp_path: Path) -> None:
     assert made.passed
 
 
+@pytest.mark.slow
 def test_module_that_no_engine_can_write_at_this_opset_is_an_error(tmp_path: Path) -> None:
     attention = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
     with pytest.raises(EngineError, match="11"):
@@ -71,6 +72,7 @@ class Custom(nn.Module):
         return double(self.layer(x))
 
 
+@pytest.mark.slow
 def test_custom_operator_with_a_translation_table(tmp_path: Path) -> None:
     from onnxscript import opset18 as op
 

@@ -93,6 +93,7 @@ class Even(Chunks):
         return self.layer(x).sum(0) if x.shape[0] % 2 else self.layer(x)
 
 
+@pytest.mark.slow
 def test_holes_in_a_range_are_reported_as_a_relation(tmp_path: Path) -> None:
     module = Even()
     options = {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}

@@ -43,6 +43,7 @@ class ReadsMemory(nn.Module):
         return x * 2 if max(values) < 9 else x * 3
 
 
+@pytest.mark.slow
 def test_a_size_is_not_blamed_for_what_the_values_of_some_rows_cause(tmp_path: Path) -> None:
     x = torch.rand(8, 4)
     x[4, 1] = 9.5
@@ -65,6 +66,7 @@ class OnFours(nn.Module):
         return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
 
 
+@pytest.mark.slow
 def test_a_size_that_needs_no_padding_is_traced_at_another_size(tmp_path: Path) -> None:
     module = OnFours()
     axes = {"x": {0: "batch", 1: "time"}}
@@ -114,6 +116,7 @@ class Enlarges(nn.Module):
         return rows.reshape(batch, 2, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_dim_that_no_engine_can_keep_dynamic_is_static(tmp_path: Path) -> None:
     module = Enlarges()
     made = lightning_onnx.export(module, torch.randn(2, 1, 4, 4), directory=tmp_path / "made", engine="dynamo")

@@ -79,6 +79,7 @@ class Squeezes(Chunks):
         return y.squeeze(0) if x.shape[0] == 1 else y
 
 
+@pytest.mark.slow
 def test_other_ranks_are_not_joined(tmp_path: Path) -> None:
     artifact = made(Squeezes(), torch.randn(4, 4), tmp_path)
     assert artifact.manifest["ranges"] == {"batch": {"min": 2}}
@@ -93,6 +94,7 @@ class Halves(Chunks):
         return self.layer(x).mean(1)
 
 
+@pytest.mark.slow
 def test_a_range_holds_the_observed_sizes(tmp_path: Path) -> None:
     module = Halves()
     artifact = made(module, torch.randn(4, 20, 4), tmp_path, dynamic_axes=AXES)

@@ -70,6 +70,7 @@ ENGINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ENGINES)
 def test_what_follows_a_trace_is_an_error_of_the_engine(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +82,7 @@ def test_what_follows_a_trace_is_an_error_of_the_engine(
     assert error in chain(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["tracing.dynamo.dims_of", "tracing.dynamo.DynamoEngine.trace"])
 def test_another_engine_is_tried(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inject(monkeypatch, place, RuntimeError("a fault"))

@@ -33,6 +33,7 @@ class Letterbox(nn.Module):
         return self.net(x).mean((2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dynamo", "torchscript"])
 def test_graphs_below_and_above_a_limit_are_joined(engine: str, tmp_path: Path) -> None:
     module = SmallBatches()
@@ -42,6 +43,7 @@ def test_graphs_below_and_above_a_limit_are_joined(engine: str, tmp_path: Path) 
     assert all(is_right(artifact, module, n, 4) for n in (1, 6, 7, 50))
 
 
+@pytest.mark.slow
 def test_sizes_below_the_traced_ones_are_tried(tmp_path: Path) -> None:
     module = Letterbox()
     artifact = made(module, torch.randn(2, 1, 14, 12), tmp_path, dynamic_axes={"x": {0: "batch", 2: "height"}})
@@ -58,6 +60,7 @@ class CutAt40(Chunks):
         return self.layer(x) / 2
 
 
+@pytest.mark.slow
 def test_a_limit_of_a_scripted_part_leaves_the_batch_dynamic(tmp_path: Path) -> None:
     module = nn.Sequential(torch.jit.script(CutAt40()))
     artifact = made(module, torch.randn(4, 4), tmp_path)

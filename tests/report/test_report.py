@@ -190,6 +190,7 @@ def test_the_snippet_runs(artifact: ONNXArtifact) -> None:
     assert done.stdout.splitlines() == ["hidden float32 (2, 5, 8)", "pooled float32 (2, 8)"], done.stderr
 
 
+@pytest.mark.slow
 def test_equal_figures_make_equal_bytes(artifact: ONNXArtifact) -> None:
     written = (artifact.directory / "report.html").read_bytes()
     code = (

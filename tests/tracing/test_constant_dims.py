@@ -24,6 +24,7 @@ class ReadsSize(nn.Module):
         return x * [0, 1, 2, 3, 4, 5, 6, 7][int(x.shape[1])]  # the line that fixes it
 
 
+@pytest.mark.slow
 def test_the_error_names_the_line_that_makes_a_dim_constant(tmp_path: Path) -> None:
     line = ReadsSize.forward.__code__.co_firstlineno + 1
     told = rf"dim 1 of input 'x' \(length\) is static.*constant \(6\) at test_constant_dims\.py:{line}\."

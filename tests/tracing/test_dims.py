@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ class MultipleOfTwo(nn.Module):
         return x.reshape(x.shape[0], x.shape[1] // 2, 2, 4).sum(2)
 
 
+@pytest.mark.slow
 def test_relation_is_kept_and_reported(tmp_path: Path) -> None:
     artifact = lightning_onnx.export(MultipleOfTwo(), torch.randn(2, 6, 4), directory=tmp_path / "x", dynamic_axes=AXES)
     assert artifact.manifest["relations"] == ["length is a multiple of 2"]

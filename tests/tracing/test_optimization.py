@@ -89,6 +89,7 @@ def run(model: ir.Model, x: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(outputs, session.run(None, {session.get_inputs()[0].name: x}), strict=True))
 
 
+@pytest.mark.slow
 def test_no_value_changes(models: tuple[ir.Model, ir.Model]) -> None:
     written, simplified = models
     assert len(simplified.graph) < len(written.graph)
@@ -121,6 +122,7 @@ def test_rules_with_tolerances_drop_constants(name: str) -> None:
     assert len(dropped.graph) < len(optimized(written).graph)
 
 
+@pytest.mark.slow
 def test_rules_for_clamps_write_graphs_that_do_not_load(models: tuple[ir.Model, ir.Model]) -> None:
     """If this fails, onnxscript's rules for Clip, Relu, Min and Max can be used."""
     default = models[0].clone()

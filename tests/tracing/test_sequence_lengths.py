@@ -53,6 +53,7 @@ class EncodesAndDecodes(nn.Module):
         return self.layer(known, state)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unsorted", "sorted", "two layers", "masked", "converted"])
 def test_lengths_keep_their_dtype(kind: str, tmp_path: Path) -> None:
     module, lengths = Packed(kind).eval(), torch.tensor([5, 3, 2])
@@ -73,6 +74,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_sorted", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_only_the_final_state_is_used(kind: str, is_sorted: bool, tmp_path: Path) -> None:
@@ -86,6 +88,7 @@ def test_only_the_final_state_is_used(kind: str, is_sorted: bool, tmp_path: Path
             np.testing.assert_allclose(got, value, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_final_state_starts_other_layers(tmp_path: Path) -> None:
     """Encodes what is known, and decodes from there; sequences of length 0 are encoded as ones of length 1."""
     module = EncodesAndDecodes().eval()

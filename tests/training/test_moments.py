@@ -79,6 +79,7 @@ def check(export: ONNXExport, epoch: int) -> None:
     assert anomaly.tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_live_weights_have_the_settings_of_now(tmp_path: Path) -> None:
     export = ONNXExport(weights="live")
     fit(tmp_path, export)
@@ -107,6 +108,7 @@ def test_the_best_checkpoint_has_those_of_the_moment_it_was_saved(
     assert not any("not in the checkpoint" in note for note in export.artifact.record.notes)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_run_gets_a_note(tmp_path: Path) -> None:
     first = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min", save_last=True)
     fit(tmp_path, ONNXExport(preflight=False, dirpath=tmp_path / "first"), first)
@@ -132,6 +134,7 @@ class ReadsGlobal(Detector):
         LEVEL += 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_given_back_gets_a_note(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min")
     export = ONNXExport()
@@ -158,6 +161,7 @@ class LeavesState(Detector):
         return self(batch[0]).square().mean()
 
 
+@pytest.mark.slow
 def test_state_that_calls_left_is_that_of_now(tmp_path: Path) -> None:
     export, module = ONNXExport(weights="live"), LeavesState()
     fit(tmp_path, export, module=module)
@@ -170,6 +174,7 @@ def test_state_that_calls_left_is_that_of_now(tmp_path: Path) -> None:
 SHAPES: list[Any] = []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [None, "fit_end", "checkpoint"])
 def test_a_global_that_hooks_write_has_what_training_wrote(when: Any, tmp_path: Path) -> None:
     SHAPES.clear()

@@ -83,6 +83,7 @@ def test_calls_that_fit_are_added_without_a_trace() -> None:
     assert len(extended.cases) > len(plan.cases)
 
 
+@pytest.mark.slow
 def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
     watched = Watched((3, 6, 4))
     plan = watched.current()
@@ -118,11 +119,13 @@ class Gated(models.Classifier):
         return scores * -3 if scores.mean() > 1 else scores
 
 
+@pytest.mark.slow
 def test_preflight_refuses_a_wrong_decision_and_names_its_line(fit: Any, tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"based on tensor values.* test_planning.py:\d+ \(bool\(\) of a tensor\)"):
         fit(Gated(), ONNXExport(tmp_path / "onnx", engine="torchscript"))
 
 
+@pytest.mark.slow
 def test_with_preflight_that_warns_the_check_fails_after_training(fit: Any, tmp_path: Path) -> None:
     callback = ONNXExport(tmp_path / "onnx", engine="torchscript", preflight="warn")
     fit(Gated(), callback)

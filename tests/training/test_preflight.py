@@ -157,6 +157,7 @@ class Fit:
 KINDS = [Bank, Scaler, MissingAttribute, Undefined, AtFitEnd, InValidation]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_goes_on_and_the_end_exports(kind: Any, trainer: Any) -> None:
     fit = Fit(trainer, kind(), ONNXExport())
@@ -180,6 +181,7 @@ def test_the_line_gives_the_cause(kind: Any, cause: str, trainer: Any) -> None:
     assert cause in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Bank, InValidation])
 def test_preflight_is_tried_again_after_validation_or_an_epoch(kind: Any, trainer: Any) -> None:
     planned: list[bool] = []
@@ -222,6 +224,7 @@ class CannotExport(Bank):
         return torch.linalg.eigvals(x.unsqueeze(2) * self.bank[:6, 0]).abs()
 
 
+@pytest.mark.slow
 def test_a_module_that_came_to_run_and_cannot_be_exported_stops_training(trainer: Any, tmp_path: Path) -> None:
     module, checkpoint = CannotExport(), ModelCheckpoint(tmp_path / "ck")
     module.net = nn.Linear(6, 4)
@@ -261,12 +264,14 @@ class Grows(Unfitted):
         self.bank = torch.cat(self.seen)[::2]
 
 
+@pytest.mark.slow
 def test_outputs_that_are_added_once_the_module_is_fitted(trainer: Any) -> None:
     fit = Fit(trainer, Grows(), ONNXExport())
     fit.assert_right()
     assert fit.waiting == []
 
 
+@pytest.mark.slow
 def test_names_of_outputs_that_are_added_once_the_module_is_fitted(trainer: Any) -> None:
     fit = Fit(trainer, Grows(), ONNXExport(output_names=["features", "score"], preflight=False))
     fit.assert_right()
@@ -284,6 +289,7 @@ class SavesEachEpoch(Bank):
         self.bank = torch.empty_like(checkpoint["state_dict"]["bank"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [True, False])
 def test_every_checkpoint_of_a_module_that_is_fitted_later(trainer: Any, tmp_path: Path, background: bool) -> None:
     checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="epoch", mode="max", save_top_k=-1)
@@ -297,6 +303,7 @@ def test_every_checkpoint_of_a_module_that_is_fitted_later(trainer: Any, tmp_pat
     assert len(fit.waiting) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run(trainer: Any, tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path / "ck", save_last=True)
     fit = Fit(trainer, SavesEachEpoch(), ONNXExport(tmp_path / "onnx"), checkpoint, max_epochs=1)
@@ -339,6 +346,7 @@ class Diverges(models.Classifier):
         nn.init.constant_(self.net[4].bias, float("nan"))
 
 
+@pytest.mark.slow
 def test_weights_that_diverged_are_named(trainer: Any) -> None:
     fit = Fit(trainer, Diverges(), ONNXExport(weights="live"))
     artifact = fit.callback.artifact

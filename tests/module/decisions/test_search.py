@@ -93,6 +93,7 @@ MODULES: dict[str, nn.Module] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_inputs_that_decide_otherwise_are_found(name: str) -> None:
     module = MODULES[name]

@@ -43,6 +43,7 @@ class Stream(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dynamo", "torchscript"])
 def test_the_graph_begins_as_the_module_does(engine: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -81,6 +81,7 @@ def expected(module: Reaches, x: Any, epoch: int) -> Any:
         return (module.net(x * torch.tensor([1.0, 2.0, 3.0])) + epoch * 10).numpy()
 
 
+@pytest.mark.slow
 def test_the_epoch_is_that_of_the_live_weights(tmp_path: Path) -> None:
     callback = ONNXExport(weights="live")
     module, _ = fit(tmp_path, callback)
@@ -91,6 +92,7 @@ def test_the_epoch_is_that_of_the_live_weights(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected(module, x, 2), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
 def test_the_epoch_is_that_of_the_best_checkpoint(when: Any, tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(dirpath=tmp_path, monitor="epoch_seen", mode="min")  # the first epoch's

@@ -38,6 +38,7 @@ class Smoothed(nn.Module):
 COO, CSR = torch.sparse_coo, torch.sparse_csr
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sparse")
 @pytest.mark.parametrize(
     ("kind", "layout"),

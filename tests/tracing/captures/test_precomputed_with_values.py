@@ -26,6 +26,7 @@ class Spectrum(nn.Module):
         return torch.fft.irfft(torch.fft.rfft(x, dim=-1) * 0.25, n=6, dim=-1)
 
 
+@pytest.mark.slow
 def test_the_file_is_right_and_names_the_decision(tmp_path: Path) -> None:
     artifact = lightning_onnx.export(Spectrum(), torch.randn(4, 6), directory=tmp_path / "made")
     assert artifact.manifest["checks"][0]["status"] == "passed"
@@ -33,6 +34,7 @@ def test_the_file_is_right_and_names_the_decision(tmp_path: Path) -> None:
     np.testing.assert_allclose(outside.run(artifact.model_path, x=x)[0], x * 0.25, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_line_of_a_kept_decision_is_recorded() -> None:
     class Doubles(Spectrum):
         def forward(self, x: Tensor) -> Tensor:

@@ -49,11 +49,13 @@ def test_each_patch_has_its_own_case() -> None:
     assert sorted(str(patch.case) for patch in GUARDED) == sorted(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", PATCHES)
 def test_the_case_holds(patch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
     CASES[str(patch.case)](capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", PATCHES)
 def test_the_case_without_the_patch(
     patch: Patch, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -130,6 +130,7 @@ def test_angles_have_the_signs_of_zeros() -> None:
     np.testing.assert_allclose(found, torch.atan2(x, y).numpy(), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floats", [False, True])
 def test_a_query_that_may_see_nothing_gets_zeros(floats: bool, tmp_path: Path) -> None:
     class Attention(nn.Module):
@@ -147,6 +148,7 @@ def test_a_query_that_may_see_nothing_gets_zeros(floats: bool, tmp_path: Path) -
     np.testing.assert_allclose(found, want.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_numbers_combined_with_float64_keep_their_precision() -> None:
     functions: dict[str, Callable[..., Tensor]] = {
         "arithmetic": lambda x: (x * 0.1 + 0.7 - x / 0.3) ** 1.1 - (0.1 - x),

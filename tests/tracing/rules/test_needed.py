@@ -97,6 +97,7 @@ def test_each_rule_has_a_case() -> None:
     assert sorted(CASES) == sorted(RULES)
 
 
+@pytest.mark.slow
 def test_a_rule_of_each_topic_holds_at_a_size_that_was_not_traced() -> None:
     first = {topic: next(name for name in CASES if name.startswith(f"{topic} ")) for topic in TOPICS}
     _hold_at_a_size_that_was_not_traced({name: CASES[name] for name in first.values()})

@@ -29,6 +29,7 @@ class Resizes(nn.Module):
         return [functional.interpolate(x, **way) for way in WAYS]
 
 
+@pytest.mark.slow
 def test_every_size_gives_the_pixels_that_torch_picks():
     program = torch.export.export(Resizes(), (torch.zeros(2, 3, 12),), dynamic_shapes=({2: torch.export.Dim.AUTO},))
     written = as_torch_writes(for_every_size(program), custom_translation_table=translations())

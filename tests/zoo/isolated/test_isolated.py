@@ -28,6 +28,7 @@ def test_an_environment_shares_packages_and_is_kept(tmp_path: Path) -> None:
     assert (python.parent / "kept").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_installed_is_told(tmp_path: Path) -> None:
     library = dataclasses.replace(NOTHING, requires=("./no-such-folder",))
     with pytest.raises(CannotInstall, match="no-such-folder"):
@@ -102,6 +103,7 @@ def test_a_process_that_ends_early_is_wrong(tmp_path: Path) -> None:
     assert run.run_case(NOTHING, "numpy/unknown", tmp_path, time_limit=0.1).reason == "it took more than 0 s"
 
 
+@pytest.mark.slow
 def test_one_measures_and_names_what_is_free(tmp_path: Path) -> None:
     from torch import nn
 
