@@ -17,6 +17,8 @@
       DataSetError
       RuntimeUnavailable
       WorkerError
+        WorkerEnded
+          WorkerReplaced    inside the client only
       ConversionError
       NCNNError
 """
@@ -80,6 +82,14 @@ class RuntimeUnavailable(ONNXExportError):
 
 class WorkerError(ONNXExportError):
     """A worker process raised an error, died, or gave no answer in time."""
+
+
+class WorkerEnded(WorkerError):
+    """A worker process died, or was stopped because it gave no answer in time."""
+
+
+class WorkerReplaced(WorkerEnded):
+    """Another call ended the worker process that has a session. The client loads the file again."""
 
 
 class ConversionError(ONNXExportError):

@@ -315,7 +315,7 @@ class Dies:
     def load(self, model_path: Path) -> Any:
         self.loaded += 1
         if self.loaded > 1:
-            self.runtime._worker.call("os:abort")
+            self.runtime.worker.call("os:abort")
         return self.runtime.load(model_path)
 
 

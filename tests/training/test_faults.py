@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -253,3 +254,29 @@ def test_artifact_that_points_outside_is_refused(outside: str, tmp_path: Path) -
     tensor.external_data.add(key="location", value=outside)
     made.model_path.write_bytes(model.SerializeToString())
     altered(lambda m: m["files"].update({"model.onnx": dataclasses.asdict(describe_file(made.model_path))}))
+
+
+def test_exports_after_interrupts_are_right(tmp_path: Path) -> None:
+    """Ctrl-C at any moment of an export loses that export only."""
+    chosen = random.Random(0)
+    module, x = torch.nn.Linear(4, 2), torch.zeros(3, 4)
+    export(module, x, directory=tmp_path / "first")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupted = 0
+    try:
+        for number in range(20):
+            with contextlib.suppress(KeyboardInterrupt):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0, 1.0))
+                    export(module, x, directory=tmp_path / f"interrupted-{number}")
+                except KeyboardInterrupt:
+                    interrupted += 1
+                    raise
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            artifact = export(module, x, directory=tmp_path / f"next-{number}")
+            assert artifact.proven
+            assert [(check["name"], check["status"]) for check in artifact.manifest["checks"]] == [("parity", "passed")]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 5

@@ -15,17 +15,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import RuntimeUnavailable, WorkerError
+from lightning_onnx.errors import RuntimeUnavailable, WorkerEnded, WorkerError, WorkerReplaced
 from lightning_onnx.runtimes.base import DEFAULT, RUNTIMES, Arrays, Description, check_name
+from lightning_onnx.runtimes.worker.channel import Channel
 
 TIME_LIMIT = 600.0
 """Default time limit for one call, in seconds; a runtime that takes longer counts as hanging."""
@@ -37,34 +38,49 @@ _PACKAGES = Path(__file__).resolve().parents[3]
 
 
 class Worker:
-    """A process that executes one call at a time; started by the first call, and restarted if it has died."""
+    """A process that executes one call at a time; started by the first call, and restarted if it has died.
+
+    Attributes:
+        generation: Counts the processes: the sessions of an earlier one are lost.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._channel: Channel | None = None
         self._pid = os.getpid()
+        self._is_waiting = False
         self._closing: list[int] = []
         self._numbers = itertools.count()
-        self.generation = 0
+        self._requests = itertools.count()
 
-    def call(self, target: str, *arguments: object, time_limit: float | None = None) -> Any:
+    def call(
+        self, target: str, *arguments: object, time_limit: float | None = None, generation: int | None = None
+    ) -> Any:
         """Call a function in the process.
+
+        An exception that ends the wait, such as ``KeyboardInterrupt``, ends the process too: its answer would be taken
+        for that of the next call.
 
         Args:
             target: ``"module:function"``.
             arguments: Its arguments, which are pickled.
             time_limit: Time limit in seconds; default: ``TIME_LIMIT``.
+            generation: The process that has to answer; None for any.
 
         Raises:
-            WorkerError: If the function raises, the process dies, or there is no answer in time.
+            WorkerError: If the function raises.
+            WorkerEnded: If the process dies, gives no answer in time, or is another one than asked for.
             RuntimeUnavailable: If the function raises it.
         """
         with self._lock:
-            connection = self._started()
+            self._start()
+            if generation is not None and generation != self.generation:
+                raise WorkerReplaced("the worker process was replaced by another one")
             while self._closing:
-                self._ask(connection, f"{_SERVER}:close", (self._closing.pop(),), 60)
-            done, answer = self._ask(connection, target, arguments, TIME_LIMIT if time_limit is None else time_limit)
+                self._ask(f"{_SERVER}:close", (self._closing.pop(),), 60)
+            done, answer = self._ask(target, arguments, TIME_LIMIT if time_limit is None else time_limit)
         if isinstance(answer, RuntimeUnavailable):
             raise answer
         if not done:
@@ -81,28 +97,40 @@ class Worker:
             self._closing.append(number)
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process; may be called again after an interrupted call."""
         if self._process is not None and self._pid == os.getpid():
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)  # the process group, to end its converters too
             self._process.wait()
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
-        self._closing.clear()
+        self._forget()
 
-    def _ask(
-        self, connection: Connection, target: str, arguments: tuple[object, ...], limit: float
-    ) -> tuple[bool, Any]:
+    def _forget(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = self._process = None
+        self._closing.clear()
+        self._is_waiting = False
+
+    def _ask(self, target: str, arguments: tuple[object, ...], limit: float) -> tuple[bool, Any]:
+        """Send a request, and return the answer that has its number."""
+        assert self._channel is not None
+        request, deadline = next(self._requests), time.monotonic() + limit
+        self._is_waiting = True
         try:
-            connection.send((target, arguments))
-            if not connection.poll(limit):
-                self.stop()
-                raise WorkerError(f"no answer within {limit:g} s; the worker process was stopped")
-            answer: tuple[bool, Any] = connection.recv()
-            return answer
+            self._channel.send((request, target, arguments), limit)
+            answered = None
+            while answered != request:
+                answered, done, answer = self._channel.receive(deadline - time.monotonic())
+        except TimeoutError as error:
+            self.stop()
+            raise WorkerEnded(f"no answer within {limit:g} s; the worker process was stopped") from error
         except (EOFError, OSError) as error:
-            raise WorkerError(f"the worker process died{self._cause()}") from error
+            raise WorkerEnded(f"the worker process died{self._cause()}") from error
+        except BaseException:
+            self.stop()
+            raise
+        self._is_waiting = False
+        return done, answer
 
     def _cause(self) -> str:
         assert self._process is not None
@@ -114,28 +142,29 @@ class Worker:
             return ""
         return f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
 
-    def _started(self) -> Connection:
+    def _start(self) -> None:
+        """Start the process unless it runs and waits for a request."""
         if self._pid != os.getpid():  # this process is a fork of the one that owns the worker
-            self._process = self._connection = None
+            self._forget()
             self._pid = os.getpid()
-        if self._process is not None and self._process.poll() is not None:
+        if self._process is not None and (self._is_waiting or self._process.poll() is not None):
             self.stop()
-        if self._connection is None:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", _SERVER, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    cwd=_PACKAGES,  # "-m" looks there first, so that no onnx.py of the user is imported
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                    start_new_session=True,  # Ctrl-C must only reach the training
-                )
-            self._connection = Connection(ours.detach())
-            self.generation += 1
-        return self._connection
+        if self._channel is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _SERVER, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=_PACKAGES,  # "-m" looks there first, so that no onnx.py of the user is imported
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                start_new_session=True,  # Ctrl-C must only reach the training
+            )
+        self.generation += 1
+        self._channel = Channel(ours)
 
 
 _worker = Worker()
@@ -151,6 +180,9 @@ class HostedRuntime:
         own_process: Whether it has its own worker instead of the shared one.
         time_limit: Time limit of one call in seconds; default: ``TIME_LIMIT``.
         options: Arguments of the class.
+
+    Attributes:
+        worker: The process.
     """
 
     def __init__(
@@ -158,17 +190,17 @@ class HostedRuntime:
     ) -> None:
         self.name = name
         self._target = target
-        self._worker = Worker() if own_process else _worker
+        self.worker = Worker() if own_process else _worker
         self._time_limit = time_limit
         self._options = options
         self._own_process = own_process
         if own_process:
-            weakref.finalize(self, self._worker.stop)
+            weakref.finalize(self, self.worker.stop)
 
     def close(self) -> None:
         """Stop the worker unless it is the shared one; another call would restart it."""
         if self._own_process:
-            self._worker.stop()
+            self.worker.stop()
 
     def version(self) -> str:
         """Return the version of the installed package.
@@ -185,51 +217,82 @@ class HostedRuntime:
             RuntimeUnavailable: If the package or the device is missing.
             WorkerError: If the runtime cannot load the file, crashes or takes too long.
         """
-        number = self._worker.new_number()
-        seconds = self.call("load", number, self._target, str(model_path.resolve()), self._options)
-        return HostedSession(self, self._worker, number, seconds)
+        return HostedSession(self, model_path.resolve())
 
-    def call(self, function: str, *arguments: object) -> Any:
-        """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker."""
-        return self.call_function(f"{_SERVER}:{function}", *arguments)
+    def call(self, function: str, *arguments: object, generation: int | None = None) -> Any:
+        """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker, or in one process of it."""
+        target = f"{_SERVER}:{function}"
+        return self.worker.call(target, *arguments, time_limit=self._time_limit, generation=generation)
 
     def call_function(self, target: str, *arguments: object) -> Any:
         """Call any function, given as ``"module:function"``, in the worker."""
-        return self._worker.call(target, *arguments, time_limit=self._time_limit)
+        return self.worker.call(target, *arguments, time_limit=self._time_limit)
+
+    def load_as(self, number: int, model_path: Path) -> float:
+        """Load a file as session ``number``, and return the loading time in seconds."""
+        seconds: float = self.call("load", number, self._target, str(model_path), self._options)
+        return seconds
 
 
 class HostedSession:
     """A session in a worker, which is closed there when this object is garbage-collected.
 
+    If the call of another session ends the worker, the file is loaded again.
+
+    Args:
+        runtime: The runtime; the session keeps its worker alive.
+        model_path: The file.
+
     Attributes:
         load_seconds: How long the runtime took to load the file, in seconds.
     """
 
-    def __init__(self, runtime: HostedRuntime, worker: Worker, number: int, load_seconds: float) -> None:
-        self.load_seconds = load_seconds
-        self._runtime = runtime  # keeps the worker alive as long as the session
-        self._number = number
-        weakref.finalize(self, worker.close_later, worker.generation, number)
+    def __init__(self, runtime: HostedRuntime, model_path: Path) -> None:
+        self._runtime = runtime
+        self._path = model_path
+        self._has_ended = False
+        self.load_seconds = self._load()
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model, and return outputs by name, in the graph's order."""
-        outputs: Arrays = self._runtime.call("run", self._number, dict(inputs))
+        outputs: Arrays = self._call("run", dict(inputs))
         return outputs
 
     def describe(self) -> Description | None:
         """Return how the file is run; None if the runtime does not report it."""
-        description: Description | None = self._runtime.call("describe", self._number)
+        description: Description | None = self._call("describe")
         return description
 
     def timed(self, inputs: Mapping[str, NDArray[np.generic]], calls: int) -> list[float]:
         """Run ``calls`` times inside the worker, and return the duration of each call in seconds."""
-        seconds: list[float] = self._runtime.call("timed", self._number, dict(inputs), calls)
+        seconds: list[float] = self._call("timed", dict(inputs), calls)
         return seconds
 
     def added_memory(self) -> int | None:
         """Return the increase of the worker's peak memory by loading and running, in bytes; None if unknown."""
-        number: int | None = self._runtime.call("added_memory", self._number)
+        number: int | None = self._call("added_memory")
         return number
+
+    def _load(self) -> float:
+        worker = self._runtime.worker
+        self._number = worker.new_number()
+        seconds = self._runtime.load_as(self._number, self._path)
+        self._generation = worker.generation
+        weakref.finalize(self, worker.close_later, self._generation, self._number)
+        return seconds
+
+    def _call(self, function: str, *arguments: object) -> Any:
+        if self._has_ended:
+            raise WorkerEnded("an earlier call of this session ended its worker process")
+        try:
+            try:
+                return self._runtime.call(function, self._number, *arguments, generation=self._generation)
+            except WorkerReplaced:
+                self._load()
+                return self._runtime.call(function, self._number, *arguments, generation=self._generation)
+        except WorkerEnded:
+            self._has_ended = True
+            raise
 
 
 def hosted(

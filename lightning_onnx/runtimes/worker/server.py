@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import socket
 import sys
 import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from lightning_onnx.errors import RuntimeUnavailable
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays, Description, Runtime, Session
 from lightning_onnx.runtimes.worker import memory
+from lightning_onnx.runtimes.worker.channel import Channel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +97,11 @@ def _runtime(name: str, **options: object) -> Runtime:
     return runtime
 
 
-def serve(connection: Connection) -> None:
-    """Answer calls until the other side closes the connection."""
+def serve(channel: Channel) -> None:
+    """Answer requests, each under its number, until the other side closes the connection."""
     while True:
         try:
-            target, arguments = connection.recv()
+            number, target, arguments = channel.receive()
         except EOFError:
             return
         try:
@@ -110,8 +111,8 @@ def serve(connection: Connection) -> None:
             answer = (False, error)
         except Exception as error:  # any exception of a runtime is returned to the caller
             answer = (False, f"{type(error).__name__}: {error}")
-        connection.send(answer)
+        channel.send((number, *answer))
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+    serve(Channel(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,6 +1,7 @@
 """A runtime that crashes, hangs or raises fails a check and nothing else."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from lightning_onnx import ONNXArtifact, export
-from lightning_onnx.errors import WorkerError
+from lightning_onnx.errors import WorkerEnded, WorkerError
 from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.worker import client
+from lightning_onnx.runtimes.worker.channel import interruptible
 from lightning_onnx.runtimes.worker.client import Worker
 
 
@@ -106,3 +108,89 @@ def test_files_of_the_user_are_not_imported(tmp_path, linear):
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == onnxruntime.__version__
+
+
+@pytest.mark.slow
+def test_calls_after_interrupts_get_their_own_answers(worker):
+    """An interrupt at any moment loses one call: its answer is never taken for that of the next."""
+
+    def ask_for_ever() -> None:
+        while True:
+            worker.call("builtins:abs", -100)
+
+    chosen = random.Random(0)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for number in range(10):
+            worker.call("builtins:abs", 0)  # started
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.001, 0.02))
+            with pytest.raises(KeyboardInterrupt):
+                ask_for_ever()
+            assert worker.call("builtins:abs", -number) == number
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_answer_of_another_number_is_dropped(worker):
+    assert worker.call("builtins:abs", -1) == 1
+    worker._channel.send((-1, "builtins:abs", (-7,)))
+    assert worker.call("builtins:abs", -2) == 2
+
+
+def test_an_interrupted_call_ends_the_process(worker):
+    pid = worker.call("os:getpid")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            worker.call("time:sleep", 60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_session_is_loaded_again_where_another_call_ended_the_process(linear):
+    session = client.hosted("onnxruntime").load(linear.model_path)
+    with pytest.raises(WorkerError, match="died by SIGKILL"):
+        client._worker.call("signal:raise_signal", int(signal.SIGKILL))
+    assert session.run({"input": np.zeros((1, 4), np.float32)})["output"].shape == (1, 2)
+
+
+def test_a_session_that_ended_the_process_is_not_loaded_again(linear):
+    session = client.hosted("onnxruntime").load(linear.model_path)
+    os.killpg(client._worker.call("os:getpid"), signal.SIGSTOP)
+    with pytest.raises(WorkerEnded, match="no answer within"):
+        client.hosted("onnxruntime", time_limit=0.3).call("describe", session._number, generation=session._generation)
+    assert session.describe().device == "CPU"
+    session._runtime._time_limit = 0.3
+    os.killpg(client._worker.call("os:getpid"), signal.SIGSTOP)
+    for message in ("no answer within", "an earlier call of this session"):
+        with pytest.raises(WorkerEnded, match=message):
+            session.describe()
+
+
+def test_a_stopped_process_does_not_block_the_sender(worker):
+    """It reads nothing: a request that is larger than the socket's buffer cannot be sent."""
+    os.killpg(worker.call("os:getpid"), signal.SIGSTOP)
+    with pytest.raises(WorkerEnded, match="no answer within"):
+        worker.call("builtins:len", bytes(50_000_000), time_limit=0.3)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_function_can_end_the_wait(worker, stopped):
+    def interrupt() -> None:
+        raise SystemExit
+
+    pid = worker.call("os:getpid")
+    if stopped:
+        os.killpg(pid, signal.SIGSTOP)
+    with interruptible(interrupt), pytest.raises(SystemExit):
+        worker.call("time:sleep", 60)
+    assert worker.call("os:getpid") != pid
+
+
+def test_large_values_arrive_whole(worker):
+    value = np.random.default_rng(0).normal(size=1_000_000)
+    np.testing.assert_array_equal(worker.call("numpy:negative", value), -value)
