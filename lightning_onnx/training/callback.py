@@ -89,7 +89,8 @@ class ONNXExport(Callback):
         export_options: Other keyword arguments of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
-        artifact: The best artifact of the last fit, or else the newest; None if there is none.
+        artifact: The artifact of the best checkpoint of the last fit; if no checkpoint is the best, the newest one. None
+            if it does not exist: no other artifact takes the place of the best.
         artifacts: All kept artifacts, oldest first.
         failures: One sentence for each failure.
 
@@ -194,7 +195,7 @@ class ONNXExport(Callback):
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best artifact of the last fit, or else the newest."""
+        """The best artifact of the last fit; if no checkpoint is the best, the newest."""
         return self._result.artifact
 
     @property

@@ -9,11 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from typing import Any, Protocol
 
 import fsspec
 from lightning.pytorch import Trainer
 from torch import Tensor
+
+WRITER_LIMIT = 60.0
+"""Seconds to wait at the end of fit for a checkpoint that is written asynchronously."""
 
 
 class CheckpointCallback(Protocol):
@@ -110,6 +114,25 @@ class CheckpointFollower:
         if self._awaited not in kept or any(s.path == self._awaited for s in saved):
             self._awaited = None  # an asynchronous writer may be slow: every step looks until the file exists
         return saved
+
+    def look_at_last(self, trainer: Trainer) -> list[Saved]:
+        """Return the checkpoints saved since the last look, after an asynchronous writer has written the last one.
+
+        Args:
+            trainer: The trainer, whose strategy has the writer.
+        """
+        saved = self.look()
+        deadline = time.monotonic() + WRITER_LIMIT
+        # By name, because there are two packages of Lightning.
+        writes_later = any(c.__name__ == "AsyncCheckpointIO" for c in type(trainer.strategy.checkpoint_io).__mro__)
+        while writes_later and self._awaited is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            saved += [new for new in self.look() if new not in saved]
+        return saved
+
+    def is_missing(self, path: str) -> bool:
+        """Return whether there is no file for a kept checkpoint."""
+        return _stamp(path) is None
 
     def forget(self, path: str) -> None:
         """Make the next look return this checkpoint again."""

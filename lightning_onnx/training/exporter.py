@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.errors import NotReadyError, WeightsError
+from lightning_onnx.errors import ArtifactError, NotReadyError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
-from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -27,6 +25,8 @@ from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.planning import Planner
 from lightning_onnx.training.publishing import Publisher
+from lightning_onnx.training.resuming import adopt_earlier
+from lightning_onnx.training.unexported import Unexported
 
 
 class Exporter:
@@ -42,7 +42,6 @@ class Exporter:
 
     Attributes:
         moments: The module's plain attributes when checkpoints were saved.
-        newest: The newest artifact; None if none was made.
         log: Messages for the user.
     """
 
@@ -61,13 +60,13 @@ class Exporter:
         self.observer = observer
         self.follower = None if followed is None else CheckpointFollower(followed)
         self.moments = Moments(followed, config.method)
-        self.newest: ONNXArtifact | None = None
         self.log = FitLog()
         self._planner = Planner(config, observer)
         self._maker = Maker(store, self._planner, options.filename)
         self._publisher = Publisher(options, self.log, is_silent=fast_dev_run)
         self._has_resumed = False
         self._tracing_again_is_futile = False
+        self._unexported = Unexported(self.log)
         self._not_ready: list[str] = []
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._running: concurrent.futures.Future[list[Finished]] | None = None
@@ -79,8 +78,14 @@ class Exporter:
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best artifact, or else the newest one."""
-        return self.best if self.best is not None and self.options.weights == "best" else self.newest
+        """The best artifact, or the newest if no checkpoint is the best; nothing takes the place of a missing best."""
+        if self._follows_best and self.follower is not None and self.follower.best:
+            return self.best
+        return next(reversed(self.store.artifacts.values()), None)
+
+    @property
+    def _follows_best(self) -> bool:
+        return self.options.weights == "best"
 
     def preflight(self, fit: Fit, gathered: Mapping[str, Tensor] | None = None) -> bool:
         """Trace the module as it is now, if it runs.
@@ -117,25 +122,8 @@ class Exporter:
         if self.follower is None or trainer.ckpt_path is None or self._has_resumed:
             return
         self._has_resumed = True
-        for saved in self.follower.look():
-            name = names.get(saved.name)
-            candidates = [name] if name else self.store.made_from(saved.name)
-            if not any(self._adopt(saved, candidate) for candidate in candidates):
-                self.follower.forget(saved.path)
+        adopt_earlier(self.store, self.follower, names)
         self._remove_outdated()
-
-    def _adopt(self, saved: Saved, name: str) -> bool:
-        """Adopt the artifact ``name`` if it was made from the current version of the checkpoint."""
-        artifact = self.store.adopt(saved.path, name)
-        if artifact is None:
-            return False
-        source = artifact.record.source
-        if source.checkpoint == saved.name:
-            with contextlib.suppress(WeightsError), open_checkpoint(saved.path) as opened:
-                if opened.read().get("global_step") == source.global_step:
-                    return True
-        del self.store.artifacts[saved.path]
-        return False
 
     def follow(self, fit: Fit) -> None:
         """Between steps: keep finished artifacts, and start on the checkpoints saved since the last look."""
@@ -160,16 +148,18 @@ class Exporter:
         """
         self.moments.look(fit.module)
         self._look_again_at_what_did_not_run()
-        saved = [] if self.follower is None or self.options.weights == "live" else self.follower.look()
+        saved = [] if self.follower is None or not self._follows_best else self.follower.look_at_last(fit.trainer)
         if self.options.when == "checkpoint":
             self._join(fit)
             self._make(fit, self._checkpoint_jobs(fit, saved), is_last=True)
+            if self.follower is not None:
+                self._unexported.look_for_deleted(self.follower, self.store)
         if self.options.when == "fit_end" or not (self.store.artifacts or self.log.errors):
-            with stages_named(fit.module, self.config.method, "copying the module"):
-                job = self._last_job(fit, saved, epoch, gathered)
-            if job is not None:
-                self._make(fit, [job], is_last=True)
-        self._publisher.publish_best(fit.trainer.loggers, self.artifact)
+            self._make(fit, self._last_jobs(fit, saved, epoch, gathered), is_last=True)
+        if self.follower is not None and self._follows_best and self.artifact is None:
+            self._unexported.refuse(self.follower.best, self.options)
+        else:
+            self._publisher.publish_best(fit.trainer.loggers, self.artifact)
 
     def break_off(self, fit: Fit, epoch: int) -> None:
         """After an error of the training: finish running exports, and with ``on_exception`` make all that remain."""
@@ -198,7 +188,7 @@ class Exporter:
                 with stages_named(fit.module, self.config.method, "copying the module"):
                     jobs.append(self._checkpoint_job(fit, checkpoint))
             except Exception as error:
-                self.log.record(error, f"of {checkpoint.name} failed")
+                self._give_up(checkpoint.path, error)
         return jobs
 
     def _checkpoint_job(self, fit: Fit, saved: Saved) -> Job:
@@ -206,18 +196,21 @@ class Exporter:
         just_saved = self.options.when == "checkpoint"
         return checkpoint_job(fit, self.follower, saved, just_saved, self.moments.at(saved.path))
 
-    def _last_job(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> Job | None:
-        """Return the job at the end: for the best checkpoint, or else the live weights; None if it is done."""
+    def _last_jobs(
+        self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None
+    ) -> list[Job]:
+        """Return the job at the end: for the best checkpoint, or else the live weights; none if it is done."""
         best = self._best_due(saved)
         if best is not None:
-            return self._checkpoint_job(fit, best)
-        if self.best is None or self.options.weights == "live":
-            return live_job(fit, epoch, gathered)
-        return None  # made by an earlier part of the run
+            return self._checkpoint_jobs(fit, [best])
+        if self.best is not None and self._follows_best:
+            return []  # made by an earlier part of the run
+        with stages_named(fit.module, self.config.method, "copying the module"):
+            return [live_job(fit, epoch, gathered)]
 
     def _best_due(self, saved: list[Saved]) -> Saved | None:
         """Return the best checkpoint if its artifact has to be made."""
-        if self.follower is None or self.options.weights == "live":
+        if self.follower is None or not self._follows_best:
             return None
         best = self.follower.best
         if not best:
@@ -265,7 +258,7 @@ class Exporter:
             try:
                 self._keep_one(fit, finished)
             except Exception as error:  # such as an error of a remote directory; the others are kept
-                self.log.record(error, f"of {finished.job.name} was made but could not be kept")
+                self._unexported.record(finished.job.key, error, "was made but could not be kept")
         self._remove_outdated()
 
     def _keep_one(self, fit: Fit, finished: Finished) -> None:
@@ -277,12 +270,19 @@ class Exporter:
             self._tracing_again_is_futile = finished.has_failed_check
         artifact = finished.result
         if isinstance(artifact, Exception):
-            self.log.record(artifact, f"of {finished.job.name} failed")
+            self._give_up(finished.job.key, artifact)
             return
         self.store.add(finished.job.key, artifact)
-        self.newest = artifact
         self.log.report(artifact)
         self._publisher.publish_new(fit.trainer.loggers, artifact, is_best=artifact == self.artifact)
+
+    def _give_up(self, key: str, error: Exception) -> None:
+        """Record a failed export, and remove the artifact of an earlier state of the same checkpoint."""
+        self._unexported.record(key, error)
+        try:
+            self.store.remove(key)
+        except (OSError, ArtifactError) as problem:
+            self.log.record(problem, "could not remove an outdated artifact")
 
     def _remove_outdated(self) -> None:
         """Remove the artifacts of removed checkpoints, and write the index of the others."""

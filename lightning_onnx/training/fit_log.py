@@ -14,7 +14,8 @@ class FitLog:
 
     Attributes:
         errors: The exceptions, oldest first.
-        failures: One sentence for each exception, failed check and failed variant, oldest first.
+        failures: One sentence for each exception, failed check and failed variant, and for a best artifact
+            that is missing, oldest first.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,15 @@ class FitLog:
         self.errors.append(error)
         self.failures.append(f"{what}: {type(error).__name__}: {error}")
         rank_zero_warn(f"ONNX export {self.failures[-1]}")
+
+    def refuse(self, reason: str) -> None:
+        """Record why the best artifact is missing, and warn about it.
+
+        Args:
+            reason: A sentence.
+        """
+        self.failures.append(reason)
+        rank_zero_warn(f"ONNX export: {reason}")
 
     def wait(self, error: NotReadyError) -> None:
         """Say once that the export waits for a module that training has yet to finish.

@@ -84,8 +84,9 @@ class FitResult:
 
     @property
     def artifact(self) -> ONNXArtifact | None:
-        """The best artifact, or else the newest one."""
-        return self._exporter.artifact if self._exporter is not None else self._received().artifact
+        """The best artifact, or the newest if no checkpoint is the best; None if its directory was removed."""
+        artifact = self._exporter.artifact if self._exporter is not None else self._received().artifact
+        return artifact if artifact is not None and artifact.directory.is_dir() else None
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
