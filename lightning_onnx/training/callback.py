@@ -89,8 +89,8 @@ class ONNXExport(Callback):
         export_options: Other keyword arguments of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
-        artifact: The artifact of the best checkpoint of the last fit; if no checkpoint is the best, the newest one. None
-            if it does not exist: no other artifact takes the place of the best.
+        artifact: The artifact of the best checkpoint of the last fit; if no checkpoint is the best, the newest one.
+            None if it does not exist: no other artifact takes the place of the best.
         artifacts: All kept artifacts, oldest first.
         failures: One sentence for each failure.
 

@@ -196,9 +196,7 @@ class Exporter:
         just_saved = self.options.when == "checkpoint"
         return checkpoint_job(fit, self.follower, saved, just_saved, self.moments.at(saved.path))
 
-    def _last_jobs(
-        self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None
-    ) -> list[Job]:
+    def _last_jobs(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> list[Job]:
         """Return the job at the end: for the best checkpoint, or else the live weights; none if it is done."""
         best = self._best_due(saved)
         if best is not None:

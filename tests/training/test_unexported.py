@@ -130,7 +130,10 @@ def test_reasons(tmp_path: Path) -> None:
     log = FitLog()
     unexported, options = Unexported(log), CallbackConfig(register_as="net")
     checkpoint = ModelCheckpoint(tmp_path)
-    checkpoint.best_k_models = {str(tmp_path / "a.ckpt"): torch.tensor(1.0), str(tmp_path / "b.ckpt"): torch.tensor(2.0)}
+    checkpoint.best_k_models = {
+        str(tmp_path / "a.ckpt"): torch.tensor(1.0),
+        str(tmp_path / "b.ckpt"): torch.tensor(2.0),
+    }
     (tmp_path / "b.ckpt").touch()
     with pytest.warns(UserWarning, match="ONNX export of a.ckpt failed: WeightsError: 'a.ckpt' was deleted before"):
         unexported.look_for_deleted(CheckpointFollower(checkpoint), Store(str(tmp_path), "me"))
