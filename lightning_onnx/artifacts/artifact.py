@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lightning_onnx.errors import ArtifactError
+from lightning_onnx.artifacts import foreign
+from lightning_onnx.errors import ArtifactError, first_line
 from lightning_onnx.manifest.manifest import FORMAT_VERSION, Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
@@ -51,10 +51,11 @@ class ONNXArtifact:
         """
         root = Path(directory)
         try:
-            manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+            manifest = foreign.read_json(root / MANIFEST)
         except (OSError, ValueError) as error:
             raise ArtifactError(
-                f"{root} is no artifact: {MANIFEST} cannot be read ({error}). Give the directory that holds it."
+                f"{root} is no artifact: {MANIFEST} cannot be read ({first_line(error)}). Give the directory that "
+                "holds it."
             ) from error
         version = manifest.get("format_version") if isinstance(manifest, dict) else None
         if version != FORMAT_VERSION:
@@ -85,22 +86,27 @@ class ONNXArtifact:
             ArtifactError: If a file is missing, has another size or digest, or is outside the directory.
         """
         models, files = self.record.model_files, self.record.files
-        for name in (*models, *files):
-            _check_inside(self.directory, name)
+        paths = {name: foreign.checked_name(self.directory, name) for name in (*files, *models)}
         for name in models:
-            if name not in files:
-                raise ArtifactError(
-                    f"{self.directory} is no artifact: the manifest is invalid: files lacks {name}. Export again."
-                )
+            self._check_listed(name)
         for name, expected in files.items():
-            path = self.directory / name
-            found = describe_file(path) if path.is_file() else None
+            try:
+                found = describe_file(paths[name], expected.bytes) if paths[name].is_file() else None
+            except OSError as error:
+                raise ArtifactError(f"{paths[name]} cannot be read: {error}. Check its permissions.") from error
             if found != expected:
                 what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
-                raise ArtifactError(f"{path} {what}. Export again, or copy the directory as a whole.")
+                raise ArtifactError(f"{paths[name]} {what}. Export again, or copy the directory as a whole.")
         for model in models:
-            for location in external_data(self.directory / model):
-                _check_inside(self.directory, location)
+            for location in foreign.weights_beside(paths[model]):
+                beside = foreign.checked_name(paths[model].parent, location).relative_to(paths[model].parent)
+                self._check_listed((PurePosixPath(model).parent / beside.as_posix()).as_posix())
+
+    def _check_listed(self, name: str) -> None:
+        if name not in self.record.files:
+            raise ArtifactError(
+                f"{self.directory} is no artifact: the manifest is invalid: files lacks {name}. Export again."
+            )
 
     @property
     def model_path(self) -> Path:
@@ -159,30 +165,21 @@ class ONNXArtifact:
         return {f"onnx/{name}": float(value) for name, value in self.record.scalars.items()}
 
 
-def external_data(model_path: Path) -> set[str]:
-    """Return the locations of the files that a model names for its weights."""
-    import onnx
+def describe_file(path: Path, expected_bytes: int | None = None) -> FileDigest:
+    """Return a file's digest and size.
 
-    from lightning_onnx.onnxfile import walk
+    Args:
+        path: The file.
+        expected_bytes: The size that it should have; a file of another size is not read, and its digest is empty.
 
-    model = onnx.load(str(model_path), load_external_data=False)
-    return {entry.value for t in walk.tensors(model) for entry in t.external_data if entry.key == "location"}
-
-
-def _check_inside(directory: Path, name: str) -> None:
-    """Raise if a file name leads out of the directory: an artifact may come from anybody."""
-    path = directory / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
-        raise ArtifactError(
-            f"{directory} names the file {name!r}, which is outside of it. Do not use this artifact; get it again "
-            "from where it was exported."
-        )
-
-
-def describe_file(path: Path) -> FileDigest:
-    """Return a file's digest and size."""
+    Raises:
+        OSError: If it is no regular file, or cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with foreign.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if expected_bytes not in (None, size):
+            return FileDigest("", size)
         while block := file.read(2**20):
             digest.update(block)
-    return FileDigest(digest.hexdigest(), path.stat().st_size)
+    return FileDigest(digest.hexdigest(), size)

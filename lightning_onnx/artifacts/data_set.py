@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_onnx.artifacts.foreign import open_regular
 from lightning_onnx.errors import DataSetError, first_line
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays
@@ -54,7 +56,8 @@ def _arrays(directory: Path, kind: str, names: Sequence[str], optional: Sequence
     import onnx
     from onnx import numpy_helper
 
-    files = sorted(directory.glob(f"{kind}_*.pb"), key=lambda p: int(p.stem.rpartition("_")[2]))
+    numbered = (re.fullmatch(rf"{kind}_(\d{{1,6}})\.pb", path.name) for path in directory.iterdir())
+    files = [directory / found[0] for found in sorted(filter(None, numbered), key=lambda found: int(found[1]))]
     if len(files) < len(names):  # inputs with a default value may be left out
         names = [name for name in names if name not in optional]
     if len(files) > len(names):
@@ -62,9 +65,12 @@ def _arrays(directory: Path, kind: str, names: Sequence[str], optional: Sequence
     found: Arrays = {}
     for file, name in zip(files, names, strict=False):
         try:
-            tensor = onnx.TensorProto.FromString(file.read_bytes())
+            with open_regular(file) as opened:
+                tensor = onnx.TensorProto.FromString(opened.read())
             if not tensor.data_type:
                 raise ValueError("it has no type")
+            if tensor.external_data:  # onnx would read it, wherever it is
+                raise ValueError("its values are in another file")
             found[name] = numpy_helper.to_array(tensor)
         except Exception as error:
             raise DataSetError(f"{file.name} of {directory.name} is no tensor ({first_line(error)}).") from error

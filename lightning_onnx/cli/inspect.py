@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from lightning_onnx.cli.base import (
 from lightning_onnx.errors import UsageError, first_line
 
 if TYPE_CHECKING:
-    from onnx import ValueInfoProto
+    from onnx import ModelProto, ValueInfoProto
 
     from lightning_onnx.onnxfile.privacy import PrivateText
 
@@ -105,16 +106,24 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
     """
     import onnx
 
+    try:  # a file from anybody: names may be no text, types may not exist
+        found = _described(model, onnx.load(str(model), "protobuf" if artifact else None, load_external_data=False))
+        json.dumps(dataclasses.asdict(found))  # a name that is no UTF-8 comes as bytes
+    except Exception as error:
+        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+    if artifact is None:
+        return found
+    recorded = ("relations", "ranges", "notes", "checks", "source", "versions")
+    return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
+
+
+def _described(model: Path, proto: ModelProto) -> Description:
     from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
     from lightning_onnx.onnxfile.outline import outline
     from lightning_onnx.onnxfile.privacy import find_private_data
 
-    try:
-        proto = onnx.load(str(model), load_external_data=False)
-    except Exception as error:
-        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
     weights = {tensor.name for tensor in proto.graph.initializer}
-    found = Description(
+    return Description(
         file=model.name,
         opset={o.domain or "ai.onnx": o.version for o in proto.opset_import},
         ir_version=proto.ir_version,
@@ -126,10 +135,6 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         private=tuple(find_private_data(proto)),
         metadata={entry.key: entry.value for entry in proto.metadata_props},
     )
-    if artifact is None:
-        return found
-    recorded = ("relations", "ranges", "notes", "checks", "source", "versions")
-    return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
 
 
 def _value(value: ValueInfoProto) -> ValueDescription:

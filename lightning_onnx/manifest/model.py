@@ -27,7 +27,7 @@ class FileDigest:
         return cls(fields.required("sha256", str), fields.required("bytes", int))
 
     def __str__(self) -> str:
-        return f"{self.bytes} bytes with SHA-256 {self.sha256}"
+        return f"{self.bytes} bytes" + (f" with SHA-256 {self.sha256}" if self.sha256 else "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,16 @@ from collections.abc import Iterator
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
+from lightning_onnx.errors import InputError
 from lightning_onnx.onnxfile.graph_summary import GraphSummary, ModuleSummary
 from lightning_onnx.onnxfile.scopes import classes_of, path_of
 from lightning_onnx.onnxfile.walk import walk
+
+_TOO_LARGE = 2**63
+"""Elements that no file can hold."""
+
+_MOST_DIGITS = 18
+"""Digits that may be the number of a layer."""
 
 
 def outline(model: onnx.ModelProto) -> GraphSummary:
@@ -68,9 +75,13 @@ def _bytes(tensor: TensorProto) -> int:
     elements = 1
     for dim in tensor.dims:
         elements *= dim
+        if abs(elements) >= _TOO_LARGE:
+            raise InputError(f"the weight {tensor.name!r} is too large for any file. Export the model again.")
     return -(-elements * int(onnx_ir.DataType(tensor.data_type).bitwidth) // 8)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sort layers by number, not by digits."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
+    return [
+        (int(part), "") if part.isdecimal() and len(part) <= _MOST_DIGITS else (-1, part) for part in name.split(".")
+    ]

@@ -12,7 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from lightning_onnx.onnxfile.walk import Proto, walk
 
-_TRACE = re.compile(r'File ".+", line \d+|Traceback \(most recent call last\)|\.py\(\d+\)|\.py:\d+')
+_TRACE = re.compile(r'File "[^"\n]+", line \d+|Traceback \(most recent call last\)|\.py\(\d+\)|\.py:\d+')
 _PATH = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|tmp|var|mnt|opt|usr|data|work|scratch|workspace|private)/[^\s\"':;,]+"
     r"|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
+import re
 from collections.abc import Sequence
 
 from onnx import NodeProto
@@ -13,6 +15,10 @@ Path = tuple[str, ...]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
+_TEXT = r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\""
+_LIST_OF_TEXT = re.compile(rf"\[(?:(?:{_TEXT})(?:, (?:{_TEXT}))*)?\]")
+"""What torch writes; Python's own parser gets nothing else, because deep expressions can end the process."""
+
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 """What torch writes for a node that comes from no module."""
 
@@ -58,7 +64,8 @@ def source_of(node: NodeProto) -> str | None:
 
 def _entry(node: NodeProto, key: str) -> Sequence[str] | None:
     for entry in node.metadata_props:
-        if entry.key == key:
-            found: Sequence[str] = ast.literal_eval(entry.value)
-            return found
+        if entry.key == key and _LIST_OF_TEXT.fullmatch(entry.value):
+            with contextlib.suppress(SyntaxError, ValueError):  # an escape such as \x without digits
+                found: Sequence[str] = ast.literal_eval(entry.value)
+                return found
     return None

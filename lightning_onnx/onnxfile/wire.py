@@ -15,6 +15,9 @@ from lightning_onnx.errors import InputError
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 """Wire types: what follows a key."""
 
+_VARINT_BITS = 70
+"""Ten bytes of seven bits; protobuf has no longer numbers."""
+
 _BROKEN = "the file is no ONNX model: its bytes are no protobuf. Give an ONNX file."
 
 
@@ -94,7 +97,7 @@ def key(field: int, length: int) -> bytes:
 
 def _read_varint(file: BinaryIO) -> int:
     number = shift = 0
-    while byte := file.read(1):
+    while shift < _VARINT_BITS and (byte := file.read(1)):
         number |= (byte[0] & 127) << shift
         if byte[0] < 128:
             return number

@@ -78,7 +78,7 @@ def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
 
 def _bars(rows: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, float]]:
     known = list(rows)
-    most = max((number for _, _, number in known), default=1)
+    most = max([1, *(number for _, _, number in known)])
     return [(name, text, number / most) for name, text, number in known]
 
 

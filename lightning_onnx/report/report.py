@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_onnx.manifest.fields import Plain
@@ -86,7 +86,7 @@ class Report:
             Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
             *(_compared(check.name, found) for check, found in figures if found.has_differences),
             *(_cases(check.name, found) for check, found in figures if found.outcomes),
-            *(_first_difference(check) for check in m.checks if check.figures.get("first_difference")),
+            *(table for check in m.checks for table in _first_difference(check)),
             *(table for check, found in figures if not found.has_differences for table in _measured(check)),
         ]
         further = [
@@ -122,10 +122,12 @@ def _differences(own: OutputFigures) -> list[str]:
     return ["" if value is None else format(value, spec) for value, spec in formats]
 
 
-def _first_difference(check: CheckRecord) -> Table:
-    found = check.figures["first_difference"]
+def _first_difference(check: CheckRecord) -> list[Table]:
+    found = check.figures.get("first_difference")
+    if not isinstance(found, Mapping) or not found:  # a check of a user may give this name to anything
+        return []
     rows = [[tables.words(k), tables.text(v)] for k, v in found.items() if v is not None]
-    return Table(f"{check.name}: where they differ", (), rows)
+    return [Table(f"{check.name}: where they differ", (), rows)]
 
 
 def _measured(check: CheckRecord) -> list[Table]:

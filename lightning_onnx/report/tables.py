@@ -95,9 +95,9 @@ def text(value: object, key: str = "") -> str:
     return str(value)
 
 
-def size(number: int) -> str:
+def size(number: float) -> str:
     """Return a number of bytes as readable text."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= scale:
             return f"{number / scale:.{1 if unit == 'KiB' else 2}f} {unit}"
-    return f"{number} bytes"
+    return f"{number:.0f} bytes"

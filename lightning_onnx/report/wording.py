@@ -124,14 +124,14 @@ def score(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6g}"
 
 
-def _variant(variant: VariantRecord, whole: int) -> list[str]:
+def _variant(variant: VariantRecord, whole: float) -> list[str]:
     figures = VariantFigures.read(Fields(variant.figures, "variants.figures"))
     ratio, latency, worst = figures.size_ratio, figures.latency_ratio, figures.worst_difference
     judged = [(name, row) for name, row in _metrics(variant) if row.status != "not judged"]
     return [
         variant.name,
         variant.status,
-        "–" if ratio is None else f"{size(round(ratio * whole))} ({ratio:.0%})",
+        "–" if ratio is None else f"{size(ratio * whole)} ({ratio:.0%})",
         "–" if latency is None else f"{latency:.3g}",
         "–" if worst is None else f"{worst:.1e}",
         "; ".join(f"{name} {text(row.module)} → {text(row.variant)}" for name, row in judged) or "–",
@@ -147,7 +147,7 @@ def _metrics(variant: VariantRecord) -> list[tuple[str, MetricFigures]]:
     ]
 
 
-def _bytes(manifest: Manifest) -> int:
+def _bytes(manifest: Manifest) -> float:
     """Return the size of the model, with the weights in a file beside it."""
     whole = manifest.scalars.get("size_mib")
-    return manifest.model.digest.bytes if whole is None else round(whole * 2**20)
+    return manifest.model.digest.bytes if whole is None else float(whole * 2**20)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import torch
 
 from lightning_onnx.errors import WeightsError, first_line
+from lightning_onnx.module.weights.inert_pickle import InertPickle, InertUnpickler
 
 if TYPE_CHECKING:
     from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -111,7 +111,7 @@ def _unpickled(file: Any) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=InertPickle)
 
 
 def _read_shards(directory: Path) -> dict[str, Any]:
@@ -145,67 +145,12 @@ def _shard_reader(directory: Path) -> FileSystemReader:
     class Reader(FileSystemReader):
         def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
             with (directory / ".metadata").open("rb") as file:
-                metadata = _InertUnpickler(file).load()
+                metadata = InertUnpickler(file).load()
             if not isinstance(metadata, Metadata):
                 raise WeightsError(f"{directory.name} contains no metadata of torch.distributed.checkpoint")
+            for info in (metadata.storage_data or {}).values():
+                if not (directory / info.relative_path).resolve().is_relative_to(directory.resolve()):
+                    raise WeightsError(f"its metadata names {info.relative_path!r}, which is outside of it")
             return metadata
 
     return Reader(directory)
-
-
-class _Inert:
-    """Stands in for an object whose class is not loaded."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __call__(self, *args: object, **kwargs: object) -> _Inert:
-        return self
-
-    def append(self, item: object) -> None:
-        """Ignore an item of a subclass of list."""
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-
-_SAFE_MODULES = {
-    "collections": {"OrderedDict", "defaultdict"},
-    "pathlib": {"Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"},
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    "torch.distributed.checkpoint.metadata": {
-        "BytesStorageMetadata",
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    },
-}
-_SAFE_TORCH = re.compile(
-    r"torch(\._utils _rebuild_\w+|\.storage \w*Storage|\.serialization _get_layout|\.nn\.parameter (Parameter|Buffer)"
-    r"|\._tensor _rebuild_from_type_v2| \w+Storage| Size| device| Tensor| float\d+| int\d+| bfloat16| bool| uint8)"
-)
-
-
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _SAFE_MODULES.get(module, ()) or _SAFE_TORCH.fullmatch(f"{module} {name}"):
-            return super().find_class(module, name)
-        return _Inert
-
-
-class _InertPickle:
-    """The part of the ``pickle_module`` interface that ``torch.load`` uses."""
-
-    Unpickler = _InertUnpickler
-    __name__ = "inert pickle"
-
-    @staticmethod
-    def load(file: IO[bytes], **kwargs: Any) -> object:
-        return _InertUnpickler(file, **kwargs).load()
