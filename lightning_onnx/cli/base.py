@@ -114,7 +114,10 @@ def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
         ConfigurationError: If there is no runtime of one of the names.
     """
     from lightning_onnx.runtimes import base as runtimes
+    from lightning_onnx.runtimes.packages import clash
 
+    if clashing := clash():
+        sys.stderr.write(f"lightning-onnx {arguments.command}: {clashing}\n")
     names = dict.fromkeys([*(arguments.runtime_names or [runtimes.DEFAULT]), *arguments.require])
     for name in names:
         runtimes.check_name(name)

@@ -26,6 +26,7 @@ from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.lightning_versions import check_versions
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.pipeline.stages import stages_named
@@ -53,11 +54,13 @@ def export_checkpoint(
         init: Arguments for the module; they override the checkpoint's hyperparameters.
 
     Raises:
-        ConfigurationError: If a name cannot be imported, or the module cannot be built.
+        ConfigurationError: If a name cannot be imported, or the module cannot be built, or Lightning is a version that
+            runs code in checkpoints.
         WeightsError: If the checkpoint cannot be read or does not fit the module.
         SampleError: If there is no call to trace with.
     """
     make = named(model)
+    check_versions()  # now that the user's modules have imported theirs
     content = read_checkpoint(checkpoint)
     module = _build(make, model, content, dict(init or {}))
     with stages_named(module, config.method, "copying the module") as enter:
@@ -134,6 +137,10 @@ def _build(make: Callable[..., object], name: str, content: Mapping[str, Any], i
     return module
 
 
+_OF_THE_CLI = ("_instantiator", "_class_path")
+"""Names among the hyperparameters by which ``LightningCLI`` says what to import; nothing is imported by them here."""
+
+
 def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str, name_key: str) -> dict[str, Any]:
     """Return the plain saved hyperparameters that ``make`` accepts, chosen as in ``load_from_checkpoint``."""
     saved = content.get(key)
@@ -147,7 +154,8 @@ def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str
     if isinstance(whole, str) and whole in parameters and whole != "kwargs":
         return {whole: dict(saved)} if plain(saved) else {}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {k: v for k, v in saved.items() if plain(v) and (open_ended or k in parameters)}
+    taken = (k for k in saved if k in parameters or (open_ended and k not in _OF_THE_CLI))
+    return {k: saved[k] for k in taken if plain(saved[k])}
 
 
 def _calls(module: nn.Module, config: ExportConfig, loader: object, data: str | None) -> list[Observation]:

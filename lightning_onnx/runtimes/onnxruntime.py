@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_onnx.errors import RuntimeUnavailable
 from lightning_onnx.runtimes.base import Arrays, Description, require
+from lightning_onnx.runtimes.packages import clash
 
 CPU = "CPUExecutionProvider"
 
@@ -99,6 +100,8 @@ class ORTSession:
 
 def _missing(provider: str, available: list[str]) -> str:
     """Return a message on how to get a provider that the installed package does not have."""
+    if provider in _PACKAGES and (clashing := clash()):
+        return f"the installed onnxruntime has no {provider}: {clashing}"
     if provider in _PACKAGES:
         return f"the installed onnxruntime has no {provider}. Install one with it: pip install {_PACKAGES[provider]}"
     return f"the installed onnxruntime has no {provider}; it has {', '.join(available)}"

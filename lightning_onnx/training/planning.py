@@ -21,6 +21,7 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
 from lightning_onnx.pipeline.stages import OnStage
+from lightning_onnx.runtimes.packages import clash
 
 
 class Planner:
@@ -61,7 +62,8 @@ class Planner:
         with self._recording_problems_told():
             plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
         self._calls_covered = self.observer.count()
-        for note in plan.notes:
+        clashing = clash() if is_preflight else None
+        for note in (*plan.notes, *([clashing] if clashing else [])):
             rank_zero_warn(f"ONNX export: {note}")
         rank_zero_info(
             f"ONNX export: {plan.graph.signature} at opset {plan.config.opset} by engine "

@@ -49,6 +49,12 @@ class WithExample(Net):
     example_input_array = torch.zeros(4, 6)
 
 
+class OpenEnded(WithExample):
+    def __init__(self, **kwargs):
+        assert not any(name.startswith("_") for name in kwargs)
+        super().__init__(**{name: kwargs[name] for name in ("hidden", "scale", "bias") if name in kwargs})
+
+
 def loader():
     return DataLoader(TensorDataset(torch.randn(8, 6), torch.zeros(8)), batch_size=4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,18 @@ def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> 
     assert not (tmp_path / "harm").exists()
     torch.load("harmful.ckpt", weights_only=False)
     assert (tmp_path / "harm").exists()  # which is how harmful it is
+
+
+def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text("import pathlib\n\n\ndef run(*args):\n    pathlib.Path('harm').touch()\n")
+    content = torch.load("last.ckpt", weights_only=False)
+    content["hyper_parameters"] |= {"_instantiator": "planted.run", "_class_path": "planted.Net"}
+    content["hparams_name"] = "kwargs"
+    torch.save(content, "harmful.ckpt")
+    for model in ("my_nets:WithExample", "my_nets:OpenEnded"):
+        assert main.main(["export", "harmful.ckpt", "--model", model, "-o", model]) == 0
+    assert not (tmp_path / "harm").exists()
+    assert "planted" not in sys.modules
 
 
 @pytest.mark.parametrize(
