@@ -10,6 +10,7 @@
       EngineError
       StageError            with the exception that was not expected as its cause
       CaptureNotApplicable  inside the engines only
+      EndlessLoop           on values that were not observed
       ParityError
       WeightsError          at export
       ArtifactError
@@ -54,6 +55,10 @@ class StageError(ONNXExportError):
 
 class CaptureNotApplicable(ONNXExportError):
     """A capture does not apply to this module. Never raised to users: it is the cause of an ``EngineError``."""
+
+
+class EndlessLoop(ONNXExportError):
+    """A loop of the module was ended from outside. Never raised to users: the module does not take these values."""
 
 
 class ParityError(ONNXExportError):

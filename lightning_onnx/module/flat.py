@@ -16,6 +16,7 @@ from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.fake_quantization import stop_observing
+from lightning_onnx.module.loops import LoopLimit
 from lightning_onnx.module.random_state import advance, random_states, random_states_kept
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
@@ -72,6 +73,7 @@ class FlatModule(nn.Module):
         self.is_stochastic = is_stochastic
         self._draws_shared = False
         self.call_state = CallState(module, method, is_concurrent=is_concurrent)
+        self.loops = LoopLimit()
         self.training = False  # an exporter restores the mode of the wrapper, and with it the module's
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -91,12 +93,16 @@ class FlatModule(nn.Module):
         return list(self.outputs(tensors).tensors)
 
     def outputs(self, tensors: Sequence[Tensor]) -> Outputs:
-        """Run without gradients, and on copies of ``tensors``, because a module may write into its inputs."""
+        """Run without gradients, and on copies of ``tensors``, because a module may write into its inputs.
+
+        Raises:
+            EndlessLoop: If a loop of the method does not end on these values. Other exceptions are the module's own.
+        """
         with self.call_state.kept():
             return self._outputs(tensors)
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Outputs:
-        with torch.no_grad(), self.random_state_kept(), autocast_off():
+        with torch.no_grad(), self.random_state_kept(), autocast_off(), self.loops.of_call(tensors):
             outputs = outputs_of(self._call([t.clone() for t in tensors]))
             return dataclasses.replace(outputs, tensors=tuple(t.detach().clone() for t in outputs.tensors))
 
@@ -120,6 +126,7 @@ class FlatModule(nn.Module):
             contextlib.ExitStack() as modes,
         ):
             modes.enter_context(autocast_off())
+            modes.enter_context(self.loops.of_call(tensors))
             if way in ("outside", "inside"):
                 parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
                 tensors = [perturb(t, generator) for t in tensors]

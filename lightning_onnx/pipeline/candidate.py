@@ -36,8 +36,8 @@ class Candidate:
         wrong: One mismatch for each dim that has wrong results at other sizes.
         wrong_at_one: One mismatch for each dim that has wrong results only at size 1.
         wrong_as_traced: A mismatch at the traced sizes.
-        inexact: A difference too small for a wrong translation. Another engine may not have it; otherwise the check of
-            the trained weights decides.
+        inexact: A difference too small for a wrong translation, on inputs that change no decision. Another engine may
+            not have it; otherwise the check of the trained weights decides.
         wrong_beyond: A mismatch outside the observed range of values. Another engine may not have it; otherwise the
             check of the trained weights decides.
         mismatches: All cases in which the graph is wrong.
@@ -142,8 +142,10 @@ def _try(
     is_extreme = set(map(id, extremes))
     mismatches = list(find_mismatches(run, graph, (*cases, *extremes), config))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
-    inexact = [] if is_exact else [m for m in mismatches if m.comparison.is_small and id(m.case) not in is_extreme]
-    large = mismatches if is_exact else [m for m in mismatches if not m.comparison.is_small]
+    small = [] if is_exact else [m for m in mismatches if m.comparison.is_small and m.case.kind != "decision"]
+    inexact = [m for m in small if id(m.case) not in is_extreme]
+    is_small = set(map(id, small))
+    large = [m for m in mismatches if id(m) not in is_small]
     wrong = [m for m in large if not m.case.may_be_wrong]
     if rows := _rows_of(wrong, run, request):
         wrong += [m for m in find_mismatches(run, graph, rows, config) if not m.comparison.is_small]

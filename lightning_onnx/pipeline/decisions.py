@@ -29,12 +29,14 @@ class KeptDecisions:
         changed: Places, human-readable, with a decision that some input changed.
         unchanged: Places with a decision that no input changed.
         tried: Number of inputs that were tried.
+        loops: ``file:line`` of the loops whose number of steps some input changed; the graph keeps the traced number.
     """
 
     cases: tuple[Case, ...] = ()
     changed: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     tried: int = 0
+    loops: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, graph: Graph, searched: Searched) -> KeptDecisions:
@@ -56,7 +58,8 @@ class KeptDecisions:
         unflipped += [_by_size(line) for line in sorted(lines - searched.flipped_lines)]
         moved = [str(site) for site in sites if site not in searched.unflipped]
         moved += [_by_size(line) for line in sorted(lines & searched.flipped_lines)]
-        return cls(searched.cases, tuple(moved), tuple(unflipped), searched.tried)
+        loops = tuple(sorted(searched.uneven_loops)) if moved else ()
+        return cls(searched.cases, tuple(moved), tuple(unflipped), searched.tried, loops)
 
     @property
     def warning(self) -> str | None:
@@ -83,7 +86,18 @@ class KeptDecisions:
                 f"the method makes a decision based on tensor values at {_listed(self.changed)}, and the graph keeps "
                 f"the decision of the traced call; {compared}"
             )
+        if self.loops:
+            notes.append(f"{steps_depend_on_values(self.loops)}, and the graph keeps that of the traced call")
         return tuple(notes)
+
+
+def steps_depend_on_values(loops: Sequence[str]) -> str:
+    """Return a clause that names the loops.
+
+    Args:
+        loops: ``file:line`` of each.
+    """
+    return f"the number of steps of the loop at {_listed(loops)} depends on tensor values"
 
 
 def with_weights(graph: Graph, flat: FlatModule, cases: Sequence[Case]) -> KeptDecisions:

@@ -11,6 +11,8 @@ from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.decisions.search import search_once
+from lightning_onnx.module.probing import cases_of
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline import advice, search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
@@ -99,6 +101,10 @@ def _try_engines(
     for engine in engines:
         if engine.needs_refusal and not _refused_for_values(errors):
             continue
+        if engine.needs_refusal and not candidates:
+            candidates += _with_fixed_steps(engines, run, request, config)
+        if engine.follows_values and any(_keeps_wrong_steps(candidate) for candidate in candidates):
+            continue
         try:
             candidates.append(try_engine(engine, run, request, config, others=candidates))
         except EngineError as error:
@@ -110,6 +116,29 @@ def _try_engines(
         if candidates[-1].is_right or (_tells_pieces(candidates) and candidates[-1].is_right_at_all_sizes):
             break
     return candidates, errors
+
+
+def _with_fixed_steps(
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig
+) -> list[Candidate]:
+    """Return a graph of the TorchScript based engine if a loop's number of steps depends on values and that matters.
+
+    All engines that follow values unroll such a loop. This one needs a second for it, the others need minutes.
+    """
+    engine = next((e for e in engines if e.follows_values and not e.needs_refusal), None)
+    if engine is None or not search_once(run, request, cases_of(request, run)).uneven_loops:
+        return []
+    try:
+        candidate = try_engine(engine, run, request, config)
+    except EngineError as error:
+        log.debug("engine %s: %s", engine.name, error)
+        return []
+    return [candidate] if _keeps_wrong_steps(candidate) else []
+
+
+def _keeps_wrong_steps(candidate: Candidate) -> bool:
+    wrong = candidate.wrong_as_traced
+    return bool(candidate.decisions.loops) and wrong is not None and wrong.case.kind == "decision"
 
 
 def _refused(
@@ -134,7 +163,9 @@ def _refused(
     is_free = config.dynamic_axes == "auto"
     everything = _try_engines(engines, run, request.static(dims), config)[0] if dims and is_free else []
     if not everything:
-        raise failure(errors, advice.for_refusal(run, request, config))
+        loops = search_once(run, request).uneven_loops if _refused_for_values(errors) else frozenset()
+        told = (search_notes.uneven_loops(sorted(loops)), advice.for_refusal(run, request, config))
+        raise failure(errors, " ".join(sentence for sentence in told if sentence))
     error = failure(errors)
     for dim in dims if len(dims) > 1 else ():
         candidates, _ = _try_engines(engines, run, request.static([dim]), config)

@@ -12,8 +12,14 @@ from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.pipeline import advice
 from lightning_onnx.pipeline.candidate import Candidate
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import steps_depend_on_values
 from lightning_onnx.pipeline.limits import Limit
 from lightning_onnx.pipeline.traced_file import Mismatch, locate_divergence
+
+_FIXED_STEPS = (
+    "Take a fixed number of steps, such as those of a solver with a constant step size, or move the loop to a method "
+    "that is not exported (method=...)."
+)
 
 
 def static_dims(candidate: Candidate) -> dict[str, str]:
@@ -37,6 +43,16 @@ def refused(request: Request, dims: Sequence[str], error: EngineError) -> str:
     verb = "is" if len(dims) == 1 else "are"
     cause = first_line(chain(error)[-1])
     return f"{places} {verb} static: no engine translates the module otherwise ({cause})"
+
+
+def uneven_loops(loops: Sequence[str]) -> str:
+    """Return sentences on loops whose number of steps depends on tensor values; empty if there are none.
+
+    Args:
+        loops: ``file:line`` of each.
+    """
+    told = steps_depend_on_values(loops)
+    return f"{told[0].upper()}{told[1:]}, for which a graph has no form. {_FIXED_STEPS}" if loops else ""
 
 
 def limits(candidate: Candidate, limits: Mapping[str, Limit]) -> list[str]:
@@ -84,10 +100,13 @@ def wrong_as_traced(
         return _keeps_a_decision(candidate, mismatch, name, refusals)
     first_node = locate_divergence(run, candidate.graph, mismatch, config)
     problem = f"{mismatch}; {first_node}" if first_node else str(mismatch)
-    helps = advice.for_wrong_graph(candidate, mismatch, run, config)
+    loops = candidate.decisions.loops
+    helps = _FIXED_STEPS if loops else advice.for_wrong_graph(candidate, mismatch, run, config)
+    why = f" In {name}, {steps_depend_on_values(loops)}." if loops else ""
     return ParityError(
         f"the ONNX graph of {name} (engine '{candidate.engine.name}') does not compute what the module does: "
-        f"{problem}.{_others(refusals)} {helps or 'Change that part of the method, or export another (method=...).'}"
+        f"{problem}.{why}{_others(refusals)} "
+        f"{helps or 'Change that part of the method, or export another (method=...).'}"
     )
 
 
@@ -96,10 +115,15 @@ def _others(refusals: Sequence[str]) -> str:
 
 
 def _keeps_a_decision(candidate: Candidate, mismatch: Mismatch, name: str, refusals: Sequence[str]) -> ParityError:
+    loops = candidate.decisions.loops
+    decides = (
+        f"In {name}, {steps_depend_on_values(loops)}" if loops else f"{name} makes a decision based on tensor values"
+    )
+    both = "Compute both branches and choose with torch.where, or move the decision to a method that is not exported "
     return ParityError(
-        f"{name} makes a decision based on tensor values, and the ONNX graph (engine '{candidate.engine.name}') keeps "
-        f"the one of the traced call: {mismatch}.{_others(refusals)} Compute both branches and choose with "
-        "torch.where, or move the decision to a method that is not exported (method=...). "
+        f"{decides}, and the ONNX graph (engine '{candidate.engine.name}') "
+        f"keeps the one of the traced call: {mismatch}.{_others(refusals)} "
+        f"{_FIXED_STEPS if loops else both + '(method=...).'} "
         "preflight='warn' lets training continue; the check of the trained weights then fails on such inputs."
     )
 

@@ -63,11 +63,42 @@ class Rare(nn.Module):
         return x * 3 if int(round(float(x.mean()), 3) * 1000) == 77123 else x * 2
 
 
+class Adaptive(nn.Module):
+    """Solves an equation with steps that depend on the error; on NaN, it never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.field = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        time, step = 0.0, 0.5
+        while time < 1:
+            step = min(step, 1 - time)
+            first = self.field(x)
+            second = self.field(x + step * first)
+            error = (step * (second - first)).abs().max()
+            if not error <= 1e-2:
+                step /= 2
+                continue
+            x, time, step = x + step * (first + second) / 2, time + step, step * 1.5
+        return x
+
+
 def exported(module: nn.Module, path: Path, *tensors: Tensor, **options: Any) -> lightning_onnx.ONNXArtifact:
     return lightning_onnx.export(module, tensors or (X,), directory=path / "made", **options)
 
 
 TORCHSCRIPT: list[dict[str, Any]] = [{"engine": "torchscript"}, {"opset_version": 13}]
+
+
+@pytest.mark.slow
+def test_a_loop_with_a_number_of_steps_by_values_is_an_error_that_names_it(tmp_path: Path) -> None:
+    line = Adaptive.forward.__code__.co_firstlineno + 2
+    with pytest.raises(
+        ParityError, match=rf"number of steps of the loop at test_decisions.py:{line} depends on tensor"
+    ):
+        exported(Adaptive(), tmp_path, X * 3)
 
 
 @pytest.mark.parametrize("options", [*TORCHSCRIPT, {}])
@@ -89,7 +120,7 @@ def test_a_file_that_keeps_a_wrong_decision_is_an_error_that_names_the_line(
 def test_a_number_that_the_graph_keeps_is_an_error(
     module: nn.Module, tensors: tuple[Tensor, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(ParityError, match="makes a decision based on tensor values"):
+    with pytest.raises(ParityError, match=r"based on tensor values|number of steps .* depends on tensor values"):
         exported(module, tmp_path, *tensors, engine="torchscript")
 
 

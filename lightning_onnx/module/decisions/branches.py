@@ -9,10 +9,13 @@ from __future__ import annotations
 import dis
 import functools
 import sys
+from collections import Counter
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+from lightning_onnx.errors import EndlessLoop
+from lightning_onnx.module.loops import heads_of
 from lightning_onnx.module.user_code import is_users, location
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
@@ -31,12 +34,18 @@ _Trace = Callable[[FrameType, str, Any], Any]
 class BranchRecorder:
     """Records the branches of the user's code, in the thread that enters the context.
 
+    Args:
+        limit: The number of branches after which the code is ended by ``EndlessLoop``; None if it may take any number.
+
     Attributes:
         branches: The recorded branches, in order.
+        steps: How often each loop began another step, by ``file:line`` of the loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         self.branches: list[Branch] = []
+        self.steps: Counter[str] = Counter()
+        self._limit = limit
         self._earlier: Any = None
 
     def __enter__(self) -> BranchRecorder:
@@ -52,7 +61,8 @@ class BranchRecorder:
         if not jumps or len(self.branches) > _KEPT:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        branches, code, jump = self.branches, frame.f_code, -1
+        branches, steps, code, jump = self.branches, self.steps, frame.f_code, -1
+        heads = _heads_of(code)
 
         def on_instruction(frame: FrameType, event: str, arg: Any) -> _Trace:
             nonlocal jump
@@ -61,6 +71,10 @@ class BranchRecorder:
                 if jump >= 0:
                     line, column = jumps[jump]
                     branches.append((location(code.co_filename, line), column, jump, at))
+                    if at <= jump and jump in heads:
+                        steps[heads[jump]] += 1
+                        if self._limit is not None and len(branches) > self._limit:
+                            raise EndlessLoop(f"the loop at {heads[jump]} does not end")
                 jump = at if at in jumps else -1
             return on_instruction
 
@@ -75,8 +89,14 @@ def _jumps_of(code: CodeType) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     line = code.co_firstlineno
     for instruction in dis.get_instructions(code):
-        positions = instruction.positions
+        positions = getattr(instruction, "positions", None)  # Python 3.11 has them
         line = (positions.lineno if positions else None) or line
         if instruction.opcode in _JUMPS:
             found[instruction.offset] = (line, (positions.col_offset if positions else None) or 0)
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _heads_of(code: CodeType) -> dict[int, str]:
+    """Return ``file:line`` of each loop by the offsets of the jumps that begin another step of it."""
+    return {offset: location(code.co_filename, line) for offset, line in heads_of(code).items()}

@@ -49,9 +49,9 @@ def gradients(flat: FlatModule, tensors: Sequence[Tensor], site: Site) -> tuple[
     recorder = _Margins(site)
     leaves = [t.detach().clone().requires_grad_(t.is_floating_point()) for t in tensors]
     try:
-        with torch.enable_grad(), flat.random_state_kept(), recorder:
+        with torch.enable_grad(), flat.random_state_kept(), flat.loops.of_call(tensors), recorder:
             flat(*(t.clone() for t in leaves))
-    except Exception:  # a module may not support gradients
+    except Exception:  # a module may not support gradients, or a loop does not end
         if not recorder.found:
             return None
     found = [m for m in recorder.found if m.requires_grad and bool(torch.isfinite(m))]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_onnx.errors import EndlessLoop
 from lightning_onnx.module.decisions.branches import Branch, BranchRecorder
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.user_code import deciding_frame, is_users, line_of
@@ -48,6 +49,12 @@ _SIZED_BY_VALUES = frozenset(
 )
 """Torch's functions whose result size depends on values."""
 
+_FEW_BRANCHES = 10_000
+"""Branches that a call may take on any inputs."""
+
+_TIMES = 20
+"""How many times as many branches as on observed inputs a call may take."""
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Site:
@@ -76,6 +83,8 @@ class Decisions:
         followed: Sites after which the call took a branch, which may depend on what was read.
         has_value_sizes: Whether the size of a tensor depended on values.
         raised: File and function of the user's code that raised; None if the call returned.
+        steps: How often each loop began another step, by ``file:line`` of the loop.
+        is_endless: Whether the call was ended because a loop did not end; ``raised`` is then not None.
     """
 
     reads: Mapping[Site, tuple[Hashable, ...]]
@@ -84,6 +93,8 @@ class Decisions:
     followed: frozenset[Site] = frozenset()
     has_value_sizes: bool = False
     raised: tuple[str, str] | None = None
+    steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    is_endless: bool = False
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites at which values were read, in order."""
@@ -103,29 +114,43 @@ class Decisions:
         both = self.reads.keys() & other.reads.keys()
         return frozenset(site for site in both if self.reads[site] != other.reads[site])
 
+    def uneven_loops(self, other: Decisions) -> frozenset[str]:
+        """Return ``file:line`` of the loops that both calls reached and that took another number of steps.
+
+        Args:
+            other: The decisions on other inputs of the same sizes.
+        """
+        reached = _by_line(self.branches).keys() & _by_line(other.branches).keys()
+        both = (self.steps.keys() | other.steps.keys()) & reached
+        return frozenset(loop for loop in both if self.steps.get(loop) != other.steps.get(loop))
+
     def is_condition(self, site: Site) -> bool:
         """Whether only booleans were read at a site."""
         return all(isinstance(value, bool) for value in self.reads[site])
 
 
-def record(flat: FlatModule, tensors: Sequence[Tensor]) -> Decisions:
+def record(flat: FlatModule, tensors: Sequence[Tensor], known: Decisions | None = None) -> Decisions:
     """Run the method, and return its decisions; an error that it raises is recorded too.
 
     Args:
         flat: The module.
         tensors: Its inputs.
+        known: The decisions on observed inputs of about the same size. A loop that runs much longer is ended; without
+            it, none is.
     """
-    branches, raised = BranchRecorder(), None
+    limit = None if known is None else _FEW_BRANCHES + _TIMES * len(known.branches)
+    branches, raised, is_endless = BranchRecorder(limit), None, False
     reads = ReadRecorder(branches.branches)
     try:
         with reads, branches:
             flat.outputs(tensors)
     except Exception as error:  # a module may refuse an input with any exception
-        raised = _raised_at(error.__traceback__)
+        raised, is_endless = _raised_at(error.__traceback__), isinstance(error, EndlessLoop)
     found = {site: tuple(values) for site, values in reads.found.items()}
     conditions = _conditions(reads.read, branches.branches)
     followed = frozenset(site for site, _, number in reads.read if number < len(branches.branches))
-    return Decisions(found, tuple(branches.branches), conditions, followed, reads.has_value_sizes, raised)
+    taken, steps = tuple(branches.branches), dict(branches.steps)
+    return Decisions(found, taken, conditions, followed, reads.has_value_sizes, raised, steps, is_endless)
 
 
 class ReadRecorder(TorchFunctionMode):

@@ -50,6 +50,7 @@ class Searched:
             counts as changed.
         flipped_lines: Lines at which some input took another branch.
         varied: Sites at which some input on which the file is compared gave another value.
+        uneven_loops: ``file:line`` of the loops of which some input changed the number of steps.
         tried: Number of inputs that were tried.
     """
 
@@ -59,6 +60,7 @@ class Searched:
     flipped_lines: frozenset[str]
     varied: frozenset[Site]
     tried: int
+    uneven_loops: frozenset[str] = frozenset()
 
     def may_decide(self, site: Site) -> bool:
         """Whether the value read at a site may decide something; one that is only stored, such as for a log, does not.
@@ -115,6 +117,7 @@ def search(run: Runner, request: Request, cases: Sequence[Case] = ()) -> Searche
         frozenset(searching.flipped_lines),
         frozenset(searching.varied),
         searching.tried,
+        frozenset(searching.uneven_loops),
     )
 
 
@@ -129,6 +132,7 @@ class _Search:
         self.moved_sites: set[Site] = set()
         self.flipped_lines: set[str] = set()
         self.varied: set[Site] = set()
+        self.uneven_loops: set[str] = set()
         self.conditions = dict(traced.conditions)
         self.flipped_inputs: dict[Site, tuple[Tensor, ...]] = {}
         self.tried = 0
@@ -153,7 +157,7 @@ class _Search:
         if case.kind == "traced" or self.is_over():
             return
         self.tried += 1
-        other = record(self.run.flat, case.tensors)
+        other = record(self.run.flat, case.tensors, self.traced)
         same_sizes = all(a.shape == b.shape for a, b in zip(case.tensors, self.request.tensors, strict=True))
         if other.raised is None and same_sizes:
             self._credit(other)
@@ -165,9 +169,9 @@ class _Search:
         if self.is_over():
             return
         self.tried += 1
-        other = record(self.run.flat, move.tensors)
+        other = record(self.run.flat, move.tensors, self.traced)
         if other.raised is not None:
-            if self._ends_in_a_guard(other):
+            if not other.is_endless and self._ends_in_a_guard(other):
                 self._credit(other)
             return
         sites, lines = self.traced.differing(other), self.traced.flipped_lines(other)
@@ -196,6 +200,7 @@ class _Search:
     def _credit(self, other: Decisions) -> None:
         """Record changed decisions; a number, which always differs, counts only if the method took another branch."""
         sites, lines = self.traced.differing(other), self.traced.flipped_lines(other)
+        self.uneven_loops |= self.traced.uneven_loops(other)
         self.moved_sites |= {s for s in sites if lines or self.traced.is_condition(s)}
         self.flipped_lines |= lines
         for condition, values in other.conditions.items():
@@ -259,5 +264,5 @@ def _between(run: Runner, request: Request, site: Site, searching: _Search) -> I
     for _ in range(_HALVINGS):
         middle = tuple(torch.lerp(a, b, 0.5) if a.is_floating_point() else b for a, b in zip(near, far, strict=True))
         yield moved(request, middle)
-        read = record(run.flat, middle).reads.get(site)
+        read = record(run.flat, middle, searching.traced).reads.get(site)
         near, far = (middle, far) if read is not None and read[0] == first else (near, middle)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
+from lightning_onnx.errors import EndlessLoop
 from lightning_onnx.module.decisions.branches import Branch, BranchRecorder
 
 
@@ -38,6 +41,15 @@ def test_branches_on_one_line_by_a_table_and_of_a_loop_differ_by_the_number() ->
 def test_branches_are_reported_by_file_and_line() -> None:
     (line, _, _, _) = branches(short, 1.0)[0]
     assert line == f"test_branches.py:{short.__code__.co_firstlineno + 1}"
+
+
+def test_the_steps_of_a_loop_are_counted_and_limited() -> None:
+    head = f"test_branches.py:{loops.__code__.co_firstlineno + 2}"
+    with BranchRecorder(limit=100) as recorder:
+        loops(7)
+    assert recorder.steps == {head: 7}
+    with pytest.raises(EndlessLoop, match=f"the loop at {head} does not end"), BranchRecorder(limit=100):
+        loops(1e9)
 
 
 def test_an_earlier_trace_function_is_put_back() -> None:

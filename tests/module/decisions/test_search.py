@@ -81,6 +81,15 @@ class Halves(nn.Module):
         return x
 
 
+class Searches(nn.Module):
+    """Halves until it is small; NaN never is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while not x.abs().max() < 0.1:
+            x = x / 2
+        return x
+
+
 MODULES: dict[str, nn.Module] = {
     "a mean": By(lambda x: x.mean() > 5),
     "a number": By(lambda x: float(x.mean()) > 5),
@@ -171,6 +180,12 @@ def test_inputs_that_decided_otherwise_before_are_tried_first() -> None:
     assert without.unflipped
     assert known.cases[0].tensors is rare
     assert not known.unflipped
+
+
+def test_a_loop_that_does_not_end_on_some_inputs_is_ended_and_its_number_of_steps_is_seen() -> None:
+    found = searched(Searches(), drawn(2, 3))
+    assert found.uneven_loops == {f"test_search.py:{Searches.forward.__code__.co_firstlineno + 1}"}
+    assert found.cases
 
 
 def test_engines_share_one_search() -> None:
