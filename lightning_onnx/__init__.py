@@ -39,6 +39,8 @@ __all__ = sorted(_FILE_OF)
 
 def __getattr__(name: str) -> Any:
     """Import on first use: reading an artifact, or running a file in a worker, needs neither torch nor Lightning."""
+    if name == "__version__":
+        return importlib.import_module(f"{__name__}.artifacts.versions").versions()["lightning_onnx"]
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)
@@ -46,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ NAMES = lightning_onnx.__all__
 
 def imported_by_the_stub() -> list[tuple[str, str]]:
     """Return the file and the name of each import in ``__init__.pyi``."""
-    statements = ast.parse(STUB.read_text(encoding="utf-8")).body
+    *statements, version = ast.parse(STUB.read_text(encoding="utf-8")).body
     assert all(isinstance(s, ast.ImportFrom) for s in statements)
+    assert ast.unparse(version) == "__version__: str"
     return [(str(s.module), a.name) for s in statements if isinstance(s, ast.ImportFrom) for a in s.names]
 
 
@@ -60,6 +62,11 @@ def test_each_name_imports_from_the_file_of_the_stub_and_has_a_docstring(name: s
     assert value.__module__ == file
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}(")  # what dataclasses write where there is none
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert lightning_onnx.__version__ == metadata.version("lightning-onnx")
+    assert "__version__" in dir(lightning_onnx)
 
 
 def test_a_name_that_is_not_there() -> None:

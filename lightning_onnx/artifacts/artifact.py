@@ -19,6 +19,7 @@ from lightning_onnx.report.report import Report
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 TEST_DATA = "test_data_set_0"
+_LONGEST = 200  # letters of a signature that are printed
 _ENDS = {"passed": "was not kept", "failed": "failed", "skipped": "was skipped"}
 
 
@@ -38,6 +39,18 @@ class ONNXArtifact:
 
     directory: Path
     manifest: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return where it is, its signature and the verdict; the manifest is too long to print."""
+        try:
+            lines = [f"{self.signature}"[:_LONGEST], self.report.summary]
+        except ArtifactError as error:
+            lines = [str(error)]
+        return "\n  ".join([f"ONNXArtifact({str(self.directory)!r})", *lines])
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook."""
+        return self.report._repr_html_()
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> ONNXArtifact:

@@ -6,16 +6,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
-
-from lightning_onnx.checks.validation import Validation
 from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.cases import Case
-from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.runtimes.base import Runtime, Session
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lightning_onnx.checks.validation import Validation
+    from lightning_onnx.module.cases import Case
+    from lightning_onnx.module.inner_values import InnerValues
 
 
 @dataclasses.dataclass(frozen=True)

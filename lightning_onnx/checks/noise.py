@@ -7,7 +7,6 @@ on another machine, can choose the same ones.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -72,14 +71,16 @@ class ChangedRuns:
         self.outputs = context.signature.outputs
         self._context = context
         self._case = case
-        self._runs: list[dict[str, Array]] = []
+        self._runs: dict[int, dict[str, Array]] = {}
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Yield the outputs, an empty dict where the module does not run."""
-        for way in range(WAYS):
-            if way == len(self._runs):
-                self._runs.append(self._run(way))
-            yield self._runs[way]
+        return map(self._of_way, range(WAYS))
+
+    def _of_way(self, way: int) -> dict[str, Array]:
+        if way not in self._runs:
+            self._runs[way] = self._run(way)
+        return self._runs[way]
 
     def of(self, output: str) -> Iterator[Array]:
         """Yield the arrays of one output, without runs that have none.
@@ -95,7 +96,7 @@ class ChangedRuns:
         Args:
             output: The output.
         """
-        reversed_ties = next(itertools.islice(self, TIES, None)).get(output.name)
+        reversed_ties = self._of_way(TIES).get(output.name)
         return reversed_ties is not None and _differ(output, reversed_ties)
 
     def _run(self, way: int) -> dict[str, Array]:

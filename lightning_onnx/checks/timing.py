@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from lightning_onnx.runtimes.base import Arrays
 
@@ -23,36 +19,6 @@ class Timed(Protocol):
 
     def timed(self, inputs: Arrays, calls: int) -> list[float]:
         """Run ``calls`` times, and return the duration of each call in seconds."""
-
-
-class TimedModule:
-    """A module in this process.
-
-    Args:
-        module: A module that takes flat tensors.
-        names: Names of its inputs, in order.
-        tensors: One tensor for each input; the arrays given to ``timed`` are converted to their dtypes.
-    """
-
-    def __init__(self, module: nn.Module | Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-        self.module = module
-        self.dtypes = {name: tensor.dtype for name, tensor in zip(names, tensors, strict=True)}
-
-    def timed(self, inputs: Arrays, calls: int) -> list[float]:
-        """Run ``calls`` times without gradients, and return the duration of each call in seconds."""
-        tensors = [_tensor(inputs[name], dtype) for name, dtype in self.dtypes.items()]
-        seconds = []
-        with torch.inference_mode():
-            for _ in range(calls):
-                started = time.perf_counter()
-                self.module(*tensors)
-                seconds.append(time.perf_counter() - started)
-        return seconds
-
-
-def _tensor(array: Any, dtype: torch.dtype) -> Tensor:
-    # torch does not take numpy's bfloat16
-    return torch.from_numpy(array.astype(np.float32)).to(dtype) if dtype == torch.bfloat16 else torch.from_numpy(array)
 
 
 def in_turns(programs: Mapping[str, Timed], inputs: Arrays, seconds: float) -> dict[str, list[float]]:
@@ -88,14 +54,3 @@ def latency_ratio(program: Timed, baseline: Timed, inputs: Arrays, seconds: floa
     """
     took = in_turns({"baseline": baseline, "program": program}, inputs, seconds)
     return float(f"{np.median(took['program']) / np.median(took['baseline']):.3g}")
-
-
-@contextlib.contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Make torch use ``number`` threads inside the context."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

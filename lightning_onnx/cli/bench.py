@@ -43,14 +43,12 @@ def add(subparsers: Subparsers) -> None:
         "--seconds", type=float, default=1.0, help="for each runtime at each batch size, about; default: 1"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="a test_data_set_* with the inputs")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="an .svg, .png or .pdf file; default: NAME.latency.svg, here"
-    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="an .svg file; default: NAME.latency.svg, here")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure; 1 if a runtime fails or a required one is missing, 3 if none is available."""
-    from lightning_onnx.checks.latency import measure, resized
+    from lightning_onnx.checks.measuring import measure, resized
 
     names = runtimes_of(arguments)
     model = model_at(arguments.path)
@@ -116,7 +114,7 @@ def _plot(arguments: argparse.Namespace, figures: dict[str, Any]) -> Path | None
     try:
         draw(tables, path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--plot {path} cannot be written: {error}. Give an .svg, .png or .pdf file.") from error
+        raise UsageError(f"--plot {path} cannot be written: {error}. Give an .svg file.") from error
     return path
 
 

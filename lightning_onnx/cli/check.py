@@ -41,19 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Check; 1 if outputs differ or a runtime fails, 3 if all is skipped."""
     from lightning_onnx.artifacts import data_set
     from lightning_onnx.checks import stored_data
-    from lightning_onnx.checks.parity import Parity
 
     names = runtimes_of(arguments)
     model = model_at(arguments.path)
     directory = arguments.data or model.parent
     if not directory.is_dir():
         raise UsageError(f"--data {directory} is no directory. Give one that holds input_0.pb and output_0.pb.")
-    try:
-        parity = Parity(arguments.rtol, arguments.atol)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    rtol, atol = arguments.rtol, arguments.atol
+    for option, value in (("--rtol", rtol), ("--atol", atol)):
+        if value is not None and not value >= 0:
+            raise UsageError(f"{option} {value} is invalid. Give a number of 0 or more.")
     sets = data_set.find_data_sets(directory)
-    rows = {name: stored_data.check(model, sets, name, parity, arguments.precision) for name in names}
+    rows = {name: stored_data.check(model, sets, name, rtol, atol, arguments.precision) for name in names}
     for name, row in rows.items():
         if row["status"] == "skipped" and name in arguments.require:
             row.update(status="failed", reason=f"it is required: {row['reason']}")

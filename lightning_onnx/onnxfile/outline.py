@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
+import ml_dtypes
+import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
@@ -70,14 +73,29 @@ def _weights(graph: GraphProto) -> Iterator[tuple[str, int]]:
 def _bytes(tensor: TensorProto) -> int:
     if tensor.data_type == TensorProto.STRING:
         return sum(map(len, tensor.string_data))
-    import onnx_ir
-
     elements = 1
     for dim in tensor.dims:
         elements *= dim
         if abs(elements) >= _TOO_LARGE:
             raise InputError(f"the weight {tensor.name!r} is too large for any file. Export the model again.")
-    return -(-elements * int(onnx_ir.DataType(tensor.data_type).bitwidth) // 8)
+    try:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except KeyError as error:
+        raise InputError(
+            f"the weight {tensor.name!r} has type {tensor.data_type}, which ONNX does not define. Export again."
+        ) from error
+    return -(-elements * _bits(kind) // 8)
+
+
+def _bits(kind: np.dtype[Any]) -> int:
+    """Return the size of an element in the file, which may be less than that in an array."""
+    if kind.isbuiltin == 1:
+        return 8 * kind.itemsize
+    try:
+        return int(ml_dtypes.iinfo(kind).bits)  # type: ignore[no-untyped-call]
+    except ValueError:  # it is no integer
+        parts = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
+        return min(8 * kind.itemsize, 1 + int(parts.nexp) + int(parts.nmant))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,12 +1,35 @@
-"""Latency as bars: the median of each program at each batch size, and a line to the 95th percentile."""
+"""Latency as bars in an SVG: the median of each program at each batch size, and a line to the 95th percentile."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_ROW = 0.36  # inches
+from lightning_onnx.report import tables
+from lightning_onnx.report.templates import template
+
+_WIDTH, _LONGEST = 640, 260
+_ROW, _GAP = 22, 30
+_LETTER = 6.5
+"""About the width of a letter, to leave room for the longest name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bar:
+    name: str
+    top: float
+    median: float
+    late: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    batch: str
+    top: float
+    bars: list[_Bar]
 
 
 def draw(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
@@ -14,32 +37,30 @@ def draw(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> N
 
     Args:
         tables: By ``"batch_<size>"`` the figures of each program: ``p50_ms``, ``p95_ms``, ``items_per_second``.
-        path: Its suffix chooses the format.
+        path: An ``.svg`` file.
 
     Raises:
-        ValueError: If matplotlib does not know the format.
+        ValueError: If it has another suffix.
         OSError: If it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    if path.suffix != ".svg":
+        raise ValueError(f"it is written as SVG, not as {path.suffix or 'a file without a suffix'}")
+    groups: list[_Group] = []
+    top = 22.0
+    for key, table in tables.items():
+        groups.append(_group(key.removeprefix("batch_"), table, top))
+        top += _ROW * len(table) + _GAP
+    names = [name for table in tables.values() for name in table]
+    left = 20 + round(_LETTER * max(map(len, names)))
+    svg = template("latency.svg.jinja").render(width=_WIDTH, height=top + 10, left=left, groups=groups)
+    path.write_text(svg, encoding="utf-8")
 
-    rows = sum(len(table) for table in tables.values())
-    figure = Figure(figsize=(7, _ROW * rows + 0.5 * len(tables) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    heights = [len(table) for table in tables.values()]
-    all_axes = figure.subplots(len(tables), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for (key, table), axes in zip(tables.items(), all_axes[:, 0], strict=True):
-        names = list(table)
-        middle = [table[name]["p50_ms"] for name in names]
-        late = [max(table[name]["p95_ms"] - p50, 0) for name, p50 in zip(names, middle, strict=True)]
-        bars = axes.barh(range(len(names)), middle, xerr=[[0] * len(names), late], color="#2f6fb3", ecolor="#5b6675")
-        labels = [f"{table[name]['items_per_second']:.3g} items/s" for name in names]
-        axes.bar_label(bars, labels, padding=6, fontsize=8)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.margins(x=0.25)
-        axes.set_title(f"batch {key.removeprefix('batch_')}", loc="left", fontsize=10)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    all_axes[-1, 0].set_xlabel("milliseconds for a call: median, and to the 95th percentile")
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+def _group(batch: str, table: Mapping[str, Mapping[str, Any]], top: float) -> _Group:
+    longest = max(max(own["p50_ms"], own["p95_ms"]) for own in table.values())
+    bars = []
+    for place, (name, own) in enumerate(table.items()):
+        median, late = (round(_LONGEST * own[key] / longest, 1) for key in ("p50_ms", "p95_ms"))
+        label = f"{tables.text(own['p50_ms'])} ms, {tables.text(own['items_per_second'])} items/s"
+        bars.append(_Bar(name, top + 8 + _ROW * place, median, max(median, late), label))
+    return _Group(batch, top, bars)

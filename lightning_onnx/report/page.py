@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord, Status
-from lightning_onnx.report import module_tree, plots, tables, wording
+from lightning_onnx.report import module_tree, ratio_plot, tables, wording
 from lightning_onnx.report.snippet import snippet
 from lightning_onnx.report.tables import Table, size
+from lightning_onnx.report.templates import template
+from lightning_onnx.report.verdict import needs_attention, sentence, verdict
 
 if TYPE_CHECKING:
-    import jinja2
     from markupsafe import Markup
 
 log = logging.getLogger(__name__)
@@ -33,12 +32,14 @@ def render(manifest: Manifest) -> str:
     """
     graph = manifest.graph
     whole = module_tree.tree(graph.modules)
-    page = _template().render(
+    page = template("report.html.jinja").render(
         marks=MARKS,
         size=size,
-        title=manifest.name or manifest.model.file,
+        title=wording.headline(manifest),
         what=wording.what(manifest),
-        verdict=wording.verdict(manifest),
+        verdict=verdict(manifest),
+        sentence=sentence(manifest),
+        needs_attention=needs_attention(manifest),
         cards=wording.cards(manifest),
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
         weights=_pairs("", wording.weights(manifest)),
@@ -60,16 +61,6 @@ def render(manifest: Manifest) -> str:
         versions=_pairs("", manifest.versions.items()),
     )
     return str(page)
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(
-        resources.files("lightning_onnx.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
 
 
 def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -116,7 +107,7 @@ def _check(check: CheckRecord) -> _CheckView:
     drawn, problem = None, None
     if outputs and found.ratio_edges:
         try:
-            drawn = Markup(plots.ratios(outputs, found.ratio_edges) or "")  # it escapes the names in it
+            drawn = Markup(ratio_plot.draw(outputs, found.ratio_edges) or "")  # it escapes the names in it
         except Exception as error:  # an export is not lost for a plot; the message may hold a path of this machine
             log.warning("the plot of check %r is left out of the report", check.name, exc_info=True)
             problem = type(error).__name__
@@ -126,7 +117,7 @@ def _check(check: CheckRecord) -> _CheckView:
         check.reason,
         drawn,
         problem,
-        max(len(outputs) - plots.MOST, 0),
+        max(len(outputs) - ratio_plot.MOST, 0),
         tables.tables({k: v for k, v in check.figures.items() if not (outputs and k in ("cases", "outcomes"))}),
         _cases(outputs, found.outcomes),
     )

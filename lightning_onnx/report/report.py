@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.report import page, tables, wording
 from lightning_onnx.report.tables import Table
+from lightning_onnx.report.verdict import sentence
 
 HTML = "report.html"
 MARKDOWN = "report.md"
@@ -36,9 +38,22 @@ class Report:
 
     manifest: Plain
 
+    def __repr__(self) -> str:
+        """Return the verdict on one line; ``text()`` has the rest."""
+        return f"<Report of {wording.headline(self._record)}: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence: whether the file can be used, and what to know first."""
+        return sentence(self._record)
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame of its own."""
+        return f'<iframe srcdoc="{html.escape(self.html())}" width="100%" height="480"></iframe>'
+
     def text(self) -> str:
         """Return the report as plain text."""
-        parts = []
+        parts = [self.summary]
         for table in self._tables():
             rows = [list(table.columns), *table.rows] if any(table.columns) else table.rows
             parts.append("\n".join([table.title, *(f"  {line}" for line in tables.aligned(rows))]))
@@ -46,7 +61,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return the report as Markdown, for pull requests and for TensorBoard's text page."""
-        parts = [f"**{wording.verdict(self._record)}**"]
+        parts = [f"## {_plain(wording.headline(self._record))}", f"**{_plain(self.summary)}**"]
         for table in self._tables():
             columns = table.columns or ("", "")
             kept = table.rows[:_MOST_ROWS]

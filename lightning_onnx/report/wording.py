@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.figures import MetricFigures, VariantFigures, runtime_of
 from lightning_onnx.manifest.manifest import Manifest
@@ -17,16 +15,16 @@ OUTCOMES = ("failed", "warning", "undecidable", "passed")
 METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
 
 
-def verdict(manifest: Manifest) -> Literal["passed", "failed", "not checked"]:
-    """Return how the checks ended as a whole."""
-    statuses = {check.status for check in manifest.checks}
-    return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
-
-
 def what(manifest: Manifest) -> str:
     """Return the method that was exported, with its class if known."""
     source = manifest.source
     return f"{source.module}.{source.method}" if source.module else source.method
+
+
+def headline(manifest: Manifest) -> str:
+    """Return a title: the module's class and the name of the artifact, as far as they are known and differ."""
+    names = [manifest.source.module, manifest.name or manifest.model.file]
+    return " · ".join(dict.fromkeys(filter(None, names)))
 
 
 def cards(manifest: Manifest) -> list[tuple[str, str]]:

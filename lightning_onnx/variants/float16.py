@@ -88,6 +88,7 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
 
     model = onnx.load(model_path)
     clipped = _clipped(model)
+    _separate_outputs(model.graph)
     floats = [v.name for v in model.graph.output if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     with files.scratch(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a warning for each weight that becomes zero in float16
@@ -149,6 +150,16 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infere
 
 def _casts(node: onnx.NodeProto, kind: int) -> bool:
     return any(a.name in ("to", "dtype") and a.i == kind for a in node.attribute)
+
+
+def _separate_outputs(graph: onnx.GraphProto) -> None:
+    """Give an output that other nodes use a value of its own: the converter would give both the same dtype."""
+    used = {name for node in walk.nodes(graph) for name in node.input}
+    inner = {v.name: f"{v.name}::inner" for v in graph.output if v.name in used}
+    for node in walk.nodes(graph):
+        node.input[:] = [inner.get(name, name) for name in node.input]
+        node.output[:] = [inner.get(name, name) for name in node.output]
+    graph.node.extend(onnx.helper.make_node("Identity", [value], [name]) for name, value in inner.items())
 
 
 def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:

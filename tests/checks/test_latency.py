@@ -15,7 +15,7 @@ from torch import nn
 
 from lightning_onnx import Latency, Parity, export
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
-from lightning_onnx.checks.latency import resized
+from lightning_onnx.checks.measuring import resized
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case

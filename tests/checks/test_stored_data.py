@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lightning_onnx import export
 from lightning_onnx.artifacts import data_set
 from lightning_onnx.checks import stored_data
-from lightning_onnx.checks.parity import Parity
 from lightning_onnx.cli import main
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes import base
@@ -79,7 +78,7 @@ def test_every_node_with_floats(tmp_path: Path) -> None:
     for case in filter(takes_floats, collect_testcases(None)):
         save(case, tmp_path / case.name)
         model, sets = tmp_path / case.name / "model.onnx", data_set.find_data_sets(tmp_path / case.name)
-        row = stored_data.check(model, sets, base.DEFAULT, Parity(rtol=case.rtol), runtime=runtime)
+        row = stored_data.check(model, sets, base.DEFAULT, case.rtol, runtime=runtime)
         passed += row["status"] == "passed"
         if row["status"] != "passed" and not known(case.name):
             unexpected[case.name] = row["reason"]
@@ -103,9 +102,7 @@ def test_every_stored_model() -> None:
     runtime = client.hosted(base.DEFAULT)
     passed, unexpected = 0, {}
     for model in stored():
-        row = stored_data.check(
-            model, data_set.find_data_sets(model.parent), base.DEFAULT, Parity(rtol=1e-3), runtime=runtime
-        )
+        row = stored_data.check(model, data_set.find_data_sets(model.parent), base.DEFAULT, 1e-3, runtime=runtime)
         passed += row["status"] == "passed"
         opset = max(o.version for o in onnx.load(model).opset_import)
         listed = opset < 7 or any(word in model.parent.name for word in STORED)
@@ -153,5 +150,5 @@ def test_a_column_that_is_rounding_noise_is_no_difference_and_one_that_is_not_is
     (directory / "output_0.pb").write_bytes(numpy_helper.from_array(stored, "output").SerializeToString())
     runtime = Altered()
     for runtime.factor, status in ((1.0, "passed"), (1.4, "failed")):
-        row = stored_data.check(made.model_path, [directory], "onnxruntime", Parity(), runtime=runtime)
+        row = stored_data.check(made.model_path, [directory], "onnxruntime", runtime=runtime)
         assert row["status"] == status

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import onnx
 import pytest
@@ -27,11 +28,15 @@ def test_bench(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured, monkeyp
     assert re.search(r"batch 2 +ratio +p50 ms +p95 ms +items per second\nonnxruntime +1 ", text)
     assert re.search(r"loading +load seconds", text)
     assert "<svg" in (tmp_path / "linear.latency.svg").read_text()
-    assert main.main([*arguments, "--json", "--plot", "b.png", "--runtime", "onnxruntime:MadeUp"]) == 0
+    assert main.main([*arguments, "--json", "--plot", "b.svg", "--runtime", "onnxruntime:MadeUp"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["batch_8"]) == ["onnxruntime"]
     assert "MadeUp" in found["absent"]["onnxruntime:MadeUp"]
-    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    drawn = ElementTree.parse(tmp_path / "b.svg")
+    texts = [element.text or "" for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"batch 1", "batch 8", "onnxruntime"} < set(texts)
+    median = found["batch_8"]["onnxruntime"]["p50_ms"]
+    assert any(text.startswith(f"{median:.4g} ms, ") for text in texts)
 
 
 def test_bench_ends(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +46,7 @@ def test_bench_ends(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.
     assert main.main(["bench", there, *quick, "--require", "onnxruntime:MadeUp"]) == 1
     monkeypatch.setitem(lightning_onnx.runtimes.base.RUNTIMES, "crashing", "tests.runtimes.faulty:Crashing")
     assert main.main(["bench", there, *quick, "--runtime", "crashing"]) == 1
-    assert main.main(["bench", there, *quick, "--plot", "x.docx"]) == 2
+    assert main.main(["bench", there, *quick, "--plot", "x.png"]) == 2
     assert main.main(["bench", there, "--batch", "0"]) == 2
 
 

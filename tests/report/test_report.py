@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.manifest.figures import OutputFigures
+from lightning_onnx.report import ratio_plot
 from lightning_onnx.report.report import Report
 
 EVIL = "<script>alert(1)</script>"
@@ -176,7 +179,7 @@ def test_every_name_is_escaped(manifest: dict[str, Any]) -> None:
 def test_names_of_outputs(name: str, manifest: dict[str, Any], recwarn: pytest.WarningsRecorder) -> None:
     made = Report(json.loads(json.dumps(manifest).replace('"hidden"', json.dumps(name))))
     text = made.html()
-    assert list(recwarn) == []  # matplotlib warns about letters that its font lacks, and reads formulas
+    assert list(recwarn) == []
     found = Elements(text)
     assert (name if len(name) < 40 else name[:22] + "…") in found.text
     assert not any(key.startswith("on") for _, attributes in found.tags for key in attributes)
@@ -202,28 +205,29 @@ def test_equal_figures_make_equal_bytes(artifact: ONNXArtifact) -> None:
     assert other == written
 
 
-def test_the_users_matplotlib_stays_as_it_is(manifest: dict[str, Any]) -> None:
-    code = f"""
-import json, sys, threading
-import matplotlib
-from lightning_onnx import Report
-manifest = json.loads({json.dumps(manifest)!r})
-plain = Report(manifest).html()
-assert matplotlib.rcParams._get_backend_or_none() is None, "a backend was chosen"
-matplotlib.use("pdf")
-style = {{"text.usetex": True, "axes.facecolor": "red", "svg.fonttype": "path", "xtick.labelsize": 3}}
-matplotlib.rcParams.update(style)
-before = dict(matplotlib.rcParams)
-assert Report(manifest).html() == plain, "the user's style is in the report"
-assert dict(matplotlib.rcParams) == before
-made = []
-threads = [threading.Thread(target=lambda: made.append(Report(manifest).html())) for _ in range(4)]
-[t.start() for t in threads], [t.join() for t in threads]
-assert made == [plain] * 4
-assert dict(matplotlib.rcParams) == before
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_plot_is_to_scale(manifest: dict[str, Any]) -> None:
+    """Marks lie where their ratio is on the axis; beyond the tolerance they are crosses, and NaN is one of them."""
+    output = manifest["checks"][0]["figures"]["outputs"]["hidden"]
+    output["worst_ratio"] = {"small": 1e-6, "at the tolerance": 1.0, "beyond": 1e2, "not a number": math.nan}
+    drawn = ratio_plot.draw({"hidden": OutputFigures(worst_ratio=output["worst_ratio"])}, ())
+    assert drawn is not None
+    elements = Elements(drawn).tags
+    ticks = {x: n for n, x in enumerate(a["x1"] for t, a in elements if t == "line" and a["stroke"] == "var(--soft)")}
+    marks = [a["x1"] for t, a in elements if t == "line" and a["stroke"] == "var(--ink)"]
+    assert [list(ticks).index(x) - 1 for x in marks] == [0, 3]  # the first such line is the axis itself
+    crosses = [float(a["d"][1:].split()[0]) + 4 for t, a in elements if t == "path"]
+    assert str(crosses[0]) == list(ticks)[5]
+    assert crosses[0] < crosses[1] < 382
+
+
+def test_a_strip_is_darker_where_more_elements_are() -> None:
+    figures = OutputFigures(worst_ratio={"traced": 0.5}, ratios=(90, 0, 10, 0))
+    drawn = ratio_plot.draw({"y": figures}, (1e-4, 1e-2, 1.0))
+    strips = [a for t, a in Elements(drawn or "").tags if t == "rect" and a["fill"] == "var(--accent)"]
+    assert len(strips) == 2
+    assert float(strips[0]["opacity"] or 0) > 3 * float(strips[1]["opacity"] or 0)
+    # From 1e-7 to 1e-4 and from 1e-2 to 1: three decades and two.
+    assert float(strips[0]["width"] or 0) / float(strips[1]["width"] or 0) == pytest.approx(1.5, rel=1e-3)
 
 
 def test_figures_of_the_plot(artifact: ONNXArtifact) -> None:
@@ -262,6 +266,55 @@ def test_failed_is_visible_without_colour(manifest: dict[str, Any]) -> None:
     assert "– not checked" in Elements(page(manifest)).text
     manifest["checks"] = []
     assert "None was asked for" in Elements(page(manifest)).text
+
+
+def changed_checks(manifest: dict[str, Any], **statuses: str) -> Report:
+    changed = copy.deepcopy(manifest)
+    for check in changed["checks"]:
+        check["status"] = statuses.get(check["name"], check["status"])
+    return Report(changed)
+
+
+def test_the_verdict_comes_first(manifest: dict[str, Any]) -> None:
+    cases = len(manifest["checks"][0]["figures"]["cases"])
+    good = f"Safe to deploy: 2 of 3 checks passed; onnxruntime answers like the module in {cases} of {cases} cases."
+    assert Report(manifest).summary == good
+    assert Elements(page(manifest)).text.index(good) < 400
+    assert good in "\n".join(Report(manifest).markdown().splitlines()[:5])
+    assert changed_checks(manifest, parity="failed").summary == "Do not deploy: parity failed (1 of 3 checks)."
+    assert changed_checks(manifest, parity="failed", latency="failed").summary.startswith(
+        "Do not deploy: parity and latency failed (2 of 3"
+    )
+    assert changed_checks(manifest, parity="skipped").summary == "Not compared with the module: 1 of 3 checks passed."
+    manifest["checks"] = []
+    assert Report(manifest).summary.startswith("Not checked:")
+
+
+def test_a_failed_variant_and_a_warning_are_in_the_verdict(manifest: dict[str, Any]) -> None:
+    assert 'class="verdict passed"' in page(manifest)
+    failed = {"name": "int8", "class": "Int8", "file": None, "sha256": None, "bytes": 1, "opset": 20}
+    failed |= {"status": "failed", "reason": "it differs", "options": {}, "checks": [], "figures": {}, "notes": []}
+    with_variant = manifest | {"variants": [failed]}
+    assert Report(with_variant).summary.endswith("; variant int8 failed.")
+    assert 'class="verdict attention"' in page(with_variant)
+    manifest["checks"][0]["figures"]["outcomes"]["mirrored sign"] = "warning"
+    manifest["notes"] = ["one"]
+    assert Report(manifest).summary.endswith("parity warns about values beyond those observed; read 1 note below.")
+    assert 'class="verdict attention"' in page(manifest)
+
+
+def test_what_is_printed_is_short(artifact: ONNXArtifact) -> None:
+    for value in (artifact, artifact.report):
+        assert len(repr(value).splitlines()) <= 6
+        assert len(repr(value)) < 600
+        assert "Safe to deploy" in repr(value)
+    assert "tokens: int64[batch, 5]" in repr(artifact)
+    assert str(artifact.directory) in repr(artifact)
+    broken = repr(ONNXArtifact(artifact.directory, {}))
+    assert "is no artifact" in broken
+    frame = Elements(artifact._repr_html_()).tags
+    assert [tag for tag, _ in frame] == ["iframe"]
+    assert "<title>" in (frame[0][1]["srcdoc"] or "")
 
 
 def test_a_manifest_without_the_newer_parts(manifest: dict[str, Any]) -> None:
@@ -310,9 +363,9 @@ def test_it_holds_nothing_private(artifact: ONNXArtifact) -> None:
 
 def test_a_plot_that_fails_is_left_out(manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> str:
-        raise OSError("/home/someone/.cache/matplotlib cannot be written")
+        raise OSError("/home/someone/template cannot be read")
 
-    monkeypatch.setattr("lightning_onnx.report.plots.ratios", broken)
+    monkeypatch.setattr("lightning_onnx.report.ratio_plot.draw", broken)
     text = Elements(page(manifest)).text
     assert "The plot could not be drawn (OSError)" in text
     assert "someone" not in text

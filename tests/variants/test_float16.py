@@ -69,6 +69,29 @@ class Whole(nn.Module):
         return x * 2
 
 
+class Features(nn.Module):
+    """An output that a float16 operator uses too, and one that a branch of the graph uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        features = self.body(image).mean((2, 3))
+        return {"logits": self.head(features), "features": features, "largest": features.amax(1)}
+
+
+def test_outputs_that_other_operators_use(tmp_path: Path) -> None:
+    image = torch.randn(2, 3, 6, 6)
+    made = exported(Features(), image, tmp_path / "a", variants=[Float16()])
+    assert made.manifest["variants"][0]["status"] == "passed", made.manifest["variants"][0]["reason"]
+    assert kinds(made)["head.weight"] == FLOAT16
+    expected = run(made.model_path, {"image": image.numpy()})
+    for a, b in zip(run(made.variant_path("fp16"), {"image": image.numpy()}), expected, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=5e-3)
+
+
 def test_nothing_to_convert(tmp_path: Path) -> None:
     made = exported(Whole(), torch.arange(6).reshape(2, 3), tmp_path / "a", variants=[Float16()])
     entry = made.manifest["variants"][0]

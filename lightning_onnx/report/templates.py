@@ -1,0 +1,23 @@
+"""The templates beside this file, read by jinja2; whatever is put into one is escaped."""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+@functools.cache
+def template(name: str) -> jinja2.Template:
+    """Return a template.
+
+    Args:
+        name: Its file name.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(resources.files("lightning_onnx.report").joinpath(name).read_text(encoding="utf-8"))

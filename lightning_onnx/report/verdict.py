@@ -1,0 +1,74 @@
+"""The verdict on an artifact: in a word, and in the sentence that a reader needs first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from lightning_onnx.manifest.figures import ComparisonFigures
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.results import CheckRecord
+
+Verdict = Literal["passed", "failed", "not checked"]
+
+
+def verdict(manifest: Manifest) -> Verdict:
+    """Return how the checks ended as a whole."""
+    statuses = {check.status for check in manifest.checks}
+    return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
+
+
+def sentence(manifest: Manifest) -> str:
+    """Return whether the file can be used, and what to know first."""
+    return "; ".join([_checks(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
+
+
+def needs_attention(manifest: Manifest) -> bool:
+    """Tell whether the checks passed, but a variant failed or a check warned."""
+    return verdict(manifest) == "passed" and bool(_failed_variants(manifest) or _warned(manifest))
+
+
+def _checks(manifest: Manifest) -> str:
+    failed = [check.name for check in manifest.checks if check.status == "failed"]
+    passed = [check for check in manifest.checks if check.status == "passed"]
+    if failed:
+        return f"Do not deploy: {_list(failed)} failed ({len(failed)} of {_counted(len(manifest.checks), 'check')})"
+    if not passed:
+        return "Not checked: nothing is known of how the file compares with the module"
+    parity = next((check for check in passed if check.name == "parity"), None)
+    ran = f"{len(passed)} of {_counted(len(manifest.checks), 'check')} passed"
+    return f"Safe to deploy: {ran}{_cases(parity)}" if parity else f"Not compared with the module: {ran}"
+
+
+def _cases(parity: CheckRecord) -> str:
+    outcomes = list(ComparisonFigures.find(parity.figures).outcomes.values())
+    right = outcomes.count("passed")
+    runtime = str(parity.figures.get("runtime", "the runtime"))
+    return f"; {runtime} answers like the module in {right} of {_counted(len(outcomes), 'case')}" if outcomes else ""
+
+
+def _variants(manifest: Manifest) -> list[str]:
+    failed = _failed_variants(manifest)
+    return [f"{'variant' if len(failed) == 1 else 'variants'} {_list(failed)} failed"] if failed else []
+
+
+def _remarks(manifest: Manifest) -> list[str]:
+    warned = ["parity warns about values beyond those observed"] if _warned(manifest) else []
+    notes = len(manifest.notes)
+    return [*warned, f"read {_counted(notes, 'note')} below"] if notes else warned
+
+
+def _failed_variants(manifest: Manifest) -> list[str]:
+    return [variant.name for variant in manifest.variants if variant.status == "failed"]
+
+
+def _warned(manifest: Manifest) -> bool:
+    return any("warning" in ComparisonFigures.find(c.figures).outcomes.values() for c in manifest.checks)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
