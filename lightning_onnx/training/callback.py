@@ -30,10 +30,12 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.fit_result import FitResult
+from lightning_onnx.training.interruption import Interruption
 from lightning_onnx.training.jobs import Fit
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
+from lightning_onnx.training.ranks import wait_for_rank_zero
 from lightning_onnx.variants.base import Variant
 
 
@@ -192,6 +194,7 @@ class ONNXExport(Callback):
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight = Preflight(is_on=False)
+        self._interruption = Interruption()
 
     @property
     def artifact(self) -> ONNXArtifact | None:
@@ -243,6 +246,7 @@ class ONNXExport(Callback):
         self._result.clear()
         self._exporter = self._observer = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
+        self._interruption = Interruption()
         self._observer = ForwardObserver(pl_module, self.config.method)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
@@ -256,7 +260,13 @@ class ONNXExport(Callback):
                 store = Store(target, self.state_key)
                 store.open()
                 self._exporter = Exporter(
-                    self.config, self.options, store, self._observer, followed, _is_fast_dev_run(trainer)
+                    self.config,
+                    self.options,
+                    store,
+                    self._observer,
+                    followed,
+                    self._interruption,
+                    _is_fast_dev_run(trainer),
                 )
                 self._result.follow(self._exporter)
 
@@ -334,7 +344,7 @@ class ONNXExport(Callback):
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the checkpoints, only on rank zero, without waiting for other ranks."""
         if self._exporter is not None and not trainer.sanity_checking:
-            with self._failure_recorded(self._exporter):
+            with self._failure_recorded(self._exporter), self._interruption.ends(trainer):
                 self._exporter.moments.look(pl_module)
                 if self.options.when == "checkpoint":
                     self._exporter.follow(Fit(trainer, pl_module))
@@ -373,7 +383,8 @@ class ONNXExport(Callback):
         self._observer.detach()
         if self._exporter is not None:
             with self._failure_recorded(self._exporter), random_states_kept():  # the training's own error is raised
-                self._exporter.break_off(Fit(trainer, pl_module), self._epoch)
+                is_interrupt = isinstance(exception, (KeyboardInterrupt, SystemExit))
+                self._exporter.break_off(Fit(trainer, pl_module), self._epoch, is_interrupt=is_interrupt)
         self._close()
 
     @override
@@ -426,10 +437,11 @@ class ONNXExport(Callback):
         error: Exception | None = None
         here = trainer.is_global_zero
         try:
-            with random_states_kept() if here else contextlib.nullcontext():
+            with random_states_kept() if here else contextlib.nullcontext(), self._interruption.ends(trainer):
                 yield here
         except Exception as raised:
             error = raised
+        wait_for_rank_zero(trainer)
         failed = trainer.strategy.broadcast(None if error is None else first_line(error))
         if failed is None:
             return

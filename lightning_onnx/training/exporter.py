@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
@@ -11,15 +11,17 @@ from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.errors import ArtifactError, NotReadyError
+from lightning_onnx.errors import ArtifactError, NotReadyError, ONNXExportError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.stages import stages_named
+from lightning_onnx.training.background import Background
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower, Saved
 from lightning_onnx.training.fit_log import FitLog
+from lightning_onnx.training.interruption import Interruption
 from lightning_onnx.training.jobs import LIVE, Finished, Fit, Job, Maker, checkpoint_job, live_job
 from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.options import CallbackConfig
@@ -38,6 +40,7 @@ class Exporter:
         store: The store of the artifacts.
         observer: Records the module's calls.
         followed: The ModelCheckpoint to follow, or None.
+        interruption: Whether an interrupt of the run has ended exports.
         fast_dev_run: Whether this is a ``fast_dev_run``, which logs nothing.
 
     Attributes:
@@ -52,6 +55,7 @@ class Exporter:
         store: Store,
         observer: ForwardObserver,
         followed: CheckpointCallback | None,
+        interruption: Interruption,
         fast_dev_run: bool = False,
     ) -> None:
         self.config = config
@@ -64,12 +68,11 @@ class Exporter:
         self._planner = Planner(config, observer)
         self._maker = Maker(store, self._planner, options.filename)
         self._publisher = Publisher(options, self.log, is_silent=fast_dev_run)
-        self._has_resumed = False
-        self._tracing_again_is_futile = False
+        self._interruption = interruption
+        self._background = Background(self._maker, interruption)
         self._unexported = Unexported(self.log)
+        self._has_resumed = self._tracing_again_is_futile = False
         self._not_ready: list[str] = []
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._running: concurrent.futures.Future[list[Finished]] | None = None
 
     @property
     def best(self) -> ONNXArtifact | None:
@@ -128,7 +131,7 @@ class Exporter:
     def follow(self, fit: Fit) -> None:
         """Between steps: keep finished artifacts, and start on the checkpoints saved since the last look."""
         assert self.follower is not None
-        if self._running is not None and self._running.done():
+        if self._background.has_finished:
             self._join(fit)
         if not self.follower.has_changed():
             return
@@ -161,11 +164,15 @@ class Exporter:
         else:
             self._publisher.publish_best(fit.trainer.loggers, self.artifact)
 
-    def break_off(self, fit: Fit, epoch: int) -> None:
-        """After an error of the training: finish running exports, and with ``on_exception`` make all that remain."""
-        self._join(fit)
-        if self.options.on_exception and (self.observer.calls or self._planner.plan is not None):
-            self.finish(fit, epoch, None)
+    def break_off(self, fit: Fit, epoch: int, *, is_interrupt: bool = False) -> None:
+        """After an error: finish running exports (end one that hangs after an interrupt), and make the others."""
+        if is_interrupt:
+            self._interruption.arrive()
+        with contextlib.suppress(SystemExit), self._interruption.ends(fit.trainer):
+            self._join(fit)
+            may_go_on = self.options.on_exception and not self._interruption.has_ended_exports
+            if may_go_on and (self.observer.calls or self._planner.plan is not None):
+                self.finish(fit, epoch, None)
 
     def _look_again_at_what_did_not_run(self) -> None:
         """Make checkpoints due again that were saved before training finished the module."""
@@ -176,9 +183,9 @@ class Exporter:
 
     def close(self) -> None:
         """Stop the thread."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
+        self._background.close()
+        if self._interruption.has_ended_exports:
+            self.log.record(ONNXExportError("the run was interrupted during the export"))
 
     def _checkpoint_jobs(self, fit: Fit, saved: list[Saved]) -> list[Job]:
         assert self.follower is not None
@@ -220,11 +227,10 @@ class Exporter:
     def _start(self, fit: Fit, jobs: list[Job]) -> None:
         """Make artifacts in the other thread if that is safe, otherwise now."""
         plan = self._planner.plan
-        if plan is None or not all(self._can_run_concurrently(plan, job, fit) for job in jobs):
+        if plan is not None and all(self._can_run_concurrently(plan, job, fit) for job in jobs):
+            self._background.start(jobs, plan, fit.trainer)
+        else:
             self._make(fit, jobs)
-            return
-        self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(1, "lightning-onnx")
-        self._running = self._pool.submit(lambda: [self._maker.make_concurrently(job, plan) for job in jobs])
 
     def _can_run_concurrently(self, plan: Plan, job: Job, fit: Fit) -> bool:
         """Tell whether another thread may do it: traces, random numbers and globals would interfere with training."""
@@ -239,10 +245,8 @@ class Exporter:
 
     def _join(self, fit: Fit) -> None:
         """Wait for the other thread, and keep its artifacts."""
-        if self._running is not None:
-            concurrent.futures.wait([self._running])
-            running, self._running = self._running, None
-            self._keep(fit, running.result())
+        if finished := self._background.take():
+            self._keep(fit, finished)
 
     def _make(self, fit: Fit, jobs: list[Job], *, is_last: bool = False) -> None:
         self._keep(fit, [self._maker.make(job, fit) for job in jobs], is_last=is_last)

@@ -11,6 +11,9 @@ from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 
 VARIABLE = "LIGHTNING_ONNX_TEST_FAULT"
 
+STARTED = "LIGHTNING_ONNX_TEST_STARTED"
+"""Names the file that gets the process id of a worker before it hangs."""
+
 
 class Faulty(ONNXRuntime):
     def load(self, model_path: Path) -> Any:
@@ -18,6 +21,10 @@ class Faulty(ONNXRuntime):
         if fault.exists():
             if fault.read_text() == "crash":
                 os.abort()
+            if STARTED in os.environ:
+                started = Path(os.environ[STARTED])
+                started.with_suffix(".new").write_text(str(os.getpid()))
+                started.with_suffix(".new").rename(started)
             time.sleep(600)
         return super().load(model_path)
 

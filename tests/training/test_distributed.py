@@ -15,12 +15,13 @@ import pytest
 from lightning_onnx import ONNXArtifact
 
 SCRIPT = """
-import json, os, sys, warnings
+import json, os, sys, time, warnings
+from datetime import timedelta
 warnings.simplefilter("ignore")
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
 from lightning_onnx import MetricParity, ONNXExport, Parity
 from tests import models
@@ -28,6 +29,7 @@ from tests import models
 torch.set_num_threads(1)
 STRATEGIES = {
     "ddp": lambda: "ddp",
+    "ddp_in_a_hurry": lambda: DDPStrategy(timeout=timedelta(seconds=25)),
     "ddp_spawn": lambda: "ddp_spawn",
     "fsdp2": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
     "fsdp2_shards": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=True),
@@ -52,6 +54,21 @@ class ShardedChildren(models.Classifier):
 class ShardedCannotExport(Sharded):
     def forward(self, x):
         return torch.linalg.eigvals(x.T @ x).abs().sum() + super().forward(x)
+
+
+class TakesLong(models.Classifier):
+    \"\"\"Runs longer in eval mode than a collective may take.\"\"\"
+
+    has_slept = False
+
+    def forward(self, x):
+        if not self.training and not TakesLong.has_slept and os.environ.get("LOCAL_RANK", "0") == "0":
+            TakesLong.has_slept = True
+            time.sleep(30)
+        return super().forward(x)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", batch[0].mean())
 
 
 class FailsLater(models.Classifier):
@@ -137,6 +154,14 @@ def test_two_ranks_write_one_artifact(strategy: str, when: str, tmp_path: Path) 
     assert artifact.proven
     assert artifact.manifest["source"]["weights"] == "best"
     assert results[0]["artifact"] == str(directory)
+    assert results[0]["artifacts"] == 1
+
+
+@pytest.mark.slow
+def test_the_preflight_may_take_longer_than_a_collective(tmp_path: Path) -> None:
+    done, results = launch(tmp_path, strategy="ddp_in_a_hurry", module="TakesLong")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [r["failures"] for r in results] == [[], []]
     assert results[0]["artifacts"] == 1
 
 

@@ -109,8 +109,8 @@ def test_directory_is_removed(fit: Any, tmp_path: Path, when: str) -> None:
 
 def test_directory_becomes_a_file(fit: Any, tmp_path: Path, when: str) -> None:
     def replace(run: Run) -> None:
-        if run.callback._exporter._running is not None:
-            run.callback._exporter._running.result()
+        if run.callback._exporter._background._running is not None:
+            run.callback._exporter._background._running.result()
         shutil.rmtree(tmp_path / "onnx")
         (tmp_path / "onnx").write_text("in the way")
 

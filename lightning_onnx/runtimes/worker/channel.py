@@ -18,15 +18,16 @@ _SLICE = 0.2
 
 _LENGTH = struct.Struct("!Q")
 
-_interrupt: ContextVar[Callable[[], None] | None] = ContextVar("_interrupt", default=None)
+_interrupt: ContextVar[Callable[[float], None] | None] = ContextVar("_interrupt", default=None)
 
 
 @contextlib.contextmanager
-def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+def interruptible(interrupt: Callable[[float], None]) -> Iterator[None]:
     """Let a function end all waits for a worker in this block and this thread.
 
     Args:
-        interrupt: Called five times a second during a wait; an exception that it raises ends the wait.
+        interrupt: Called five times a second during a wait, with its length so far, in seconds; an exception that it
+            raises ends the wait.
     """
     token = _interrupt.set(interrupt)
     try:
@@ -100,12 +101,13 @@ class Channel:
 
     @staticmethod
     def _waiting(deadline: float | None, action: Callable[[memoryview], T], part: memoryview) -> T:
+        started = time.monotonic()
         while True:
             try:
                 return action(part)
             except TimeoutError:
                 interrupt = _interrupt.get()
                 if interrupt is not None:
-                    interrupt()
+                    interrupt(time.monotonic() - started)
                 if deadline is not None and time.monotonic() >= deadline:
                     raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,5 +116,17 @@ def serve(channel: Channel) -> None:
         channel.send((number, *answer))
 
 
+def end_with(parent: int) -> None:
+    """End this process once it has another parent: in a runtime that hangs, nothing else notices.
+
+    Args:
+        parent: The process id of the parent.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     serve(Channel(socket.socket(fileno=int(sys.argv[1]))))

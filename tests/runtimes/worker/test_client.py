@@ -180,7 +180,7 @@ def test_a_stopped_process_does_not_block_the_sender(worker):
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_function_can_end_the_wait(worker, stopped):
-    def interrupt() -> None:
+    def interrupt(waited: float) -> None:
         raise SystemExit
 
     pid = worker.call("os:getpid")
