@@ -18,6 +18,7 @@ from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.fake_quantization import stop_observing
 from lightning_onnx.module.loops import LoopLimit
 from lightning_onnx.module.random_state import advance, random_states, random_states_kept
+from lightning_onnx.module.reads import tensors_read
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
 
@@ -139,6 +140,18 @@ class FlatModule(nn.Module):
                 tensors = [signs.signed(t) for t in tensors]
             outputs = torch.func.functional_call(self, parameters, tuple(t.clone() for t in tensors))
         return [t.detach() for t in outputs]
+
+    def untouched(self, tensors: Sequence[Tensor]) -> tuple[int, ...]:
+        """Return the indices of the inputs that a call neither reads nor returns: no value, shape or other attribute.
+
+        Args:
+            tensors: Inputs that the module takes.
+        """
+        given = [t.clone() for t in tensors]
+        with self.call_state.kept(), torch.no_grad(), self.random_state_kept(), autocast_off(), tensors_read() as read:
+            result = self._call(given)
+        used = read | {id(tensor) for tensor in flatten_result(result)[1]}
+        return tuple(i for i, tensor in enumerate(given) if id(tensor) not in used)
 
     @property
     def has_drawn(self) -> bool:

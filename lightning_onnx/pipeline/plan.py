@@ -41,6 +41,7 @@ class Plan:
         reset_state: Those of them that begin as None: the graph has no state in them.
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
+        left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
     """
 
     config: ExportConfig
@@ -59,6 +60,7 @@ class Plan:
     reset_state: tuple[Place, ...] = ()
     written_outside: tuple[Place, ...] = ()
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def serves(self, module: nn.Module) -> bool:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -67,11 +67,15 @@ def _prepare(
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
+    left = _unused(run.flat.untouched(request.tensors), observation, config)  # mostly all of them, without a trace
+    if left:
+        observation, run, request = _derived(module, [_without(observation, left)], config)
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
-    unused = _unused(found.graph, observation)
-    if unused and config.input_names is None:
+    unused = _unused(found.graph.traced.unused_inputs, observation, config)
+    if unused:
         observation, run, request = _derived(module, [_without(observation, unused)], config)
         found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
+    left_names = (*left.values(), *unused.values())
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
     return Plan(
@@ -80,7 +84,7 @@ def _prepare(
         found.graph,
         engine_reason=_engine_reason(found.graph, config),
         cases=_without_outputs(found.cases),
-        notes=tuple(_notes(observation, run, request, found, kept_state, config)),
+        notes=tuple(_notes(observation, run, request, found, kept_state, left_names, config)),
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.has_drawn,
@@ -91,6 +95,7 @@ def _prepare(
         reset_state=reset_state,
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=digests(module, config.method),
+        left_out=left_names,
     )
 
 
@@ -100,11 +105,14 @@ def _notes(
     request: Request,
     found: FoundGraph,
     kept_state: Sequence[Place],
+    left_names: Sequence[str],
     config: ExportConfig,
 ) -> Iterator[str]:
     """Yield what a user should know of the graph, in the order of the stages that found it."""
     graph = found.graph
     yield from observation.notes
+    if left_names:
+        yield f"left out of the graph, which does not use it: {', '.join(left_names)}"
     yield from left_out.outputs(run, request)
     if found.decisions.warning:
         yield found.decisions.warning
@@ -153,21 +161,23 @@ def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
-def _unused(graph: Graph, observation: Observation) -> dict[int, str]:
-    """Return the parts of arguments that the graph does not use, such as the labels of a batch, by index.
+def _unused(indices: Iterable[int], observation: Observation, config: ExportConfig) -> dict[int, str]:
+    """Return the names of unused parts of arguments that can be left out, such as the labels of a batch, by index.
 
     An argument that is itself a tensor stays an input, used or not.
     """
-    paths = observation.samples[0].structure.paths
-    found = {i: ".".join(paths[i]) for i in graph.traced.unused_inputs if len(observation.samples[0].paths[i]) > 1}
-    return found if len(found) < len(paths) else {}
+    names = _names(observation)
+    found = {i: names[i] for i in indices if len(observation.samples[0].paths[i]) > 1}
+    return found if len(found) < len(names) and config.input_names is None else {}
 
 
-def _without(observation: Observation, unused: Mapping[int, str]) -> Observation:
-    """Make parts of arguments constants of the call, and say so."""
-    reduced = observation.with_constants(unused)
-    note = f"left out of the graph, which does not use it: {', '.join(unused.values())}"
-    return dataclasses.replace(reduced, notes=(*reduced.notes, note))
+def _names(observation: Observation) -> list[str]:
+    return [".".join(path) for path in observation.samples[0].structure.paths]
+
+
+def _without(observation: Observation, unused: Collection[int]) -> Observation:
+    """Make parts of arguments constants of the call."""
+    return observation.with_constants(unused) if unused else observation
 
 
 def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:
@@ -185,9 +195,22 @@ def _static_batch(observation: Observation, request: Request, graph: Graph, conf
             )
 
 
-def derive_request(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> Request:
-    """Return the request for all calls so far, without tracing; arguments and errors as for ``prepare``."""
-    return _derived(module, observations, config)[2]
+def derive_request(
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, left_out: Collection[str] = ()
+) -> Request:
+    """Return the request for all calls so far, without tracing.
+
+    Args:
+        module: A private copy.
+        observations: Ways in which the method is called, best first.
+        config: The options.
+        left_out: Names of parts of arguments that the plan leaves out.
+
+    Raises:
+        ONNXExportError: As for ``prepare``.
+    """
+    reduced = [_without(o, [i for i, name in enumerate(_names(o)) if name in left_out]) for o in observations]
+    return _derived(module, reduced, config)[2]
 
 
 def _derived(

@@ -200,7 +200,7 @@ class Maker:
         self.filename = filename
 
     def make(self, job: Job, fit: Fit) -> Finished:
-        """Make an artifact now, with a new trace if needed; if parity fails on an earlier trace, trace and retry."""
+        """Make an artifact now, with a new trace if needed; if a check fails on an earlier trace, trace and retry."""
         loaded = None
         try:
             before = self.planner.plan
@@ -210,8 +210,9 @@ class Maker:
                 plan = self.planner.current(fit.module, job.copied, fit.on_stage)
             finished = Finished(job, self._produce(plan, job, loaded, fit.on_stage), loaded)
             is_new_graph = before is None or plan.graph is not before.graph
-            is_proven = isinstance(finished.result, ONNXArtifact) and finished.result.proven
-            return finished if is_proven or is_new_graph else self.make_from_new_trace(finished, fit)
+            return (
+                self.make_from_new_trace(finished, fit) if finished.has_failed_check and not is_new_graph else finished
+            )
         except Exception as error:
             return Finished(job, error, loaded)
 

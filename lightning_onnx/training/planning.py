@@ -82,7 +82,7 @@ class Planner:
         if plan is None or not plan.serves(copied) or has_scripts(copied):
             return self.trace(module, copied, on_stage)
         if self.observer.count() != self._calls_covered:
-            request = derive_request(copied, self._observations(module), self.config)
+            request = derive_request(copied, self._observations(module), self.config, plan.left_out)
             if not plan.covers(request):
                 return self.trace(module, copied, on_stage)
             plan = self.plan = with_calls(plan, copied, request)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from lightning_onnx import ONNXExport, ParityError, SampleError
+from lightning_onnx import MetricParity, ONNXExport, ParityError, SampleError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline.config import ExportConfig
@@ -84,6 +86,42 @@ def test_calls_that_fit_are_added_without_a_trace() -> None:
 
 
 @pytest.mark.slow
+class Entries(Net):
+    """Uses one entry of a batch."""
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.layer(batch["x"]).relu()
+
+    def training_step(self, batch: Any) -> torch.Tensor:
+        loss = torch.nn.functional.mse_loss(self(batch), batch["y"])
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("checks", [None, [], [MetricParity()]])
+def test_a_run_traces_once(checks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the batch holds, the last batch's size, the number of checkpoints, and the checks."""
+    traces, export = [], torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda *args, **options: traces.append(1) or export(*args, **options))
+    rows = [{"x": torch.randn(4), "y": torch.randn(2), "weight": torch.rand(())} for _ in range(7)]
+    callback = ONNXExport(when="checkpoint", **({} if checks is None else {"checks": checks}))
+    kept = ModelCheckpoint(tmp_path / "kept", monitor="loss", save_top_k=-1)
+    trainer = Trainer(
+        max_epochs=3, callbacks=[callback, kept], default_root_dir=tmp_path, accelerator="cpu", logger=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Entries(), DataLoader(rows, batch_size=4))
+    assert len(callback.artifacts) == 3
+    assert traces == [1]
+    assert callback.artifact is not None
+    assert [spec.name for spec in callback.artifact.signature.inputs] == ["batch_x"]
+    left = "left out of the graph, which does not use it: batch.y, batch.weight"
+    assert left in callback.artifact.manifest["notes"]
+
+
 def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
     watched = Watched((3, 6, 4))
     plan = watched.current()
