@@ -78,7 +78,7 @@ def other_values(request: Request, numbers: Sequence[float]) -> Iterator[Values]
     """
     traced = request.tensors
     yield from _other_rows(request)
-    yield Values("values drawn like the observed ones", drawn_like(traced))
+    yield Values("values drawn like the observed ones", drawn_like(traced, may_repeat=True))
     floats = [t.is_floating_point() or t.is_complex() for t in traced]
     if any(floats):
         yield Values("all floats zero", _each(traced, floats, torch.zeros_like))

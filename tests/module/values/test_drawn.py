@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from lightning_onnx.module.values.drawn import TRIES, drawn_like, whole_columns
@@ -21,12 +24,13 @@ def test_each_seed_draws_others_and_the_same_again() -> None:
     assert not torch.equal(drawn_like([x], 1)[0], drawn_like([x], 2)[0])
 
 
-def test_a_column_of_whole_numbers_is_drawn_from_those_observed() -> None:
+def test_a_column_of_whole_numbers_is_drawn_up_to_the_largest() -> None:
     """The first column of regions is the number of their image."""
     regions = torch.cat([torch.tensor([[0.0], [3.0], [0.0], [3.0]]), torch.rand(4, 4) * 50], 1)
     for seed in range(TRIES):
         (drawn,) = drawn_like([regions], seed)
-        assert set(drawn[:, 0].tolist()) <= {0.0, 3.0}
+        last = seed == TRIES - 1  # for modules that accept only what occurs in training
+        assert set(drawn[:, 0].tolist()) <= ({0.0, 3.0} if last else {1.0, 2.0})
         assert not torch.isin(drawn[:, 1:], regions[:, 1:]).any()
 
 
@@ -52,6 +56,56 @@ def test_masks_are_open_with_the_last_seed() -> None:
 def test_a_single_number_stays_one() -> None:
     scale, fraction, flag = drawn_like([torch.tensor(2.0), torch.tensor(0.5), torch.tensor(True)])
     assert (scale.shape, fraction.shape, flag.shape) == ((), (), ())
+
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
+SHAPES = ((), (1,), (1, 1), (1, 6), (1, 784), (1, 3, 8, 8), (2, 5), (8, 4), (16,))
+
+
+@pytest.mark.parametrize("kind", ["normal", "unit", "one value", "whole", "large", "mixed", "tiny", "edge", "pixels"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_no_float_is_an_observed_one(dtype: torch.dtype, shape: tuple[int, ...], kind: str) -> None:
+    real = torch.view_as_real(torch.zeros(1, dtype=dtype)).dtype if dtype.is_complex else dtype
+    values = {
+        "normal": lambda: torch.randn(shape),
+        "unit": lambda: torch.rand(shape),
+        "one value": lambda: torch.full(shape, 0.37),
+        "whole": lambda: torch.full(shape, 37.0),
+        "large": lambda: torch.randint(2_000, 60_000, shape),
+        "mixed": lambda: torch.randn(shape) * 2 ** torch.randint(-8, 8, shape),
+        "tiny": lambda: torch.rand(shape) * 1e-4 + 1e-4,
+        "edge": lambda: torch.full(shape, torch.finfo(real).max, dtype=real),
+        "pixels": lambda: torch.randint(0, 256, (1, 40)).repeat(1, 20).reshape(-1)[: math.prod(shape)].reshape(shape),
+    }[kind]().to(real)
+    values[values.abs() <= 1] = torch.where(values == values.round(), 0.7, values)[values.abs() <= 1]  # no flags
+    x = torch.complex(values, values.flip(-1) if shape else values) if dtype.is_complex else values
+    for seed in range(TRIES - 1):
+        (drawn,) = drawn_like([x], seed)
+        assert (drawn.shape, drawn.dtype) == (x.shape, x.dtype)
+        got, observed = (torch.view_as_real(t.clone()) if dtype.is_complex else t for t in (drawn, x))
+        assert torch.isfinite(got).all()
+        assert not torch.isin(got.double(), observed.double()).any()
+
+
+def test_flags_of_one_row_come_in_another_order() -> None:
+    flags = (torch.rand(1, 64) < 0.4).float()
+    (drawn,) = drawn_like([flags])
+    assert drawn.sum() == flags.sum()
+    assert not torch.equal(drawn, flags)
+    assert torch.equal(drawn_like([torch.ones(1, 5)])[0], torch.ones(1, 5))
+
+
+def test_vocabularies_of_which_nearly_all_was_observed_are_shuffled() -> None:
+    digits = torch.arange(10.0).repeat(3)[:, None]
+    (drawn,) = drawn_like([digits])
+    assert set(drawn.unique().tolist()) <= set(range(10))
+    assert not torch.equal(drawn, digits)
+
+
+def test_a_large_integer_is_not_repeated() -> None:
+    (drawn,) = drawn_like([torch.tensor([48213377])])
+    assert 0 <= drawn.item() < 48213377
 
 
 def test_nothing_and_nothing_finite() -> None:
