@@ -62,10 +62,10 @@ def test_public_names_that_need_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["--help", "inspect", "check", "bench"])
+@pytest.mark.parametrize("command", ["--help", "inspect", "check", "diff", "bench"])
 def test_commands_that_read_a_file(command: str, artifact: ONNXArtifact, tmp_path: Path) -> None:
     rest = {"bench": ["--seconds", "0.02", "--plot", str(tmp_path / "a.svg")]}.get(command, [])
-    path = [] if command == "--help" else [str(artifact.directory)]
+    path = [str(artifact.directory)] * {"--help": 0, "diff": 2}.get(command, 1)
     done = run(command, *path, *rest, blocked=TRAINING)
     assert done.returncode == 0, done.stderr
     assert done.stdout

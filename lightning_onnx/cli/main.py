@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lightning_onnx.cli import bench, check, export, inspect, view
+from lightning_onnx.cli import bench, check, diff, export, inspect, view
 from lightning_onnx.cli.base import FAILED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 
-COMMANDS: tuple[Command, ...] = (export, check, bench, inspect, view)
+COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view)
 """In the order of the help; a new command is a file in this folder and a name here."""
 
 _EPILOG = """\

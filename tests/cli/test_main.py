@@ -68,7 +68,7 @@ def test_help_has_examples(capsys: Captured) -> None:
         main.main(["--help"])
     text = capsys.readouterr().out
     assert "exit codes:" in text
-    for command in ("export", "check", "bench", "inspect", "view"):
+    for command in ("export", "check", "diff", "bench", "inspect", "view"):
         assert command in text
         with pytest.raises(SystemExit):
             main.main([command, "--help"])

@@ -1,0 +1,205 @@
+"""What differs between two artifacts: what serves now, and what is to replace it. It needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from lightning_onnx.artifacts import data_set
+from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.checks.comparison import Comparison, compare_arrays
+from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
+from lightning_onnx.manifest.fields import Fields
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.onnxfile.outline import outline
+from lightning_onnx.onnxfile.specs import ModelSpecs
+from lightning_onnx.runtimes.worker import client
+
+Pair = tuple[Any, Any]
+"""The value in the first artifact, and in the second; None where one has none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDiff:
+    """How one output differs on the same inputs.
+
+    Attributes:
+        max_rel_diff: Largest absolute difference as a share of the scale of the first one's output; None where they
+            cannot be compared.
+        top1_agreement: Share of rows whose largest element has the same index; None for rows of one element.
+        problem: Why they cannot be compared, such as another shape.
+    """
+
+    max_rel_diff: float | None
+    top1_agreement: float | None = None
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactDiff:
+    """What differs between two artifacts.
+
+    Attributes:
+        signature: Both signatures, as text.
+        opset: Both opset versions.
+        bytes: Sizes of the files of both models in bytes, with weights beside them.
+        operators: By operator, how often it occurs in each, where that differs.
+        weights: By module, the largest relative change of a weight: the norm of the difference, divided by the first
+            one's norm. Infinite for a weight that has another shape, or that only one of the models has.
+        weights_compared: Number of weights in both.
+        checks: By check or variant, how it ended in each.
+        metrics: By metric, the value of each file, and the monitored score of each checkpoint.
+        outputs: By output, how it differs on the first one's test data.
+        no_outputs: Why the outputs were not compared; None if they were.
+    """
+
+    signature: Pair
+    opset: Pair
+    bytes: Pair
+    operators: Mapping[str, Pair]
+    weights: Mapping[str, float]
+    weights_compared: int
+    checks: Mapping[str, Pair]
+    metrics: Mapping[str, Pair]
+    outputs: Mapping[str, OutputDiff]
+    no_outputs: str | None = None
+
+    @property
+    def worse(self) -> list[str]:
+        """Names of the checks and variants that passed in the first, and do not pass in the second."""
+        return [name for name, (before, now) in self.checks.items() if before == "passed" and now != "passed"]
+
+
+def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> ArtifactDiff:
+    """Compare two artifacts.
+
+    Args:
+        first: The artifact that serves now.
+        second: The artifact that is to replace it.
+        runtime: Name of the runtime that runs both on the test data of the first.
+    """
+    both = (first, second)
+    models = [onnx.load(str(artifact.model_path)) for artifact in both]
+    weights = [dict(_weights(model)) for model in models]
+    records = [artifact.record for artifact in both]
+    try:
+        outputs, problem = _outputs(first, second, runtime), None
+    except (RuntimeUnavailable, DataSetError) as error:
+        outputs, problem = {}, str(error)
+    except Exception as error:  # any exception of a runtime is reported
+        outputs, problem = {}, first_line(error)
+    return ArtifactDiff(
+        _pair(str(record.signature) for record in records),
+        _pair(record.model.opset for record in records),
+        _pair(map(_size, both)),
+        _changed(*(dict(outline(model).operators) for model in models)),
+        _changes(*weights),
+        len(weights[0].keys() & weights[1].keys()),
+        _changed(*map(_ends, records), all_of_them=True),
+        _changed(*map(_metrics, records), all_of_them=True),
+        outputs,
+        problem,
+    )
+
+
+def _pair(values: Any) -> Pair:
+    first, second = values
+    return first, second
+
+
+def _size(artifact: ONNXArtifact) -> int:
+    """Return the size of the model and of the files beside it that hold its weights."""
+    files, model = artifact.record.files, artifact.model_path.name
+    return sum(digest.bytes for name, digest in files.items() if name == model or name.startswith(f"{model}."))
+
+
+def _changed(first: Mapping[str, Any], second: Mapping[str, Any], *, all_of_them: bool = False) -> dict[str, Pair]:
+    names = dict.fromkeys([*first, *second])
+    pairs = {name: (first.get(name), second.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if all_of_them or pair[0] != pair[1]}
+
+
+def _ends(manifest: Manifest) -> dict[str, str]:
+    ends: dict[str, str] = {check.name: check.status for check in manifest.checks}
+    return ends | {f"variant {variant.name}": variant.status for variant in manifest.variants}
+
+
+def _metrics(manifest: Manifest) -> dict[str, float]:
+    found = {}
+    if manifest.source.monitor is not None and manifest.source.score is not None:
+        found[f"{manifest.source.monitor} of the checkpoint"] = manifest.source.score
+    for check in manifest.checks:
+        for name, row in Fields(check.figures, "checks.figures").objects_by_name("metrics").items():
+            value = row.optional("onnx", float)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _weights(model: onnx.ModelProto) -> Iterator[tuple[str, Any]]:
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.STRING:
+            yield tensor.name, tensor
+
+
+def _changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, float]:
+    """Return the largest change of each module that has one, largest first."""
+    found: dict[str, float] = {}
+    for name in dict.fromkeys([*first, *second]):
+        change = _change(first.get(name), second.get(name))
+        if change:
+            module = name.rpartition(".")[0] or name
+            found[module] = max(change, found.get(module, 0.0))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _change(first: onnx.TensorProto | None, second: onnx.TensorProto | None) -> float:
+    if first is None or second is None or first.dims != second.dims:
+        return float("inf")
+    if first.data_type == second.data_type and first.raw_data and first.raw_data == second.raw_data:
+        return 0.0
+    before, now = (numpy_helper.to_array(tensor).astype(np.float64) for tensor in (first, second))
+    difference, norm = float(np.linalg.norm(now - before)), float(np.linalg.norm(before))
+    return difference / norm if norm else float("inf") if difference else 0.0
+
+
+def _outputs(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> dict[str, OutputDiff]:
+    """Run both on the test data of the first.
+
+    Raises:
+        DataSetError: If the first has none, or it does not fit.
+        RuntimeUnavailable: If the runtime is not installed.
+    """
+    sets = data_set.find_data_sets(first.directory)
+    if not sets:
+        raise DataSetError(f"{first.directory} has no test data. Export with test_data='synthetic'.")
+    specs = [ModelSpecs.read(artifact.model_path) for artifact in (first, second)]
+    inputs = data_set.read_data_set(sets[0], specs[0]).inputs
+    names = [{spec.name for spec in own.inputs} for own in specs]
+    if names[0] != names[1]:
+        raise DataSetError(f"the inputs are {sorted(names[0])} and {sorted(names[1])}")
+    expected, found = (_run(artifact.model_path, inputs, runtime) for artifact in (first, second))
+    return {name: _compared(name, expected[name], found.get(name)) for name in expected}
+
+
+def _run(model: Path, inputs: Mapping[str, Any], runtime: str) -> Mapping[str, Any]:
+    own = client.hosted(runtime)
+    try:
+        return own.load(model).run(dict(inputs))
+    finally:
+        own.close()
+
+
+def _compared(name: str, expected: Any, found: Any) -> OutputDiff:
+    if not isinstance(expected, np.ndarray) or not isinstance(found, np.ndarray):
+        return OutputDiff(None, problem="it is in one of the two only, or no tensor")
+    result: Comparison = compare_arrays(name, expected, found)
+    if result.problem is not None and result.kind != "values":
+        return OutputDiff(None, problem=result.problem.replace("the module returns", "the first has"))
+    return OutputDiff(result.max_rel_diff, result.top1_agreement)

@@ -1,0 +1,125 @@
+"""``lightning-onnx diff``: what differs between the artifact that serves and the one that is to replace it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_json, add_parser, locate, write, write_json
+from lightning_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_onnx.artifacts.artifact import ONNXArtifact
+    from lightning_onnx.checks.artifact_diff import ArtifactDiff, OutputDiff
+
+_EXAMPLES = (
+    "lightning-onnx diff serving/ lightning_logs/version_4/onnx/epoch=9-step=320",
+    "lightning-onnx diff A B --runtime openvino",
+    "lightning-onnx diff A B --json | jq .weights",
+)
+_MOST = 5
+"""The most modules and operators that the text names."""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = add_parser(
+        subparsers,
+        "diff",
+        run,
+        "compare two artifacts: signature, operators, weights, checks, metrics, and the outputs on the same test data",
+        _EXAMPLES,
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="the artifact that serves now")
+    parser.add_argument("second", type=Path, metavar="B", help="the artifact that is to replace it")
+    parser.add_argument(
+        "--runtime", default="onnxruntime", metavar="NAME", help="what runs both on A's test data; default: onnxruntime"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare; 1 if B does not pass a check, or lacks a variant, that passed in A."""
+    from lightning_onnx.checks.artifact_diff import compare
+    from lightning_onnx.runtimes import base as runtimes
+
+    runtimes.check_name(arguments.runtime)
+    found = compare(_artifact(arguments.first), _artifact(arguments.second), arguments.runtime)
+    if arguments.json:
+        write_json(_finite({**dataclasses.asdict(found), "worse": found.worse}))
+    else:
+        write("\n".join(_lines(found)))
+    return FAILED if found.worse else PASSED
+
+
+def _artifact(path: Path) -> ONNXArtifact:
+    artifact = locate(path)[1]
+    if artifact is None:
+        raise UsageError(f"{path} is a file. Give the directory of an artifact, which holds manifest.json.")
+    return artifact
+
+
+def _lines(found: ArtifactDiff) -> Iterator[str]:
+    from lightning_onnx.report.tables import aligned
+
+    yield from aligned(list(_rows(found)))
+    if found.worse:
+        yield f"\nB is worse: {', '.join(found.worse)}"
+
+
+def _rows(found: ArtifactDiff) -> Iterator[list[str]]:
+    from lightning_onnx.report.tables import size, text
+
+    before, now = found.signature
+    yield ["signature", f"the same: {now}" if before == now else f"{before} → {now}"]
+    yield ["opset", _arrow(*found.opset)]
+    yield ["size", _arrow(*map(size, found.bytes))]
+    yield ["operators", _some([f"{name} {_arrow(a or 0, b or 0)}" for name, (a, b) in found.operators.items()])]
+    yield ["weights", _weights(found)]
+    for name, ends in found.checks.items():
+        yield [name, _arrow(*(end or "not there" for end in ends))]
+    for name, values in found.metrics.items():
+        yield [name, _arrow(*(text(value) for value in values))]
+    for name, output in found.outputs.items():
+        yield [f"output {name}", _output(output)]
+    if found.no_outputs:
+        yield ["outputs", f"not compared: {found.no_outputs}"]
+
+
+def _weights(found: ArtifactDiff) -> str:
+    if not found.weights:
+        return f"the same ({found.weights_compared})"
+    return "largest relative change by module: " + _some(
+        [f"{name} {'other weights' if math.isinf(c) else f'{c:.2g}'}" for name, c in found.weights.items()]
+    )
+
+
+def _output(output: OutputDiff) -> str:
+    if output.problem is not None:
+        return output.problem
+    if not output.max_rel_diff:
+        return "the same"
+    agreement = "" if output.top1_agreement is None else f", the same largest element in {output.top1_agreement:.1%}"
+    return f"differs by up to {output.max_rel_diff:.1e} of A's scale{agreement}"
+
+
+def _arrow(before: object, now: object) -> str:
+    return str(now) if before == now else f"{before} → {now}"
+
+
+def _some(parts: list[str]) -> str:
+    more = f" and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
+    return (", ".join(parts[:_MOST]) + more) or "the same"
+
+
+def _finite(value: Any) -> Any:
+    """Write infinity, which JSON does not have, as null."""
+    if isinstance(value, dict):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,104 @@
+"""``lightning-onnx diff``, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+
+import lightning_onnx
+from lightning_onnx import Latency, ONNXArtifact, Parity
+from lightning_onnx.cli import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Net(nn.Module):
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.body, self.activation, self.head = nn.Linear(4, 8), activation, nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(self.activation(self.body(x)))}
+
+
+def made(directory: Path, change: float = 1.0, activation: nn.Module | None = None, **options: Any) -> ONNXArtifact:
+    torch.manual_seed(0)
+    module = Net(activation or nn.ReLU())
+    with torch.no_grad():
+        module.head.weight *= change
+    return lightning_onnx.export(module, torch.randn(4, 4), directory=directory, **options)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    return made(tmp_path_factory.mktemp("diff") / "a")
+
+
+def diff(first: ONNXArtifact, second: ONNXArtifact, capsys: Captured, *options: str) -> tuple[int, Any]:
+    code = main.main(["diff", str(first.directory), str(second.directory), "--json", *options])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_same(first: ONNXArtifact, capsys: Captured) -> None:
+    code, found = diff(first, first, capsys)
+    assert code == 0
+    assert found["operators"] == found["weights"] == {}
+    assert found["weights_compared"] == 4
+    assert found["outputs"]["logits"]["max_rel_diff"] == 0
+    assert main.main(["diff", str(first.directory), str(first.directory)]) == 0
+    assert "output logits  the same" in capsys.readouterr().out
+
+
+def test_changed_weights(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
+    second = made(tmp_path / "b", change=1.5)
+    code, found = diff(first, second, capsys)
+    assert code == 0
+    assert list(found["weights"]) == ["head"]
+    assert found["weights"]["head"] == pytest.approx(0.5, rel=1e-6)
+    x = numpy_helper.to_array(TensorProto.FromString((first.directory / "test_data_set_0/input_0.pb").read_bytes()))
+    a, b = (onnxruntime.InferenceSession(str(made.model_path)).run(None, {"x": x})[0] for made in (first, second))
+    assert found["outputs"]["logits"]["max_rel_diff"] == pytest.approx(np.abs(a - b).max() / np.abs(a).max(), rel=1e-3)
+    assert found["outputs"]["logits"]["top1_agreement"] == pytest.approx((a.argmax(1) == b.argmax(1)).mean())
+
+
+def test_another_graph(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
+    second = made(tmp_path / "b", activation=nn.Sequential(nn.Tanh(), nn.Linear(8, 8)))
+    _, found = diff(first, second, capsys)
+    assert found["operators"] == {"Gemm": [2, 3], "Relu": [1, None], "Tanh": [None, 1]}
+    assert found["weights"] == {"activation.1": None}  # it has no counterpart: infinite, which JSON does not have
+
+
+def test_a_check_that_does_not_pass_any_more(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
+    second = made(tmp_path / "b", checks=[Parity(), Latency(seconds=0.02, max_ratio=1e-9)])
+    code, found = diff(first, second, capsys)
+    assert (code, found["worse"]) == (0, [])  # the first did not have this check
+    assert found["checks"] == {"parity": ["passed", "passed"], "latency": [None, "failed"]}
+    third = made(tmp_path / "c", checks=[])
+    assert main.main(["diff", str(first.directory), str(third.directory)]) == 1
+    text = capsys.readouterr().out
+    assert "passed → not there" in text
+    assert "B is worse: parity" in text
+
+
+def test_other_inputs_and_no_test_data(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
+    other = lightning_onnx.export(nn.Linear(3, 2), torch.randn(2, 3), directory=tmp_path / "b", test_data=None)
+    code, found = diff(first, other, capsys)
+    assert code == 0
+    assert found["no_outputs"] == "the inputs are ['x'] and ['input']"
+    _, found = diff(other, first, capsys)
+    assert "has no test data" in found["no_outputs"]
+
+
+def test_usage(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
+    assert main.main(["diff", str(first.directory), str(tmp_path / "nothing")]) == 2
+    assert main.main(["diff", str(first.model_path), str(first.directory)]) == 2
+    assert "Give the directory of an artifact" in capsys.readouterr().err
+    assert main.main(["diff", str(first.directory), str(first.directory), "--runtime", "tensorflow"]) == 2
