@@ -24,9 +24,14 @@
       NCNNError
 """
 
+from lightning_onnx.printable import printable
+
 
 class ONNXExportError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose; control characters in its message are escaped."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable(each) if isinstance(each, str) else each for each in arguments))
 
 
 class ConfigurationError(ONNXExportError, ValueError):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.printable import CONTROLS
 
 
 def default_dirpath(loggers: Sequence[Any], default_root_dir: str) -> str:
@@ -87,4 +88,4 @@ def artifact_name(filename: str | None, source: Source, metrics: Mapping[str, Te
     else:
         values: dict[str, Any] = {**metrics, "epoch": source.epoch or 0, "step": source.global_step or 0}
         name = ModelCheckpoint(filename=filename).format_checkpoint_name(values).removesuffix(".ckpt")
-    return name.replace("/", "_").lstrip(".") or "model"
+    return CONTROLS.sub("_", re.sub(r"[/\t\n]", "_", name)).lstrip(".") or "model"

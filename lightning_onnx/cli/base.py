@@ -11,6 +11,7 @@ from typing import Protocol
 
 from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
 from lightning_onnx.errors import UsageError, first_line
+from lightning_onnx.printable import CONTROLS, printable
 
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
 """Exit codes: nothing failed; something failed; the command line is wrong; all checks were skipped."""
@@ -184,10 +185,13 @@ def code_of(statuses: Iterable[str]) -> int:
 
 
 def write(text: str) -> None:
-    """Write a line to the standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write lines to the standard output; what the terminal cannot show is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(printable(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def write_json(value: object) -> None:
     """Write a value as JSON to the standard output."""
-    write(json.dumps(value, indent=2, ensure_ascii=False))
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -21,6 +21,7 @@ from lightning_onnx.cli.base import (
     write_json,
 )
 from lightning_onnx.errors import UsageError, first_line
+from lightning_onnx.printable import one_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -152,8 +153,8 @@ def _value(value: ValueInfoProto) -> ValueDescription:
 
 
 def _text(found: Description, artifact: ONNXArtifact | None) -> str:
-    operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
-    private = "; ".join(f"{p.kind} in {p.where}: {p.found}" for p in found.private) or "none found"
+    operators = one_line(", ".join(f"{name} {count}" for name, count in found.operators.items()))
+    private = one_line("; ".join(f"{p.kind} in {p.where}: {p.found}" for p in found.private)) or "none found"
     if artifact is not None:
         return f"{artifact.report.text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {private}"
     oldest = found.oldest_onnxruntime
@@ -169,4 +170,4 @@ def _text(found: Description, artifact: ONNXArtifact | None) -> str:
         f"  private     {private}",
         *(f"  metadata    {key} = {value}" for key, value in found.metadata.items()),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from lightning_onnx.cli import bench, check, diff, export, inspect, view
 from lightning_onnx.cli.base import FAILED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
+from lightning_onnx.printable import printable
 
 COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view)
 """In the order of the help; a new command is a file in this folder and a name here."""
@@ -56,5 +57,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _complain(command: str, error: Exception, code: int) -> int:
-    sys.stderr.write(f"lightning-onnx {command}: {error}\n")
+    sys.stderr.write(printable(f"lightning-onnx {command}: {error}") + "\n")
     return code

@@ -25,6 +25,7 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.pipeline.stages import stages_named
+from lightning_onnx.printable import printable
 
 
 @random_states_kept()
@@ -84,7 +85,7 @@ def export(
         loading.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the given arguments")], config)
     for note in plan.notes:
-        rank_zero_warn(f"ONNX export: {note}")
+        rank_zero_warn(printable(f"ONNX export: {note}"))
     first = next((p for p in module.parameters()), torch.empty(0))
     source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
     loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)

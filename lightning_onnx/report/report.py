@@ -12,6 +12,7 @@ from lightning_onnx.manifest.fields import Plain
 from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord
+from lightning_onnx.printable import in_lines
 from lightning_onnx.report import page, tables, wording
 from lightning_onnx.report.tables import Table
 from lightning_onnx.report.verdict import sentence
@@ -85,7 +86,7 @@ class Report:
 
     @functools.cached_property
     def _record(self) -> Manifest:
-        return Manifest.from_dict(self.manifest)
+        return Manifest.from_dict(in_lines(self.manifest))
 
     def _tables(self) -> list[Table]:
         m = self._record

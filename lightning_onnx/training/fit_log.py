@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
+from lightning_onnx.printable import printable
 
 
 class FitLog:
@@ -31,7 +32,7 @@ class FitLog:
             what: What failed; follows the words "ONNX export".
         """
         self.errors.append(error)
-        self.failures.append(f"{what}: {type(error).__name__}: {error}")
+        self.failures.append(printable(f"{what}: {type(error).__name__}: {error}"))
         rank_zero_warn(f"ONNX export {self.failures[-1]}")
 
     def refuse(self, reason: str) -> None:
@@ -41,7 +42,7 @@ class FitLog:
             reason: A sentence.
         """
         self.failures.append(reason)
-        rank_zero_warn(f"ONNX export: {reason}")
+        rank_zero_warn(printable(f"ONNX export: {reason}"))
 
     def wait(self, error: NotReadyError) -> None:
         """Say once that the export waits for a module that training has yet to finish.
@@ -65,10 +66,10 @@ class FitLog:
             self._report(check.name, check.status, check.reason, warns)
         for variant in record.variants:
             self._report(f"variant {variant.name}", variant.status, variant.reason, False)
-        rank_zero_info(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s")
+        rank_zero_info(printable(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s"))
 
     def _report(self, name: str, status: str, reason: str | None, warns: bool) -> None:
-        line = f"ONNX export: {name} {status}" + (f": {reason}" if reason else "")
+        line = printable(f"ONNX export: {name} {status}" + (f": {reason}" if reason else ""))
         if status == "passed" and not warns:
             rank_zero_info(line)
         else:

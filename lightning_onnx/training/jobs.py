@@ -27,6 +27,7 @@ from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
+from lightning_onnx.printable import printable
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner
 
@@ -142,7 +143,7 @@ def checkpoint_job(
         if moment is not None:
             attributes.put(module, moment)
         for note in loading.load_checkpoint(module, content, averages, is_averaged):
-            rank_zero_warn(f"ONNX export: {saved.name}: {note}")
+            rank_zero_warn(printable(f"ONNX export: {saved.name}: {note}"))
         trainer_view.show_moment(module, content.get("epoch"), content.get("global_step"))
         return dataclasses.replace(
             origin,

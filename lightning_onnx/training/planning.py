@@ -21,6 +21,7 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
 from lightning_onnx.pipeline.stages import OnStage
+from lightning_onnx.printable import printable
 from lightning_onnx.runtimes.packages import clash
 
 
@@ -57,16 +58,16 @@ class Planner:
             ONNXExportError: As for ``prepare``.
         """
         started = time.perf_counter()
-        rank_zero_info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
+        rank_zero_info(printable(f"ONNX export: tracing {type(module).__name__}.{self.config.method}"))
         on_stage("tracing")
         with self._recording_problems_told():
             plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
         self._calls_covered = self.observer.count()
         clashing = clash() if is_preflight else None
         for note in (*plan.notes, *([clashing] if clashing else [])):
-            rank_zero_warn(f"ONNX export: {note}")
+            rank_zero_warn(printable(f"ONNX export: {note}"))
         rank_zero_info(
-            f"ONNX export: {plan.graph.signature} at opset {plan.config.opset} by engine "
+            f"ONNX export: {printable(str(plan.graph.signature))} at opset {plan.config.opset} by engine "
             f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"
         )
         return plan

@@ -24,6 +24,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.manifest.figures import OutputFigures
+from lightning_onnx.printable import one_line
 from lightning_onnx.report import ratio_plot
 from lightning_onnx.report.report import Report
 
@@ -181,7 +182,8 @@ def test_names_of_outputs(name: str, manifest: dict[str, Any], recwarn: pytest.W
     text = made.html()
     assert list(recwarn) == []
     found = Elements(text)
-    assert (name if len(name) < 40 else name[:22] + "…") in found.text
+    shown = one_line(name)
+    assert (shown if len(shown) < 40 else shown[:22] + "…") in found.text
     assert not any(key.startswith("on") for _, attributes in found.tags for key in attributes)
     assert "<script" not in made.markdown()
 
