@@ -65,7 +65,8 @@ class CheckedModule:
         reference: Calls the module: flat tensors in, flat tensors out.
         perturbed: The same with rounding errors in inputs, parameters and results; the number selects the changes.
         is_stochastic: Whether the module may draw random numbers in eval mode.
-        redrawn: Calls the module with other random numbers; None if ``reference`` does so.
+        redrawn: Calls the module with other random numbers, drawn so many numbers later; None if ``reference`` draws
+            from the shared random state.
         flat: The module itself, called with flat tensors; None if only its outputs are known.
         kept_state: Names of the attributes through which a call changes the results of later ones; may be empty.
         inner: Reports the module's inner values, to find where the file differs; None if they are unknown.
@@ -74,7 +75,7 @@ class CheckedModule:
     reference: Callable[[Sequence[Tensor]], list[Tensor]]
     perturbed: Callable[[Sequence[Tensor], int], list[Tensor]]
     is_stochastic: bool = True
-    redrawn: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
+    redrawn: Callable[[Sequence[Tensor], int], list[Tensor]] | None = None
     flat: nn.Module | None = None
     inner: InnerValues | None = None
     kept_state: str = ""

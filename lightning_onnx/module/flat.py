@@ -158,10 +158,16 @@ class FlatModule(nn.Module):
         """Whether a call has drawn random numbers: from torch, numpy, Python or a generator of the module's own."""
         return self._draws_shared or bool(self.call_state.drawn)
 
-    def redrawn(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Run like ``reference``, with other random numbers; without any, the results are the same."""
+    def redrawn(self, tensors: Sequence[Tensor], times: int = 1) -> list[Tensor]:
+        """Run like ``reference``, with other random numbers; without any, the results are the same.
+
+        Args:
+            tensors: The inputs.
+            times: How many numbers are drawn before; chooses one of many runs.
+        """
         with self.call_state.kept(), random_states_kept(include_cuda=False):
-            advance(self.call_state.drawn)
+            for _ in range(times):
+                advance(self.call_state.drawn)
             return list(self._outputs(tensors).tensors)
 
     def state_between_calls(self, tensors: Sequence[Tensor], first: Outputs) -> tuple[Place, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
 
+from lightning_onnx.checks.noise import differing_when_redrawn
 from lightning_onnx.errors import ConfigurationError, NotReadyError
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.batch_dim import lists_of_batch_size, static_batch_dims
@@ -114,6 +116,7 @@ def _notes(
     if left_names:
         yield f"left out of the graph, which does not use it: {', '.join(left_names)}"
     yield from left_out.outputs(run, request)
+    yield from _random_outputs(run, request)
     if found.decisions.warning:
         yield found.decisions.warning
     began = leftover.begins_as_none(run.flat.module, kept_state)
@@ -132,6 +135,20 @@ def _notes(
     yield from _static_batch(observation, request, graph, config)
     for i in graph.traced.unused_inputs:
         yield f"input '{graph.request.input_names[i]}' has no effect on the outputs"
+
+
+def _random_outputs(run: Runner, request: Request) -> Iterator[str]:
+    """Yield a note if the method draws random numbers that change its outputs."""
+    first = run(request.tensors) if run.flat.has_drawn else None
+    if first is None:
+        return
+    redrawn = functools.partial(run.flat.redrawn, request.tensors)
+    found = differing_when_redrawn(request.output_names, first.tensors, redrawn)
+    if found:
+        yield (
+            f"the module draws random numbers in eval mode, so that {list(found)} cannot be compared; the file draws "
+            "numbers of its own, or keeps those of the traced call where numpy or Python draws them"
+        )
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:

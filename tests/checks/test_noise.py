@@ -12,7 +12,13 @@ from torch import Tensor
 from lightning_onnx import Parity
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison, compare_arrays
-from lightning_onnx.checks.noise import ChangedRuns, ComparedOutput, excuse_noise, find_random_outputs
+from lightning_onnx.checks.noise import (
+    ChangedRuns,
+    ComparedOutput,
+    differing_when_redrawn,
+    excuse_noise,
+    find_random_outputs,
+)
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import TIES
@@ -120,6 +126,13 @@ def test_random_outputs_are_found_and_the_state_stays(draws: bool) -> None:
     found = find_random_outputs(context(lambda seed: EXPECTED).replace(reference=module.reference), CASE, EXPECTED)
     assert found == (("y",) if draws else ())
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_several_numbers_are_tried_as_a_coin_may_fall_alike() -> None:
+    def redrawn(times: int) -> list[Tensor]:
+        return [EXPECTED[0] + (times == 7), EXPECTED[0]]
+
+    assert differing_when_redrawn(["coin", "same"], [*EXPECTED, *EXPECTED], redrawn) == ("coin",)
 
 
 def test_a_module_that_draws_nothing_is_not_run_again() -> None:

@@ -95,6 +95,7 @@ def test_a_generator_of_the_modules_own(generator: Any, draw: Any) -> None:
     first = module.reference([x])[0]
     assert torch.equal(module.reference([x])[0], first), "each call starts from the same state"
     assert not torch.equal(module.redrawn([x])[0], first)
+    assert not torch.equal(module.redrawn([x], 2)[0], module.redrawn([x])[0])
     assert torch.equal(module.reference([x])[0], first)
     assert module.has_drawn
     assert Runner(module).state_between_calls([x]) == (), "a generator is no state that a graph could keep"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -359,9 +360,17 @@ def test_artifact_with_failed_parity_is_kept_marked_and_never_best(
 
 
 @pytest.mark.slow
-def test_random_module_is_reported_as_random(fit: Any) -> None:
-    callback = ONNXExport()
-    fit(models.Random(), callback)
+def test_random_module_is_reported_as_random_before_the_end_and_in_the_check(trainer: Any) -> None:
+    callback, told, module = ONNXExport(), [], models.Random()
+
+    class Ends(lp.Callback):
+        def on_train_epoch_end(self, trainer: lp.Trainer, pl_module: lp.LightningModule) -> None:
+            told.extend(str(warning.message) for warning in caught)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(callback, Ends()).fit(module, module.batches())
+    assert any("draws random numbers in eval mode" in warning for warning in told)
     assert callback.artifact is not None
     (check,) = callback.artifact.manifest["checks"]
     assert check["status"] == "skipped"
