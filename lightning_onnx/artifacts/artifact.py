@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.errors import ArtifactError, first_line
@@ -15,6 +15,12 @@ from lightning_onnx.manifest.manifest import FORMAT_VERSION, Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.report.report import Report
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lightning_onnx.onnxfile.specs import ModelSpecs
+    from lightning_onnx.runtimes.worker.client import HostedSession
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
@@ -47,6 +53,10 @@ class ONNXArtifact:
         except ArtifactError as error:
             lines = [str(error)]
         return "\n  ".join([f"ONNXArtifact({str(self.directory)!r})", *lines])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out loaded models."""
+        return {name: value for name, value in self.__dict__.items() if name != "_sessions"}
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
@@ -172,6 +182,68 @@ class ONNXArtifact:
     def report(self) -> Report:
         """The report on the artifact, as text, Markdown and HTML."""
         return Report(self.manifest)
+
+    def run(self, *args: Any, runtime: str = "onnxruntime", **kwargs: Any) -> Any:
+        """Run the model on the arguments of the exported method, and return the structure of its result.
+
+        Args:
+            args: The method's arguments that hold tensors of the graph, in their order: tensors or arrays, or the
+                dicts, lists and objects that the module took. What the graph does not use may be missing.
+            runtime: The runtime that runs the file; see ``lightning_onnx.runtimes.base.RUNTIMES``.
+            kwargs: Arguments by name.
+
+        Returns:
+            Arrays in dicts and lists. Classes of the module's own become dicts by field.
+
+        Raises:
+            InputError: If the arguments lack something that the graph needs, or have other dtypes or sizes.
+            RuntimeUnavailable: If the runtime is not installed, or has no device.
+
+        Example:
+            >>> artifact.run({"image": images})["logits"].argmax(1)  # doctest: +SKIP
+        """
+        from lightning_onnx.artifacts import running
+
+        inputs = self._specs.checked(running.inputs_of(self.record, args, kwargs))
+        return running.result_of(self.record, self._session(runtime).run(inputs))
+
+    def as_module(self, module: nn.Module, runtime: str = "onnxruntime") -> nn.Module:
+        """Return a copy of the module whose exported method is answered by the file, for ``Trainer.test`` and others.
+
+        The method's results have the module's own classes: it still runs, and floats that the file does not return are
+        NaN.
+
+        Args:
+            module: A module of the exported class; it is not changed.
+            runtime: As for ``run``.
+
+        Raises:
+            RuntimeUnavailable: As for ``run``.
+
+        Example:
+            >>> trainer.test(artifact.as_module(module), datamodule=data)  # doctest: +SKIP
+        """
+        from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by
+
+        return answered_by(module, ExportedCall.of(self.record), self._session(runtime))
+
+    def _session(self, runtime: str) -> HostedSession:
+        """Return the loaded model; it is loaded once in each runtime."""
+        if runtime not in self._sessions:
+            from lightning_onnx.runtimes.worker import client
+
+            self._sessions[runtime] = client.hosted(runtime).load(self.model_path)
+        return self._sessions[runtime]
+
+    @functools.cached_property
+    def _specs(self) -> ModelSpecs:
+        from lightning_onnx.onnxfile.specs import ModelSpecs
+
+        return ModelSpecs.read(self.model_path)
+
+    @functools.cached_property
+    def _sessions(self) -> dict[str, HostedSession]:
+        return {}
 
     def scalars(self) -> dict[str, float]:
         """Return the numbers for loggers; their names begin with ``onnx/``."""

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.loaders import Loaders
-from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import LoopResult, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.runtimes import base as runtimes
@@ -181,9 +181,7 @@ def evaluate(
     check_limit(limit_batches)
     if not isinstance(artifact, ONNXArtifact):
         artifact = ONNXArtifact.load(artifact)
-    source = artifact.record.source
-    inputs, outputs = tuple(source.input_paths.values()), tuple(source.output_paths.values())
-    call = ExportedCall(source.method, artifact.signature, inputs, outputs)
+    call = ExportedCall.of(artifact.record)
     validation = Validation(module, Loaders(dataloaders, limit_batches, missing=None), call)
     with contextlib.closing(client.hosted(runtime)) as runs:
         own, other = measure(validation, runs.load(artifact.model_path), None)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_onnx.artifacts.stand_in import ExportedCall, FileAnswers, MethodRecorder, stand_in_for
 from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
-from lightning_onnx.checks.stand_in import ExportedCall, FileAnswers, MethodRecorder
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten
@@ -94,7 +94,7 @@ class Validation:
         if session is not None:
             copied = self._copied()
             answers = FileAnswers(copied, self.call, session)
-            result = self._run(self._with_stand_in(copied, answers), limit_batches)
+            result = self._run(stand_in_for(copied, answers), limit_batches)
             self._check_called(answers.calls)
             unanswered = frozenset(answers.unanswered)
             return dataclasses.replace(result, unanswered=unanswered, is_finite=answers.is_finite)
@@ -115,16 +115,9 @@ class Validation:
         copied = self._copied()
         recorder = MethodRecorder(copied, self.call)
         with _user_errors():
-            self._run(self._with_stand_in(copied, recorder), limit_batches)
+            self._run(stand_in_for(copied, recorder), limit_batches)
         self._check_called(len(recorder.feeds))
         return recorder.feeds
-
-    def _with_stand_in(self, copied: Any, stand_in: MethodRecorder) -> Any:
-        copied.__dict__[self.call.method] = stand_in
-        if self.call.method == "forward":  # the graph includes the effects of its hooks
-            copied._forward_pre_hooks.clear()
-            copied._forward_hooks.clear()
-        return copied
 
     def _check_called(self, calls: int) -> None:
         if not calls:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
+from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
-from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.call_state import attribute_names

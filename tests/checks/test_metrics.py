@@ -160,9 +160,9 @@ def changed(artifact: ONNXArtifact, change: Any) -> None:
 
 def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[str, Any]:
     """Run the check on a file that was changed."""
+    from lightning_onnx.artifacts.stand_in import ExportedCall
     from lightning_onnx.checks.base import CheckContext
     from lightning_onnx.checks.loaders import Loaders
-    from lightning_onnx.checks.stand_in import ExportedCall
     from lightning_onnx.checks.validation import Validation
     from lightning_onnx.runtimes.worker import client
 
@@ -325,8 +325,8 @@ class Twice(Classifier):
 
 @pytest.mark.slow
 def test_feeds_are_the_inputs_of_the_graph(tmp_path: Path) -> None:
+    from lightning_onnx.artifacts.stand_in import ExportedCall
     from lightning_onnx.checks.loaders import Loaders
-    from lightning_onnx.checks.stand_in import ExportedCall
     from lightning_onnx.checks.validation import Validation
 
     call = ExportedCall("forward", exported(Classifier(), tmp_path / "a").signature, (("x",),), ((),))

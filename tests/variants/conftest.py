@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx import CheckContext, ONNXArtifact, export
+from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.loaders import Loaders
-from lightning_onnx.checks.stand_in import ExportedCall
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case

@@ -1,4 +1,4 @@
-"""Replacements for the exported method in the validation loop: one records the calls, the other runs the file."""
+"""Replacements for the exported method of a module: one records the calls, the other runs the file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_onnx.checks.comparison import Array
 from lightning_onnx.errors import SampleError
+from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.module.weights import copying, wrappers
 from lightning_onnx.runtimes.base import Arrays, Session
 
 
@@ -35,6 +37,13 @@ class ExportedCall:
     signature: Signature
     inputs: tuple[TensorPath, ...]
     outputs: tuple[TensorPath, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ExportedCall:
+        """Read it from an artifact's manifest."""
+        source = manifest.source
+        inputs, outputs = tuple(source.input_paths.values()), tuple(source.output_paths.values())
+        return cls(source.method, manifest.signature, inputs, outputs)
 
 
 class MethodRecorder:
@@ -99,9 +108,9 @@ class FileAnswers(MethodRecorder):
         structure, own = flatten_result(self._original(*args, **kwargs))  # for its classes and flags
         return structure.fill([self._answer(p, t, answers) for p, t in zip(structure.paths, own, strict=True)])
 
-    def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, Array]) -> Tensor:
+    def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, NDArray[np.generic]]) -> Tensor:
         if path in answers:
-            answer = torch.from_numpy(np.array(answers[path]))
+            answer = torch.from_numpy(np.array(answers[path])).to(own.device)
             self.is_finite &= bool(torch.isfinite(answer).all())
             return answer
         self.unanswered.add(".".join(path) or "output")
@@ -121,7 +130,35 @@ def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays
     missing = [".".join(path) for path in call.inputs if path not in tensors]
     if missing:
         raise SampleError(
-            f"the validation loop calls {call.method} without {', '.join(missing)}, which the graph needs; it passes "
+            f"{call.method} is called without {', '.join(missing)}, which the graph needs; the call has "
             f"{', '.join('.'.join(path) for path in tensors)}"
         )
     return feeds(call.signature.inputs, [tensors[path] for path in call.inputs])
+
+
+def stand_in_for(module: Any, stand_in: MethodRecorder) -> Any:
+    """Replace the exported method of a copy, with the hooks of ``forward``, whose effects are in the graph.
+
+    Args:
+        module: The copy, which is changed.
+        stand_in: What answers calls of the method.
+    """
+    module.__dict__[stand_in.call.method] = stand_in
+    if stand_in.call.method == "forward":
+        module._forward_pre_hooks.clear()
+        module._forward_hooks.clear()
+    return module
+
+
+def answered_by(module: nn.Module, call: ExportedCall, session: Session) -> nn.Module:
+    """Return a copy of a module whose exported method runs the file, and returns the module's own classes.
+
+    Args:
+        module: The module; it is not changed.
+        call: How its exported method is called.
+        session: The loaded file.
+    """
+    copied = copying.private_copy(module)
+    wrappers.unsilence(copied)
+    stood_in: nn.Module = stand_in_for(copied, FileAnswers(copied, call, session))
+    return stood_in

@@ -1,0 +1,99 @@
+"""The inputs of a graph from the arguments of its method, and its outputs in the structure of the result; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_onnx.errors import InputError
+from lightning_onnx.manifest.manifest import Manifest
+
+Path = Sequence[str]
+
+
+def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, NDArray[Any]]:
+    """Return the graph's inputs for a call of the exported method.
+
+    Args:
+        manifest: The artifact's manifest.
+        args: Positional arguments: those of the method that hold tensors of the graph, in their order.
+        kwargs: Arguments of the method by name.
+
+    Raises:
+        InputError: If an argument is missing, unknown or given twice, or lacks a part that the graph needs.
+    """
+    paths = manifest.source.input_paths or {spec.name: (spec.name,) for spec in manifest.signature.inputs}
+    names = list(dict.fromkeys(path[0] for path in paths.values()))
+    if len(args) > len(names):
+        raise InputError(f"{len(args)} arguments were given, but the graph needs {_listed(names)}.")
+    given = dict(zip(names, args, strict=False))
+    twice = sorted(given.keys() & kwargs.keys())
+    unknown = sorted(kwargs.keys() - set(names))
+    missing = [name for name in names if name not in given and name not in kwargs]
+    for problem, found in (("was given twice", twice), ("is unknown", unknown), ("is missing", missing)):
+        if found:
+            raise InputError(f"argument {_listed(found)} {problem}; the graph needs {_listed(names)}.")
+    given |= kwargs
+    dtypes = {spec.name: spec.dtype for spec in manifest.signature.inputs}
+    return {name: _array(_part(given[path[0]], path), dtypes[name]) for name, path in paths.items()}
+
+
+def result_of(manifest: Manifest, outputs: Mapping[str, NDArray[Any]]) -> Any:
+    """Return the outputs in the structure of the module's result: dicts and lists of arrays, or one array.
+
+    Named tuples, dataclasses and other classes become dicts by field; what the graph does not return is left out.
+
+    Args:
+        manifest: The artifact's manifest.
+        outputs: The graph's outputs by name.
+    """
+    paths = manifest.source.output_paths or {name: (name,) for name in outputs}
+    if list(paths.values()) == [()]:
+        return next(iter(outputs.values()))
+    tree: dict[str, Any] = {}
+    for name, path in paths.items():
+        inner = tree
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[path[-1]] = outputs[name]
+    return _with_lists(tree)
+
+
+def _part(value: Any, path: Path) -> Any:
+    """Follow a path of keys, indices and attributes from an argument to one of its tensors."""
+    for depth, key in enumerate(path[1:], 1):
+        try:
+            if isinstance(value, Mapping):
+                value = value[key] if key in value else next(v for k, v in value.items() if str(k) == key)
+            elif isinstance(value, (list, tuple)) and key.isdecimal():
+                value = value[int(key)]
+            else:
+                value = getattr(value, key)
+        except (LookupError, AttributeError, StopIteration) as error:
+            raise InputError(
+                f"the graph needs {'.'.join(path)}, but {'.'.join(path[:depth])} has no {key!r}."
+            ) from error
+    return value
+
+
+def _array(value: Any, dtype: str) -> NDArray[Any]:
+    """Return a tensor, an array, or numbers as an array; only plain numbers take the graph's dtype."""
+    if hasattr(value, "detach"):  # a tensor, so torch is there
+        from lightning_onnx.module.arrays import to_numpy
+
+        return to_numpy(value)
+    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value, dtype)
+
+
+def _with_lists(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _with_lists(item) for key, item in value.items()}
+    return list(inner.values()) if list(inner) == [str(i) for i in range(len(inner))] else inner
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

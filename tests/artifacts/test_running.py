@@ -1,0 +1,169 @@
+"""The artifact in place of the module: ``run`` and ``as_module``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lightning_onnx
+from lightning_onnx import ONNXArtifact
+from lightning_onnx.errors import InputError
+
+
+@dataclasses.dataclass
+class Batch:
+    image: Tensor
+    more: dict[str, Any]
+    label: Tensor | None = None
+
+
+class Result(NamedTuple):
+    logits: Tensor
+    states: list[Tensor]
+
+
+class Nested(nn.Module):
+    """Takes a dataclass that holds a dict, and a scale; returns a named tuple that holds a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, batch: Batch, scale: Tensor) -> Result:
+        hidden = self.layer(batch.image) * scale
+        return Result(hidden, [batch.more["mask"].float(), hidden.relu()])
+
+
+def batch_of(rows: int) -> Batch:
+    return Batch(torch.randn(rows, 4), {"mask": torch.ones(rows, 2, dtype=torch.bool)}, torch.zeros(rows))
+
+
+@pytest.fixture(scope="module")
+def module() -> Nested:
+    torch.manual_seed(0)
+    return Nested().eval()
+
+
+@pytest.fixture(scope="module")
+def artifact(module: Nested, tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    directory = tmp_path_factory.mktemp("running") / "a"
+    return lightning_onnx.export(module, (batch_of(2), torch.tensor(2.0)), directory=directory)
+
+
+def test_run_takes_and_returns_what_the_module_does(artifact: ONNXArtifact, module: Nested) -> None:
+    batch, scale = batch_of(5), torch.tensor(-1.5)
+    with torch.no_grad():
+        expected = module(batch, scale)
+    as_dict = {"image": batch.image.numpy(), "more": {"mask": batch.more["mask"].numpy()}}
+    for result in (
+        artifact.run(batch, scale),
+        artifact.run(batch, scale=scale),
+        artifact.run(batch=as_dict, scale=-1.5),
+        artifact.run(batch, scale, runtime="reference"),
+    ):
+        assert list(result) == ["logits", "states"]
+        np.testing.assert_allclose(result["logits"], expected.logits, rtol=1e-5, atol=1e-6)
+        assert isinstance(result["states"], list)
+        np.testing.assert_allclose(result["states"][1], expected.states[1], rtol=1e-5, atol=1e-6)
+
+
+def test_one_tensor_is_one_array(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    made = lightning_onnx.export(layer, torch.randn(3, 2), directory=tmp_path / "a")
+    found = made.run([[1.0, 2.0]])
+    np.testing.assert_allclose(found, layer(torch.tensor([[1.0, 2.0]])).detach(), rtol=1e-5, atol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_a_tuple_is_a_list(tmp_path: Path) -> None:
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return x + 1, {"twice": x * 2}
+
+    made = lightning_onnx.export(Pair(), torch.randn(3, 2), directory=tmp_path / "a")
+    first, second = made.run(np.ones((1, 2), np.float32))
+    assert first.tolist() == [[2, 2]]
+    assert second["twice"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((), {}, "argument 'batch', 'scale' is missing"),
+        ((batch_of(1), 1.0, 2.0), {}, "3 arguments were given"),
+        ((batch_of(1), 1.0), {"scale": 2.0}, "'scale' was given twice"),
+        ((batch_of(1), 1.0), {"size": 2.0}, "'size' is unknown"),
+        (({"image": batch_of(1).image}, 1.0), {}, "the graph needs batch.more.mask, but batch has no 'more'"),
+        ((Batch(torch.zeros(1, 4), {}), 1.0), {}, "batch.more has no 'mask'"),
+        ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, "5"),
+        ((Batch(torch.zeros(1, 4).double(), batch_of(1).more), 1.0), {}, "float64"),
+    ],
+)
+def test_what_does_not_fit(args: Any, kwargs: Any, message: str, artifact: ONNXArtifact) -> None:
+    with pytest.raises(InputError, match=message):
+        artifact.run(*args, **kwargs)
+
+
+def test_copies_and_pickles_run(artifact: ONNXArtifact) -> None:
+    artifact.run(batch_of(1), 1.0)
+    for other in (copy.deepcopy(artifact), pickle.loads(pickle.dumps(artifact))):
+        assert other == artifact
+        assert other.run(batch_of(1), 1.0)["logits"].shape == (1, 3)
+
+
+def test_it_runs_without_torch(artifact: ONNXArtifact) -> None:
+    code = f"""
+import sys
+import numpy as np
+from lightning_onnx import ONNXArtifact
+artifact = ONNXArtifact.load({str(artifact.directory)!r})
+batch = {{"image": np.zeros((2, 4), np.float32), "more": {{"mask": np.ones((2, 2), bool)}}}}
+print(artifact.run(batch, 1.0)["logits"].shape, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "(2, 3) False", done.stderr
+
+
+class Classifier(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.layer(x)}
+
+    def test_step(self, batch: Any) -> None:
+        self.log("loss", nn.functional.cross_entropy(self(batch[0])["logits"], batch[1]))
+
+    def predict_step(self, batch: Any) -> Tensor:
+        return self(batch[0])["logits"].argmax(-1)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Classifier()
+    made = lightning_onnx.export(module, torch.randn(2, 4), directory=tmp_path / "a")
+    rows = DataLoader(TensorDataset(torch.randn(20, 4), torch.randint(3, (20,))), batch_size=8)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    (own,) = trainer.test(module, rows, verbose=False)
+    answered = made.as_module(module, runtime)
+    (other,) = trainer.test(answered, rows, verbose=False)
+    assert other["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert torch.equal(torch.cat(trainer.predict(answered, rows)), torch.cat(trainer.predict(module, rows)))
+    with torch.no_grad():
+        module.layer.weight.zero_()  # the file answers, not the module
+    assert trainer.test(made.as_module(module, runtime), rows, verbose=False)[0]["loss"] == pytest.approx(other["loss"])
+    assert "forward" not in vars(module)
