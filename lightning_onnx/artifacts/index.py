@@ -22,14 +22,14 @@ class IndexEntry:
 
     Attributes:
         directory: Name of the artifact's directory.
-        best: Whether it is the best artifact of its callback.
+        best: Whether it is the best artifact of its owner.
         passed: Whether none of its checks failed.
         checkpoint: File name of the exported checkpoint; None for live weights.
         epoch: Epoch of the weights, counted from 0.
         global_step: Number of optimizer steps before these weights.
         monitor: Name of the metric that selected the checkpoint.
         score: Value of that metric.
-        owner: Identifies the callback, because several may share the directory.
+        owner: Identifies the callback of one run, because several may share the directory; empty if unknown.
     """
 
     directory: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import uuid
 from pathlib import Path
 
 import fsspec
@@ -13,17 +13,19 @@ from lightning_onnx.artifacts.artifact import MANIFEST
 from lightning_onnx.errors import ArtifactError
 
 
-def upload(source: Path, url: str) -> str:
-    """Copy an artifact to a URL, in place of what is there; its manifest goes last.
+def upload(source: Path, url: str, *, replace: bool = True) -> str:
+    """Copy an artifact to a URL; its manifest goes last.
 
     Args:
         source: The artifact's directory.
         url: The URL of the copy.
+        replace: Whether to remove what is there.
 
     Returns:
         The URL.
     """
-    remove_url(url)
+    if replace:
+        remove_url(url)
     system, root = fsspec.core.url_to_fs(url)
     files = (file for file in source.rglob("*") if file.is_file())
     for file in sorted(files, key=lambda file: (file.name == MANIFEST, file)):
@@ -61,14 +63,42 @@ def remove_url(url: str) -> None:
         system.rm(root, recursive=True)
 
 
-def exists(url: str) -> bool:
-    """Tell whether there is anything at a URL."""
-    system, plain = fsspec.core.url_to_fs(url)
-    return bool(system.exists(plain))
+def claim(url: str) -> str | None:
+    """Take a name for an artifact that is about to be made, where no rename can do it.
+
+    Each process leaves a file of its own and then looks whether it is alone: of two that take one name at the same
+    time, at least one sees the other, and whoever sees another lets it go.
+
+    Args:
+        url: The URL of the artifact.
+
+    Returns:
+        The file, for ``release``; None if the name is taken.
+    """
+    system, root = fsspec.core.url_to_fs(url)
+    system.invalidate_cache()
+    if system.exists(root):
+        return None
+    mine = f"{url}/.claim-{uuid.uuid4().hex}"
+    write(mine, b"")
+    system.invalidate_cache()
+    if len(system.find(root)) > 1:
+        release(mine)
+        return None
+    return mine
+
+
+def release(claimed: str) -> None:
+    """Remove the file of ``claim``, when the artifact is there or will not be made."""
+    system, plain = fsspec.core.url_to_fs(claimed)
+    with contextlib.suppress(FileNotFoundError):
+        system.rm(plain)
+    with contextlib.suppress(OSError, ValueError, NotImplementedError):  # object stores have no directories
+        system.rmdir(plain.rpartition("/")[0])  # only an empty one
 
 
 def write(place: str, content: bytes) -> None:
-    """Write a file; on a local disk it appears whole or not at all.
+    """Write a file, which appears whole or not at all.
 
     Args:
         place: Path or URL of the file.
@@ -79,9 +109,10 @@ def write(place: str, content: bytes) -> None:
         system.makedirs(plain.rpartition("/")[0], exist_ok=True)
         system.pipe_file(plain, content)
         return
-    hidden = Path(f"{place}.{os.getpid()}")
-    hidden.write_bytes(content)
-    hidden.replace(place)
+    with staging.stage(Path(place).parent) as staged:
+        new = staged / "new"
+        new.write_bytes(content)
+        new.replace(place)
 
 
 def check_writable(url: str) -> None:

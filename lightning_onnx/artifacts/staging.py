@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -11,21 +12,30 @@ import re
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file
+from lightning_onnx.artifacts.locks import Attempt, attempt, machine
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.report.report import Report
+
+IfTaken = Literal["raise", "replace", "version"]
+"""What to do if an artifact's name is taken: raise an error, replace what is there, or go on with ``-v1``, ``-v2``."""
 
 _STAGING = re.compile(r"\.onnx-staging-(.*)-(\d+)_\w+")
-
+_INDEX_OF_0_1 = re.compile(r"index\.json\.\d+")
 _STALE_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
 def stage(dirpath: Path) -> Iterator[Path]:
     """Make a hidden directory in ``dirpath`` to write an artifact into; it is removed unless it is committed.
+
+    It is locked while the block runs, so that other processes know that it is in use.
 
     Args:
         dirpath: The directory that the artifact goes into.
@@ -34,45 +44,80 @@ def stage(dirpath: Path) -> Iterator[Path]:
         ArtifactError: If ``dirpath`` cannot be written.
     """
     check_writable(dirpath)
-    prefix = f".onnx-staging-{platform.node()}-{os.getpid()}_"
-    staged = Path(tempfile.mkdtemp(prefix=prefix, dir=dirpath))
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        staged = _make(dirpath, stack)
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
-def commit(staged: Path, manifest: Manifest, directory: Path, replace: bool = False) -> ONNXArtifact:
-    """Write the manifest last and move the directory to its name by one rename.
+def _make(dirpath: Path, stack: contextlib.ExitStack) -> Path:
+    """Make and lock the directory, again if another process swept it up before it was locked."""
+    while True:
+        staged = dirpath / f".onnx-staging-{machine()}-{os.getpid()}_{uuid.uuid4().hex[:8]}"
+        try:
+            staged.mkdir()  # not by tempfile, which ignores the umask
+        except OSError as error:
+            raise _unwritable(dirpath, error) from error
+        if stack.enter_context(attempt(staged)) is not Attempt.HELD and staged.is_dir():
+            return staged
+
+
+def commit(staged: Path, manifest: Manifest, directory: Path, if_taken: IfTaken = "raise") -> ONNXArtifact:
+    """Write the report, the manifest last, and move the directory to its name by one rename.
 
     Nothing is flushed to the disk, because that takes longer than everything else. A file that a power failure has cut
     off is found by its digest when the artifact is loaded.
 
     Args:
         staged: The directory of ``stage``.
-        manifest: The manifest; ``files`` is filled in.
+        manifest: The manifest; ``files`` and ``name`` are filled in.
         directory: The artifact's directory.
-        replace: Whether to replace an artifact that is already there.
+        if_taken: What to do if ``directory`` exists.
 
     Raises:
-        ArtifactError: If ``directory`` exists, or cannot be written.
+        ArtifactError: If ``directory`` exists and ``if_taken`` is ``"raise"``, or if it cannot be written.
     """
+    for target in _targets(directory, if_taken):
+        values = _describe(staged, dataclasses.replace(manifest, name=target.name))
+        try:
+            if target == directory and if_taken == "replace":
+                put(staged, target)
+            else:
+                staged.rename(target)
+        except OSError as error:
+            if if_taken != "raise" and os.path.lexists(target):
+                continue  # another process was faster
+            raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
+        return ONNXArtifact(target, values)
+    raise AssertionError
+
+
+def _targets(directory: Path, if_taken: IfTaken) -> Iterator[Path]:
+    if if_taken != "version":
+        yield directory
+    if if_taken != "raise":
+        named = (versioned(directory.name, version) for version in itertools.count())
+        yield from (directory.parent / name for name in named if not os.path.lexists(directory.parent / name))
+
+
+def versioned(name: str, version: int) -> str:
+    """Return the name of a further artifact, as ``ModelCheckpoint`` names further files."""
+    return f"{name}-v{version}" if version else name
+
+
+def _describe(staged: Path, manifest: Manifest) -> dict[str, Any]:
+    """Write the report and the manifest, and return what the manifest says."""
+    Report(manifest.to_dict()).write(staged)
     files = manifest.model_digests()  # models are large, and were read once already
     for path in sorted(staged.rglob("*")):
         name = path.relative_to(staged).as_posix()
-        if path.is_file() and name not in files:
+        if path.is_file() and name not in files and name != MANIFEST:
             files[name] = describe_file(path)
     values = dataclasses.replace(manifest, files=dict(sorted(files.items()))).to_dict()
     (staged / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    staged.chmod(0o755)
-    try:
-        if replace:
-            put(staged, directory)
-        else:
-            staged.rename(directory)
-    except OSError as error:
-        raise ArtifactError(f"{directory} cannot be written: {error}. Remove it or choose another name.") from error
-    return ONNXArtifact(directory, values)
+    return values
 
 
 def put(new: Path, directory: Path) -> None:
@@ -108,15 +153,40 @@ def check_writable(dirpath: Path) -> None:
         with tempfile.TemporaryFile(dir=dirpath):
             pass
     except OSError as error:
-        raise ArtifactError(f"dirpath={str(dirpath)!r} cannot be written: {error}. Choose another dirpath.") from error
+        raise _unwritable(dirpath, error) from error
+
+
+def _unwritable(dirpath: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(f"dirpath={str(dirpath)!r} cannot be written: {error}. Choose another dirpath.")
 
 
 def sweep(dirpath: Path) -> None:
-    """Remove what earlier runs staged and never committed: their process has ended, or it is a day old."""
-    for path in dirpath.glob(".onnx-staging-*") if dirpath.is_dir() else ():
-        found = _STAGING.fullmatch(path.name)
-        here = found is not None and found[1] == platform.node()
-        if found and ((here and not _runs(int(found[2]))) or time.time() - path.stat().st_mtime > _STALE_SECONDS):
+    """Remove what processes that have ended staged and never committed."""
+    for path in list(dirpath.iterdir()) if dirpath.is_dir() else ():
+        with contextlib.suppress(OSError):  # another process sweeps too
+            staged = _STAGING.fullmatch(path.name)
+            if staged:
+                _remove_stale(path, machine_of=staged[1], pid=int(staged[2]))
+            elif _INDEX_OF_0_1.fullmatch(path.name):
+                path.unlink()
+
+
+def _remove_stale(path: Path, machine_of: str, pid: int) -> None:
+    """Remove a staged directory, unless it may be in use.
+
+    A lock tells who lives, and where there are no locks the number of the process, which may be used again: in a
+    container, it is always 1. Of other machines, it is not known who lives, and a day must have passed.
+    """
+    with attempt(path) as outcome:
+        if outcome is Attempt.HELD:
+            return
+        if machine_of == machine() and outcome is Attempt.GOT:
+            has_ended = True
+        elif machine_of in (machine(), platform.node()):  # version 0.1 gave the name of the host, and had no locks
+            has_ended = not _runs(pid)
+        else:
+            has_ended = False
+        if has_ended or time.time() - path.lstat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -128,6 +198,18 @@ def _runs(pid: int) -> bool:
     except OSError:  # it belongs to another user
         return True
     return True
+
+
+def identity(directory: Path) -> tuple[int, int] | None:
+    """Return what tells a directory from any other that has its path; None if there is none.
+
+    A path may come to lead to something else while a run goes on, through a link at any place in it.
+    """
+    try:
+        found = directory.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def remove(directory: Path) -> None:

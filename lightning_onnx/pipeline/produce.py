@@ -31,7 +31,6 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import with_weights
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
-from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.judging import VariantResult
@@ -66,7 +65,7 @@ def produce(
     loaded: LoadedModule,
     directory: Path,
     *,
-    replace: bool = False,
+    if_taken: staging.IfTaken = "raise",
     concurrent: bool = False,
     on_stage: OnStage = no_progress,
 ) -> ONNXArtifact:
@@ -76,7 +75,7 @@ def produce(
         plan: The result of ``prepare`` for a module of the same structure.
         loaded: The module with the weights to export.
         directory: The artifact's directory.
-        replace: Whether to replace an artifact that is already there.
+        if_taken: What to do if the directory exists.
         concurrent: Whether training runs at the same time: then use one thread, and do not touch the random state.
         on_stage: Called with the name of each stage.
 
@@ -88,11 +87,17 @@ def produce(
         StageError: If a stage raises an exception that is not of this package.
     """
     with stages_named(loaded.module, plan.config.method, "starting", on_stage) as enter:
-        return _produce(plan, loaded, directory, replace=replace, concurrent=concurrent, on_stage=enter)
+        return _produce(plan, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=enter)
 
 
 def _produce(
-    plan: Plan, loaded: LoadedModule, directory: Path, *, replace: bool, concurrent: bool, on_stage: OnStage
+    plan: Plan,
+    loaded: LoadedModule,
+    directory: Path,
+    *,
+    if_taken: staging.IfTaken,
+    concurrent: bool,
+    on_stage: OnStage,
 ) -> ONNXArtifact:
     config = plan.config
     flat = FlatModule(
@@ -137,8 +142,7 @@ def _produce(
             notes=notes,
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
-        Report(described.to_dict()).write(staged)
-        return staging.commit(staged, described, directory, replace)
+        return staging.commit(staged, described, directory, if_taken)
 
 
 def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:

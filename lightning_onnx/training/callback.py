@@ -36,6 +36,7 @@ from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
 from lightning_onnx.training.ranks import wait_for_rank_zero
+from lightning_onnx.training.resuming import Earlier
 from lightning_onnx.variants.base import Variant
 
 
@@ -190,7 +191,7 @@ class ONNXExport(Callback):
         self._result = FitResult()
         self._observer: ForwardObserver | None = None
         self._exporter: Exporter | None = None
-        self._resumed: dict[str, str] = {}
+        self._resumed = Earlier()
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight = Preflight(is_on=False)
@@ -226,8 +227,7 @@ class ONNXExport(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        made = self._exporter.store.artifacts if self._exporter is not None else {}
-        return {"artifacts": {os.path.basename(key): artifact.name for key, artifact in made.items() if key}}
+        return Earlier.state(None if self._exporter is None else self._exporter.store)
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -237,7 +237,7 @@ class ONNXExport(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._resumed = dict(state_dict.get("artifacts", {}))
+        self._resumed = Earlier.read(state_dict)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -257,7 +257,7 @@ class ONNXExport(Callback):
         target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
         with self._on_rank_zero(trainer, "raise") as here:
             if here:
-                store = Store(target, self.state_key)
+                store = Store(target)
                 store.open()
                 self._exporter = Exporter(
                     self.config,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.errors import ArtifactError, NotReadyError, ONNXExportError
+from lightning_onnx.errors import NotReadyError, ONNXExportError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.copying import private_copy
@@ -27,7 +27,7 @@ from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.planning import Planner
 from lightning_onnx.training.publishing import Publisher
-from lightning_onnx.training.resuming import adopt_earlier
+from lightning_onnx.training.resuming import Earlier, adopt_earlier, remove_overwritten
 from lightning_onnx.training.unexported import Unexported
 
 
@@ -115,17 +115,17 @@ class Exporter:
             return False
         return True
 
-    def resume(self, trainer: Trainer, names: Mapping[str, str]) -> None:
+    def resume(self, trainer: Trainer, earlier: Earlier) -> None:
         """Adopt the artifacts of the earlier part of a resumed run, so that none is made twice.
 
         Args:
             trainer: The trainer, with the restored state of its checkpoint callbacks.
-            names: Names of artifacts by file name of their checkpoint.
+            earlier: What the earlier part left.
         """
         if self.follower is None or trainer.ckpt_path is None or self._has_resumed:
             return
         self._has_resumed = True
-        adopt_earlier(self.store, self.follower, names)
+        adopt_earlier(self.store, self.follower, earlier)
         self._remove_outdated()
 
     def follow(self, fit: Fit) -> None:
@@ -159,6 +159,7 @@ class Exporter:
                 self._unexported.look_for_deleted(self.follower, self.store)
         if self.options.when == "fit_end" or not (self.store.artifacts or self.log.errors):
             self._make(fit, self._last_jobs(fit, saved, epoch, gathered), is_last=True)
+            remove_overwritten(self.store, saved)
         if self.follower is not None and self._follows_best and self.artifact is None:
             self._unexported.refuse(self.follower.best, self.options)
         else:
@@ -173,6 +174,9 @@ class Exporter:
             may_go_on = self.options.on_exception and not self._interruption.has_ended_exports
             if may_go_on and (self.observer.calls or self._planner.plan is not None):
                 self.finish(fit, epoch, None)
+            elif self.follower is not None:
+                remove_overwritten(self.store, self.follower.look())
+                self._remove_outdated()
 
     def _look_again_at_what_did_not_run(self) -> None:
         """Make checkpoints due again that were saved before training finished the module."""
@@ -182,10 +186,12 @@ class Exporter:
         self._not_ready.clear()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, and let go of the directory."""
         self._background.close()
         if self._interruption.has_ended_exports:
             self.log.record(ONNXExportError("the run was interrupted during the export"))
+        with self.log.recorded("could not write the index"):
+            self.store.close()
 
     def _checkpoint_jobs(self, fit: Fit, saved: list[Saved]) -> list[Job]:
         assert self.follower is not None
@@ -281,10 +287,8 @@ class Exporter:
     def _give_up(self, key: str, error: Exception) -> None:
         """Record a failed export, and remove the artifact of an earlier state of the same checkpoint."""
         self._unexported.record(key, error)
-        try:
+        with self.log.recorded("could not remove an outdated artifact"):
             self.store.remove(key)
-        except (OSError, ArtifactError) as problem:
-            self.log.record(problem, "could not remove an outdated artifact")
 
     def _remove_outdated(self) -> None:
         """Remove the artifacts of removed checkpoints, and write the index of the others."""
@@ -293,7 +297,5 @@ class Exporter:
             for key in [k for k in self.store.artifacts if k not in kept]:
                 self.store.remove(key)
         best = self.best
-        try:
+        with self.log.recorded("could not write the index"):
             self.store.write_index(self.follower.best if self.follower and best is not None and best.passed else None)
-        except OSError as error:
-            self.log.record(error, "could not write the index")

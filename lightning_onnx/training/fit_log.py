@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.errors import NotReadyError
+from lightning_onnx.errors import ArtifactError, NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
 from lightning_onnx.printable import printable
 
@@ -34,6 +37,14 @@ class FitLog:
         self.errors.append(error)
         self.failures.append(printable(f"{what}: {type(error).__name__}: {error}"))
         rank_zero_warn(f"ONNX export {self.failures[-1]}")
+
+    @contextlib.contextmanager
+    def recorded(self, what: str) -> Iterator[None]:
+        """Record an error of the directory in the block; what follows the block goes on."""
+        try:
+            yield
+        except (OSError, ArtifactError) as error:
+            self.record(error, what)
 
     def refuse(self, reason: str) -> None:
         """Record why the best artifact is missing, and warn about it.

@@ -112,7 +112,7 @@ class FitResult:
 
 def _read(note: _Note) -> _HandedOver:
     """Read the artifacts from their directory."""
-    store = Store(note.dirpath, owner="")
+    store = Store(note.dirpath)
     found = {name: store.adopt(name, name) for name in {*note.artifacts, note.artifact} if name}
     artifacts = tuple(a for a in (found[name] for name in note.artifacts) if a is not None)
     return _HandedOver(found.get(note.artifact or ""), artifacts, tuple(note.failures), store)

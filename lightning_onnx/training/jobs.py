@@ -257,5 +257,5 @@ class Maker:
         earlier: ONNXArtifact | Exception | None = None,
     ) -> ONNXArtifact:
         name = artifact_name(self.filename, loaded.source, job.metrics)
-        with self.store.place(job.key, name, earlier) as (directory, replace):
-            return produce(plan, loaded, directory, replace=replace, concurrent=concurrent, on_stage=on_stage)
+        with self.store.place(job.key, name, earlier) as (directory, if_taken):
+            return produce(plan, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=on_stage)

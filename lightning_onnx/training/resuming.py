@@ -1,40 +1,129 @@
-"""Takes over the artifacts that an earlier part of a resumed run left, if they still hold what their names say."""
+"""Takes over the artifacts that an earlier part of a resumed run left, and removes those that are out of date.
+
+What stands in an artifact's name is what it holds: the checkpoint of that name, in its current version.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.errors import WeightsError
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 
 
-def adopt_earlier(store: Store, follower: CheckpointFollower, names: Mapping[str, str]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What the earlier part of a resumed run left in the checkpoint.
+
+    Attributes:
+        names: Names of artifacts by file name of their checkpoint.
+        owner: The run, as the index names it; None if unknown.
+    """
+
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    owner: str | None = None
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> Earlier:
+        """Read it from the callback's state."""
+        return cls(dict(state.get("artifacts", {})), state.get("owner"))
+
+    @staticmethod
+    def state(store: Store | None) -> dict[str, Any]:
+        """Return the callback's state."""
+        if store is None:
+            return {"artifacts": {}}
+        names = {os.path.basename(key): artifact.name for key, artifact in store.artifacts.items() if key}
+        return {"artifacts": names, "owner": store.owner}
+
+
+def adopt_earlier(store: Store, follower: CheckpointFollower, earlier: Earlier) -> None:
     """Adopt the artifacts of checkpoints that are still kept; the next look returns the checkpoints without one.
+
+    Artifacts of this run whose checkpoint was written again are removed. Those of other runs in the same directory are
+    neither adopted nor removed, even if their checkpoints have the same names.
 
     Args:
         store: The store of the artifacts.
         follower: Follows the checkpoints, with the restored state of the ModelCheckpoint.
-        names: Names of artifacts by file name of their checkpoint.
+        earlier: What the earlier part of the run left.
     """
+    own = _own_names(store, earlier)
     for saved in follower.look():
-        name = names.get(saved.name)
-        candidates = [name] if name else store.made_from(saved.name)
-        if not any(_adopt(store, saved, candidate) for candidate in candidates):
+        named = earlier.names.get(saved.name)
+        made = [name for name in own if store.checkpoint_of(name) == saved.name]
+        if not any(_adopt(store, saved.path, name) for name in sorted(made, key=lambda name: name != named)):
             follower.forget(saved.path)
+    adopted = {artifact.name for artifact in store.artifacts.values()}
+    folders = {os.path.dirname(path) for path in follower.kept}
+    for name in own - adopted:  # of checkpoints that the ModelCheckpoint does not know
+        checkpoint = store.checkpoint_of(name)
+        for path in (f"{folder}/{checkpoint}" for folder in folders if checkpoint):
+            if not follower.is_missing(path) and _adopt(store, path, name, key=f"{path} again"):
+                del store.artifacts[f"{path} again"]
 
 
-def _adopt(store: Store, saved: Saved, name: str) -> bool:
-    """Adopt the artifact ``name`` if it was made from the current version of the checkpoint."""
-    artifact = store.adopt(saved.path, name)
+def _own_names(store: Store, earlier: Earlier) -> set[str]:
+    """Return the names of this run's artifacts, and make the store go on as their owner."""
+    owners, names = store.owners(), store.names()
+    if earlier.owner is not None:
+        known = {earlier.owner} & set(owners.values())
+    else:  # of version 0.1
+        known = {owners[name] for name in earlier.names.values() if name in owners} or set(owners.values())
+    if len(known) == 1:
+        store.owner = known.pop()
+    is_shared = set(owners.values()) - {store.owner}
+    return {name for name in names if owners.get(name, None if is_shared else store.owner) == store.owner}
+
+
+def _adopt(store: Store, path: str, name: str, key: str | None = None) -> bool:
+    """Adopt the artifact ``name`` if it was made from the current version of the checkpoint; remove it if not.
+
+    Args:
+        store: The store of the artifacts.
+        path: Path of the checkpoint.
+        name: Name of the artifact.
+        key: Key of the artifact in the store; None for the path.
+
+    Returns:
+        Whether it was adopted.
+    """
+    artifact = store.adopt(key or path, name)
     if artifact is None:
         return False
+    current = is_current(artifact, path)
+    if current is False:
+        store.remove(key or path)
+    elif current is None:
+        del store.artifacts[key or path]
+    return bool(current)
+
+
+def remove_overwritten(store: Store, saved: Iterable[Saved]) -> None:
+    """Remove the artifacts of checkpoints that were written again and not exported again.
+
+    Args:
+        store: The store of the artifacts.
+        saved: The checkpoints that were saved since they were last exported.
+    """
+    for checkpoint in saved:
+        artifact = store.artifacts.get(checkpoint.path)
+        if artifact is not None and is_current(artifact, checkpoint.path) is False:
+            store.remove(checkpoint.path)
+
+
+def is_current(artifact: ONNXArtifact, path: str) -> bool | None:
+    """Return whether an artifact was made from the current version of a checkpoint; None if that cannot be read."""
     source = artifact.record.source
-    if source.checkpoint == saved.name:
-        with contextlib.suppress(WeightsError), open_checkpoint(saved.path) as opened:
-            if opened.read().get("global_step") == source.global_step:
-                return True
-    del store.artifacts[saved.path]
-    return False
+    try:
+        with open_checkpoint(path) as opened:
+            step = opened.read().get("global_step")
+    except WeightsError:
+        return None
+    return bool(source.checkpoint == os.path.basename(path) and step == source.global_step)

@@ -9,12 +9,16 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lightning_onnx import ArtifactError, ONNXArtifact
-from lightning_onnx.artifacts.remote import check_writable, download, exists, remove_url, upload, write
+from lightning_onnx.artifacts.remote import check_writable, claim, download, release, remove_url, upload, write
 
 
 @pytest.fixture
 def url() -> str:
     return f"memory://{uuid.uuid4().hex}/made"
+
+
+def exists(url: str) -> bool:
+    return bool(fsspec.filesystem("memory").exists(url))
 
 
 def test_uploaded_files_can_be_downloaded(exported: ONNXArtifact, url: str, tmp_path: Path) -> None:
@@ -79,6 +83,29 @@ def test_writing_leaves_no_other_files(url: str, tmp_path: Path) -> None:
         with fsspec.open(place, "rb") as file:
             assert file.read() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_has_one_owner(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = claim(url)
+    assert claimed is not None
+    assert claim(url) is None
+    release(claimed)
+    release(claimed)
+    assert not exists(url)
+    write(f"{url}/manifest.json", b"")
+    assert claim(url) is None
+
+
+def test_of_two_that_take_a_name_at_the_same_time_none_gets_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = MemoryFileSystem.pipe_file
+
+    def both(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
+        pipe(self, path, value, **kwargs)
+        pipe(self, f"{path}-of-another", value)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", both)
+    assert claim(url) is None
+    assert [path.rpartition("-")[2] for path in fsspec.filesystem("memory").find(url)] == ["another"]
 
 
 def test_whether_a_url_can_be_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,6 @@ def test_an_artifact_is_replaced_only_on_request(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         produce(plan, loaded, tmp_path / "made")
     torch.nn.init.ones_(loaded.module.weight)  # type: ignore[arg-type]
-    second = produce(plan, loaded, tmp_path / "made", replace=True)
+    second = produce(plan, loaded, tmp_path / "made", if_taken="replace")
     assert second.directory == first.directory
     assert second.manifest["model"]["sha256"] != first.manifest["model"]["sha256"]

@@ -200,7 +200,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         if child == 0:
             for again in range(1000):
                 loaded = LoadedModule(copied, Source())
-                produce(plan, loaded, tmp_path / f"{number}-{again % 3}", replace=again > 2)
+                produce(plan, loaded, tmp_path / f"{number}-{again % 3}", if_taken="replace")
             os._exit(0)
         time.sleep(chosen.uniform(0, 1.5))
         os.kill(child, signal.SIGKILL)
