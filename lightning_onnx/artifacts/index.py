@@ -6,10 +6,8 @@ import dataclasses
 import json
 from collections.abc import Iterable
 
-import fsspec
-
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.artifacts.remote import write
+from lightning_onnx.artifacts.remote import read_json, write
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.fields import Fields
 
@@ -81,8 +79,7 @@ def read_index(place: str) -> list[IndexEntry]:
         place: Path or URL of the file.
     """
     try:
-        with fsspec.open(place, "rb") as file:
-            return list(map(IndexEntry.read, Fields(json.load(file)).objects("artifacts")))
+        return list(map(IndexEntry.read, Fields(read_json(place)).objects("artifacts")))
     except (OSError, ValueError, ArtifactError):
         return []
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
-from lightning_onnx.artifacts import staging
+from lightning_onnx.artifacts import foreign, staging
 from lightning_onnx.artifacts.artifact import MANIFEST
 from lightning_onnx.errors import ArtifactError
 
@@ -113,6 +115,24 @@ def write(place: str, content: bytes) -> None:
         new = staged / "new"
         new.write_bytes(content)
         new.replace(place)
+
+
+def read_json(place: str) -> Any:
+    """Return the content of a JSON file that may come from anybody.
+
+    Args:
+        place: Path or URL of the file.
+
+    Raises:
+        OSError: If it cannot be read, or is no regular file.
+        ValueError: If it is no JSON, or has values that are refused.
+    """
+    if "://" not in place:
+        return foreign.read_json(Path(place))
+    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as folder:
+        system, plain = fsspec.core.url_to_fs(place)
+        system.get_file(plain, f"{folder}/file")
+        return foreign.read_json(Path(folder, "file"))
 
 
 def check_writable(url: str) -> None:

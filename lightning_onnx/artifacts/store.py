@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import re
 import tempfile
@@ -193,11 +192,8 @@ class Store:
 
     def _manifest(self, name: str) -> Mapping[str, Any]:
         """Return the manifest of an artifact as it is; empty if it cannot be read."""
-        with (
-            contextlib.suppress(OSError, ValueError, RecursionError),
-            fsspec.open(f"{self._place(name)}/{MANIFEST}", "rb") as file,
-        ):
-            content = json.load(file)
+        with contextlib.suppress(OSError, ValueError):
+            content = remote.read_json(f"{self._place(name)}/{MANIFEST}")
             return content if isinstance(content, dict) else {}
         return {}
 

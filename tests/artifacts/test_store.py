@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import multiprocessing
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -141,6 +142,20 @@ def test_a_lost_index_is_made_again_from_the_directories(dirpath: str, copy: Cop
     assert sorted((e.directory, e.best, e.owner) for e in index_of(mine)) == [("a", True, mine.owner), ("b", False, "")]
     yours.close()
     assert sorted((e.directory, e.best) for e in index_of(mine)) == [("a", True), ("b", True)]
+
+
+def test_what_others_put_there_stops_nothing(tmp_path: Path, copy: Copy) -> None:
+    store = opened(str(tmp_path))
+    add(store, "one", "a", copy)
+    for name, content in (("deep", "[" * 200_000), ("text", "no JSON"), ("list", "[]"), ("empty", "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(content)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "manifest.json")
+    (tmp_path / "index.json").write_text("[" * 200_000)
+    store.write_index("one")
+    assert [(e.directory, e.best) for e in index_of(store)] == [("a", True)]
+    assert store.made_from("one.ckpt") == ["a"]
 
 
 def test_a_full_disk_leaves_the_index_whole(dirpath: str, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
