@@ -85,6 +85,28 @@ def _is_equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
 
 
+def has_hidden_state(context: CheckContext, case: Case, expected: Sequence[Tensor], compare: Compare) -> bool:
+    """Return whether further calls of the module return other values, from the same state and random numbers.
+
+    Then something that a call changes cannot be put back, and no difference says anything about rounding.
+
+    Args:
+        context: The module and the names of its outputs.
+        case: The inputs.
+        expected: The outputs of the first call.
+        compare: Compares an output.
+    """
+    for _ in range(2):  # two in a row, because one may come round to the first again
+        try:
+            again = context.reference(case.tensors)
+        except Exception:  # such as an iterator that has ended
+            return True
+        rows = zip(context.signature.outputs, expected, again, strict=False)
+        if any(compare(spec.name, to_numpy(a), to_numpy(b), None).problem is not None for spec, a, b in rows):
+            return True
+    return False
+
+
 class ChangedRuns:
     """The module's outputs by name, for each kind of difference that another program may have.
 

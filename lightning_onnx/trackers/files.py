@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts import naming, staging
-from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
 from lightning_onnx.artifacts.remote import upload
+from lightning_onnx.errors import ArtifactError
 from lightning_onnx.trackers.base import say_once
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
 
     Returns:
         Path or URL of the copy.
+
+    Raises:
+        ArtifactError: If what is there is no artifact.
     """
     place = os.fspath(log_dir).removeprefix("file://")
     if "://" in place:
@@ -52,6 +56,10 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
     source = artifact.directory.resolve()
     destination = Path(place) / "onnx" / artifact.directory.name
     if destination.resolve() != source:
+        if destination.is_dir() and not (destination.is_symlink() or (destination / MANIFEST).is_file()):
+            raise ArtifactError(
+                f"{destination} is no artifact, and is not replaced. Remove it, or choose another name."
+            )
         destination.parent.mkdir(parents=True, exist_ok=True)
         with staging.stage(destination.parent) as staged:
             staging.put(Path(shutil.copytree(source, staged / "new")), destination)

@@ -33,7 +33,15 @@ def test_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         resolve("no-such-system://bucket")
 
 
-@pytest.mark.parametrize("filename", ["", ".hidden", "a/b", "a\\b", 3])
+@pytest.mark.parametrize(
+    "filename",
+    [
+        *("", ".hidden", "a/b", "a\\b", 3, b"a"),
+        *("{{", "{{epoch}}", "}}", "{", "}", "{}", "{0}", "{epoch", "{epoch:z}", "{val_loss:.2x}", "{a[b]}{"),
+        *("a\0", "a\nb", "{val\x1bloss}", "a\u202eb", "a\ud800b"),
+        *("index.json", "Index.JSON", "x" * 241, "ä" * 121, "{val_loss:.2f}" + "x" * 230, "{step:0250d}"),
+    ],
+)
 def test_names_of_no_directory_are_refused(filename: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not the name of a directory"):
         check_filename(filename)
@@ -47,8 +55,17 @@ def test_names_of_no_directory_are_refused(filename: Any) -> None:
         ("{epoch}-{val/loss:.2f}", Source(epoch=1), "epoch=1-val_loss=0.25"),
         ("{step}", Source(checkpoint="a.ckpt", global_step=20), "step=20"),
         ("model", Source(), "model"),
+        ("{n:d}", Source(), "n=3"),
+        ("{val/loss:d}", Source(checkpoint="a.ckpt"), "a"),
+        ("{long:.250f}", Source(), "long=0." + "0" * 233),
+        (None, Source(checkpoint="index.json.ckpt"), "index_json"),
+        (None, Source(checkpoint="a\nb\x1b[1m.ckpt"), "a_b_[1m"),
+        (None, Source(checkpoint="ä" * 125 + ".ckpt"), "ä" * 120),
+        ("ä" * 120, Source(), "ä" * 120),
     ],
 )
 def test_names_of_artifacts(filename: str | None, source: Source, name: str) -> None:
-    check_filename(filename)
-    assert artifact_name(filename, source, {"val/loss": torch.tensor(0.25)}) == name
+    if filename != "{long:.250f}":  # refused beforehand, unless it is the number that is long
+        check_filename(filename)
+    metrics = {"val/loss": torch.tensor(0.25), "n": torch.tensor(3), "long": torch.tensor(0.0)}
+    assert artifact_name(filename, source, metrics) == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,28 @@ def test_equal_passes(context: CheckContext) -> None:
     assert result.scalars["parity_passed"] == 1
     assert result.figures["cases"] == ["traced", "resized"]
     assert result.figures["outputs"]["y"]["top1_agreement"] == 1
+
+
+class Iterates(nn.Linear):
+    """What is left of its iterator cannot be put back after a call."""
+
+    def __init__(self, values: Any) -> None:
+        super().__init__(4, 4)
+        self.values = iter(values)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * next(self.values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values", [itertools.count(1.0), itertools.cycle([1.0, 2.0, 3.0]), [1.0 + n for n in range(40)]]
+)
+def test_state_that_cannot_be_put_back_is_called_state(values: Any, tmp_path: Path) -> None:
+    (check,) = lightning_onnx.export(Iterates(values), torch.randn(3, 4), directory=tmp_path / "a").record.checks
+    assert check.status != "passed"
+    assert "keeps state between calls" in str(check.reason)
+    assert "rounding" not in str(check.reason)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
-from lightning_onnx import ONNXArtifact
+from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.trackers import base, publish
 from lightning_onnx.trackers.files import copy_below
 from tests.trackers.conftest import Fit, same_files
@@ -97,7 +97,8 @@ def test_unknown_logger_without_a_directory_gets_scalars(
 def test_copy_replaces_existing_files(prefix: str, artifact: ONNXArtifact, tmp_path: Path) -> None:
     place = tmp_path / "onnx" / artifact.name
     place.mkdir(parents=True)
-    (place / "of another export").touch()
+    for name in ("of another export", "manifest.json"):
+        (place / name).touch()
     assert copy_below(artifact, f"{prefix}{tmp_path}") == str(place)
     assert same_files(place, artifact)
     assert [p.name for p in place.parent.iterdir()] == [artifact.name]
@@ -128,6 +129,17 @@ def test_a_failed_copy_keeps_existing_files(artifact: ONNXArtifact, tmp_path: Pa
         copy_below(ONNXArtifact.load(broken), tmp_path)
     assert same_files(tmp_path / "onnx" / artifact.name, artifact)
     assert [p.name for p in (tmp_path / "onnx").iterdir()] == [artifact.name]
+
+
+def test_what_is_no_artifact_is_not_replaced(artifact: ONNXArtifact, tmp_path: Path) -> None:
+    """The log directory became a link to something else."""
+    precious = tmp_path / "precious" / artifact.name / "file"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    (tmp_path / "onnx").symlink_to(tmp_path / "precious")
+    with pytest.raises(ArtifactError, match="is no artifact, and is not replaced"):
+        copy_below(artifact, tmp_path)
+    assert precious.exists()
 
 
 def test_copy_to_a_url(artifact: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
