@@ -66,8 +66,7 @@ class Parity:
         result = _with_kept_state(summarize(self.name, outcomes, random_outputs, context), context)
         is_in_doubt = result.status == "failed" or any(c.excuse == "noise" for o in outcomes for c in o.comparisons)
         if is_in_doubt and not random_outputs and has_hidden_state(context, first, expected, self.compare_output):
-            reason = f"{_HIDDEN_STATE}; {result.reason}" if result.status == "failed" else _HIDDEN_STATE
-            return dataclasses.replace(result, reason=reason)
+            return _without_proof(result)
         return self._with_cause(result, outcomes, context) if result.status == "failed" else result
 
     def _with_cause(self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext) -> CheckResult:
@@ -165,6 +164,14 @@ def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
         return result
     reason = f"the module keeps state between calls ({context.module.kept_state}); all calls start from the same one"
     return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
+
+
+def _without_proof(result: CheckResult) -> CheckResult:
+    """Return the result for a module with state that cannot be put back: no comparison says anything about rounding."""
+    if result.status == "failed":
+        return dataclasses.replace(result, reason=f"{_HIDDEN_STATE}; {result.reason}")
+    scalars = {**result.scalars, "parity_passed": 0.0}
+    return dataclasses.replace(result, status="skipped", reason=_HIDDEN_STATE, scalars=scalars)
 
 
 def _excuse_undefined(output: ComparedOutput, case: Case) -> ComparedOutput:

@@ -130,10 +130,6 @@ class CheckpointFollower:
             saved += [new for new in self.look() if new not in saved]
         return saved
 
-    def is_missing(self, path: str) -> bool:
-        """Return whether there is no file for a kept checkpoint."""
-        return _stamp(path) is None
-
     def forget(self, path: str) -> None:
         """Make the next look return this checkpoint again."""
         self._stamps.pop(path, None)
@@ -170,6 +166,11 @@ class _Marker:
     last_save: tuple[int | None, str | None]
     best: str
     last: str | None
+
+
+def is_missing(path: str) -> bool:
+    """Return whether there is no checkpoint at a path or URL."""
+    return _stamp(path) is None
 
 
 def _stamp(path: str) -> str | None:

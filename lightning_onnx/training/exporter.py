@@ -155,8 +155,7 @@ class Exporter:
         if self.options.when == "checkpoint":
             self._join(fit)
             self._make(fit, self._checkpoint_jobs(fit, saved), is_last=True)
-            if self.follower is not None:
-                self._unexported.look_for_deleted(self.follower, self.store)
+            self._unexported.look_for_deleted(self.follower, self.store)
         if self.options.when == "fit_end" or not (self.store.artifacts or self.log.errors):
             self._make(fit, self._last_jobs(fit, saved, epoch, gathered), is_last=True)
             remove_overwritten(self.store, saved)

@@ -14,7 +14,7 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.errors import WeightsError
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
-from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
+from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved, is_missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def adopt_earlier(store: Store, follower: CheckpointFollower, earlier: Earlier) 
     for name in own - adopted:  # of checkpoints that the ModelCheckpoint does not know
         checkpoint = store.checkpoint_of(name)
         for path in (f"{folder}/{checkpoint}" for folder in folders if checkpoint):
-            if not follower.is_missing(path) and _adopt(store, path, name, key=f"{path} again"):
+            if not is_missing(path) and _adopt(store, path, name, key=f"{path} again"):
                 del store.artifacts[f"{path} again"]
 
 

@@ -6,7 +6,7 @@ import os
 
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.errors import WeightsError, first_line
-from lightning_onnx.training.checkpoint_follower import CheckpointFollower
+from lightning_onnx.training.checkpoint_follower import CheckpointFollower, is_missing
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -33,15 +33,15 @@ class Unexported:
         self._reasons[key] = first_line(error)
         self.log.record(error, f"of {os.path.basename(key) or 'the live weights'} {what}")
 
-    def look_for_deleted(self, follower: CheckpointFollower, store: Store) -> None:
+    def look_for_deleted(self, follower: CheckpointFollower | None, store: Store) -> None:
         """At the end, record the checkpoints that the ModelCheckpoint keeps and that another program deleted.
 
         Args:
-            follower: Follows the checkpoints.
+            follower: Follows the checkpoints; None if none are followed.
             store: The artifacts that were made.
         """
-        for path in follower.kept:
-            if path not in store.artifacts and path not in self._reasons and follower.is_missing(path):
+        for path in follower.kept if follower is not None else ():
+            if path not in store.artifacts and path not in self._reasons and is_missing(path):
                 name = os.path.basename(path)
                 problem = f"{name!r} was deleted before it was exported. Keep checkpoints until training ends."
                 self.record(path, WeightsError(problem))

@@ -17,6 +17,7 @@ from torch import nn
 import lightning_onnx
 from lightning_onnx import Parity, Signature, TensorSpec
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.checks.noise import has_hidden_state
 from lightning_onnx.checks.outcomes import summarize
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.cases import Case
@@ -94,28 +95,6 @@ def test_equal_passes(context: CheckContext) -> None:
     assert result.figures["outputs"]["y"]["top1_agreement"] == 1
 
 
-class Iterates(nn.Linear):
-    """What is left of its iterator cannot be put back after a call."""
-
-    def __init__(self, values: Any) -> None:
-        super().__init__(4, 4)
-        self.values = iter(values)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) * next(self.values)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "values", [itertools.count(1.0), itertools.cycle([1.0, 2.0, 3.0]), [1.0 + n for n in range(40)]]
-)
-def test_state_that_cannot_be_put_back_is_called_state(values: Any, tmp_path: Path) -> None:
-    (check,) = lightning_onnx.export(Iterates(values), torch.randn(3, 4), directory=tmp_path / "a").record.checks
-    assert check.status != "passed"
-    assert "keeps state between calls" in str(check.reason)
-    assert "rounding" not in str(check.reason)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -184,6 +163,33 @@ def test_outputs_that_rest_on_noise_are_skipped_and_not_passed(context: CheckCon
     result = Parity()(noisy)
     assert result.status == "skipped"
     assert "noise" in (result.reason or "")
+
+
+@pytest.mark.parametrize("values", [lambda: itertools.count(1.0), lambda: itertools.cycle([1.0, 2.0, 3.0])])
+def test_state_that_cannot_be_put_back_is_called_state(values: Any, context: CheckContext) -> None:
+    """Each call takes one of the values, whatever it is called for."""
+    taken = values()
+
+    def iterates(tensors: Any) -> list[torch.Tensor]:
+        return [context.module.reference(tensors)[0] * next(taken)]
+
+    result = Parity()(context.replace(reference=iterates, perturbed=perturbed(iterates), is_stochastic=False))
+    assert result.status != "passed"
+    assert "keeps state between calls" in str(result.reason)
+    assert "rounding" not in str(result.reason)
+
+
+def test_a_module_that_ends_keeps_state(context: CheckContext) -> None:
+    taken = iter([1.0])
+
+    def iterates(tensors: Any) -> list[torch.Tensor]:
+        return [context.module.reference(tensors)[0] * next(taken)]
+
+    case = context.cases[0]
+    compare = Parity().compare_output
+    expected = iterates(case.tensors)
+    assert has_hidden_state(context.replace(reference=iterates), case, expected, compare)
+    assert not has_hidden_state(context, case, context.module.reference(case.tensors), compare)
 
 
 def test_an_order_that_one_way_of_rounding_in_several_changes_is_noise(context: CheckContext) -> None:
