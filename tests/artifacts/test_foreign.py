@@ -21,7 +21,10 @@ from onnx import AttributeProto, TensorProto, helper
 
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts.data_set import read_data_set
 from lightning_onnx.cli.main import main
+from lightning_onnx.errors import DataSetError
+from lightning_onnx.onnxfile.specs import ModelSpecs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "0.1.0" / "artifact"
 LIMIT = 10.0  # seconds, on any machine: what hangs takes for ever
@@ -309,6 +312,26 @@ def test_models_that_no_exporter_writes(make: Callable[[], bytes], directory: Pa
         start = time.monotonic()
         main(["inspect", str(directory / "model.onnx")])
         assert time.monotonic() - start < LIMIT
+
+
+def _data_set(directory: Path) -> Any:
+    return read_data_set(directory / "test_data_set_0", ModelSpecs.read(directory / "model.onnx"))
+
+
+def test_test_data_whose_values_are_elsewhere(directory: Path) -> None:
+    (directory / "test_data_set_0" / "input_0.pb").write_bytes(_external("/etc/passwd", "images").SerializeToString())
+    with pytest.raises(DataSetError, match="another file"):
+        _data_set(directory)
+
+
+def test_test_data_that_is_no_file(directory: Path) -> None:
+    place = directory / "test_data_set_0"
+    os.mkfifo(place / "input_x.pb")  # a name that no one reads
+    assert list(_data_set(directory).inputs) == ["images"]
+    (place / "input_0.pb").unlink()
+    os.mkfifo(place / "input_0.pb")
+    with pytest.raises(DataSetError, match="no regular file"):
+        _data_set(directory)
 
 
 WRONG = (None, True, 0, -1, 2**62, 1e308, "", "\x1b[2J\u202e", [], {}, [[]], [{}], {"": {}}, {"a": [1, {"b": None}]})
