@@ -17,13 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow nightly libraries readme docs lint bench check clean
+.PHONY: help demo test slow nightly minimum libraries readme docs lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
-	@echo "make nightly export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
+	@echo "make nightly make minimum, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
+	@echo "make minimum run the fast tests with the lowest versions of all packages that are required"
 	@echo "make libraries  train modules of other libraries and write docs/zoo.md (ARGS=monai)"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
@@ -43,8 +44,20 @@ slow: $(VENV)/.dev
 
 SEEDS ?= 0:1000
 
-nightly: $(VENV)/.dev
+nightly: $(VENV)/.dev minimum
 	$(BIN)/python -m tests.property --seeds $(SEEDS) --jobs 2
+
+# The fast tests with the lowest versions that pyproject.toml allows; those of optional packages are left out.
+minimum: build/minimum/.made
+	PYTHONPATH=. build/minimum/bin/python -m pytest $(PARALLEL) -m "not slow" \
+	  $(addprefix tests/,artifacts checks cli manifest module onnxfile pipeline report runtimes tracing) tests/test_golden.py
+
+build/minimum/.made: $(VENV)/.dev pyproject.toml tests/minimum.py
+	@$(PYTHON) -m venv --clear build/minimum
+	@$(BIN)/python -m tests.minimum > build/minimum/constraints.txt
+	@build/minimum/bin/python -m pip install --constraint build/minimum/constraints.txt --editable '.[variants,examples]' \
+	  hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
+	@touch $@
 
 libraries: $(VENV)/.dev
 	$(BIN)/python -m tests.zoo.isolated $(ARGS)
