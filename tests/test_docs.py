@@ -65,3 +65,18 @@ def exists(name: str) -> bool:
 )
 def test_existence(name: str, there: bool) -> None:
     assert exists(name) == there
+
+
+def test_warnings_on_the_page_are_those_of_the_package() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    texts = re.findall(r"^\| `([^`]+ [^`]+)` \|", page, re.MULTILINE)
+    assert len(texts) >= 8
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "lightning_onnx").rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # one message over several lines
+    assert [text for text in texts if text not in code] == []
+
+
+def test_the_readme_is_short_and_begins_with_code() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "ONNXExport()" in "\n".join(text.splitlines()[:25])
+    assert len(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split()) < 1000
