@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-WAIT = 10.0
-"""Seconds to wait for a lock; whoever holds it longer has been stopped."""
+WAIT = 3.0
+"""Seconds to wait for a lock, which is held for milliseconds; whoever holds it longer has been stopped."""
 
 
 class Attempt(enum.Enum):
@@ -58,6 +58,8 @@ def attempt(directory: Path) -> Iterator[Attempt]:
             outcome = Attempt.NO_LOCKS
         yield outcome
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a process that was forked meanwhile has the handle too
         os.close(handle)
 
 

@@ -44,6 +44,24 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock(fails: bool, tmp_path: Path) -> None:
+    """Such as a worker of a DataLoader."""
+    child = 0
+    with contextlib.suppress(RuntimeError), locked(tmp_path):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        if fails:
+            raise RuntimeError
+    try:
+        assert outcome(tmp_path) is Attempt.GOT
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_process_that_was_stopped_holds_nobody_up(tmp_path: Path) -> None:
     with holding(tmp_path) as child:
         os.kill(child, signal.SIGSTOP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 import lightning_onnx
-from lightning_onnx import ConfigurationError, EngineError
+from lightning_onnx import ConfigurationError, EngineError, Float16, Int8
 from tests import outside
 
 
@@ -84,6 +85,20 @@ def test_custom_operator_with_a_translation_table(tmp_path: Path) -> None:
         export_options={"custom_translation_table": table},
     )  # fmt: skip
     assert made.manifest["checks"][0]["status"] == "passed"
+
+
+@pytest.mark.slow
+def test_the_umask_is_obeyed(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        lightning_onnx.export(
+            nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "below" / "a", variants=[Float16(), Int8()]
+        )
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert len(modes) > 8
+    assert {path.name for path, mode in modes.items() if mode != (0o750 if path.is_dir() else 0o640)} == set()
 
 
 def test_export_without_weights(tmp_path: Path) -> None:
