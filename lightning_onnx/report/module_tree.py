@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from lightning_onnx.onnxfile.graph_summary import ModuleSummary
 
+_DEEPEST = 50
+"""Levels of the tree; what is deeper has the rest of its name as its label."""
+
 
 @dataclasses.dataclass
 class Module:
@@ -56,19 +59,21 @@ def tree(modules: Mapping[str, ModuleSummary]) -> Module:
         (8, ['net'])
     """
     known: dict[str, Module] = {"": Module("", "")}
-    for name in modules:
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1 if name else 0):
-            full, parent = ".".join(parts[:depth]), ".".join(parts[: depth - 1])
-            if full not in known:
-                known[full] = Module(full, parts[depth - 1])
-                known[parent].children.append(known[full])
     for name, own in modules.items():
-        known[name].kind = own.class_name
-        while True:
-            known[name].bytes += own.bytes
-            known[name].operators.update(own.operators)
-            if not name:
-                break
-            name = name.rpartition(".")[0]
+        branch = [known[""]]
+        for full, label in _path(name):
+            if full not in known:
+                known[full] = Module(full, label)
+                branch[-1].children.append(known[full])
+            branch.append(known[full])
+        branch[-1].kind = own.class_name
+        for module in branch:
+            module.bytes += own.bytes
+            module.operators.update(own.operators)
     return known[""]
+
+
+def _path(name: str) -> list[tuple[str, str]]:
+    """Return the qualified name and the label of a module and of those around it, outermost first."""
+    parts = name.split(".", _DEEPEST - 1) if name else []
+    return [(".".join(parts[: depth + 1]), part) for depth, part in enumerate(parts)]

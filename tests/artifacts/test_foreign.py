@@ -314,6 +314,12 @@ def test_models_that_no_exporter_writes(make: Callable[[], bytes], directory: Pa
         assert time.monotonic() - start < LIMIT
 
 
+def test_modules_that_are_deep(directory: Path, manifest: Any) -> None:
+    manifest["graph"]["modules"] = {"a." * 100_000: {"class": "Net", "bytes": 4, "operators": {"Add": 1}}, "": {}}
+    write(directory, manifest)
+    assert looked_at(directory)
+
+
 def _data_set(directory: Path) -> Any:
     return read_data_set(directory / "test_data_set_0", ModelSpecs.read(directory / "model.onnx"))
 
