@@ -6,9 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import importlib
-import logging
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +19,7 @@ from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten
+from lightning_onnx.module.tracing_thread import only_errors, without_warnings
 from lightning_onnx.module.weights import copying, loading, trainer_view, wrappers
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.runtimes.base import Arrays, Session
@@ -228,12 +227,5 @@ def _user_errors() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet(package: str) -> Iterator[None]:
     """Hide the Trainer's messages on devices and loaders, which were shown when the training started."""
-    own = logging.getLogger(f"{package}.utilities.rank_zero")
-    level = own.level
-    own.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        own.setLevel(level)
+    with only_errors(f"{package}.utilities.rank_zero"), without_warnings():
+        yield

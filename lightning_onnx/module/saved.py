@@ -8,7 +8,6 @@ import dataclasses
 import io
 import pickle
 import random
-import warnings
 from collections import deque
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.module.tracing_thread import without_warnings
 from lightning_onnx.module.variables import Variable
 
 Place = tuple[str, str]
@@ -204,8 +204,7 @@ def _is_same_state(one: Any, other: Any) -> bool:
 
 def lend_copy(variable: Variable) -> None:
     """Put a copy in the place of an iterator, such as ``itertools.count()``, if it can be copied."""
-    with warnings.catch_warnings(), contextlib.suppress(Exception):
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 no longer copies those of itertools
+    with without_warnings(), contextlib.suppress(Exception):  # Python 3.14 no longer copies those of itertools
         copied = copy.copy(variable.value)
         if copied is not variable.value:
             variable.set(copied)

@@ -22,6 +22,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
 from lightning_onnx.module.saved import Place
+from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.non_finite import non_finite_weights
@@ -53,7 +54,7 @@ def prepare(
         ParityError: If the outputs of the best graph differ from the module's.
         StageError: If a stage raises an exception that is not of this package.
     """
-    with stages_named(module, config.method, "deriving the signature") as enter:
+    with tracing_thread(), stages_named(module, config.method, "deriving the signature") as enter:
         return _prepare(module, observations, config, refuse_decisions, enter)
 
 

@@ -22,6 +22,7 @@ from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.saved import Place
+from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.head import lower_ir_version
@@ -86,7 +87,7 @@ def produce(
         ArtifactError: If the artifact cannot be written.
         StageError: If a stage raises an exception that is not of this package.
     """
-    with stages_named(loaded.module, plan.config.method, "starting", on_stage) as enter:
+    with tracing_thread(), stages_named(loaded.module, plan.config.method, "starting", on_stage) as enter:
         return _produce(plan, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=enter)
 
 

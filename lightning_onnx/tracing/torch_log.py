@@ -6,29 +6,40 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from lightning_onnx.module.tracing_thread import is_tracing_thread, tracing_thread
+
 _LOGGER = "torch.fx.experimental.symbolic_shapes"
 
 
 @contextlib.contextmanager
 def reading(listener: logging.Filter, level: int) -> Iterator[None]:
-    """Pass torch's records to a listener, whatever the program has set for its logging.
+    """Pass torch's records in this thread to a listener and nobody else, whatever is set for its logging.
 
     ``logging.disable`` and ``disable_existing_loggers`` of a configuration would hide decisions that the graph keeps.
 
     Args:
-        listener: Its ``filter`` gets each record; it should drop them all.
+        listener: Its ``filter`` gets each record.
         level: The lowest level of the records.
     """
     logger = logging.getLogger(_LOGGER)
-    before = logger.level, logger.disabled
-    logger.addFilter(listener)
-    logger.setLevel(level)  # tracing silences it
-    logger.disabled = False
-    logger.__dict__["isEnabledFor"] = level.__le__
-    try:
-        yield
-    finally:
-        del logger.__dict__["isEnabledFor"]  # the method of the class again
-        logger.disabled = before[1]
-        logger.setLevel(before[0])
-        logger.removeFilter(listener)
+
+    def is_enabled_for(asked: int) -> bool:
+        return asked >= level if is_tracing_thread() else type(logger).isEnabledFor(logger, asked)
+
+    def handle(record: logging.LogRecord) -> None:
+        if not is_tracing_thread():
+            type(logger).handle(logger, record)
+        else:
+            listener.filter(record)
+
+    with tracing_thread():
+        before = dict(vars(logger))
+        vars(logger).update(isEnabledFor=is_enabled_for, handle=handle)
+        try:
+            yield
+        finally:
+            for name in ("isEnabledFor", "handle"):
+                if name in before:
+                    vars(logger)[name] = before[name]
+                else:
+                    del vars(logger)[name]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.tracing_thread import hearing_warnings
 from lightning_onnx.module.user_code import is_users, location
 from lightning_onnx.onnxfile.recipes import Constant
 from lightning_onnx.tracing.base import EngineModel, Traced, check_opset, torch_options, tracing
@@ -94,11 +94,13 @@ def _trace(
 def _conversions() -> Iterator[list[str]]:
     """Collect ``file:line`` where torch warns that a tensor becomes a Python value, which the graph keeps."""
     lines: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", "Converting a tensor to a", TracerWarning)
+
+    def listen(text: str, frame: FrameType) -> None:
+        if text.startswith("Converting a tensor to a") and is_users(frame.f_code.co_filename):
+            lines.append(location(frame.f_code.co_filename, frame.f_lineno))
+
+    with hearing_warnings(listen):
         yield lines
-    lines += [location(w.filename, w.lineno) for w in caught if is_users(w.filename)]
 
 
 def _restore_unused_inputs(model: ir.Model, request: Request) -> None:

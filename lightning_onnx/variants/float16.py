@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 import onnx
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.tracing_thread import without_warnings
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
@@ -90,8 +90,7 @@ def convert(model_path: str, destination: str, keep_float32: Sequence[str]) -> l
     clipped = _clipped(model)
     _separate_outputs(model.graph)
     floats = [v.name for v in model.graph.output if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
-    with files.scratch(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning for each weight that becomes zero in float16
+    with files.scratch(), without_warnings():  # a warning for each weight that becomes zero in float16
         made = float16.convert_float_to_float16(
             model,
             keep_io_types=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,23 @@ print(made.manifest["model"]["engine"])
     assert done.stdout.split()[-1] == "dynamo"
 
 
-def test_int_is_pythons_own_again_after_an_export(tmp_path: Path) -> None:
+def found_int(*, base: int = 10) -> tuple[Any, Any]:
+    return int, [int("11", base) for _ in range(1)]
+
+
+def test_functions_find_another_int_in_the_tracing_thread_only() -> None:
     with patched("symbolic_int"):
-        assert globals()["int"] is not builtins.int
-        assert isinstance(1, globals()["int"])
-        assert globals()["int"]("7") == 7
-    assert "int" not in globals()
+        assert "int" not in globals()
+        here, elsewhere = found_int(base=2), []
+        thread = threading.Thread(target=lambda: elsewhere.append(found_int()))
+        thread.start()
+        thread.join()
+    assert here[0] is not builtins.int
+    assert isinstance(1, here[0])
+    assert here[1] == [3]
+    assert elsewhere == [(builtins.int, [11])]
+    assert elsewhere[0][0] is builtins.int
+    assert found_int()[0] is builtins.int
 
 
 class Moves(nn.Module):

@@ -1,21 +1,26 @@
 """``int(tensor)`` as a number that the graph computes; torch would make it a constant of the traced call.
 
-Python's own ``int`` cannot return a symbol, so the name is replaced in modules outside of torch.
+Python's own ``int`` cannot return a symbol, so functions outside of torch find another one under its name.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import dis
+import gc
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_onnx.module.bytecode import codes_of
+from lightning_onnx.module.tracing_thread import in_tracing_thread
 from lightning_onnx.tracing.patches.patch import Patch
 
 _int = builtins.int
@@ -56,21 +61,104 @@ def _whole(number: Any) -> Any:
     return _int(number)
 
 
+class _Globals(dict[str, Any]):
+    """The globals of a function, with another ``int``.
+
+    Args:
+        real: The function's own globals, which are read whenever a name is looked up.
+    """
+
+    def __init__(self, real: dict[str, Any]) -> None:
+        super().__init__(real)  # C reads these, such as ``__builtins__``
+        self._real = real
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what the function finds under a name."""
+        return Integer if name == builtins.int.__name__ else self._real[name]
+
+
 @contextlib.contextmanager
-def replaced_in_modules(patch: Patch) -> Iterator[None]:
-    """Give all modules except those of Python, torch and the exporters a global of the patch's name."""
-    replaced = [
-        module
-        for name, module in list(sys.modules.items())
-        if _is_users(name, module) and patch.name not in vars(module)
-    ]
-    for module in replaced:
-        vars(module)[patch.name] = patch.replacement
+def replaced_in_functions(patch: Patch) -> Iterator[None]:
+    """Let functions outside of Python, torch and the exporters find another ``int`` if the tracing thread calls them.
+
+    No module gets another global: the code of each function that uses ``int`` is replaced by one that calls a copy of
+    the function. In the tracing thread, this copy has other globals.
+    """
+    replaced: list[tuple[FunctionType, CodeType, CodeType]] = []
     try:
+        for function in list(_functions()):
+            original = function.__code__
+            code = _calling(_copied(function, _Globals(function.__globals__)), _copied(function), original)
+            replaced.append((function, original, code))
+            function.__code__ = code
         yield
     finally:
-        for module in replaced:
-            vars(module).pop(patch.name, None)
+        for function, original, code in replaced:
+            if function.__code__ is code:
+                function.__code__ = original
+
+
+def _functions() -> Iterator[FunctionType]:
+    """Yield each function that uses ``int``, once."""
+    modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
+    frozen = (value for module in modules for value in list(vars(module).values()))
+    waiting = deque([*gc.get_objects(), *frozen])  # the garbage collector does not list what it has frozen
+    seen: set[_int] = set()
+    while waiting:
+        found = _unwrapped(waiting.popleft())
+        if type(found) is FunctionType and id(found) not in seen and _uses_int(found):
+            yield found
+        elif issubclass(type(found), type) and id(found) not in seen and _is_users(vars(found).get("__module__")):
+            waiting.extend(vars(found).copy().values())
+        else:
+            continue
+        seen.add(id(found))
+
+
+def _unwrapped(value: Any) -> Any:
+    if type(value) in (staticmethod, classmethod):
+        return value.__func__
+    return value.fget if type(value) is property else value
+
+
+def _uses_int(function: FunctionType) -> bool:
+    variables, name = function.__globals__, builtins.int.__name__
+    parts = list(codes_of(function.__code__))
+    if not any(name in part.co_names for part in parts) or name in variables:
+        return False
+    # What it assigned to its globals would stay in the copy of them.
+    return _is_users(variables.get("__name__")) and not any(_STORE in part.co_code[::2] for part in parts)
+
+
+_STORE = dis.opmap["STORE_GLOBAL"]
+
+
+def _copied(function: FunctionType, variables: dict[str, Any] | None = None) -> FunctionType:
+    variables = function.__globals__ if variables is None else variables
+    copied = FunctionType(function.__code__, variables, function.__name__, function.__defaults__, function.__closure__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+def _calling(here: FunctionType, elsewhere: FunctionType, original: CodeType) -> CodeType:
+    """Return code that calls one function in the tracing thread and the other one in any other.
+
+    Args:
+        here: The function for the tracing thread.
+        elsewhere: The function for the other threads.
+        original: The code in whose place it is put; both have the same free variables.
+    """
+    chosen = in_tracing_thread(elsewhere, here)
+    constants = tuple(chosen if constant == _CHOSEN else constant for constant in _template.__code__.co_consts)
+    return _template.__code__.replace(co_consts=constants, co_name=original.co_name, co_freevars=original.co_freevars)
+
+
+_CHOSEN = "the function to call"
+
+
+def _template(*args: Any, **kwargs: Any) -> Any:
+    function: Any = "the function to call"
+    return function(*args, **kwargs)
 
 
 _LEFT_ALONE = frozenset(
@@ -78,6 +166,7 @@ _LEFT_ALONE = frozenset(
 )
 
 
-def _is_users(name: str, module: Any) -> bool:
-    top = name.partition(".")[0]
-    return isinstance(module, ModuleType) and top not in _LEFT_ALONE and top not in sys.stdlib_module_names
+def _is_users(module: object) -> bool:
+    """Tell whether a module is outside of Python, torch and the exporters."""
+    top = str(module or "torch").partition(".")[0]
+    return top not in _LEFT_ALONE and top not in sys.stdlib_module_names

@@ -24,6 +24,11 @@ def to(self: nn.Module, *args: object, **kwargs: object) -> nn.Module:
     return _module_to(self, *args, **kwargs)  # type: ignore[call-overload, no-any-return]
 
 
+def fast_path_is_off() -> bool:
+    """Return False: no layer takes its fast path."""
+    return False
+
+
 def is_causal_as_told(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
     """Return whether the caller says that a mask is causal, without comparing its values with those of one."""
     return is_causal is True

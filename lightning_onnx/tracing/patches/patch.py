@@ -9,7 +9,9 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
+
+from lightning_onnx.module.tracing_thread import ValueInTracingThread, in_tracing_thread, tracing_thread
 
 Group = Literal["trace", "quiet", "torchscript", "traced_values", "symbolic_int", "derivatives"]
 """Patches that are in place together: ``trace`` and ``quiet`` in every trace, others if a capture or engine asks."""
@@ -17,8 +19,11 @@ Group = Literal["trace", "quiet", "torchscript", "traced_values", "symbolic_int"
 
 @contextlib.contextmanager
 def put_in(*patches: Patch) -> Iterator[None]:
-    """Put patches in, in order, and take them out again whatever happens."""
-    with contextlib.ExitStack() as stack:
+    """Put patches in, in order, and take them out again whatever happens; one thread at a time.
+
+    The others do not see them: functions ask which thread calls.
+    """
+    with tracing_thread(), contextlib.ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch.replace(patch))
         yield
@@ -26,20 +31,52 @@ def put_in(*patches: Patch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced_attribute(patch: Patch) -> Iterator[None]:
-    """Set an attribute; one that the owner inherits is deleted afterwards."""
-    owner, name = patch.find_owner(), patch.name
+    """Set a function; one that the owner inherits is deleted afterwards."""
+    owner = patch.find_owner()
     if owner is None:
         yield
         return
-    original, inherited = getattr(owner, name), isinstance(owner, type) and name not in vars(owner)
-    setattr(owner, name, patch.replacement)
+    assert callable(patch.replacement)
+    original = getattr(owner, patch.name)
+    with _set(owner, patch.name, in_tracing_thread(original, patch.replacement)):
+        yield
+
+
+@contextlib.contextmanager
+def replaced_class_attribute(patch: Patch) -> Iterator[None]:
+    """Set an attribute of a class that is read through the class or its instances."""
+    owner = patch.find_owner()
+    elsewhere = getattr(owner, patch.name)
+    with _set(owner, patch.name, ValueInTracingThread(patch.replacement, elsewhere)):
+        yield
+
+
+@contextlib.contextmanager
+def replaced_setting(patch: Patch) -> Iterator[None]:
+    """Set a setting of torch, of which each thread has its own value."""
+    owner = patch.find_owner()
+    original = getattr(owner, patch.name)
+    setattr(owner, patch.name, patch.replacement)
     try:
         yield
     finally:
-        if inherited:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
+        setattr(owner, patch.name, original)
+
+
+@contextlib.contextmanager
+def _set(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Set an attribute for the block; if another thread has set it meanwhile, that stays."""
+    own = vars(owner)
+    is_inherited, original = name not in own, own.get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if vars(owner).get(name) is value:
+            if is_inherited:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
 
 
 def switched(
@@ -66,7 +103,7 @@ def switched(
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """One replacement that the whole process sees while it is in place.
+    """One replacement that the tracing thread sees while it is in place.
 
     Attributes:
         owner: What has the attribute: ``module`` or ``module:class``.

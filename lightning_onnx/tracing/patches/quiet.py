@@ -1,42 +1,31 @@
-"""What torch's exporters print, and how it is kept from being printed."""
+"""What torch's exporters and the traced module print, and how it is kept from being printed."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
+import builtins
+import sys
+from contextlib import AbstractContextManager
 
+from lightning_onnx.module import tracing_thread
 from lightning_onnx.tracing.patches.patch import Patch
 
-
-class Nowhere(io.TextIOBase):
-    """A text file that drops what is written to it."""
-
-    def write(self, text: str, /) -> int:
-        """Return the number of characters, as a file does."""
-        return len(text)
+_print = builtins.print
 
 
-@contextlib.contextmanager
-def at_level(patch: Patch) -> Iterator[None]:
-    """Give a logger another level."""
-    logger = logging.getLogger(patch.owner)
-    level = logger.level
-    logger.setLevel(str(patch.replacement))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def print_to_files(*values: object, file: object = None, **options: object) -> None:
+    """Print only to a file of the user's own; a trace runs the module many times."""
+    if file is not None and file is not sys.stdout and file is not sys.stderr:
+        _print(*values, file=file, **options)  # type: ignore[call-overload]
 
 
-@contextlib.contextmanager
-def without_warnings(patch: Patch) -> Iterator[None]:
-    """Ignore all warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def only_errors(patch: Patch) -> AbstractContextManager[None]:
+    """Log only errors of the tracing thread."""
+    return tracing_thread.only_errors(patch.owner)
+
+
+def without_warnings(patch: Patch) -> AbstractContextManager[None]:
+    """Ignore all warnings of the tracing thread."""
+    return tracing_thread.without_warnings()
 
 
 def do_nothing(*args: object, **kwargs: object) -> None:

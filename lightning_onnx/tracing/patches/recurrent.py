@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from lightning_onnx.module.tracing_thread import is_tracing_thread
 from lightning_onnx.tracing.patches.patch import Patch
 
 Kernel = Callable[..., tuple[Tensor, ...]]
@@ -35,11 +36,13 @@ _KEYS = (torch._C.DispatchKey.CompositeImplicitAutograd, torch._C.DispatchKey.Au
 @contextlib.contextmanager
 def by_shapes(patch: Patch) -> Iterator[None]:
     """Replace torch's kernels in Python; ``OpOverload`` is the owner, and only these operators are changed."""
-    before = {operator: dict(operator.py_kernels) for operator in OPERATORS}
+    before: dict[OpOverload, Kernels] = {
+        operator: {key: operator.py_kernels[key] for key in _KEYS if key in operator.py_kernels}
+        for operator in OPERATORS
+    }
     try:
         for operator, kernels in before.items():
-            by_key: Kernels = {key: functools.partial(_shapes_or, kernels[key]) for key in _KEYS if key in kernels}
-            _set(operator, kernels | by_key)
+            _set(operator, {key: functools.partial(_shapes_or, kernel) for key, kernel in kernels.items()})
         yield
     finally:
         for operator, kernels in before.items():
@@ -59,7 +62,6 @@ def rewritten_by_shapes(patch: Patch) -> Iterator[None]:
 
 
 def _set(operator: OpOverload, kernels: Kernels) -> None:
-    operator.py_kernels.clear()
     operator.py_kernels.update(kernels)
     operator._dispatch_cache.clear()
 
@@ -75,7 +77,7 @@ def _shapes_or(
         hx: The first state, or the two first states of an LSTM.
         settings: The other arguments of the operator; the last two are ``bidirectional`` and ``batch_first``.
     """
-    if not isinstance(input, FakeTensor) or get_proxy_mode() is not None:
+    if not is_tracing_thread() or not isinstance(input, FakeTensor) or get_proxy_mode() is not None:
         return original(input, hx, *settings)
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
     is_bidirectional, batch_first = settings[-2:]

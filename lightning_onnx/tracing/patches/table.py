@@ -29,7 +29,15 @@ from lightning_onnx.tracing.patches import (
     repeated,
     torchvision,
 )
-from lightning_onnx.tracing.patches.patch import Group, Patch, put_in, replaced_attribute, switched
+from lightning_onnx.tracing.patches.patch import (
+    Group,
+    Patch,
+    put_in,
+    replaced_attribute,
+    replaced_class_attribute,
+    replaced_setting,
+    switched,
+)
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
@@ -207,15 +215,15 @@ PATCHES: tuple[Patch, ...] = (
         why="Distributions check the values of their parameters, which a trace does not have.",
         seen=_TORCH,
         case="distribution",
+        replace=replaced_class_attribute,
     ),
     Patch(
         owner="torch.backends.mha",
-        name="fastpath_enabled",
-        replacement=False,
+        name="get_fastpath_enabled",
+        replacement=modules.fast_path_is_off,
         why="Eval mode takes a fast path with operators and nested tensors that ONNX lacks.",
         seen=_TORCH,
         case="fast_path",
-        replace=switched(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
     ),
     Patch(
         owner="torch.nn.modules.transformer",
@@ -253,11 +261,12 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         owner="torchvision.ops.boxes:batched_nms",
         name="__code__",  # for modules that imported the function by its name, too
-        replacement=torchvision.batched_nms.__code__,
+        replacement=torchvision.batched_nms,
         why="torchvision chooses between two algorithms by the number of boxes, which a trace does not know.",
         seen=_TORCHVISION,
         case="batched_nms",
         optional=True,
+        replace=torchvision.replaced_code,
     ),
     Patch(
         owner="torchvision.models.detection.transform",
@@ -320,17 +329,15 @@ PATCHES: tuple[Patch, ...] = (
         case="devices_are_counted_once",
         replace=repeated.called_once,
     ),
-    *(
-        Patch(
-            owner="sys",
-            name=name,
-            replacement=quiet.Nowhere(),
-            why="The exporters print their progress, and the whole graph where one fails.",
-            seen=_TORCH,
-            case=f"nothing_on_{name}",
-            group="quiet",
-        )
-        for name in ("stdout", "stderr")
+    Patch(
+        owner="builtins",
+        name="print",
+        replacement=quiet.print_to_files,
+        why="A trace runs the module many times, and its own prints with it.",
+        seen=_TORCH,
+        case="nothing_is_printed",
+        group="quiet",
+        replace=_after_listing,
     ),
     Patch(
         owner="warnings",
@@ -345,13 +352,13 @@ PATCHES: tuple[Patch, ...] = (
     *(
         Patch(
             owner=logger,
-            name="level",
-            replacement="ERROR",
+            name="filters",
+            replacement="only errors",
             why=why,
             seen=_TORCH,
             case=None if logger in _PRECAUTIONS else f"no_log_of_{logger.replace('.', '_')}",
             group="quiet",
-            replace=quiet.at_level,
+            replace=quiet.only_errors,
         )
         for logger, why in {
             "torch.onnx": "It warns that opset 17 is converted from opset 18.",
@@ -406,6 +413,7 @@ PATCHES: tuple[Patch, ...] = (
         seen=_TORCH,
         case="decision_by_a_value",
         group="traced_values",
+        replace=replaced_setting,
     ),
     Patch(
         owner="torch._subclasses.fake_utils",
@@ -424,7 +432,7 @@ PATCHES: tuple[Patch, ...] = (
         seen="Python 3.11",
         case="int_of_a_tensor",
         group="symbolic_int",
-        replace=integers.replaced_in_modules,
+        replace=integers.replaced_in_functions,
     ),
     *(
         Patch(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lightning_onnx.module.tracing_thread import in_tracing_thread
+from lightning_onnx.tracing.patches.patch import Patch
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -21,6 +27,35 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     moved = boxes + (idxs.to(boxes) * (largest + 1))[:, None]
     kept: Tensor = torch.ops.torchvision.nms(moved, scores, iou_threshold)
     return kept
+
+
+def _called_by_name(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Has the code that torchvision's function gets, and so its globals: it imports what it needs."""
+    from lightning_onnx.tracing.patches import torchvision
+
+    return torchvision.current(boxes, scores, idxs, iou_threshold)
+
+
+current: Callable[..., Tensor] = batched_nms
+"""What torchvision's function does while its code is replaced."""
+
+
+@contextlib.contextmanager
+def replaced_code(patch: Patch) -> Iterator[None]:
+    """Replace the code of a function, which modules may have imported by its name."""
+    global current
+    function: Any = patch.find_owner()
+    if function is None or function.__code__ is _called_by_name.__code__:
+        yield
+        return
+    code = function.__code__
+    original = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    current = in_tracing_thread(original, batched_nms)
+    function.__code__ = _called_by_name.__code__
+    try:
+        yield
+    finally:
+        function.__code__ = code
 
 
 def resize_image(

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from lightning_onnx.tracing.patches import table
 from lightning_onnx.tracing.patches.patch import Patch, put_in, replaced_attribute
-from lightning_onnx.tracing.patches.quiet import at_level
+from lightning_onnx.tracing.patches.quiet import only_errors
 from tests.tracing.patches.cases import CASES
 
 SLOW = {f"{kind}_pool_of_the_whole_{dims}d" for kind in ("max", "avg") for dims in (2, 3)} | {
@@ -75,8 +75,9 @@ def state() -> list[object]:
     """The current values that each patch replaces."""
     found: list[object] = [torch.backends.mha.get_fastpath_enabled(), torch._C._jit_is_onnx_log_enabled()]
     for patch in table.PATCHES:
-        if patch.replace is at_level:
-            found.append(logging.getLogger(patch.owner).level)
+        if patch.replace is only_errors:
+            logger = logging.getLogger(patch.owner)
+            found.append((logger.level, list(logger.filters)))
         elif (owner := patch.find_owner()) is not None and hasattr(owner, patch.name):
             found.append((getattr(owner, patch.name), isinstance(owner, type) and patch.name in vars(owner)))
     return [*found, list(warnings.filters), "int" in globals()]
