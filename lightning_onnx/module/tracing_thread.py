@@ -40,7 +40,7 @@ def in_tracing_thread(original: Callable[..., Any], replacement: Callable[..., A
     """
     _make_constant()
 
-    def function(*args: Any, **kwargs: Any) -> Any:
+    def function(*args: object, **kwargs: object) -> object:
         return replacement(*args, **kwargs) if is_tracing_thread() else original(*args, **kwargs)
 
     return functools.wraps(original)(function)

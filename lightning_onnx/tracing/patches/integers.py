@@ -72,7 +72,7 @@ class _Globals(dict[str, Any]):
         super().__init__(real)  # C reads these, such as ``__builtins__``
         self._real = real
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         """Return what the function finds under a name."""
         return Integer if name == builtins.int.__name__ else self._real[name]
 
@@ -115,10 +115,12 @@ def _functions() -> Iterator[FunctionType]:
         seen.add(id(found))
 
 
-def _unwrapped(value: Any) -> Any:
-    if type(value) in (staticmethod, classmethod):
-        return value.__func__
-    return value.fget if type(value) is property else value
+def _unwrapped(value: object) -> object:
+    """Return the function of a method; no code of the value runs, as ``isinstance`` might."""
+    kind = type(value)
+    if kind is staticmethod or kind is classmethod:
+        return value.__func__  # type: ignore[attr-defined]
+    return value.fget if kind is property else value  # type: ignore[attr-defined]
 
 
 def _uses_int(function: FunctionType) -> bool:
@@ -156,7 +158,7 @@ def _calling(here: FunctionType, elsewhere: FunctionType, original: CodeType) ->
 _CHOSEN = "the function to call"
 
 
-def _template(*args: Any, **kwargs: Any) -> Any:
+def _template(*args: object, **kwargs: object) -> object:
     function: Any = "the function to call"
     return function(*args, **kwargs)
 
