@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from lightning_onnx.module.calls.batch_evidence import BOTH, FOLLOWS_ORDER, RUNS, Assignment, evidence
@@ -57,7 +58,7 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
     tensors = observation.samples[0].tensors
     nodes = _nodes(observation)
     best: _Evidence | None = None
-    for assignments in itertools.islice(_guesses(observation), 1) if nodes else _guesses(observation):
+    for assignments in [_assignments(_without(nodes, observation))] if nodes else _guesses(observation):
         best = _best(tensors, assignments, run, best)
         if best is not None and best.weight >= FOLLOWS_ORDER:
             break
@@ -69,13 +70,15 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
 def _nodes(observation: Observation) -> tuple[tuple[int, int], ...]:
     """Return the first dims that hold the nodes of graphs: others index or group them, and they are not the batch.
 
-    Without a loader, the nodes of graphs cannot be told from samples that are indexed, such as images with regions.
+    Without a loader's batch size, only edges tell the nodes of graphs from samples that are indexed, such as images with
+    regions.
     """
     tensors = observation.samples[0].tensors
-    if all(size is None for _, size in observation.shapes):
-        return ()
     first = next((i for i, t in enumerate(tensors) if t.dim()), None)
-    if first is None or 0 in _of_batch_size(observation, first):
+    if first is None:
+        return ()
+    is_known = any(size is not None for _, size in observation.shapes) and 0 not in _of_batch_size(observation, first)
+    if not is_known and not any(_are_edges(observation, i, first) for i in range(len(tensors))):
         return ()
     rows = [shapes[first][0] for shapes, _ in observation.shapes]
     dims = tuple(
@@ -83,6 +86,31 @@ def _nodes(observation: Observation) -> tuple[tuple[int, int], ...]:
     )
     axes: Axes = tuple({0: "nodes"} if (i, 0) in dims else {} for i in range(len(tensors)))
     return dims if kept_whole(tensors, axes) else ()
+
+
+def _are_edges(observation: Observation, index: int, nodes: int) -> bool:
+    """Tell whether an input holds the edges of graphs, as two rows of indices of another one's entries.
+
+    Args:
+        observation: The calls.
+        index: The input.
+        nodes: The other one.
+    """
+    pairs = [(shapes[index], shapes[nodes]) for shapes, _ in observation.shapes]
+    if not all(len(edges) == 2 and edges[0] == 2 for edges, _ in pairs) or all(rows[0] == 2 for _, rows in pairs):
+        return False
+    calls = [(sample.tensors[index], sample.tensors[nodes]) for sample in observation.samples]
+    return all(
+        not (edges.is_floating_point() or edges.is_complex() or edges.dtype == torch.bool)
+        and bool(((edges >= 0) & (edges < len(rows))).all())
+        for edges, rows in calls
+    ) and any(bool((edges >= 2).any()) for edges, _ in calls)
+
+
+def _without(nodes: Sequence[tuple[int, int]], observation: Observation) -> list[list[int]]:
+    """Return the dims of each input that have the batch size and hold no nodes."""
+    every = range(len(observation.samples[0].tensors))
+    return [[d for d in _of_batch_size(observation, i) if (i, d) not in nodes] for i in every]
 
 
 def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[int, int, int]]:

@@ -85,17 +85,19 @@ def sums_of_graphs(x: torch.Tensor, edges: torch.Tensor, graph: torch.Tensor) ->
     return x.new_zeros(int(graph.max()) + 1, 6).index_add(0, graph, sums_of_neighbours(x, edges))
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, None, 24], ids=str)
 @pytest.mark.parametrize("function", [sums_of_neighbours, sums_of_graphs])
 @pytest.mark.parametrize("counts", [(24, 27), (24, 24)], ids=["numbers that vary", "one number"])
-def test_nodes_of_graphs_are_dynamic_and_not_the_batch(function: Any, batch_size: int, counts: Any) -> None:
+def test_nodes_of_graphs_are_dynamic_and_not_the_batch(function: Any, batch_size: int | None, counts: Any) -> None:
+    """A batch size of None is that of a sample, and one of 24 that of a loader of whole batches."""
     calls = []
     for nodes in counts:
         edges = torch.randint(0, nodes, (2, 40))
-        graph = torch.arange(nodes) * batch_size // nodes
+        graph = torch.arange(nodes) * (batch_size or 4) // nodes
         calls.append((torch.randn(nodes, 6), edges, graph)[: 2 + (function is sums_of_graphs)])
     module = Applies(function)
-    observation = observed(module, *calls, batch_sizes=(batch_size, batch_size))
+    sizes = counts if batch_size == 24 else (batch_size, batch_size)
+    observation = observed(module, *calls, batch_sizes=sizes)
     nodes = ((0, 0), (2, 0))[: len(calls[0]) - 1]
     assert find_batch(observation, runner_of(module, observation)) == BatchDims((None,) * len(calls[0]), nodes)
 
@@ -106,6 +108,12 @@ def test_graphs_with_a_row_for_each_graph() -> None:
     call = (torch.randn(24, 6), torch.randint(0, 24, (2, 40)), torch.randn(4, 3))
     observation = observed(module, call, batch_sizes=(4,))
     assert find_batch(observation, runner_of(module, observation)) == BatchDims((None, None, 0), ((0, 0),))
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_two_rows_of_tokens_beside_a_batch_are_no_edges(rows: int) -> None:
+    tokens = torch.randint(0, 9, (2, 5)) if rows == 2 else torch.randint(4, 9, (2, 5))
+    assert found(lambda x, tokens: x * 2 + tokens.sum(), (torch.randn(rows, 3), tokens))[0] == 0
 
 
 def test_images_that_regions_index_are_the_batch() -> None:
