@@ -70,8 +70,8 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
 def _nodes(observation: Observation) -> tuple[tuple[int, int], ...]:
     """Return the first dims that hold the nodes of graphs: others index or group them, and they are not the batch.
 
-    Without a loader's batch size, only edges tell the nodes of graphs from samples that are indexed, such as images with
-    regions.
+    Without a loader's batch size, only edges tell the nodes of graphs from samples that others index, such as images
+    with regions.
     """
     tensors = observation.samples[0].tensors
     first = next((i for i, t in enumerate(tensors) if t.dim()), None)

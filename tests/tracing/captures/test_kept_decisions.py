@@ -41,6 +41,30 @@ def test_the_line_of_a_condition_is_found_and_logging_is_restored(capture: Captu
     assert (logger.level, list(logger.filters)) == before
 
 
+class Pooled(nn.Module):
+    """Makes a tensor with a number of rows by values, and may ask itself whether it has any."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.norm, self.asks = nn.BatchNorm1d(4), asks
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        rows = torch.zeros(graph.max() + 1, 4).index_add(0, graph, x)
+        if self.asks and rows.numel() == 0:
+            return x
+        return self.norm(rows)
+
+
+@pytest.mark.parametrize("capture", [TracedValues(), SymbolicInt()])
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_layer_that_asks_whether_its_input_is_empty_decides_nothing(capture: Capture, asks: bool) -> None:
+    flat, request = made(Pooled(asks).eval(), torch.ones(5, 4), torch.tensor([0, 0, 1, 1, 2]), axes=({}, {}))
+    with tracing("dynamo"):
+        captured = capture.capture(flat, request.tensors, dynamic_shapes_of(request.axes))
+    line = Pooled.forward.__code__.co_firstlineno + 2
+    assert captured.kept == ((f"test_kept_decisions.py:{line}",) if asks else ())
+
+
 def disable_everything() -> None:
     logging.disable(logging.CRITICAL)
 

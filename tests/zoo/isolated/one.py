@@ -53,11 +53,12 @@ def run(library: Library, case: Case) -> Result:
         print(verdict.reason, *(() if outcome is None else outcome.warnings), sep="\n", file=sys.stderr)
         module = preflight.module if outcome is None else outcome.module
         plain, plain_error = (None, "") if module is None else plain_export(case, module, Path(directory))
+        free = () if outcome is None else free_dims(outcome)
     return dataclasses.replace(
         result,
         kind=verdict.kind,
         reason=shortened(told(verdict)),
-        free=() if outcome is None else free_dims(outcome),
+        free=free,
         preflight=preflight.seconds,
         plain=plain,
         plain_error=plain_error,
