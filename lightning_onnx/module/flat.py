@@ -17,7 +17,7 @@ from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.fake_quantization import stop_observing
 from lightning_onnx.module.loops import LoopLimit
-from lightning_onnx.module.random_state import advance, random_states, random_states_kept
+from lightning_onnx.module.random_state import advance, random_states_kept, random_states_kept_by_call
 from lightning_onnx.module.reads import tensors_read
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
@@ -197,10 +197,9 @@ class FlatModule(nn.Module):
         if not self.is_stochastic:
             yield
             return
-        with random_states_kept(include_cuda=False):
-            before = random_states()
+        with random_states_kept_by_call() as draws:
             yield
-            self._draws_shared |= before != random_states()
+        self._draws_shared |= draws.has_drawn
 
 
 def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation
-from lightning_onnx.module.random_state import random_states_kept
+from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
@@ -28,7 +28,7 @@ from lightning_onnx.pipeline.stages import stages_named
 from lightning_onnx.printable import printable
 
 
-@random_states_kept()
+@random_states_kept_for_training()
 def export(
     module: nn.Module,
     args: Sequence[Any] | Tensor = (),

@@ -23,7 +23,7 @@ from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
 from lightning_onnx.module.calls.observer import ForwardObserver
-from lightning_onnx.module.random_state import random_states_kept
+from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import state
 from lightning_onnx.module.weights.loading import overrides
 from lightning_onnx.pipeline.config import ExportConfig
@@ -382,7 +382,10 @@ class ONNXExport(Callback):
             return
         self._observer.detach()
         if self._exporter is not None:
-            with self._failure_recorded(self._exporter), random_states_kept():  # the training's own error is raised
+            with (
+                self._failure_recorded(self._exporter),
+                random_states_kept_for_training(),
+            ):  # the training's own error is raised
                 is_interrupt = isinstance(exception, (KeyboardInterrupt, SystemExit))
                 self._exporter.break_off(Fit(trainer, pl_module), self._epoch, is_interrupt=is_interrupt)
         self._close()
@@ -437,7 +440,10 @@ class ONNXExport(Callback):
         error: Exception | None = None
         here = trainer.is_global_zero
         try:
-            with random_states_kept() if here else contextlib.nullcontext(), self._interruption.ends(trainer):
+            with (
+                random_states_kept_for_training() if here else contextlib.nullcontext(),
+                self._interruption.ends(trainer),
+            ):
                 yield here
         except Exception as raised:
             error = raised

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo import utils as _dynamo_utils
+from torch._functorch import aot_autograd
 from torch.distributions import Normal
 
 from lightning_onnx import export
@@ -217,3 +219,58 @@ def test_two_exports_in_two_threads_leave_nothing_replaced(tmp_path: Path) -> No
         thread.join()
     assert [a.proven for a in artifacts.values()] == [True] * 4
     assert state() == before
+
+
+@pytest.mark.slow
+def test_only_what_is_drawn_while_torch_traces_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    over, in_windows = threading.Event(), 0
+    kept = aot_autograd.preserve_rng_state
+
+    @contextlib.contextmanager
+    def window() -> Iterator[None]:
+        nonlocal in_windows
+        before = len(drawn)
+        with kept():
+            yield
+        in_windows += len(drawn) - before
+
+    def draw() -> None:
+        while not over.wait(0.0005):
+            drawn.append(float(torch.rand(1, dtype=torch.float64)))
+
+    for module in (aot_autograd, _dynamo_utils):  # torch's own window
+        monkeypatch.setattr(module, "preserve_rng_state", window)
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        artifact = export(Sizes(), torch.randn(3, 4), directory=tmp_path / "made")
+    finally:
+        over.set()
+        thread.join()
+    assert artifact.proven
+    assert in_windows
+    assert len(drawn) - len(set(drawn)) <= in_windows + 2  # one at each end
+
+
+@pytest.mark.slow
+def test_a_module_that_draws_is_known_also_beside_a_thread_that_draws(tmp_path: Path) -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.randn_like(x)
+
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.wait(0.0005):
+            torch.rand(1)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        artifact = export(Noisy(), torch.randn(3, 4), directory=tmp_path / "made")
+    finally:
+        over.set()
+        thread.join()
+    (parity,) = artifact.record.checks
+    assert parity.status == "skipped", parity.reason
