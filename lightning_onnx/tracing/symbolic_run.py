@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.overrides import TorchFunctionMode
 
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
@@ -33,5 +37,24 @@ def conditions_in_run(module: FlatModule, request: Request) -> tuple[SizeConditi
             fake = mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(sizes))
             symbols |= {str(fake.shape[d]): name for d, name in axes.items()}
             tensors.append(fake)
-        module(*tensors)
+        with _CopiesWithoutValues():
+            module(*tensors)
     return assumed_by(env, symbols)
+
+
+class _CopiesWithoutValues(TorchFunctionMode):
+    """Makes a deep copy of a tensor without copying its memory: a tensor with symbols has none, and Python crashes."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call the function, or copy the tensor."""
+        if func is not Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        copied = memo[id(tensor)] = tensor.clone()
+        return copied

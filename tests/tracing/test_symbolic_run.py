@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,13 @@ class Special(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x) * (2 if x.shape[0] == 23 else 1)
+
+
+class CopiesAConstant(Special):
+    """Makes a deep copy of a tensor, as a metric of torchmetrics does: memory without values once crashed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + copy.deepcopy(torch.tensor(1.0))
 
 
 class ReadsAValue(Special):
@@ -69,3 +79,18 @@ def special(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     )
     assert artifact.passed
     return module, artifact.model_path
+
+
+def test_a_method_that_copies_tensors_does_not_crash() -> None:
+    code = """
+import gc, torch
+from lightning_onnx.tracing.symbolic_run import conditions_in_run
+from tests.tracing.making import made
+from tests.tracing.test_symbolic_run import CopiesAConstant
+flat, request = made(CopiesAConstant(), torch.ones(4, 3))
+found = [conditions_in_run(flat, request) for _ in range(10)][-1]
+gc.collect()
+assert found, "the condition on the size"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
