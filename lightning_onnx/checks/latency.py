@@ -51,10 +51,10 @@ class Latency:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        for runtime in self.runtimes:
-            runtimes.check_name(runtime)
-        if not self.batch_sizes or not all(type(size) is int and size > 0 for size in self.batch_sizes):
-            raise ConfigurationError(f"Latency(batch_sizes={self.batch_sizes!r}) is invalid. Give sizes of 1 or more.")
+        runtimes.check_names("runtimes", self.runtimes)
+        sizes = self.batch_sizes
+        if not isinstance(sizes, Sequence) or not sizes or not all(type(size) is int and size > 0 for size in sizes):
+            raise ConfigurationError(f"Latency(batch_sizes={sizes!r}) is invalid. Give sizes of 1 or more.")
         if type(self.threads) is not int or self.threads < 1:
             raise ConfigurationError(f"Latency(threads={self.threads!r}) is invalid. Give a number of 1 or more.")
 

@@ -51,8 +51,7 @@ class RuntimeParity:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        for runtime in self.runtimes:
-            runtimes.check_name(runtime)
+        runtimes.check_names("runtimes", self.runtimes)
         missing = set(self.require) - set(self.runtimes)
         if missing:
             raise ConfigurationError(

@@ -12,10 +12,12 @@ from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.notices import warn
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.installed import DEFAULT_OPSET, opsets
+from lightning_onnx.pipeline.options import choose, instances_of
 from lightning_onnx.runtimes.base import DEFAULT as DEFAULT_RUNTIME
-from lightning_onnx.runtimes.base import check_name as check_runtime_name
+from lightning_onnx.runtimes.base import check_names as check_runtime_names
 from lightning_onnx.tracing.engines import TAKES, order
 from lightning_onnx.variants.base import Variant, check_options
 
@@ -50,6 +52,7 @@ class ExportConfig:
     exclude_inputs: Sequence[str] = ("labels",)
     engine: str = "auto"
     checks: Sequence[Check] = (Parity(),)
+    default_checks: bool | None = None
     variants: Sequence[Variant] = ()
     runtimes: Sequence[str] = (DEFAULT_RUNTIME,)
     require: Sequence[str] = ()
@@ -61,6 +64,8 @@ class ExportConfig:
         """Check everything that can be checked before a module is known."""
         for option, choices in _CHOICES.items():
             choose(option, getattr(self, option), choices)
+        if not isinstance(self.method, str) or not self.method.isidentifier():
+            raise ConfigurationError(f"method={self.method!r} is not the name of a method. Give one such as 'forward'.")
         _check_names("input_names", self.input_names)
         _check_names("output_names", self.output_names)
         both = sorted(set(self.input_names or ()) & set(self.output_names or ()))
@@ -73,11 +78,26 @@ class ExportConfig:
         _check_axes(self.dynamic_axes)
         _check_strings("exclude_inputs", self.exclude_inputs)
         _check_checks(self.checks)
+        choose("default_checks", self.default_checks, (None, True, False))
+        self._add_default_checks()
         _check_variants(self.variants)
         _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
         _check_export_options(self.export_options)
         _check_engine_options(self.export_options or {}, self.engine, self.opset)
+
+    def _add_default_checks(self) -> None:
+        """Add ``Parity`` if it is asked for; warn where a list without it replaces it in silence."""
+        if self.default_checks is False or any(isinstance(check, Parity) for check in self.checks):
+            return
+        if self.default_checks:
+            object.__setattr__(self, "checks", (Parity(), *self.checks))
+            return
+        warn(
+            f"checks={list(self.checks)!r} replaces the default check, Parity. The next version will add to it: say "
+            "default_checks=False to keep what this list does now, or default_checks=True to have Parity as well.",
+            FutureWarning,
+        )
 
     @property
     def has_weights(self) -> bool:
@@ -118,26 +138,9 @@ class ExportConfig:
         return min(compatibility.find_target(self.target).opset, highest)
 
 
-def choose(option: str, value: object, choices: Sequence[object]) -> None:
-    """Raise unless ``value`` is one of ``choices``.
-
-    Args:
-        option: Name of the option, for the message.
-        value: The given value.
-        choices: The valid values; ``True`` and ``1`` are different.
-
-    Raises:
-        ConfigurationError: If ``value`` is not one of them.
-    """
-    if not any(value is c or (value == c and type(value) is type(c)) for c in choices):
-        raise ConfigurationError(f"{option}={value!r} is invalid. Choose one of {', '.join(map(repr, choices))}.")
-
-
 def _check_names(option: str, names: Sequence[str] | None) -> None:
     if names is None:
         return
-    if isinstance(names, str):
-        raise ConfigurationError(f"{option}={names!r} is one string. Give a list of names: {option}=[{names!r}].")
     _check_strings(option, names)
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
@@ -148,6 +151,8 @@ def _check_names(option: str, names: Sequence[str] | None) -> None:
 
 
 def _check_strings(option: str, values: object) -> None:
+    if isinstance(values, str):
+        raise ConfigurationError(f"{option}={values!r} is one string. Give a list: {option}=[{values!r}].")
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
         raise ConfigurationError(f"{option}={values!r} is not a list of strings. Give a list such as ['input'].")
 
@@ -185,8 +190,7 @@ def _check_axes(axes: object) -> None:
             f"dynamic_axes={axes!r} is neither 'auto', None nor a dict. Give one such as {{'input': {{0: 'batch'}}}}."
         )
     for name, dims in axes.items():
-        numbers = list(dims)
-        if not isinstance(dims, (Mapping, list, tuple)) or not all(type(d) is int for d in numbers):
+        if not isinstance(dims, (Mapping, list, tuple)) or not all(type(d) is int for d in dims):
             raise ConfigurationError(
                 f"dynamic_axes[{name!r}]={dims!r} is neither a dict of axis to name nor a list of axes. "
                 f"Give one such as {{{name!r}: {{0: 'batch'}}}}."
@@ -198,19 +202,15 @@ def _check_axes(axes: object) -> None:
             )
 
 
-def _check_checks(checks: object) -> None:
-    if not isinstance(checks, (list, tuple)) or not all(isinstance(c, Check) and callable(c) for c in checks):
-        raise ConfigurationError(f"checks={checks!r} is not a list of checks. Give one such as [Parity()].")
+def _check_checks(checks: Sequence[Check]) -> None:
+    instances_of("checks", checks, Check, "Parity()")
     names = [c.name for c in checks]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"checks has two with the same name: {names}. Give each check once.")
 
 
-def _check_variants(variants: object) -> None:
-    if not isinstance(variants, (list, tuple)) or not all(
-        isinstance(v, Variant) and not isinstance(v, type) for v in variants
-    ):
-        raise ConfigurationError(f"variants={variants!r} is not a list of variants. Give one such as [Float16()].")
+def _check_variants(variants: Sequence[Variant]) -> None:
+    instances_of("variants", variants, Variant, "Float16()")
     for variant in variants:
         check_options(variant)
     names = [v.name for v in variants]
@@ -221,10 +221,8 @@ def _check_variants(variants: object) -> None:
 
 
 def _check_runtimes(names: Sequence[str], required: Sequence[str]) -> None:
-    _check_strings("runtimes", names)
+    check_runtime_names("runtimes", names)
     _check_strings("require", required)
-    for name in names:
-        check_runtime_name(name)
     missing = [name for name in required if name not in names]
     if missing:
         raise ConfigurationError(f"require has {missing}, missing in runtimes={list(names)}. Add them to runtimes.")

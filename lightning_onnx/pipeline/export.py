@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -21,11 +20,12 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.options import check_known
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.pipeline.stages import stages_named
-from lightning_onnx.printable import printable
 
 
 @random_states_kept_for_training()
@@ -33,7 +33,7 @@ def export(
     module: nn.Module,
     args: Sequence[Any] | Tensor = (),
     kwargs: Mapping[str, Any] | None = None,
-    *,
+    *more: Any,
     directory: str | os.PathLike[str],
     dataloaders: Any = None,
     **options: Any,
@@ -44,6 +44,7 @@ def export(
         module: Any module. It is copied; the module itself and the random states are not changed.
         args: Positional arguments of one call of the method; a single tensor is one argument.
         kwargs: Keyword arguments of the same call.
+        more: Nothing; only for a message that says how to give several arguments.
         directory: The artifact's directory; must not exist.
         dataloaders: As in ``Trainer.validate``, for checks that run the module's validation loop.
         options: As in ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
@@ -68,9 +69,13 @@ def export(
     """
     started = time.perf_counter()
     known = {f.name for f in dataclasses.fields(ExportConfig)} - {"sample"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ConfigurationError(f"export() has no option {unknown}. Choose from {', '.join(sorted(known))}.")
+    check_known("export()", options, known)
+    if more or not (kwargs is None or isinstance(kwargs, Mapping)):
+        raise ConfigurationError(
+            f"export() takes the arguments of the module as one tuple, but got {2 + len(more)} of them. Write "
+            "export(module, (first, second), directory=...), and keyword arguments as a dict after the tuple."
+        )
+    _check_module(module)
     if options.get("checks", ()) is None:
         del options["checks"]
     config = ExportConfig(**options)
@@ -85,8 +90,14 @@ def export(
         loading.merge_adapters(copied)
     plan = prepare(copied, [Observation.of(sample, "the given arguments")], config)
     for note in plan.notes:
-        rank_zero_warn(printable(f"ONNX export: {note}"))
+        warn(f"ONNX export: {note}")
     first = next((p for p in module.parameters()), torch.empty(0))
     source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
     loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)
     return produce(plan, LoadedModule(copied, source, loaders, started), target)
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, nn.Module):
+        made = f" Make one: {module.__name__}(...)." if isinstance(module, type) else ""
+        raise ConfigurationError(f"export() takes a torch.nn.Module, got {type(module).__name__}.{made}")

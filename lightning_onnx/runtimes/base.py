@@ -84,6 +84,20 @@ def check_name(name: object) -> None:
         )
 
 
+def check_names(option: str, names: object) -> None:
+    """Check that an option is a list of names of runtimes.
+
+    Raises:
+        ConfigurationError: If it is one string, no list, or has a name of no runtime.
+    """
+    if isinstance(names, str):
+        raise ConfigurationError(f"{option}={names!r} is one string. Give a list: {option}=[{names!r}].")
+    if not isinstance(names, (list, tuple)):
+        raise ConfigurationError(f"{option}={names!r} is not a list. Give one such as {option}=[{DEFAULT!r}].")
+    for name in names:
+        check_name(name)
+
+
 def require(module: str, pip: str) -> ModuleType:
     """Import the package of a runtime.
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.notices import warn
 from lightning_onnx.trackers.describe import clean, clean_all
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def _link(run: Run, made: Artifact, register_as: str, aliases: list[str]) -> Non
     path = "/".join(clean(part, _NAME) for part in register_as.split("/"))
     target = path if "/" in path else f"{_REGISTRY}/{path}"
     if run.offline:
-        rank_zero_warn(
+        warn(
             f"W&B links nothing to its registry offline, got register_as={register_as!r}. After `wandb sync`, call "
             f"`wandb.Api().artifact('<entity>/{run.project}/{made.name}:best').link({target!r})`."
         )

@@ -27,6 +27,7 @@ from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import state
 from lightning_onnx.module.weights.loading import overrides
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.options import with_known_options
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.fit_result import FitResult
@@ -76,6 +77,8 @@ class ONNXExport(Callback):
             ``"reference"``, or a provider such as ``"onnxruntime:TensorrtExecutionProvider"``.
         require: Those of ``runtimes`` that must be available: the check fails without them.
         checks: Checks to run on the file. Default: only ``lightning_onnx.Parity``.
+        default_checks: Whether ``Parity`` runs if it is not among ``checks``. Default: no, with a warning; yes in the
+            next version.
         variants: Other models to make from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
             ``lightning_onnx.Simplified``. A variant outside its budget is not kept, but the artifact is.
         test_data: Content of ``test_data_set_0``: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
@@ -124,6 +127,7 @@ class ONNXExport(Callback):
         True
     """
 
+    @with_known_options
     def __init__(
         self,
         dirpath: str | os.PathLike[str] | None = None,
@@ -142,6 +146,7 @@ class ONNXExport(Callback):
         engine: Literal["auto", "dynamo", "torchscript"] = "auto",
         target: str | None = None,
         checks: Sequence[Check] | None = None,
+        default_checks: bool | None = None,
         variants: Sequence[Variant] = (),
         runtimes: Sequence[str] = ("onnxruntime",),
         require: Sequence[str] = (),
@@ -180,6 +185,7 @@ class ONNXExport(Callback):
             engine=engine,
             target=target,
             checks=(Parity(),) if checks is None else checks,
+            default_checks=default_checks,
             variants=variants,
             runtimes=runtimes,
             require=require,
@@ -187,6 +193,8 @@ class ONNXExport(Callback):
             metadata=metadata,
             export_options=export_options,
         )
+        if dirpath is not None and not isinstance(dirpath, (str, os.PathLike)):
+            raise ConfigurationError(f"dirpath={dirpath!r} is not a path. Give one such as 'exported'.")
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
         self._result = FitResult()
         self._observer: ForwardObserver | None = None

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -15,6 +14,7 @@ from lightning_onnx.errors import NotReadyError, ONNXExportError
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.stages import stages_named
@@ -224,7 +224,7 @@ class Exporter:
             return None
         best = self.follower.best
         if not best:
-            rank_zero_warn("ONNX export: the followed ModelCheckpoint has saved nothing; the live weights are exported")
+            warn("ONNX export: the followed ModelCheckpoint has saved nothing; the live weights are exported")
             return None
         is_due = best not in self.store.artifacts or any(s.path == best for s in saved)
         return self.follower.describe(best) if is_due else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ArtifactError, NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
+from lightning_onnx.notices import warn
 from lightning_onnx.printable import printable
 
 
@@ -36,7 +37,7 @@ class FitLog:
         """
         self.errors.append(error)
         self.failures.append(printable(f"{what}: {type(error).__name__}: {error}"))
-        rank_zero_warn(f"ONNX export {self.failures[-1]}")
+        warn(f"ONNX export {self.failures[-1]}")
 
     @contextlib.contextmanager
     def recorded(self, what: str) -> Iterator[None]:
@@ -53,7 +54,7 @@ class FitLog:
             reason: A sentence.
         """
         self.failures.append(reason)
-        rank_zero_warn(printable(f"ONNX export: {reason}"))
+        warn(f"ONNX export: {reason}")
 
     def wait(self, error: NotReadyError) -> None:
         """Say once that the export waits for a module that training has yet to finish.
@@ -64,7 +65,7 @@ class FitLog:
         if not self._has_waited:
             self._has_waited = True
             reason = " ".join(str(error).split())
-            rank_zero_warn(
+            warn(
                 f"ONNX export waits for training to finish the module: {reason} It tries again after each validation, "
                 "and the end of training decides."
             )
@@ -84,6 +85,6 @@ class FitLog:
         if status == "passed" and not warns:
             rank_zero_info(line)
         else:
-            rank_zero_warn(line)
+            warn(line)
         if status == "failed":
             self.failures.append(line)

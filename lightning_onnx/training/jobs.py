@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -24,10 +23,10 @@ from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
-from lightning_onnx.printable import printable
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner
 
@@ -143,7 +142,7 @@ def checkpoint_job(
         if moment is not None:
             attributes.put(module, moment)
         for note in loading.load_checkpoint(module, content, averages, is_averaged):
-            rank_zero_warn(printable(f"ONNX export: {saved.name}: {note}"))
+            warn(f"ONNX export: {saved.name}: {note}")
         trainer_view.show_moment(module, content.get("epoch"), content.get("global_step"))
         return dataclasses.replace(
             origin,

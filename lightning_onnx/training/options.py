@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lightning_onnx.errors import ConfigurationError
-from lightning_onnx.pipeline.config import choose
+from lightning_onnx.pipeline.options import choose
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError, SampleError
@@ -16,6 +16,7 @@ from lightning_onnx.module.calls.matching import as_call, match, sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
+from lightning_onnx.notices import warn
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -65,7 +66,7 @@ class Planner:
         self._calls_covered = self.observer.count()
         clashing = clash() if is_preflight else None
         for note in (*plan.notes, *([clashing] if clashing else [])):
-            rank_zero_warn(printable(f"ONNX export: {note}"))
+            warn(f"ONNX export: {note}")
         rank_zero_info(
             f"ONNX export: {printable(str(plan.graph.signature))} at opset {plan.config.opset} by engine "
             f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from lightning.fabric.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_onnx import trackers
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.notices import warn
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -54,7 +54,7 @@ class Publisher:
         if self.is_silent or self.options.log_artifacts != "best" or artifact is None:
             return
         if not artifact.passed:
-            rank_zero_warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
+            warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
             return
         for logger in trackers.targets(loggers):
             with self._failure_recorded(logger):

@@ -141,7 +141,7 @@ def test_options_of_export(tmp_path: Path) -> None:
         assert part in text
     assert "latency ratio" in made.report.text()
     for wrong, message in (
-        ({"runtimes": "ncnn"}, "is not a list of strings"),
+        ({"runtimes": "ncnn"}, "is one string. Give a list"),
         ({"runtimes": ["tvm"]}, "is not a runtime"),
         ({"require": ["ncnn"]}, "Add them to runtimes"),
     ):
