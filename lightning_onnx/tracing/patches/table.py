@@ -16,6 +16,7 @@ from torch.nn import functional
 from lightning_onnx.module import autocast, fake_quantization
 from lightning_onnx.tracing.patches import (
     convolutions,
+    copies,
     derivatives,
     frequencies,
     functions,
@@ -376,6 +377,14 @@ PATCHES: tuple[Patch, ...] = (
         why="torch fails where only the final state of packed sequences is used, and the batch size is read from them.",
         seen=_TORCH,
         case="final_state_of_packed_sequences",
+    ),
+    Patch(
+        owner="torch:Tensor",
+        name="__deepcopy__",
+        replacement=copies.deep_copy,
+        why="torch.export finds no memory to copy, and a TorchScript trace copies it without what fills it.",
+        seen=_TORCH,
+        case="deep_copy",
     ),
     Patch(
         owner="torch:Tensor",

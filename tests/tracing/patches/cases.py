@@ -6,6 +6,7 @@ One table of cases: it is above 300 lines because it has as many cases as there 
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import logging
@@ -144,6 +145,7 @@ for owner in (torch, functional):
 FREE_IN_FILES: dict[str, Callable[[Tensor], Tensor]] = {
     "chunk": lambda x: torch.chunk(x, 2, 1)[0],
     "tensor_chunk": lambda x: x.chunk(2, 1)[0],
+    "deep_copy": lambda x: x + copy.deepcopy(torch.tensor(2.0)),
     **{
         f"{kind}_pool_of_the_whole_{dims}d": lambda x, kind=kind, dims=dims: getattr(functional, f"{kind}_pool{dims}d")(
             image := x[(None,) * dims].transpose(0, -2).contiguous(), tuple(image.shape[2:])
