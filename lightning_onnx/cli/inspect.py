@@ -112,6 +112,8 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         json.dumps(dataclasses.asdict(found))  # a name that is no UTF-8 comes as bytes
     except Exception as error:
         raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+    if not found.outputs:
+        raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:
         return found
     recorded = ("relations", "ranges", "notes", "checks", "source", "versions")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,21 @@ def test_help_has_examples(capsys: Captured) -> None:
         with pytest.raises(SystemExit):
             main.main([command, "--help"])
         assert f"examples:\n  lightning-onnx {command}" in capsys.readouterr().out
+
+
+def test_version_and_module(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"lightning-onnx {metadata.version('lightning-onnx')}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_onnx", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"lightning-onnx {lightning_onnx.__version__}\n"
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    for command in ("inspect", "check", "bench"):
+        assert main.main([command, str(tmp_path / "empty.onnx")]) == 2
+        assert "empty.onnx is no ONNX model" in capsys.readouterr().err
