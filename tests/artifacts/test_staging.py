@@ -57,8 +57,10 @@ def test_what_another_process_stages_stays(tmp_path: Path) -> None:
     with stage(tmp_path) as staged:
         child = os.fork()
         if child == 0:
-            sweep(tmp_path)
-            os._exit(0)
+            try:
+                sweep(tmp_path)
+            finally:
+                os._exit(0)
         os.waitpid(child, 0)
         assert staged.is_dir()
 
