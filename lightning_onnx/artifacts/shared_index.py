@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightning_onnx.artifacts.index import IndexEntry, read_index, write_index
-from lightning_onnx.artifacts.locks import locked
+from lightning_onnx.scratch import locked
 
 TRIES = 10
 

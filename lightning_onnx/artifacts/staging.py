@@ -7,18 +7,14 @@ import dataclasses
 import itertools
 import json
 import os
-import platform
 import re
-import shutil
 import tempfile
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_onnx import scratch
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file
-from lightning_onnx.artifacts.locks import Attempt, attempt, machine
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.report.report import Report
@@ -26,9 +22,7 @@ from lightning_onnx.report.report import Report
 IfTaken = Literal["raise", "replace", "version"]
 """What to do if an artifact's name is taken: raise an error, replace what is there, or go on with ``-v1``, ``-v2``."""
 
-_STAGING = re.compile(r"\.onnx-staging-(.*)-(\d+)_\w+")
 _INDEX_OF_0_1 = re.compile(r"index\.json\.\d+")
-_STALE_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -45,23 +39,11 @@ def stage(dirpath: Path) -> Iterator[Path]:
     """
     check_writable(dirpath)
     with contextlib.ExitStack() as stack:
-        staged = _make(dirpath, stack)
         try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
-def _make(dirpath: Path, stack: contextlib.ExitStack) -> Path:
-    """Make and lock the directory, again if another process swept it up before it was locked."""
-    while True:
-        staged = dirpath / f".onnx-staging-{machine()}-{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        try:
-            staged.mkdir()  # not by tempfile, which ignores the umask
+            staged = stack.enter_context(scratch.scratch(dirpath, "staging"))
         except OSError as error:
             raise _unwritable(dirpath, error) from error
-        if stack.enter_context(attempt(staged)) is not Attempt.HELD and staged.is_dir():
-            return staged
+        yield staged
 
 
 def commit(staged: Path, manifest: Manifest, directory: Path, if_taken: IfTaken = "raise") -> ONNXArtifact:
@@ -162,42 +144,10 @@ def _unwritable(dirpath: Path, error: OSError) -> ArtifactError:
 
 def sweep(dirpath: Path) -> None:
     """Remove what processes that have ended staged and never committed."""
+    scratch.sweep(dirpath)
     for path in list(dirpath.iterdir()) if dirpath.is_dir() else ():
-        with contextlib.suppress(OSError):  # another process sweeps too
-            staged = _STAGING.fullmatch(path.name)
-            if staged:
-                _remove_stale(path, machine_of=staged[1], pid=int(staged[2]))
-            elif _INDEX_OF_0_1.fullmatch(path.name):
-                path.unlink()
-
-
-def _remove_stale(path: Path, machine_of: str, pid: int) -> None:
-    """Remove a staged directory, unless it may be in use.
-
-    A lock tells who lives, and where there are no locks the number of the process, which may be used again: in a
-    container, it is always 1. Of other machines, it is not known who lives, and a day must have passed.
-    """
-    with attempt(path) as outcome:
-        if outcome is Attempt.HELD:
-            return
-        if machine_of == machine() and outcome is Attempt.GOT:
-            has_ended = True
-        elif machine_of in (machine(), platform.node()):  # version 0.1 gave the name of the host, and had no locks
-            has_ended = not _runs(pid)
-        else:
-            has_ended = False
-        if has_ended or time.time() - path.lstat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to another user
-        return True
-    return True
+        if _INDEX_OF_0_1.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def identity(directory: Path) -> tuple[int, int] | None:

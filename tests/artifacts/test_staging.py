@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lightning_onnx import ArtifactError, ONNXArtifact
+from lightning_onnx import ArtifactError, ONNXArtifact, scratch
 from lightning_onnx.artifacts import staging
-from lightning_onnx.artifacts.locks import Attempt, machine
 from lightning_onnx.artifacts.remote import write
 from lightning_onnx.artifacts.staging import check_writable, commit, put, stage, sweep
+from lightning_onnx.scratch import Attempt, machine
 
 
 def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_another_process_stages_stays(tmp_path: Path) -> None:
 
 
 def test_without_locks_the_process_number_and_the_time_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "attempt", lambda directory: contextlib.nullcontext(Attempt.NO_LOCKS))
+    monkeypatch.setattr(scratch, "attempt", lambda directory: contextlib.nullcontext(Attempt.NO_LOCKS))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     here = machine()

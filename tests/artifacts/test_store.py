@@ -16,8 +16,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from lightning_onnx import ArtifactError, ONNXArtifact
-from lightning_onnx.artifacts import locks, staging
+from lightning_onnx import ArtifactError, ONNXArtifact, scratch
+from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.index import IndexEntry, read_index, write_index
 from lightning_onnx.artifacts.store import Store
 from tests.artifacts.conftest import Copy
@@ -200,7 +200,7 @@ def test_processes_share_a_directory(
     has_locks: bool, tmp_path: Path, exported: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_locks:
-        monkeypatch.setattr(locks, "attempt", lambda directory: contextlib.nullcontext(locks.Attempt.NO_LOCKS))
+        monkeypatch.setattr(scratch, "attempt", lambda directory: contextlib.nullcontext(scratch.Attempt.NO_LOCKS))
     context = multiprocessing.get_context("fork")
     runs = [context.Process(target=fill, args=(str(tmp_path), exported, best)) for best in range(3)]
     for run in runs:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 import torch
 
+from lightning_onnx import scratch
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.weights.inert_pickle import InertPickle, InertUnpickler
 
@@ -29,7 +30,8 @@ class OpenCheckpoint:
     def __init__(self, path: str) -> None:
         self.name = os.path.basename(path)
         system, plain = fsspec.core.url_to_fs(path)
-        self._folder = _snapshot(plain) if system.isdir(plain) else None
+        self._stack = contextlib.ExitStack()
+        self._folder = self._stack.enter_context(_snapshot(Path(plain))) if system.isdir(plain) else None
         self._file = None if self._folder else system.open(plain, "rb")
 
     def read(self) -> dict[str, Any]:
@@ -42,7 +44,7 @@ class OpenCheckpoint:
             WeightsError: If the file cannot be read or contains no ``state_dict``.
         """
         try:
-            content = _read_shards(Path(self._folder.name)) if self._folder else _unpickled(self._file)
+            content = _read_shards(self._folder) if self._folder else _unpickled(self._file)
         except Exception as error:
             raise _unreadable(self.name, error) from error
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
@@ -53,8 +55,7 @@ class OpenCheckpoint:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._stack.close()
 
     def __enter__(self) -> OpenCheckpoint:
         return self
@@ -91,11 +92,13 @@ def _unreadable(name: str, error: Exception) -> WeightsError:
     )
 
 
-def _snapshot(directory: str) -> tempfile.TemporaryDirectory[str]:
+@contextlib.contextmanager
+def _snapshot(directory: Path) -> Iterator[Path]:
     """Hard-link the files of a directory into a new one next to it; copy them if the file system has no links."""
-    snapshot = tempfile.TemporaryDirectory(prefix=".onnx-snapshot-", dir=os.path.dirname(directory))
-    shutil.copytree(directory, snapshot.name, copy_function=_link, dirs_exist_ok=True)
-    return snapshot
+    scratch.sweep(directory.parent)
+    with scratch.scratch(directory.parent, "snapshot") as snapshot:
+        shutil.copytree(directory, snapshot, copy_function=_link, dirs_exist_ok=True)
+        yield snapshot
 
 
 def _link(source: str, destination: str) -> None:

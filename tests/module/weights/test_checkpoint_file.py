@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from lightning_onnx import WeightsError
-from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
+from lightning_onnx.module.weights.checkpoint_file import open_checkpoint, read_checkpoint
 
 
 class Custom:
@@ -50,3 +55,22 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"epoch": 1}, tmp_path / "b.ckpt")
     with pytest.raises(WeightsError, match="contains no state_dict"):
         read_checkpoint(str(tmp_path / "b.ckpt"))
+
+
+def test_shards_can_be_read_after_they_are_removed(tmp_path: Path) -> None:
+    """What a process that was killed left is removed, so that it does not keep the files of removed checkpoints."""
+    path = tmp_path / "a.ckpt"
+    save({"state_dict": {"w": torch.ones(3)}}, storage_writer=FileSystemWriter(path), no_dist=True)
+    child = os.fork()
+    if child == 0:
+        opened = open_checkpoint(str(path))  # garbage collection would close it
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.glob(".onnx-snapshot-*")
+    with open_checkpoint(str(path)) as opened, open_checkpoint(str(path)) as again:
+        assert not left.exists()
+        assert len(list(tmp_path.glob(".onnx-snapshot-*"))) == 2
+        shutil.rmtree(path)
+        for read in (opened.read(), again.read()):
+            assert torch.equal(read["state_dict"]["w"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == []

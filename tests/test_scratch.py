@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_onnx.artifacts.locks import Attempt, attempt, locked, machine
+from lightning_onnx.scratch import Attempt, attempt, locked, machine
 
 
 @contextlib.contextmanager
