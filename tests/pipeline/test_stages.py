@@ -42,7 +42,7 @@ STAGES = [
     ("pipeline.produce.make_test_data", "checking"),
     ("pipeline.produce.judging.make", "making the variants"),
     ("pipeline.produce.manifest.build", "writing the report"),
-    ("pipeline.produce.Report.write", "writing the report"),
+    ("report.report.Report.write", "writing the report"),
     ("pipeline.produce.staging.commit", "writing the report"),
 ]
 
