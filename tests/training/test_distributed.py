@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,11 +16,12 @@ import pytest
 from lightning_onnx import ONNXArtifact
 
 SCRIPT = """
-import json, os, sys, time, warnings
+import hashlib, json, os, pickle, random, sys, time, warnings
 from datetime import timedelta
 warnings.simplefilter("ignore")
+import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
@@ -71,6 +73,27 @@ class FailsLater(models.Classifier):
         raise RuntimeError("not on this rank")
 
 
+class Drops(models.Classifier):
+    \"\"\"Its training depends on the random state of each rank.\"\"\"
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return super().training_step((torch.nn.functional.dropout(x, 0.3), y), batch_idx)
+
+
+class Recorder(Callback):
+    \"\"\"Keeps what must be the same bit for bit: losses, random states and weights.\"\"\"
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+        drawn = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()
+        digest = hashlib.sha256(pickle.dumps([outputs["loss"].item(), weights.numpy().tobytes(), *map(repr, drawn)]))
+        self.seen.append(digest.hexdigest())
+
+
 class FittedLate(models.Classifier):
     \"\"\"Does not run in eval mode before the first epoch has ended.\"\"\"
 
@@ -97,9 +120,13 @@ def main():
     if settings["strategy"] == "ddp_in_a_hurry":
         Exporter.preflight = slowly(Exporter.preflight)
     checkpoint = ModelCheckpoint(monitor="val_loss", save_top_k=settings.get("top", 1))
-    trainer = Trainer(max_epochs=2, accelerator="cpu", devices=2, strategy=STRATEGIES[settings["strategy"]](),
-                      logger=False, enable_progress_bar=False, enable_model_summary=False,
-                      default_root_dir=settings["root"], callbacks=[callback, checkpoint])
+    nodes, recorder = settings.get("nodes", 1), Recorder()
+    if settings.get("seed") is not None:
+        seed_everything(settings["seed"])
+    callbacks = [recorder, checkpoint, *([] if settings.get("without") else [callback])]
+    trainer = Trainer(max_epochs=2, accelerator="cpu", devices=2 // nodes, num_nodes=nodes,
+                      strategy=STRATEGIES[settings["strategy"]](), logger=False, enable_progress_bar=False,
+                      enable_model_summary=False, default_root_dir=settings["root"], callbacks=callbacks)
     try:
         trainer.fit(module, module.batches(), module.batches())
     except Exception as error:
@@ -109,7 +136,7 @@ def main():
     hook = "forward" in module.__dict__
     artifact = None if callback.artifact is None else str(callback.artifact.directory)
     found = {"rank": trainer.global_rank, "failures": callback.failures, "hook": hook, "artifact": artifact,
-             "artifacts": len(callback.artifacts), "best": checkpoint.best_model_path}
+             "artifacts": len(callback.artifacts), "best": checkpoint.best_model_path, "seen": recorder.seen}
     with open(os.path.join(settings["root"], f"result-{trainer.global_rank}.json"), "w") as file:
         json.dump(found, file)
     if settings.get("state") and trainer.global_rank == 0:
@@ -131,6 +158,54 @@ def launch(tmp_path: Path, **settings: Any) -> tuple[subprocess.CompletedProcess
     environment = {**os.environ, "PYTHONPATH": str(root), "MASTER_ADDR": "127.0.0.1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=root, env=environment, check=False)
     return done, [json.loads(file.read_text()) for file in sorted(tmp_path.glob("result-*.json"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+def test_the_training_is_the_one_without_the_callback(when: str, tmp_path: Path) -> None:
+    """Losses, weights and random states after each batch, on both ranks."""
+    seen = []
+    for name in ("with", "without"):
+        root = tmp_path / name
+        root.mkdir()
+        settings = {"module": "Drops", "strategy": "ddp", "when": when, "seed": 5, "without": name == "without"}
+        done, results = launch(root, **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert results[0]["artifacts"] == (name == "with")
+        seen.append([result["seen"] for result in results])
+    assert len(seen[0][0]) == 2  # a batch in each of two epochs
+    assert seen[0] == seen[1]
+    assert seen[0][0] != seen[0][1]  # each rank draws its own numbers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+def test_two_nodes_without_a_shared_disk(when: str, tmp_path: Path) -> None:
+    """One artifact, on node 0; started by torchrun on both."""
+    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = []
+    for rank in range(2):
+        own = tmp_path / f"node{rank}"
+        own.mkdir()
+        settings = json.dumps({"root": str(own), "module": "Classifier", "strategy": "ddp", "when": when, "nodes": 2})
+        torchrun = ["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
+        command = [sys.executable, *torchrun, "--master-addr=127.0.0.1", f"--master-port={port}"]
+        nodes.append(subprocess.Popen([*command, str(tmp_path / "train.py"), settings], cwd=root, env=environment))
+    try:
+        assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.kill()
+    results = [json.loads((tmp_path / f"node{rank}" / f"result-{rank}.json").read_text()) for rank in range(2)]
+    assert [result["failures"] for result in results] == [[], []]
+    (directory,) = (p for p in (tmp_path / "node0" / "onnx").iterdir() if p.name != "index.json")
+    assert ONNXArtifact.load(directory).proven
+    assert not list((tmp_path / "node1").rglob("model.onnx"))
 
 
 MODULES = {"ddp": "Classifier", "ddp_spawn": "Classifier", "fsdp2": "Sharded", "fsdp2_shards": "Sharded"}
