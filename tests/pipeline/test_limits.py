@@ -52,7 +52,8 @@ class Slices(Chunks):
     [
         (Chunks(), {}, 5),
         pytest.param(Chunks(), {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}, 5, marks=pytest.mark.slow),
-        (Slices(), {"engine": "torchscript", "opset_version": 17}, 15),  # traced at a size with more slices
+        # traced at a size with more slices
+        pytest.param(Slices(), {"engine": "torchscript", "opset_version": 17}, 15, marks=pytest.mark.slow),
     ],
     ids=["auto", "asked", "torchscript"],
 )
@@ -122,9 +123,8 @@ class OtherAtSquares(Chunks):
         return y * 3 if x.shape[0] in (1, 4, 9, 16) else y
 
 
-@pytest.mark.parametrize(
-    ("module", "limit"), [pytest.param(EvenChunks(), 20, marks=pytest.mark.slow), (OtherAtSquares(), 8)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "limit"), [(EvenChunks(), 20), (OtherAtSquares(), 8)])
 def test_joined_graphs_may_have_a_limit(module: nn.Module, limit: int, tmp_path: Path) -> None:
     artifact = made(module, torch.randn(12, 4), tmp_path, engine="dynamo")
     assert artifact.manifest["ranges"] == {"batch": {"min": 1, "max": limit}}

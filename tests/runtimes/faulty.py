@@ -29,6 +29,11 @@ class Faulty(ONNXRuntime):
         return super().load(model_path)
 
 
+class Hanging(ONNXRuntime):
+    def load(self, model_path: Path) -> Any:
+        time.sleep(600)
+
+
 class Crashing(ONNXRuntime):
     def load(self, model_path: Path) -> Any:
         os.abort()

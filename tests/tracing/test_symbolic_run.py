@@ -81,6 +81,7 @@ def special(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     return module, artifact.model_path
 
 
+@pytest.mark.slow
 def test_a_method_that_copies_tensors_does_not_crash() -> None:
     code = """
 import gc, torch
