@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from lightning.fabric import is_wrapped
 from torch import Tensor, nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
@@ -75,7 +76,7 @@ def export(
             f"export() takes the arguments of the module as one tuple, but got {2 + len(more)} of them. Write "
             "export(module, (first, second), directory=...), and keyword arguments as a dict after the tuple."
         )
-    _check_module(module)
+    module = _unwrapped(module)
     if options.get("checks", ()) is None:
         del options["checks"]
     config = ExportConfig(**options)
@@ -97,7 +98,13 @@ def export(
     return produce(plan, LoadedModule(copied, source, loaders, started), target)
 
 
-def _check_module(module: object) -> None:
+def _unwrapped(module: object) -> nn.Module:
+    """Return the module, without what ``Fabric.setup`` puts around it: its ``forward`` takes ``*args``.
+
+    Raises:
+        ConfigurationError: If it is no module.
+    """
     if not isinstance(module, nn.Module):
         made = f" Make one: {module.__name__}(...)." if isinstance(module, type) else ""
         raise ConfigurationError(f"export() takes a torch.nn.Module, got {type(module).__name__}.{made}")
+    return cast(nn.Module, module.module) if is_wrapped(module) else module

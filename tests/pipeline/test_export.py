@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from lightning.fabric import Fabric
+from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError, Float16, Int8
@@ -134,3 +135,19 @@ def test_option_that_the_engine_does_not_take(tmp_path: Path) -> None:
             nn.Linear(4, 2), torch.randn(2, 4), directory=tmp_path / "x", engine="dynamo",
             export_options={"custom_opsets": {"mine": 1}},
         )  # fmt: skip
+
+
+def test_a_module_of_fabric_is_exported_without_its_wrapper(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.layer(image)}
+
+    fabric, module = Fabric(accelerator="cpu", devices=1), Net()
+    wrapped, _ = fabric.setup(module, torch.optim.SGD(module.parameters(), 0.1))
+    made = lightning_onnx.export(wrapped, torch.randn(2, 4), directory=tmp_path / "a")
+    assert str(made.signature) == "(image: float32[batch, 4]) -> (logits: float32[batch, 2])"
+    assert made.manifest["source"]["module"] == "Net"
