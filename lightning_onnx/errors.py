@@ -24,6 +24,9 @@
       NCNNError
 """
 
+import difflib
+from collections.abc import Iterable
+
 from lightning_onnx.printable import printable
 
 
@@ -126,3 +129,14 @@ def first_line(error: BaseException, limit: int = 300) -> str:
         if line.strip():
             return f"{type(error).__name__}: {line.strip()}"[:limit]
     return type(error).__name__
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """Return the end of a message with the most similar of the known names; empty if none is.
+
+    Example:
+        >>> did_you_mean("chekpoint", ["fit_end", "checkpoint"])
+        ": did you mean 'checkpoint'?"
+    """
+    found = difflib.get_close_matches(value, list(known), 1) if isinstance(value, str) else []
+    return f": did you mean {found[0]!r}?" if found else ""

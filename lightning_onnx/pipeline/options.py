@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
 
 from typing_extensions import ParamSpec
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, did_you_mean
 
 P = ParamSpec("P")
 
@@ -92,14 +91,3 @@ def with_known_options(method: Callable[P, None]) -> Callable[P, None]:
         method(*arguments, **options)
 
     return checked
-
-
-def did_you_mean(value: object, known: Collection[str]) -> str:
-    """Return the end of a message with the most similar of the known names; empty if none is.
-
-    Example:
-        >>> did_you_mean("chekpoint", ["fit_end", "checkpoint"])
-        ": did you mean 'checkpoint'?"
-    """
-    found = difflib.get_close_matches(value, known, 1) if isinstance(value, str) else []
-    return f": did you mean {found[0]!r}?" if found else ""

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, did_you_mean
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -79,8 +79,8 @@ def check_name(name: object) -> None:
     base, colon, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
     if base not in RUNTIMES or (colon and (base != "onnxruntime" or not provider)):
         raise ConfigurationError(
-            f"{name!r} is not a runtime. Choose from {', '.join(RUNTIMES)}, or name an execution provider of "
-            "onnxruntime: 'onnxruntime:CUDAExecutionProvider'."
+            f"{name!r} is not a runtime{did_you_mean(name, RUNTIMES)}. Choose from {', '.join(RUNTIMES)}, "
+            "or name an execution provider of onnxruntime: 'onnxruntime:CUDAExecutionProvider'."
         )
 
 

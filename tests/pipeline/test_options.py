@@ -49,6 +49,7 @@ def test_wrong_values_are_errors_of_configuration_or_taken(option: str) -> None:
         ({"runtimes": "openvino"}, "Give a list: runtimes=['openvino']."),
         ({"exclude_inputs": "labels"}, "Give a list: exclude_inputs=['labels']."),
         ({"dirpath": 3}, "dirpath=3 is not a path"),
+        ({"runtimes": ["openvin"]}, "'openvin' is not a runtime: did you mean 'openvino'?"),
         ({"dynamic_axes": {"x": 0}}, "{'x': {0: 'batch'}}"),
     ],
 )
@@ -91,6 +92,8 @@ def test_arguments_of_export(tmp_path: Path) -> None:
         made(Two(), ids, lengths, 3, directory=tmp_path / "a")
     with pytest.raises(ConfigurationError, match="did you mean 'opset_version'"):
         made(Two(), (ids, lengths), directory=tmp_path / "a", opset=18)
+    with pytest.raises(ConfigurationError, match=r"no such method: did you mean 'forward'\?"):
+        made(Two(), (ids, lengths), directory=tmp_path / "a", method="forwrad")
     with pytest.raises(ConfigurationError, match=r"takes a torch.nn.Module, got type. Make one: Two\(...\)"):
         made(Two, (ids, lengths), directory=tmp_path / "a")
 

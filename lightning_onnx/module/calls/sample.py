@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, did_you_mean
 from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath, flatten, rebuild
 
 
@@ -96,8 +96,9 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
     """
     bound = getattr(module, method, None)
     if not callable(bound):
+        nearest = did_you_mean(method, [name for name in dir(type(module)) if not name.startswith("_")])
         raise ConfigurationError(
-            f"method={method!r}: {type(module).__name__} has no such method. Name one that it has."
+            f"method={method!r}: {type(module).__name__} has no such method{nearest}. Name one that it has."
         )
     schema = getattr(bound, "schema", None)
     if schema is None:
