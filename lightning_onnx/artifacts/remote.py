@@ -95,8 +95,11 @@ def release(claimed: str) -> None:
     system, plain = fsspec.core.url_to_fs(claimed)
     with contextlib.suppress(FileNotFoundError):
         system.rm(plain)
+    parent = plain.rpartition("/")[0]
+    system.invalidate_cache()
     with contextlib.suppress(OSError, ValueError, NotImplementedError):  # object stores have no directories
-        system.rmdir(plain.rpartition("/")[0])  # only an empty one
+        if not system.ls(parent, detail=False):  # some file systems remove a directory with what is in it
+            system.rmdir(parent)
 
 
 def write(place: str, content: bytes) -> None:

@@ -97,11 +97,12 @@ def random_states_kept_by_call() -> Iterator[Draws]:
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes whether an operator of this thread draws random numbers."""
 
+    supports_higher_order_operators = True  # such as torch.cond
     has_drawn = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
         """Run an operator."""
-        self.has_drawn |= torch.Tag.nondeterministic_seeded in func.tags
+        self.has_drawn |= torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
         return func(*args, **(kwargs or {}))
 
 

@@ -40,6 +40,8 @@ class _Functions(TorchFunctionMode):
 class _Operators(TorchDispatchMode):
     """Sees what does not go through Python, such as the operators of scripted modules."""
 
+    supports_higher_order_operators = True  # such as torch.cond
+
     def __init__(self, read: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.read = read

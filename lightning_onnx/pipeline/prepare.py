@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
@@ -32,6 +33,8 @@ from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.tracing.graph import Graph
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -70,7 +73,7 @@ def _prepare(
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
-    left = _unused(run.flat.untouched(request.tensors), observation, config)  # mostly all of them, without a trace
+    left = _unused(_untouched(run, request, observation), observation, config)  # mostly all of them, without a trace
     if left:
         observation, run, request = _derived(module, [_without(observation, left)], config)
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
@@ -177,6 +180,17 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
 def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
     """Remove the expected outputs, which are different with other weights."""
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
+
+
+def _untouched(run: Runner, request: Request, observation: Observation) -> tuple[int, ...]:
+    """Return the inputs that a call does not read; none if that cannot be seen, as the graph tells it later."""
+    if all(len(path) == 1 for path in observation.samples[0].paths):
+        return ()
+    try:
+        return run.flat.untouched(request.tensors)
+    except Exception:  # a mode that watches a call may not know an operator
+        log.debug("what a call reads cannot be seen", exc_info=True)
+        return ()
 
 
 def _unused(indices: Iterable[int], observation: Observation, config: ExportConfig) -> dict[int, str]:

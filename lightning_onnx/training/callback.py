@@ -252,6 +252,7 @@ class ONNXExport(Callback):
         if stage != "fit":
             return
         self._result.clear()
+        self._resumed = Earlier()  # a checkpoint that is resumed from is read after this hook
         self._exporter = self._observer = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._interruption = Interruption()
@@ -409,8 +410,10 @@ class ONNXExport(Callback):
 
     def _close(self) -> None:
         if self._exporter is not None:
-            self._exporter.close()
-            self._result.hand_over()
+            try:
+                self._exporter.close()
+            finally:
+                self._result.hand_over()
         self._observer = self._gathered = None
 
     def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
@@ -455,6 +458,10 @@ class ONNXExport(Callback):
                 yield here
         except Exception as raised:
             error = raised
+        except BaseException:
+            if here:
+                wait_for_rank_zero(trainer, is_interrupted=True)
+            raise
         wait_for_rank_zero(trainer)
         failed = trainer.strategy.broadcast(None if error is None else first_line(error))
         if failed is None:

@@ -292,9 +292,9 @@ class Exporter:
     def _remove_outdated(self) -> None:
         """Remove the artifacts of removed checkpoints, and write the index of the others."""
         if self.options.when == "checkpoint" and self.follower is not None:
-            kept = {*self.follower.kept, LIVE}
-            for key in [k for k in self.store.artifacts if k not in kept]:
-                self.store.remove(key)
+            for key in sorted(self.store.artifacts.keys() - {*self.follower.kept, LIVE}):
+                with self.log.recorded("could not remove an outdated artifact"):
+                    self.store.remove(key)
         best = self.best
         with self.log.recorded("could not write the index"):
             self.store.write_index(self.follower.best if self.follower and best is not None and best.passed else None)

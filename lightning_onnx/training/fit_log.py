@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.errors import ArtifactError, NotReadyError
+from lightning_onnx.errors import NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
 from lightning_onnx.notices import warn
 from lightning_onnx.printable import printable
@@ -44,7 +44,7 @@ class FitLog:
         """Record an error of the directory in the block; what follows the block goes on."""
         try:
             yield
-        except (OSError, ArtifactError) as error:
+        except Exception as error:  # remote file systems have errors of their own
             self.record(error, what)
 
     def refuse(self, reason: str) -> None:

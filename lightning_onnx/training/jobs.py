@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 
@@ -242,7 +243,11 @@ class Maker:
             plan = self.planner.trace(fit.module, job.copied, fit.on_stage)
             result = self._produce(plan, job, loaded, fit.on_stage, earlier=finished.result)
         except ONNXExportError as error:
-            return dataclasses.replace(finished, result=error) if finished.is_stale else finished
+            if not finished.is_stale:
+                return finished
+            if isinstance(finished.result, ONNXArtifact):  # of another graph than the module has
+                shutil.rmtree(finished.result.directory, ignore_errors=True)
+            return dataclasses.replace(finished, result=error)
         return dataclasses.replace(finished, result=result, is_stale=False)
 
     def _produce(

@@ -24,15 +24,17 @@ class Earlier:
     Attributes:
         names: Names of artifacts by file name of their checkpoint.
         owner: The run, as the index names it; None if unknown.
+        is_known: Whether the checkpoint had a state of the callback at all.
     """
 
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     owner: str | None = None
+    is_known: bool = False
 
     @classmethod
     def read(cls, state: Mapping[str, Any]) -> Earlier:
         """Read it from the callback's state."""
-        return cls(dict(state.get("artifacts", {})), state.get("owner"))
+        return cls(dict(state.get("artifacts", {})), state.get("owner"), is_known=True)
 
     @staticmethod
     def state(store: Store | None) -> dict[str, Any]:
@@ -74,6 +76,8 @@ def _own_names(store: Store, earlier: Earlier) -> set[str]:
     owners, names = store.owners(), store.names()
     if earlier.owner is not None:
         known = {earlier.owner} & set(owners.values())
+    elif not earlier.is_known:  # of a run without this callback
+        known = set()
     else:  # of version 0.1
         known = {owners[name] for name in earlier.names.values() if name in owners} or set(owners.values())
     if len(known) == 1:

@@ -154,7 +154,9 @@ def _casts(node: onnx.NodeProto, kind: int) -> bool:
 def _separate_outputs(graph: onnx.GraphProto) -> None:
     """Give an output that other nodes use a value of its own: the converter would give both the same dtype."""
     used = {name for node in walk.nodes(graph) for name in node.input}
-    inner = {v.name: f"{v.name}::inner" for v in graph.output if v.name in used}
+    made = {name for node in graph.node for name in node.output}
+    inner = {v.name: f"{v.name}::inner" for v in graph.output if v.name in used & made}
+    graph.value_info.extend(onnx.helper.make_value_info(inner[v.name], v.type) for v in graph.output if v.name in inner)
     for node in walk.nodes(graph):
         node.input[:] = [inner.get(name, name) for name in node.input]
         node.output[:] = [inner.get(name, name) for name in node.output]

@@ -118,3 +118,30 @@ def test_whether_a_url_can_be_written(url: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refused)
     with pytest.raises(ArtifactError, match="cannot be written: not yours"):
         check_writable(url)
+
+
+class Recursive(MemoryFileSystem):
+    """Removes a directory with what is in it, as file systems of pyarrow do."""
+
+    protocol = "recursive"
+
+    def rmdir(self, path: str) -> None:
+        inside = f"{self._strip_protocol(path)}/"
+        for name in [name for name in self.store if name.startswith(inside)]:
+            del self.store[name]
+        super().rmdir(path)
+
+
+def test_no_artifact_goes_with_the_file_that_claims_its_name(exported: ONNXArtifact) -> None:
+    fsspec.register_implementation("recursive", Recursive, clobber=True)
+    url = f"recursive://{uuid.uuid4().hex}/made"
+    claimed = claim(url)
+    assert claimed is not None
+    upload(exported.directory, url)
+    release(claimed)
+    assert fsspec.filesystem("recursive").exists(f"{url}/manifest.json")
+    other = f"{url}-2"
+    mine = claim(other)
+    assert mine is not None
+    release(mine)
+    assert not fsspec.filesystem("recursive").find(other)

@@ -45,6 +45,7 @@ def untouched(use: Any) -> tuple[int, ...]:
         (lambda module, batch: batch["x"] if "y" in batch and batch["y"] is not None else None, (1, 2)),
         (lambda module, batch: module.scripted(batch["more"][0]), (0, 1)),
         (lambda module, batch: (batch["x"] * 2, batch["y"]), (2,)),  # returned as it is
+        (lambda module, batch: torch.cond(batch["x"].sum() > 0, torch.neg, torch.abs, (batch["x"],)), (1, 2)),
         (lambda module, batch: batch["x"] * int(batch["y"].sum() == 0), (2,)),
     ],
 )

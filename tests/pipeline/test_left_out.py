@@ -118,3 +118,19 @@ def test_a_distribution_is_exported_as_its_parameters(name: str, engine: str, tm
     }
     for output, got in zip(names, outside.run(made.model_path, x=more), strict=True):
         np.testing.assert_allclose(got, values[output](result), rtol=1e-4, atol=1e-5)
+
+
+def test_where_reads_cannot_be_seen_the_graph_tells_what_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry(nn.Module):
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            return batch["x"] * 2
+
+    def fails(*_: Any) -> Any:
+        raise NotImplementedError("an operator that no mode knows")
+
+    monkeypatch.setattr("lightning_onnx.module.flat.FlatModule.untouched", fails)
+    batch = {"x": torch.randn(2, 3), "y": torch.zeros(2)}
+    made = lightning_onnx.export(Entry(), (batch,), directory=tmp_path / "a")
+    assert [spec.name for spec in made.signature.inputs] == ["batch_x"]

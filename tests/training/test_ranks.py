@@ -42,5 +42,11 @@ def test_sigterm_ends_the_wait() -> None:
         ranks.wait_for_rank_zero(rank(1, received_sigterm=True))
 
 
+def test_an_interrupted_rank_zero_is_told_to_the_others() -> None:
+    ranks.wait_for_rank_zero(rank(0), is_interrupted=True)
+    with pytest.raises(ONNXExportError, match="rank zero was interrupted"):
+        ranks.wait_for_rank_zero(rank(1))
+
+
 def test_one_rank_waits_for_nobody() -> None:
     ranks.wait_for_rank_zero(rank(1, world_size=1))

@@ -87,7 +87,8 @@ def test_an_outdated_artifact_makes_room(
     if is_indexed:
         first.write_index(None)
     last, a = save(tmp_path, "last", 12), save(tmp_path, "a", 4)
-    earlier = Earlier({"last.ckpt": "last"} if knows_name else {}, first.owner if knows_owner else None)
+    names, owner = {"last.ckpt": "last"} if knows_name else {}, first.owner if knows_owner else None
+    earlier = Earlier(names, owner, is_known=True)
     store, due = resumed(tmp_path, earlier, last, a)
     assert [saved.name for saved in due] == ["last.ckpt"]
     assert store.names() == ["a"]
@@ -156,8 +157,20 @@ def test_the_state(tmp_path: Path, make: Make) -> None:
     store = Store(str(tmp_path / "onnx"))
     store.open()
     make(store, "a", 4)
-    assert Earlier.read(Earlier.state(store)) == Earlier({"a.ckpt": "a"}, store.owner)
-    assert Earlier.read(Earlier.state(None)) == Earlier()
+    assert Earlier.read(Earlier.state(store)) == Earlier({"a.ckpt": "a"}, store.owner, is_known=True)
+    assert Earlier.read(Earlier.state(None)) == Earlier(is_known=True)
+
+
+def test_a_checkpoint_without_a_state_of_the_callback_claims_no_artifact(tmp_path: Path, make: Make) -> None:
+    """A run that is resumed from elsewhere, in a directory with the artifact of another run."""
+    other = Store(str(tmp_path / "onnx"))
+    other.open()
+    make(other, "last", 6, checkpoint="last.ckpt")
+    other.write_index(None)
+    store, due = resumed(tmp_path, Earlier(), save(tmp_path, "last", 12))
+    assert store.owner != other.owner
+    assert [saved.name for saved in due] == ["last.ckpt"]
+    assert store.names() == ["last"]
 
 
 class Stops(models.Classifier):
