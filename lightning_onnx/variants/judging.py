@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -204,7 +205,7 @@ class _Maker:
 
 def _portable(text: str) -> str:
     """Return a message for the manifest: with file names, but without directories."""
-    return privacy.without_paths(text.replace("WorkerError: ", ""))
+    return privacy.without_paths(re.sub(r"\bWorker(Error|Ended|Replaced): ", "", text))
 
 
 def _judged(

@@ -88,7 +88,8 @@ class Recorder(Callback):
         self.seen = []
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+        own = (p.to_local() if hasattr(p, "to_local") else p for p in module.parameters())
+        weights = torch.cat([p.detach().flatten() for p in own])
         drawn = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()
         digest = hashlib.sha256(pickle.dumps([outputs["loss"].item(), weights.numpy().tobytes(), *map(repr, drawn)]))
         self.seen.append(digest.hexdigest())

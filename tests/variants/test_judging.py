@@ -147,9 +147,9 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variants": Float16()}, "is not a list of variants"),
-        ({"variants": [Float16]}, "is not a list of variants"),
-        ({"variants": ["int8"]}, "is not a list of variants"),
+        ({"variants": Float16()}, "is not a list. Put it into one"),
+        ({"variants": [Float16]}, "has the class Float16"),
+        ({"variants": ["int8"]}, "has 'int8', which does not fit"),
         ({"variants": [Int8(), Int8(mode="dynamic")]}, "two with the same name"),
         ({"variants": [Faulty("copy", name="../x")]}, "is invalid in a file name"),
         ({"variants": [Faulty("copy", max_metric_drop=-1)]}, r"Faulty\(max_metric_drop=-1\)"),
