@@ -24,10 +24,15 @@
       NCNNError
 """
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from lightning_onnx.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ONNXExportError(Exception):

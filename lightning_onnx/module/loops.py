@@ -60,8 +60,6 @@ class LoopLimit:
         sys.settrace(counter.on_call)
         try:
             yield
-        except _Ended as ended:
-            raise EndlessLoop(str(ended)) from None
         finally:
             sys.settrace(None)
         self._add(counter.lines, elements)
@@ -81,10 +79,6 @@ class LoopLimit:
             self._most, self._elements = lines, elements
 
 
-class _Ended(BaseException):
-    """Ends a loop; the method's own ``except Exception`` does not catch it."""
-
-
 class _Counter:
     """Counts the lines that run in functions with a loop that may run for ever."""
 
@@ -98,7 +92,7 @@ class _Counter:
     def _on_line(self, frame: FrameType, event: str, arg: Any) -> _Trace:
         self.lines += event == "line"
         if self.limit is not None and self.lines > self.limit:
-            raise _Ended(f"the loop at {location(frame.f_code.co_filename, frame.f_lineno)} does not end")
+            raise EndlessLoop(f"the loop at {location(frame.f_code.co_filename, frame.f_lineno)} does not end")
         return self._on_line
 
 
