@@ -17,6 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
+    from lightning_onnx import ONNXArtifact
+
 pytest_plugins = ["tests.seeding"]
 gc.set_threshold(5_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
 
@@ -42,6 +44,17 @@ def no_leaks() -> Iterator[None]:
     assert not left
     assert torch.is_grad_enabled()
     assert not torch.compiler.is_exporting()
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
+    """One export; tests that change it take a copy."""
+    import torch
+
+    import lightning_onnx
+
+    directory = tmp_path_factory.mktemp("exported") / "linear"
+    return lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=directory)
 
 
 @pytest.fixture

@@ -135,16 +135,8 @@ class Store:
         """Return the owner of each artifact in the index; of one that the index does not know, it is not known."""
         return {entry.directory: entry.owner for entry in read_index(self._place(INDEX)) if entry.owner}
 
-    def made_from(self, checkpoint: str) -> list[str]:
-        """Return the names of the artifacts that were made from a checkpoint; only their manifests are read.
-
-        Args:
-            checkpoint: File name of the checkpoint.
-        """
-        return [name for name in self.names() if self.checkpoint_of(name) == checkpoint]
-
     def checkpoint_of(self, name: str) -> str | None:
-        """Return the file name of the checkpoint of an artifact; None if there is none, or it cannot be read."""
+        """Return the file name of the checkpoint of an artifact; None if none can be read."""
         with contextlib.suppress(KeyError, TypeError):
             checkpoint: str | None = self._manifest(name)["source"]["checkpoint"]
             return checkpoint

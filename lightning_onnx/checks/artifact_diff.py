@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,16 +184,9 @@ def _outputs(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> dict[st
     names = [{spec.name for spec in own.inputs} for own in specs]
     if names[0] != names[1]:
         raise DataSetError(f"the inputs are {sorted(names[0])} and {sorted(names[1])}")
-    expected, found = (_run(artifact.model_path, inputs, runtime) for artifact in (first, second))
+    with contextlib.closing(client.hosted(runtime)) as runs:
+        expected, found = (runs.load(artifact.model_path).run(dict(inputs)) for artifact in (first, second))
     return {name: _compared(name, expected[name], found.get(name)) for name in expected}
-
-
-def _run(model: Path, inputs: Mapping[str, Any], runtime: str) -> Mapping[str, Any]:
-    own = client.hosted(runtime)
-    try:
-        return own.load(model).run(dict(inputs))
-    finally:
-        own.close()
 
 
 def _compared(name: str, expected: Any, found: Any) -> OutputDiff:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dis
-import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType
@@ -121,7 +120,6 @@ def _may_run_for_ever(code: CodeType) -> bool:
     return known[1]
 
 
-@functools.lru_cache(maxsize=4096)
 def has_open_loop(code: CodeType) -> bool:
     """Tell whether code has a loop that may run for ever: ``while``, or ``for`` over ``itertools.count``.
 

@@ -73,7 +73,9 @@ def _prepare(
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
-    left = _unused(_untouched(run, request, observation), observation, config)  # mostly all of them, without a trace
+    left = _unused(
+        _untouched(run, request, observation, config), observation, config
+    )  # mostly all of them, without a trace
     if left:
         observation, run, request = _derived(module, [_without(observation, left)], config)
     found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
@@ -182,9 +184,12 @@ def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
-def _untouched(run: Runner, request: Request, observation: Observation) -> tuple[int, ...]:
-    """Return the inputs that a call does not read; none if that cannot be seen, as the graph tells it later."""
-    if all(len(path) == 1 for path in observation.samples[0].paths):
+def _untouched(run: Runner, request: Request, observation: Observation, config: ExportConfig) -> tuple[int, ...]:
+    """Return the inputs that a call does not read; none if that cannot be seen, as the graph tells it later.
+
+    The call is not made if none of them could be left out.
+    """
+    if config.input_names is not None or all(len(path) == 1 for path in observation.samples[0].paths):
         return ()
     try:
         return run.flat.untouched(request.tensors)

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.conditions import SizeCondition, assumed_by
+from lightning_onnx.tracing.patches.copies import deep_copy
 
 
 def conditions_in_run(module: FlatModule, request: Request) -> tuple[SizeCondition, ...]:
@@ -55,6 +56,4 @@ class _CopiesWithoutValues(TorchFunctionMode):
         """Call the function, or copy the tensor."""
         if func is not Tensor.__deepcopy__:
             return func(*args, **(kwargs or {}))
-        tensor, memo = args
-        copied = memo[id(tensor)] = tensor.clone()
-        return copied
+        return deep_copy(*args)

@@ -240,7 +240,7 @@ class ONNXExport(Callback):
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._exporter is not None:
-            with self._failure_recorded(self._exporter):
+            with self._exporter.log.recorded():
                 self._exporter.moments.saving(pl_module)
 
     @override
@@ -288,7 +288,7 @@ class ONNXExport(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch = trainer.current_epoch
         if self._exporter is not None:
-            with self._failure_recorded(self._exporter):
+            with self._exporter.log.recorded():
                 self._exporter.resume(trainer, self._resumed)
                 self._exporter.moments.begin()
         seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
@@ -353,7 +353,7 @@ class ONNXExport(Callback):
     def _follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the checkpoints, only on rank zero, without waiting for other ranks."""
         if self._exporter is not None and not trainer.sanity_checking:
-            with self._failure_recorded(self._exporter), self._interruption.ends(trainer):
+            with self._exporter.log.recorded(), self._interruption.ends(trainer):
                 self._exporter.moments.look(pl_module)
                 if self.options.when == "checkpoint":
                     self._exporter.follow(Fit(trainer, pl_module))
@@ -392,7 +392,7 @@ class ONNXExport(Callback):
         self._observer.detach()
         if self._exporter is not None:
             with (
-                self._failure_recorded(self._exporter),
+                self._exporter.log.recorded(),
                 random_states_kept_for_training(),
             ):  # the training's own error is raised
                 is_interrupt = isinstance(exception, (KeyboardInterrupt, SystemExit))
@@ -427,15 +427,6 @@ class ONNXExport(Callback):
         if not state.is_sharded(pl_module):
             return None
         return state.gathered(pl_module)
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _failure_recorded(exporter: Exporter) -> Iterator[None]:
-        """Record exceptions of the export; the training continues."""
-        try:
-            yield
-        except Exception as error:
-            exporter.log.record(error)
 
     @contextlib.contextmanager
     def _on_rank_zero(self, trainer: Trainer, on_error: str) -> Iterator[bool]:

@@ -40,8 +40,12 @@ class FitLog:
         warn(f"ONNX export {self.failures[-1]}")
 
     @contextlib.contextmanager
-    def recorded(self, what: str) -> Iterator[None]:
-        """Record an error of the directory in the block; what follows the block goes on."""
+    def recorded(self, what: str = "failed") -> Iterator[None]:
+        """Record an exception of the block; what follows the block goes on.
+
+        Args:
+            what: As for ``record``.
+        """
         try:
             yield
         except Exception as error:  # remote file systems have errors of their own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -71,11 +70,6 @@ class Job:
     loaders: Loaders
     started: float
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Human-readable name of the exported weights."""
-        return os.path.basename(self.key) or "the live weights"
 
     def load(self) -> LoadedModule:
         """Load the weights, and merge adapters into them.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lightning.fabric.loggers.logger import Logger
 
@@ -39,7 +38,7 @@ class Publisher:
         if self.is_silent or self.options.log_artifacts is False:
             return
         for logger in trackers.targets(loggers):
-            with self._failure_recorded(logger):
+            with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 trackers.log_scalars(logger, artifact, _step(artifact))
                 if self.options.log_artifacts == "all":
                     self._publish_files(logger, artifact, is_best)
@@ -57,7 +56,7 @@ class Publisher:
             warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
             return
         for logger in trackers.targets(loggers):
-            with self._failure_recorded(logger):
+            with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 self._publish_files(logger, artifact, is_best=True)
 
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
@@ -65,13 +64,6 @@ class Publisher:
         aliases = ["latest", f"epoch={artifact.record.source.epoch}", *(["best"] if is_best else [])]
         name = self.options.register_as if is_best else None  # a registry is for deployable models
         trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
-
-    @contextlib.contextmanager
-    def _failure_recorded(self, logger: Logger) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.log.record(error, f"{type(logger).__name__} did not accept the artifact")
 
 
 def _step(artifact: ONNXArtifact) -> int:

@@ -171,15 +171,14 @@ def _keep_outputs(graph: onnx.GraphProto, floats: Sequence[str]) -> None:
         if output.name not in floats or output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
             continue
         output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-        inner, half = cast.input[0], f"{output.name}_float16"
+        inner = cast.input[0]
+        graph.node.remove(cast)  # nothing else uses the output: see _separate_outputs
         for node in graph.node:
-            node.input[:] = [{output.name: half, inner: output.name}.get(name, name) for name in node.input]
-            node.output[:] = [{output.name: half, inner: output.name}.get(name, name) for name in node.output]
+            node.input[:] = [output.name if name == inner else name for name in node.input]
+            node.output[:] = [output.name if name == inner else name for name in node.output]
         stale = [v for v in graph.value_info if v.name in (inner, output.name)]
         for value in stale:
             graph.value_info.remove(value)
-        if not any(half in node.input for node in graph.node):
-            graph.node.remove(cast)
 
 
 def _clipped(model: onnx.ModelProto) -> list[str]:

@@ -7,20 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-import lightning_onnx
 from lightning_onnx import ONNXArtifact
 
 Copy = Callable[..., ONNXArtifact]
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
-    """One export; tests that change it take a copy."""
-    return lightning_onnx.export(
-        torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path_factory.mktemp("exported") / "linear"
-    )
 
 
 @pytest.fixture

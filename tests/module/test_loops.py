@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_onnx.errors import EndlessLoop
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.loops import LoopLimit, has_open_loop, heads_of
+from tests.models import Calls
 
 
 def until_small(x: Tensor) -> Tensor:
@@ -43,15 +44,6 @@ def one_by_one(x: Tensor) -> Tensor:
         total = total + x[row].sum()
         row += 1
     return total
-
-
-class Calls(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def flat_of(function: Callable[[Tensor], Tensor], x: Tensor) -> FlatModule:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import assert_ends
 from tests.runtimes import faulty
 
 pytestmark = pytest.mark.slow
@@ -76,16 +77,3 @@ def test_an_interrupt_ends_the_run_while_a_runtime_hangs(moment: str, number: si
     else:
         assert "interrupted during the export" in (tmp_path / "failures").read_text(), output
     assert_ends(int(started.read_text()))
-
-
-def assert_ends(pid: int) -> None:
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.exists() and stat.read_text().split()[2] == "Z":  # ended, and nobody has asked how
-            return
-        time.sleep(0.1)
-    pytest.fail(f"the worker process {pid} goes on")

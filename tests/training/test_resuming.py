@@ -17,7 +17,6 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-import lightning_onnx
 from lightning_onnx import ONNXArtifact, ONNXExport
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.store import Store
@@ -26,13 +25,6 @@ from lightning_onnx.training.resuming import Earlier, adopt_earlier, remove_over
 from tests import models
 
 Make = Callable[..., ONNXArtifact]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
-    return lightning_onnx.export(
-        torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path_factory.mktemp("exported") / "linear"
-    )
 
 
 @pytest.fixture

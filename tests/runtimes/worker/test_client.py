@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -18,6 +17,7 @@ from lightning_onnx.runtimes import base
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.runtimes.worker.channel import interruptible
 from lightning_onnx.runtimes.worker.client import Worker
+from tests.processes import assert_ends
 
 
 @pytest.fixture
@@ -87,17 +87,7 @@ def test_process_ends_with_its_parent():
         "print(_worker.call('os:getpid'), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    pid = int(done.stdout)
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.exists() and stat.read_text().split()[2] == "Z":  # ended, and nobody has asked how
-            return
-        signal.sigtimedwait([], 0.05)
-    pytest.fail(f"process {pid} goes on without its parent")
+    assert_ends(int(done.stdout))
 
 
 def test_files_of_the_user_are_not_imported(tmp_path, linear):

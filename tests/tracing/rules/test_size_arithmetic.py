@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 import lightning_onnx
 from lightning_onnx.tracing.patches.functions import linspace
 from tests import outside
+from tests.models import Calls
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +35,6 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "kthvalue": lambda x: x.kthvalue(3, 1).values,
     "searchsorted": lambda x: torch.searchsorted(x.sort(1).values, x).float(),
 }
-
-
-class Calls(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 @pytest.mark.parametrize("name", CASES)
