@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ class Witness:
         self.seen = logging.getLogger("torch.onnx")
         self.records: list[logging.LogRecord] = []
         self.warned: list[str] = []
-        self.count = 0
+        self.count = self.torchs_windows = 0
         self.expected: dict[str, Any] = {}
         self.expected = {name: look() for name, look in self.looks().items()}
 
@@ -82,8 +83,10 @@ class Witness:
 
     def warn(self) -> bool:
         self.count += 1
+        windows = self.torchs_windows
         warnings.warn(f"warning {self.count}", UserWarning, stacklevel=1)
-        return f"warning {self.count}" in self.warned
+        is_disturbed_by_torch = windows != self.torchs_windows or windows % 2 == 1
+        return f"warning {self.count}" in self.warned or is_disturbed_by_torch
 
     def log(self) -> bool:
         self.count += 1
@@ -146,6 +149,30 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
 
 
 @contextlib.contextmanager
+def torchs_filters_seen(witness: Witness) -> Iterator[None]:
+    """Count the beginnings and ends of blocks in which torch itself replaces all threads' filters of warnings."""
+    enter, leave = warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__
+    inside: list[object] = []
+
+    def entered(block: Any) -> Any:
+        if sys._getframe(1).f_globals["__name__"].partition(".")[0] == "torch":
+            inside.append(block)
+            witness.torchs_windows += len(inside) == 1
+        return enter(block)
+
+    def left(block: Any, *details: Any) -> None:
+        leave(block, *details)
+        if block in inside:
+            inside.remove(block)
+            witness.torchs_windows += not inside
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warnings.catch_warnings, "__enter__", entered)
+        patch.setattr(warnings.catch_warnings, "__exit__", left)
+        yield
+
+
+@contextlib.contextmanager
 def watched(witness: Witness) -> Iterator[None]:
     """Let another thread look again and again, and compare what it saw."""
     over, differences, looks = threading.Event(), set(), 0
@@ -157,12 +184,13 @@ def watched(witness: Witness) -> Iterator[None]:
             looks += 1
 
     thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with torchs_filters_seen(witness):
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
     assert differences == set()
     assert looks
 
@@ -204,6 +232,16 @@ def test_another_thread_is_not_disturbed_by_a_trace(engine: Any, witness: Witnes
     assert state() == before
 
 
+def test_a_replaced_filter_of_warnings_is_seen(witness: Witness) -> None:
+    def replace() -> None:
+        with watched(witness), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            time.sleep(0.3)
+
+    with pytest.raises(AssertionError, match="warnings"):
+        replace()
+
+
 @pytest.mark.slow
 def test_two_exports_in_two_threads_leave_nothing_replaced(tmp_path: Path) -> None:
     before, artifacts = state(), {}
@@ -221,10 +259,28 @@ def test_two_exports_in_two_threads_leave_nothing_replaced(tmp_path: Path) -> No
     assert state() == before
 
 
+@contextlib.contextmanager
+def drawing(drawn: list[float]) -> Iterator[None]:
+    """Draw random numbers in another thread while the block runs."""
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.wait(0.0005):
+            drawn.append(float(torch.rand(1, dtype=torch.float64)))
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.slow
 def test_only_what_is_drawn_while_torch_traces_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
-    over, in_windows = threading.Event(), 0
+    in_windows = 0
     kept = aot_autograd.preserve_rng_state
 
     @contextlib.contextmanager
@@ -235,19 +291,10 @@ def test_only_what_is_drawn_while_torch_traces_is_drawn_again(tmp_path: Path, mo
             yield
         in_windows += len(drawn) - before
 
-    def draw() -> None:
-        while not over.wait(0.0005):
-            drawn.append(float(torch.rand(1, dtype=torch.float64)))
-
     for module in (aot_autograd, _dynamo_utils):  # torch's own window
         monkeypatch.setattr(module, "preserve_rng_state", window)
-    thread = threading.Thread(target=draw)
-    thread.start()
-    try:
+    with drawing(drawn):
         artifact = export(Sizes(), torch.randn(3, 4), directory=tmp_path / "made")
-    finally:
-        over.set()
-        thread.join()
     assert artifact.proven
     assert in_windows
     assert len(drawn) - len(set(drawn)) <= in_windows + 2  # one at each end
@@ -259,18 +306,7 @@ def test_a_module_that_draws_is_known_also_beside_a_thread_that_draws(tmp_path: 
         def forward(self, x: Tensor) -> Tensor:
             return x + torch.randn_like(x)
 
-    over = threading.Event()
-
-    def draw() -> None:
-        while not over.wait(0.0005):
-            torch.rand(1)
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    try:
+    with drawing([]):
         artifact = export(Noisy(), torch.randn(3, 4), directory=tmp_path / "made")
-    finally:
-        over.set()
-        thread.join()
     (parity,) = artifact.record.checks
     assert parity.status == "skipped", parity.reason
