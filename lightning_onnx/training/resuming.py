@@ -56,8 +56,9 @@ def adopt_earlier(store: Store, follower: CheckpointFollower, earlier: Earlier) 
         follower: Follows the checkpoints, with the restored state of the ModelCheckpoint.
         earlier: What the earlier part of the run left.
     """
-    own = _own_names(store, earlier)
-    for saved in follower.look():
+    kept = follower.look()
+    own = _own_names(store, earlier, kept)
+    for saved in kept:
         named = earlier.names.get(saved.name)
         made = [name for name in own if store.checkpoint_of(name) == saved.name]
         if not any(_adopt(store, saved.path, name) for name in sorted(made, key=lambda name: name != named)):
@@ -71,19 +72,31 @@ def adopt_earlier(store: Store, follower: CheckpointFollower, earlier: Earlier) 
                 del store.artifacts[f"{path} again"]
 
 
-def _own_names(store: Store, earlier: Earlier) -> set[str]:
-    """Return the names of this run's artifacts, and make the store go on as their owner."""
+def _own_names(store: Store, earlier: Earlier, kept: Iterable[Saved]) -> set[str]:
+    """Return the names of this run's artifacts, and make the store go on as their owner.
+
+    Without a state, as with other options or without this callback, a run is the one that exported a kept checkpoint in
+    its current version.
+    """
     owners, names = store.owners(), store.names()
     if earlier.owner is not None:
         known = {earlier.owner} & set(owners.values())
-    elif not earlier.is_known:  # of a run without this callback
-        known = set()
+    elif not earlier.is_known:
+        known = {owners[name] for saved in kept for name in names if name in owners and _fits(store, saved, name)}
     else:  # of version 0.1
         known = {owners[name] for name in earlier.names.values() if name in owners} or set(owners.values())
     if len(known) == 1:
         store.owner = known.pop()
     is_shared = set(owners.values()) - {store.owner}
     return {name for name in names if owners.get(name, None if is_shared else store.owner) == store.owner}
+
+
+def _fits(store: Store, saved: Saved, name: str) -> bool:
+    """Tell whether an artifact was made from the current version of a checkpoint, without adopting it."""
+    if store.checkpoint_of(name) != saved.name:
+        return False
+    artifact = store.adopt(saved.path, name)
+    return artifact is not None and bool(is_current(store.artifacts.pop(saved.path), saved.path))
 
 
 def _adopt(store: Store, path: str, name: str, key: str | None = None) -> bool:
