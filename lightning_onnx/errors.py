@@ -137,11 +137,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """Return the end of a message with the most similar of the known names; empty if none is.
+    """Return the end of a sentence with the most similar of the known names; a full stop if none is.
 
     Example:
         >>> did_you_mean("chekpoint", ["fit_end", "checkpoint"])
         ": did you mean 'checkpoint'?"
     """
     found = difflib.get_close_matches(value, list(known), 1) if isinstance(value, str) else []
-    return f": did you mean {found[0]!r}?" if found else ""
+    return f": did you mean {found[0]!r}?" if found else "."

@@ -30,7 +30,7 @@ def choose(option: str, value: object, choices: Sequence[object]) -> None:
     if not any(value is c or (value == c and type(value) is type(c)) for c in choices):
         nearest = did_you_mean(value, [c for c in choices if isinstance(c, str)])
         raise ConfigurationError(
-            f"{option}={value!r} is invalid{nearest}. Choose one of {', '.join(map(repr, choices))}."
+            f"{option}={value!r} is invalid{nearest} Choose one of {', '.join(map(repr, choices))}."
         )
 
 
@@ -73,7 +73,7 @@ def check_known(what: str, given: Collection[str], known: Collection[str]) -> No
     """
     for name in sorted(set(given) - set(known)):
         meant = _MEANT[name] if _MEANT.get(name) in known else None
-        nearest = f": did you mean {meant!r}?" if meant else did_you_mean(name, known) or "."
+        nearest = f": did you mean {meant!r}?" if meant else did_you_mean(name, known)
         raise ConfigurationError(f"{what} has no option {name!r}{nearest} Choose from {', '.join(sorted(known))}.")
 
 

@@ -79,7 +79,7 @@ def check_name(name: object) -> None:
     base, colon, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
     if base not in RUNTIMES or (colon and (base != "onnxruntime" or not provider)):
         raise ConfigurationError(
-            f"{name!r} is not a runtime{did_you_mean(name, RUNTIMES)}. Choose from {', '.join(RUNTIMES)}, "
+            f"{name!r} is not a runtime{did_you_mean(name, RUNTIMES)} Choose from {', '.join(RUNTIMES)}, "
             "or name an execution provider of onnxruntime: 'onnxruntime:CUDAExecutionProvider'."
         )
 

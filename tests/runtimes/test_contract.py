@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from typing import Any
 
@@ -128,7 +129,18 @@ def test_absence_crosses_the_process() -> None:
     assert worker.call("builtins:abs", -1) == 1
 
 
-@pytest.mark.parametrize("name", ["tvm", "", None, "openvino:GPU", "onnxruntime:"])
-def test_unknown_names(name: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"is not a runtime\. Choose from onnxruntime, openvino"):
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("tvm", "."),
+        ("", "."),
+        (None, "."),
+        ("openvino:GPU", ": did you mean 'openvino'?"),
+        ("onnxruntime:", ": did you mean 'onnxruntime'?"),
+    ],
+)
+def test_unknown_names(name: Any, nearest: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"is not a runtime{re.escape(nearest)} Choose from onnxruntime, openvino"
+    ):
         client.hosted(name)

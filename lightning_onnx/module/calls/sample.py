@@ -98,7 +98,7 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
     if not callable(bound):
         nearest = did_you_mean(method, [name for name in dir(type(module)) if not name.startswith("_")])
         raise ConfigurationError(
-            f"method={method!r}: {type(module).__name__} has no such method{nearest}. Name one that it has."
+            f"method={method!r}: {type(module).__name__} has no such method{nearest} Name one that it has."
         )
     schema = getattr(bound, "schema", None)
     if schema is None:
