@@ -36,6 +36,7 @@ from lightning_onnx import (
     Simplified,
 )
 from lightning_onnx.cli.main import main
+from lightning_onnx.trackers.files import copy_below
 from tests import outside
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -206,9 +207,12 @@ def test_inspect(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place in (*artifacts_of(golden), golden / "artifact" / "model.fp16.onnx"):
         assert main(["inspect", str(place)]) == 0
         assert "logits" in capsys.readouterr().out
+    assert main(["inspect", str(golden / "artifact")]) == 0
+    assert f"lightning-onnx {golden.name} with onnxruntime" in capsys.readouterr().out
     assert main(["inspect", str(golden / "artifact"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [check["name"] for check in found["checks"]] == ["parity", "latency", "metrics", "runtimes"]
+    assert found["format_version"] == 1
     assert (found["source"]["module"], found["private"], found["operators"]["Conv"]) == ("Net", [], 1)
     assert found["metadata"]["labels"] == "top, middle, bottom"
 
@@ -231,6 +235,21 @@ def test_export_of_a_checkpoint(golden: Path, tmp_path: Path, capsys: pytest.Cap
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_diff(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", str(golden / "artifact"), str(golden / "run" / "onnx" / BEST)]) in (0, 1)
+    assert "error" not in capsys.readouterr().err
+
+
+def test_publishing(golden: Path, tmp_path: Path) -> None:
+    """A tracker's copy is the same, file by file, and stays in format 1."""
+    artifact = ONNXArtifact.load(golden / "artifact")
+    copied = copy_below(artifact, tmp_path / "logs")
+    assert ONNXArtifact.load(copied).manifest == artifact.manifest
+    assert {name: content for name, (content, _) in contents(Path(copied)).items()} == {
+        name: content for name, (content, _) in contents(artifact.directory).items()
+    }
+
+
 # Going on with the run ----------------------------------------------------------------------------------------------
 
 
@@ -245,7 +264,7 @@ def resume(fit: Any, epochs: int, **options: Any) -> ONNXExport:
 def contents(directory: Path) -> dict[str, tuple[bytes, int]]:
     """What each file holds, and when it was written."""
     files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    return {path.relative_to(directory).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def index() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.errors import ArtifactError, first_line
-from lightning_onnx.manifest.manifest import FORMAT_VERSION, Manifest
+from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.report.report import Report
@@ -70,7 +70,8 @@ class ONNXArtifact:
             directory: The artifact's directory.
 
         Raises:
-            ArtifactError: If it is no artifact, a field of its manifest is invalid, or a file is missing or altered.
+            ArtifactError: If it is no artifact, its format is a later one, a field of its manifest is invalid, or a
+                file is missing or altered.
         """
         root = Path(directory)
         try:
@@ -80,12 +81,6 @@ class ONNXArtifact:
                 f"{root} is no artifact: {MANIFEST} cannot be read ({first_line(error)}). Give the directory that "
                 "holds it."
             ) from error
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        if version != FORMAT_VERSION:
-            raise ArtifactError(
-                f"{root} has format_version {version!r}, this package reads {FORMAT_VERSION}. "
-                "Use the version of lightning-onnx that wrote it (manifest: versions)."
-            )
         artifact = cls(root, manifest)
         artifact.verify()
         return artifact
@@ -95,12 +90,12 @@ class ONNXArtifact:
         """The manifest as a typed record.
 
         Raises:
-            ArtifactError: If a field of the manifest is missing or has the wrong type.
+            ArtifactError: If its format is a later one, or a field of it is missing or has the wrong type.
         """
         try:
             return Manifest.from_dict(self.manifest)
         except ArtifactError as error:
-            raise ArtifactError(f"{self.directory} is no artifact: {error}") from error
+            raise ArtifactError(f"{self.directory} cannot be used: {error}") from error
 
     def verify(self) -> None:
         """Compare every file with its size and digest in the manifest.

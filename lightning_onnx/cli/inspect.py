@@ -82,6 +82,7 @@ class Description:
     checks: Sequence[Mapping[str, Any]] = ()
     source: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    format_version: int | None = None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,7 +117,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:
         return found
-    recorded = ("relations", "ranges", "notes", "checks", "source", "versions")
+    recorded = ("relations", "ranges", "notes", "checks", "source", "versions", "format_version")
     return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.fields import Fields, Plain
 from lightning_onnx.manifest.model import (
     FileDigest,
@@ -19,7 +20,13 @@ from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.graph_summary import GraphSummary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The format that is written: 2 added ``requires``."""
+
+READ_VERSIONS = (1, 2)
+
+REQUIRES = "0.2"
+"""The oldest version of lightning-onnx that reads ``FORMAT_VERSION``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Manifest:
         versions: Versions of the packages that took part.
         files: All files of the artifact except the manifest itself, by path relative to its directory; empty until
             the artifact is committed.
+        format_version: The format of its JSON.
+        requires: The oldest version of lightning-onnx that reads it; None in format 1.
     """
 
     name: str | None
@@ -57,19 +66,22 @@ class Manifest:
     graph: GraphSummary
     versions: Mapping[str, str]
     files: Mapping[str, FileDigest] = dataclasses.field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    requires: str | None = REQUIRES
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
-        """Read a manifest of format version 1; unknown fields are ignored.
+        """Read a manifest; unknown fields are ignored.
 
         Args:
             values: What ``to_dict`` gave, or what JSON made of it.
 
         Raises:
-            ArtifactError: If a field that every version has written is missing, or one has the wrong type; the message
-                names it.
+            ArtifactError: If it has a later format, or a field that every version has written is missing, or one has
+                the wrong type; the message names it.
         """
         fields = Fields(values)
+        version = checked_version(fields)
         return cls(
             name=fields.optional("name", str),
             model=ModelFile.read(fields.object("model")),
@@ -84,12 +96,15 @@ class Manifest:
             graph=read_graph(Fields(fields.optional("graph", dict) or {}, "graph")),
             versions=fields.by_name("versions", str),
             files={name: FileDigest.read(own) for name, own in fields.objects_by_name("files").items()},
+            format_version=version,
+            requires=fields.optional("requires", str),
         )
 
     def to_dict(self) -> Plain:
         """Return the JSON of the manifest in plain values."""
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
+            **({} if self.requires is None else {"requires": self.requires}),
             "name": self.name,
             "model": self.model.to_dict(),
             **signature_to_dict(self.signature),
@@ -118,3 +133,24 @@ class Manifest:
         """Return the digest of the model and of each variant that has a file, by file name."""
         variants = {v.file: v.digest for v in self.variants if v.file is not None and v.digest is not None}
         return {self.model.file: self.model.digest, **variants}
+
+
+def checked_version(fields: Fields) -> int:
+    """Return the format version of a manifest.
+
+    Raises:
+        ArtifactError: If this package does not read it; the message names the version of lightning-onnx that does.
+    """
+    version = fields.values.get("format_version")
+    if type(version) is int and version in READ_VERSIONS:
+        return version
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"the manifest is invalid: format_version is {version!r}, expected one of {READ_VERSIONS}. Export again."
+        )
+    needed = fields.values.get("requires")
+    newer = f"lightning-onnx {needed} or later" if isinstance(needed, str) else "a later version of lightning-onnx"
+    raise ArtifactError(
+        f"it has format_version {version}, this version reads {READ_VERSIONS[0]} to {READ_VERSIONS[-1]}. "
+        f"Install {newer} to use it."
+    )

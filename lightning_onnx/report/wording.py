@@ -54,8 +54,16 @@ def model(manifest: Manifest) -> list[tuple[str, str]]:
     if own.oldest_onnxruntime:
         target = f", written for {own.target}" if own.target else ""
         rows.append(("loads in", f"onnxruntime {own.oldest_onnxruntime} and later{target}"))
+    rows.append(("checked by", checked_by(manifest)))
     sample = manifest.source.sample
     return [*rows, ("traced with", sample)] if sample else rows
+
+
+def checked_by(manifest: Manifest) -> str:
+    """Return the versions that made and checked the artifact, with the format of its manifest."""
+    named = (("lightning-onnx", "lightning_onnx"), ("onnxruntime", "onnxruntime"))
+    versions = [f"{name} {manifest.versions[key]}" for name, key in named if key in manifest.versions]
+    return f"{' with '.join(versions) or 'unknown'} (manifest format {manifest.format_version})"
 
 
 def weights(manifest: Manifest) -> list[tuple[str, str]]:

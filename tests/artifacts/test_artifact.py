@@ -57,7 +57,7 @@ def test_not_an_artifact(tmp_path: Path) -> None:
 )
 def test_manifests_of_another_form(manifest: object, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=r"Export again|Use the version"):
+    with pytest.raises(ArtifactError, match="Export again"):
         ONNXArtifact.load(tmp_path)
 
 

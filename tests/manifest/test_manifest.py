@@ -19,8 +19,8 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import SizeRange
 
 KEYS = {
-    "": "format_version name model inputs outputs relations source checks scalars runtimes variants notes metadata "
-    "graph versions files",
+    "": "format_version requires name model inputs outputs relations source checks scalars runtimes variants notes "
+    "metadata graph versions files",
     "model": "file sha256 bytes opset ir_version target oldest_onnxruntime engine engine_reason",
     "source": "weights epoch global_step checkpoint monitor score precision device module method sample traced_shapes "
     "paths",
@@ -29,7 +29,7 @@ KEYS = {
     "inputs": "name dtype shape",
     "graph": "nodes operators modules",
 }
-"""The keys of version 0.1.0, in its order."""
+"""The keys that are always written, in their order."""
 
 
 class Own:
@@ -156,7 +156,35 @@ def test_a_damaged_field_is_named(
     with pytest.raises(ArtifactError, match=message):
         Manifest.from_dict(manifest)
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=rf"is no artifact: .*{message}.*Export again"):
+    with pytest.raises(ArtifactError, match=rf"cannot be used: .*{message}.*Export again"):
+        ONNXArtifact.load(tmp_path)
+
+
+def test_format_1_stays_format_1(manifest: dict[str, Any]) -> None:
+    manifest["format_version"] = 1
+    del manifest["requires"]
+    record = Manifest.from_dict(manifest)
+    assert (record.format_version, record.requires) == (1, None)
+    assert record.to_dict() == manifest
+
+
+@pytest.mark.parametrize(
+    ("version", "requires", "message"),
+    [
+        (3, "0.9", r"has format_version 3, this version reads 1 to 2\. Install lightning-onnx 0\.9 or later"),
+        (3, None, "Install a later version of lightning-onnx"),
+        (99, [], "Install a later version of lightning-onnx"),
+        (0, "0.9", r"format_version is 0, expected one of \(1, 2\)"),
+        (True, "0.9", "format_version is True, expected"),
+        (2.0, "0.9", r"format_version is 2\.0, expected"),
+        ("2", "0.9", "format_version is '2', expected"),
+    ],
+)
+def test_a_later_format_names_the_version_that_reads_it(
+    version: object, requires: object, message: str, manifest: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": version, "requires": requires}))
+    with pytest.raises(ArtifactError, match=message):
         ONNXArtifact.load(tmp_path)
 
 

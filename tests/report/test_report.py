@@ -313,7 +313,7 @@ def test_what_is_printed_is_short(artifact: ONNXArtifact) -> None:
     assert "tokens: int64[batch, 5]" in repr(artifact)
     assert str(artifact.directory) in repr(artifact)
     broken = repr(ONNXArtifact(artifact.directory, {}))
-    assert "is no artifact" in broken
+    assert "cannot be used" in broken
     frame = Elements(artifact._repr_html_()).tags
     assert [tag for tag, _ in frame] == ["iframe"]
     assert "<title>" in (frame[0][1]["srcdoc"] or "")
