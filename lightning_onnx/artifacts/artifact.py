@@ -15,6 +15,7 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.report.report import Report
+from lightning_onnx.report.shape_ranges import ShapeRanges
 
 if TYPE_CHECKING:
     from torch import nn
@@ -162,6 +163,16 @@ class ONNXArtifact:
     def signature(self) -> Signature:
         """Inputs and outputs of the model."""
         return self.record.signature
+
+    @property
+    def shape_ranges(self) -> ShapeRanges:
+        """Minimum, usual and maximum size of each dynamic dim, and the options that say so to runtimes.
+
+        Example:
+            >>> options = artifact.shape_ranges.tensorrt_provider_options()  # doctest: +SKIP
+            >>> InferenceSession(path, providers=[("TensorrtExecutionProvider", options)])  # doctest: +SKIP
+        """
+        return ShapeRanges.of(self.record)
 
     @property
     def passed(self) -> bool:

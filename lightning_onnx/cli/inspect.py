@@ -78,6 +78,7 @@ class Description:
     metadata: Mapping[str, str]
     relations: Sequence[str] = ()
     ranges: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    shape_ranges: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     checks: Sequence[Mapping[str, Any]] = ()
     source: Mapping[str, Any] | None = None
@@ -117,7 +118,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:
         return found
-    recorded = ("relations", "ranges", "notes", "checks", "source", "versions", "format_version")
+    recorded = ("relations", "ranges", "shape_ranges", "notes", "checks", "source", "versions", "format_version")
     return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
 
 

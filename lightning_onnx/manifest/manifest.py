@@ -16,6 +16,7 @@ from lightning_onnx.manifest.model import (
     signature_to_dict,
 )
 from lightning_onnx.manifest.results import CheckRecord, VariantRecord
+from lightning_onnx.manifest.shape_ranges import DimRange, InputRange, input_ranges
 from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.graph_summary import GraphSummary
@@ -51,6 +52,7 @@ class Manifest:
             the artifact is committed.
         format_version: The format of its JSON.
         requires: The oldest version of lightning-onnx that reads it; None in format 1.
+        shape_ranges: The sizes that runtimes should expect, by dynamic dim; empty in format 1.
     """
 
     name: str | None
@@ -68,6 +70,7 @@ class Manifest:
     files: Mapping[str, FileDigest] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     requires: str | None = REQUIRES
+    shape_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -98,10 +101,12 @@ class Manifest:
             files={name: FileDigest.read(own) for name, own in fields.objects_by_name("files").items()},
             format_version=version,
             requires=fields.optional("requires", str),
+            shape_ranges={name: DimRange.read(own) for name, own in fields.objects_by_name("shape_ranges").items()},
         )
 
     def to_dict(self) -> Plain:
         """Return the JSON of the manifest in plain values."""
+        sizes = {name: own.to_dict() for name, own in self.shape_ranges.items()}
         return {
             "format_version": self.format_version,
             **({} if self.requires is None else {"requires": self.requires}),
@@ -118,7 +123,13 @@ class Manifest:
             "graph": graph_to_dict(self.graph),
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
+            **({} if self.format_version == 1 else {"shape_ranges": sizes}),
         }
+
+    @property
+    def input_ranges(self) -> tuple[InputRange, ...]:
+        """The smallest, usual and largest shape of each input that has a dynamic dim."""
+        return input_ranges(self.signature, self.shape_ranges, self.source.traced_shapes)
 
     def with_scalar(self, name: str, value: float) -> Manifest:
         """Return the same manifest with one more number for loggers."""

@@ -82,6 +82,7 @@ def build(
         metadata=dict(plan.config.metadata or {}),
         graph=outline(skeleton),
         versions=versions(),
+        shape_ranges=plan.dim_ranges,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_onnx.manifest.shape_ranges import DimRange
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
@@ -17,6 +18,7 @@ from lightning_onnx.module.weights import attributes, leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
+from lightning_onnx.pipeline.observed_sizes import dim_ranges
 from lightning_onnx.tracing.graph import Graph
 
 
@@ -42,6 +44,7 @@ class Plan:
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
         left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
+        dim_ranges: The sizes of each dynamic dim in the calls so far.
     """
 
     config: ExportConfig
@@ -61,6 +64,7 @@ class Plan:
     written_outside: tuple[Place, ...] = ()
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    dim_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
 
     def serves(self, module: nn.Module) -> bool:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
@@ -96,6 +100,11 @@ class Plan:
         cases = (*(case for case in self.cases if case.kind != "decision"), *decisions.cases)
         notes = (*(note for note in self.notes if note != self.decisions.warning), *decisions.notes)
         return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
+
+    def with_sizes(self, observations: Sequence[Observation]) -> Plan:
+        """Return the plan with the sizes of these calls."""
+        ranges = dim_ranges(self.graph.request, self.graph.signature, observations)
+        return self if ranges == self.dim_ranges else dataclasses.replace(self, dim_ranges=ranges)
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""

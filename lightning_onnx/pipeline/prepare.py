@@ -104,7 +104,7 @@ def _prepare(
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=digests(module, config.method),
         left_out=left_names,
-    )
+    ).with_sizes([observation])
 
 
 def _notes(

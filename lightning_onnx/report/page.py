@@ -11,6 +11,7 @@ from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord, Status
 from lightning_onnx.report import module_tree, ratio_plot, tables, wording
+from lightning_onnx.report.shape_ranges import size_tables
 from lightning_onnx.report.snippet import snippet
 from lightning_onnx.report.tables import Table, size
 from lightning_onnx.report.templates import template
@@ -45,6 +46,7 @@ def render(manifest: Manifest) -> str:
         weights=_pairs("", wording.weights(manifest)),
         signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
         conditions=manifest.signature.conditions,
+        sizes=[table for table in size_tables(manifest) if table.rows],
         checks=[_check(check) for check in manifest.checks],
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],

@@ -14,6 +14,7 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.printable import in_lines
 from lightning_onnx.report import page, tables, wording
+from lightning_onnx.report.shape_ranges import size_tables
 from lightning_onnx.report.tables import Table
 from lightning_onnx.report.verdict import sentence
 
@@ -99,6 +100,7 @@ class Report:
         always = [
             Table("ONNX export", (), about),
             Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
+            *(table for table in size_tables(m) if table.rows),
             Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
             *(_compared(check.name, found) for check, found in figures if found.has_differences),
             *(_cases(check.name, found) for check, found in figures if found.outcomes),

@@ -231,7 +231,7 @@ class Exporter:
 
     def _start(self, fit: Fit, jobs: list[Job]) -> None:
         """Make artifacts in the other thread if that is safe, otherwise now."""
-        plan = self._planner.plan
+        plan = self._planner.counted(fit.module)
         if plan is not None and all(self._can_run_concurrently(plan, job, fit) for job in jobs):
             self._background.start(jobs, plan, fit.trainer)
         else:

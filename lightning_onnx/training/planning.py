@@ -87,8 +87,14 @@ class Planner:
             request = derive_request(copied, self._observations(module), self.config, plan.left_out)
             if not plan.covers(request):
                 return self.trace(module, copied, on_stage)
-            plan = self.plan = with_calls(plan, copied, request)
-        return plan
+            self.plan = with_calls(plan, copied, request)
+        return self.counted(module) or plan
+
+    def counted(self, module: LightningModule) -> Plan | None:
+        """Return the current plan with the sizes of all calls so far; the module is not run."""
+        if self.plan is not None:
+            self.plan = self.plan.with_sizes(self._observations(module))
+        return self.plan
 
     def is_current(self, module: LightningModule, copied: nn.Module) -> bool:
         """Return whether the current plan fits the module and its calls so far; the module is not run."""
@@ -131,6 +137,7 @@ class Planner:
         return dataclasses.replace(
             given,
             shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
+            counts=(1, *(count for o in alike for _, count in o.counted())),
             ran_in_eval_mode=any(o.ran_in_eval_mode for o in observed),
         )
 

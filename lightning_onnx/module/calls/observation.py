@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from lightning_onnx.module.calls.sample import Sample
 
@@ -26,6 +26,7 @@ class Observation:
         remarks: Notes that surprise nobody: they go into the manifest without a warning.
         is_guess: Whether nobody made this call: it is a batch matched to the method's signature.
         ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
+        counts: How many calls had each of ``shapes``; empty if one each.
     """
 
     samples: tuple[Sample, ...]
@@ -35,6 +36,12 @@ class Observation:
     remarks: tuple[str, ...] = ()
     is_guess: bool = False
     ran_in_eval_mode: bool = False
+    counts: tuple[int, ...] = ()
+
+    def counted(self) -> Iterator[tuple[Shapes, int]]:
+        """Yield the shapes of the observed calls, each with the number of calls that had them."""
+        counts = self.counts or (1,) * len(self.shapes)
+        yield from ((shapes, count) for (shapes, _), count in zip(self.shapes, counts, strict=True))
 
     def with_constants(self, places: Collection[int]) -> Observation:
         """Return the same calls with the tensors at ``places`` (indices in flat order) as constants."""

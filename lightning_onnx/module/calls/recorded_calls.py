@@ -29,7 +29,7 @@ class RecordedCalls:
         self.training = training
         self.signature = signature
         self.samples: list[Sample] = []
-        self.shapes: dict[tuple[Shapes, int | None], None] = {}
+        self.shapes: dict[tuple[Shapes, int | None], int] = {}
         self.numbers = _numbers(structure)
         self.numbers_vary = False
         self.seen = 0
@@ -40,7 +40,7 @@ class RecordedCalls:
         shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
         if shapes not in self.shapes and len(self.samples) < KEPT_CALLS:
             self.samples.append(Sample(self.signature, structure, tuple(cpu_copy(t) for t in tensors)))
-        self.shapes[shapes] = None
+        self.shapes[shapes] = self.shapes.get(shapes, 0) + 1
         if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:
             self.numbers_vary = True
 
@@ -48,7 +48,8 @@ class RecordedCalls:
         """Return these calls, with the shapes of all other calls that have the same tensors."""
         shapes = dict(self.shapes)
         for other in everything:
-            shapes |= dict.fromkeys(other.shapes_of(self.samples[0]))
+            for key, count in other.shapes_of(self.samples[0]) if other is not self else ():
+                shapes[key] = shapes.get(key, 0) + count
         notes: tuple[str, ...] = ()
         if self.numbers_vary:
             notes = ("a number or string argument differed between calls; the graph uses the value of the first call",)
@@ -59,10 +60,11 @@ class RecordedCalls:
             f"a call seen in {mode} mode",
             notes,
             ran_in_eval_mode=not self.training,
+            counts=tuple(shapes.values()),
         )
 
-    def shapes_of(self, sample: Sample) -> list[tuple[Shapes, int | None]]:
-        """Return the shapes of ``sample``'s tensors in these calls; no shapes if one is missing or its rank differs.
+    def shapes_of(self, sample: Sample) -> list[tuple[tuple[Shapes, int | None], int]]:
+        """Return the shapes of ``sample``'s tensors in these calls, counted; none if one is missing or has a new rank.
 
         Calls in training mode often have more arguments (targets) and show which dims of the shared ones vary.
         """
@@ -71,8 +73,8 @@ class RecordedCalls:
             return []
         places = [paths.index(p) for p in sample.structure.paths]
         ranks = [t.dim() for t in sample.tensors]
-        found = [(tuple(shapes[i] for i in places), batch_size) for shapes, batch_size in self.shapes]
-        return [(shapes, size) for shapes, size in found if [len(s) for s in shapes] == ranks]
+        found = [((tuple(shapes[i] for i in places), size), count) for (shapes, size), count in self.shapes.items()]
+        return [(key, count) for key, count in found if [len(s) for s in key[0]] == ranks]
 
 
 def kind_of(structure: Structure, tensors: list[Tensor]) -> CallKind:
