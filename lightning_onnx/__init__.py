@@ -27,6 +27,7 @@ _NAMES_BY_FILE = {
     "training.callback": ["ONNXExport"],
     "variants.base": ["Making", "Variant"],
     "variants.float16": ["Float16"],
+    "variants.int4": ["Int4"],
     "variants.int8": ["Int8"],
     "variants.simplified": ["Simplified"],
 }

@@ -17,6 +17,7 @@
       InputError            of files and runtimes
       DataSetError
       RuntimeUnavailable
+      VariantNotApplicable  skips the variant
       WorkerError
         WorkerEnded
           WorkerReplaced    inside the client only
@@ -96,6 +97,10 @@ class DataSetError(ONNXExportError):
 
 class RuntimeUnavailable(ONNXExportError):
     """A runtime cannot be used on this machine: its package or its device is missing."""
+
+
+class VariantNotApplicable(ONNXExportError):
+    """A variant is for other models than this one. Never raised to users: the variant is skipped for this reason."""
 
 
 class WorkerError(ONNXExportError):

@@ -19,7 +19,7 @@ from lightning_onnx.pipeline.options import choose, instances_of
 from lightning_onnx.runtimes.base import DEFAULT as DEFAULT_RUNTIME
 from lightning_onnx.runtimes.base import check_names as check_runtime_names
 from lightning_onnx.tracing.engines import TAKES, order
-from lightning_onnx.variants.base import Variant, check_options
+from lightning_onnx.variants.base import Variant, by_name, check_options
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
@@ -80,6 +80,7 @@ class ExportConfig:
         _check_checks(self.checks)
         choose("default_checks", self.default_checks, (None, True, False))
         self._add_default_checks()
+        object.__setattr__(self, "variants", by_name(self.variants))
         _check_variants(self.variants)
         _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)

@@ -38,7 +38,7 @@ from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
 from lightning_onnx.training.ranks import wait_for_rank_zero
 from lightning_onnx.training.resuming import Earlier
-from lightning_onnx.variants.base import Variant
+from lightning_onnx.variants.base import Variant, by_name
 
 
 class ONNXExport(Callback):
@@ -79,8 +79,9 @@ class ONNXExport(Callback):
         checks: Checks to run on the file. Default: only ``lightning_onnx.Parity``.
         default_checks: Whether ``Parity`` runs if it is not among ``checks``. Default: no, with a warning; yes in the
             next version.
-        variants: Other models to make from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int8``,
-            ``lightning_onnx.Simplified``. A variant outside its budget is not kept, but the artifact is.
+        variants: Other models to make from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int4``,
+            ``lightning_onnx.Int8``, ``lightning_onnx.Simplified``, or the names of their files, such as ``"int8"``, for
+            their defaults. A variant outside its budget is not kept, but the artifact is.
         test_data: Content of ``test_data_set_0``: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
         preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False skips this
             export. While the module does not run in eval mode, it is tried again after each validation.
@@ -147,7 +148,7 @@ class ONNXExport(Callback):
         target: str | None = None,
         checks: Sequence[Check] | None = None,
         default_checks: bool | None = None,
-        variants: Sequence[Variant] = (),
+        variants: Sequence[Variant | str] = (),
         runtimes: Sequence[str] = ("onnxruntime",),
         require: Sequence[str] = (),
         test_data: Literal["synthetic", "observed"] | None = "synthetic",
@@ -186,7 +187,7 @@ class ONNXExport(Callback):
             target=target,
             checks=(Parity(),) if checks is None else checks,
             default_checks=default_checks,
-            variants=variants,
+            variants=by_name(variants),
             runtimes=runtimes,
             require=require,
             test_data=test_data,

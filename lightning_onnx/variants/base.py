@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
 from lightning_onnx.runtimes.base import Arrays
 
 if TYPE_CHECKING:
@@ -95,12 +95,15 @@ class Variant(Protocol):
             destination: The file to write.
 
         Raises:
-            RuntimeUnavailable: If a package is missing, which skips the variant. Any other exception fails it.
+            RuntimeUnavailable: If a package is missing, which skips the variant.
+            VariantNotApplicable: If it is for other models than this one, which skips it too. Any other exception
+                fails it.
         """
 
 
 VARIANTS: dict[str, str] = {
     "fp16": "lightning_onnx.variants.float16:Float16",
+    "int4": "lightning_onnx.variants.int4:Int4",
     "int8": "lightning_onnx.variants.int8:Int8",
     "simplified": "lightning_onnx.variants.simplified:Simplified",
 }
@@ -121,10 +124,27 @@ def named(name: str) -> Variant:
         'fp16'
     """
     if name not in VARIANTS:
-        raise ConfigurationError(f"{name!r} is not a variant. Choose from {', '.join(VARIANTS)}.")
+        raise ConfigurationError(
+            f"{name!r} is not a variant{did_you_mean(name, VARIANTS)}. Choose from {', '.join(VARIANTS)}."
+        )
     module, _, attribute = VARIANTS[name].partition(":")
     made: Variant = getattr(importlib.import_module(module), attribute)()
     return made
+
+
+def by_name(variants: object) -> Any:
+    """Replace the names in a list of variants by variants with their defaults; anything else stays as it is.
+
+    Raises:
+        ConfigurationError: If there is no variant with one of the names.
+
+    Example:
+        >>> [variant.name for variant in by_name(["fp16", named("int4")])]
+        ['fp16', 'int4']
+    """
+    if not isinstance(variants, (list, tuple)):
+        return variants
+    return [named(each) if isinstance(each, str) else each for each in variants]
 
 
 def check_options(variant: Variant) -> None:

@@ -20,7 +20,7 @@ from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.scales import Scales
 from lightning_onnx.checks.timing import latency_ratio
-from lightning_onnx.errors import RuntimeUnavailable, first_line
+from lightning_onnx.errors import RuntimeUnavailable, VariantNotApplicable, first_line
 from lightning_onnx.manifest.results import Status, VariantRecord
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile import privacy
@@ -144,7 +144,7 @@ class _Maker:
             if problems:
                 return "failed", _portable("; ".join(problems))
             return self._checked()
-        except RuntimeUnavailable as error:
+        except (RuntimeUnavailable, VariantNotApplicable) as error:
             return "skipped", str(error)
         except Exception as error:  # any exception of a converter or a runtime is reported
             log.debug("variant %s", self.variant.name, exc_info=True)
