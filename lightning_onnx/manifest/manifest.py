@@ -123,7 +123,7 @@ class Manifest:
             "graph": graph_to_dict(self.graph),
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
-            **({} if self.format_version == 1 else {"shape_ranges": sizes}),
+            **({"shape_ranges": sizes} if sizes or self.format_version > 1 else {}),
         }
 
     @property
