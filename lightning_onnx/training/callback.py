@@ -204,7 +204,7 @@ class ONNXExport(Callback):
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight = Preflight(is_on=False)
-        self._interruption = Interruption()
+        self._interruption = Interruption(is_export_wanted=self.options.on_exception)
 
     @property
     def artifact(self) -> ONNXArtifact | None:
@@ -256,7 +256,7 @@ class ONNXExport(Callback):
         self._resumed = Earlier()  # a checkpoint that is resumed from is read after this hook
         self._exporter = self._observer = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
-        self._interruption = Interruption()
+        self._interruption = Interruption(is_export_wanted=self.options.on_exception)
         self._observer = ForwardObserver(pl_module, self.config.method)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
@@ -323,7 +323,7 @@ class ONNXExport(Callback):
         waits = False
         with self._on_rank_zero(trainer, str(self.options.preflight)):
             if self._exporter is not None:
-                with stages(trainer) as progress:
+                with stages(trainer) as progress, self._interruption.ends(trainer, is_preflight=True):
                     waits = not self._exporter.preflight(Fit(trainer, pl_module, progress.step), gathered)
         self._preflight.tried(waits=trainer.strategy.broadcast(waits))
 

@@ -32,7 +32,7 @@ from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import LoadedModule, produce
 from lightning_onnx.runtimes import base
-from lightning_onnx.runtimes.worker import client
+from lightning_onnx.runtimes.worker import client, process
 from tests import models
 from tests.runtimes import faulty
 
@@ -148,13 +148,13 @@ def test_checkpoint_is_removed_by_another_program(fit: Any, tmp_path: Path) -> N
     assert any("cannot be read" in f for f in callback.failures)
 
 
-@pytest.mark.parametrize("fault", ["crash", "hang"])
+@pytest.mark.parametrize("fault", ["crash", "asleep"])
 def test_runtime_crashes_or_hangs(
     fault: str, fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(faulty.VARIABLE, str(tmp_path / "fault"))
     monkeypatch.setitem(base.RUNTIMES, "onnxruntime", "tests.runtimes.faulty:Faulty")
-    monkeypatch.setattr(client, "TIME_LIMIT", 20.0 if fault == "crash" else 3.0)
+    monkeypatch.setattr(process, "TIME_LIMIT", 20.0 if fault == "crash" else 3.0)
     client._worker.stop()  # the next one gets the variable
     try:
         run = Run(fit, tmp_path, when, lambda run: (tmp_path / "fault").write_text(fault))

@@ -1,21 +1,11 @@
 """Runtimes in worker processes: one that crashes or hangs fails a check, but not the training.
 
-A worker is started by ``python -m``, and never forked from the training process. The default runtime has one worker for
-the whole run; any other worker ends with its ``HostedRuntime`` and its sessions.
+The default runtime has one worker for the whole run; any other worker ends with its ``HostedRuntime`` and its sessions.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import itertools
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,148 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import RuntimeUnavailable, WorkerEnded, WorkerError, WorkerReplaced
+from lightning_onnx.errors import WorkerEnded, WorkerReplaced
 from lightning_onnx.runtimes.base import DEFAULT, RUNTIMES, Arrays, Description, check_name
-from lightning_onnx.runtimes.worker.channel import Channel
-
-TIME_LIMIT = 600.0
-"""Default time limit for one call, in seconds; a runtime that takes longer counts as hanging."""
-
-_SERVER = "lightning_onnx.runtimes.worker.server"
-
-_PACKAGES = Path(__file__).resolve().parents[3]
-"""The directory that contains the package ``lightning_onnx``."""
-
-
-class Worker:
-    """A process that executes one call at a time; started by the first call, and restarted if it has died.
-
-    Attributes:
-        generation: Counts the processes: the sessions of an earlier one are lost.
-    """
-
-    def __init__(self) -> None:
-        self.generation = 0
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
-        self._pid = os.getpid()
-        self._is_waiting = False
-        self._closing: list[int] = []
-        self._numbers = itertools.count()
-        self._requests = itertools.count()
-
-    def call(
-        self, target: str, *arguments: object, time_limit: float | None = None, generation: int | None = None
-    ) -> Any:
-        """Call a function in the process.
-
-        An exception that ends the wait, such as ``KeyboardInterrupt``, ends the process too: its answer would be taken
-        for that of the next call.
-
-        Args:
-            target: ``"module:function"``.
-            arguments: Its arguments, which are pickled.
-            time_limit: Time limit in seconds; default: ``TIME_LIMIT``.
-            generation: The process that has to answer; None for any.
-
-        Raises:
-            WorkerError: If the function raises.
-            WorkerEnded: If the process dies, gives no answer in time, or is another one than asked for.
-            RuntimeUnavailable: If the function raises it.
-        """
-        with self._lock:
-            self._start()
-            if generation is not None and generation != self.generation:
-                raise WorkerReplaced("the worker process was replaced by another one")
-            while self._closing:
-                self._ask(f"{_SERVER}:close", (self._closing.pop(),), 60)
-            done, answer = self._ask(target, arguments, TIME_LIMIT if time_limit is None else time_limit)
-        if isinstance(answer, RuntimeUnavailable):
-            raise answer
-        if not done:
-            raise WorkerError(answer)
-        return answer
-
-    def new_number(self) -> int:
-        """Return a number for a new session, unique in this worker."""
-        return next(self._numbers)
-
-    def close_later(self, generation: int, number: int) -> None:
-        """Close a session at the next call: the garbage collector calls this method, which must not block."""
-        if generation == self.generation:
-            self._closing.append(number)
-
-    def stop(self) -> None:
-        """End the process; may be called again after an interrupted call."""
-        if self._process is not None and self._pid == os.getpid():
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)  # the process group, to end its converters too
-            self._process.wait()
-        self._forget()
-
-    def _forget(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = self._process = None
-        self._closing.clear()
-        self._is_waiting = False
-
-    def _ask(self, target: str, arguments: tuple[object, ...], limit: float) -> tuple[bool, Any]:
-        """Send a request, and return the answer that has its number."""
-        assert self._channel is not None
-        request, deadline = next(self._requests), time.monotonic() + limit
-        self._is_waiting = True
-        try:
-            self._channel.send((request, target, arguments), limit)
-            answered = None
-            while answered != request:
-                answered, done, answer = self._channel.receive(deadline - time.monotonic())
-        except TimeoutError as error:
-            self.stop()
-            raise WorkerEnded(f"no answer within {limit:g} s; the worker process was stopped") from error
-        except (EOFError, OSError) as error:
-            raise WorkerEnded(f"the worker process died{self._cause()}") from error
-        except BaseException:
-            self.stop()
-            raise
-        self._is_waiting = False
-        return done, answer
-
-    def _cause(self) -> str:
-        assert self._process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        code = self._process.returncode
-        self.stop()
-        if code is None:
-            return ""
-        return f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
-
-    def _start(self) -> None:
-        """Start the process unless it runs and waits for a request."""
-        if self._pid != os.getpid():  # this process is a fork of the one that owns the worker
-            self._forget()
-            self._pid = os.getpid()
-        if self._process is not None and (self._is_waiting or self._process.poll() is not None):
-            self.stop()
-        if self._channel is not None:
-            return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _SERVER, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=_PACKAGES,  # "-m" looks there first, so that no onnx.py of the user is imported
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                start_new_session=True,  # Ctrl-C must only reach the training
-            )
-        self.generation += 1
-        self._channel = Channel(ours)
-
+from lightning_onnx.runtimes.worker.process import SERVER, Answer, Worker
 
 _worker = Worker()
 atexit.register(_worker.stop)
@@ -178,7 +29,7 @@ class HostedRuntime:
         name: Name of the runtime, for reports.
         target: Class of the runtime, as ``"module:class"``.
         own_process: Whether it has its own worker instead of the shared one.
-        time_limit: Time limit of one call in seconds; default: ``TIME_LIMIT``.
+        time_limit: Time limit of one call in seconds; default: 600.
         options: Arguments of the class.
 
     Attributes:
@@ -221,17 +72,23 @@ class HostedRuntime:
 
     def call(self, function: str, *arguments: object, generation: int | None = None) -> Any:
         """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker, or in one process of it."""
-        target = f"{_SERVER}:{function}"
-        return self.worker.call(target, *arguments, time_limit=self._time_limit, generation=generation)
+        return self._ask(function, *arguments, generation=generation).value
 
     def call_function(self, target: str, *arguments: object) -> Any:
         """Call any function, given as ``"module:function"``, in the worker."""
-        return self.worker.call(target, *arguments, time_limit=self._time_limit)
+        return self.worker.ask(target, *arguments, time_limit=self._time_limit).value
 
-    def load_as(self, number: int, model_path: Path) -> float:
-        """Load a file as session ``number``, and return the loading time in seconds."""
-        seconds: float = self.call("load", number, self._target, str(model_path), self._options)
-        return seconds
+    def load_as(self, number: int, model_path: Path) -> Answer:
+        """Load a file as session ``number``.
+
+        Returns:
+            The loading time in seconds, and the process that has the session.
+        """
+        return self._ask("load", number, self._target, str(model_path), self._options)
+
+    def _ask(self, function: str, *arguments: object, generation: int | None = None) -> Answer:
+        target = f"{SERVER}:{function}"
+        return self.worker.ask(target, *arguments, time_limit=self._time_limit, generation=generation)
 
 
 class HostedSession:
@@ -276,9 +133,10 @@ class HostedSession:
     def _load(self) -> float:
         worker = self._runtime.worker
         self._number = worker.new_number()
-        seconds = self._runtime.load_as(self._number, self._path)
-        self._generation = worker.generation
+        loaded = self._runtime.load_as(self._number, self._path)
+        self._generation = loaded.generation  # by now, another thread may have replaced the process
         weakref.finalize(self, worker.close_later, self._generation, self._number)
+        seconds: float = loaded.value
         return seconds
 
     def _call(self, function: str, *arguments: object) -> Any:
@@ -304,7 +162,7 @@ def hosted(
         name: One of ``lightning_onnx.runtimes.base.RUNTIMES``, or ``"onnxruntime:"`` followed by the name of an
             execution provider.
         own_process: Whether it gets its own process. All runtimes except the default one always do.
-        time_limit: Time limit of one call in seconds; default: ``TIME_LIMIT``.
+        time_limit: Time limit of one call in seconds; default: 600.
         options: Arguments of the runtime's class, such as ``threads`` and ``precision``.
 
     Raises:

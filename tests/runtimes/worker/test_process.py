@@ -1,0 +1,121 @@
+"""A worker process that crashes, hangs or raises ends one call and nothing else."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lightning_onnx.errors import WorkerEnded, WorkerError
+from lightning_onnx.runtimes.worker.process import Worker
+from lightning_onnx.runtimes.worker.waiting import Wait, interruptible
+from tests.processes import assert_ends
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    worker.stop()
+
+
+def test_exceptions_of_the_function_are_returned(worker):
+    with pytest.raises(WorkerError, match=r"ValueError: invalid literal .* 'x'"):
+        worker.call("builtins:int", "x")
+    assert worker.call("builtins:int", "3") == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_crash_is_reported_and_the_next_call_works(worker, number):
+    with pytest.raises(WorkerError, match=rf"died by {number.name}"):
+        worker.call("signal:raise_signal", int(number))
+    assert worker.call("builtins:abs", -1) == 1
+
+
+def test_exit_is_reported(worker):
+    with pytest.raises(WorkerError, match="died with exit code 3"):
+        worker.call("os:_exit", 3)
+
+
+def test_hang_ends_at_the_limit(worker):
+    with pytest.raises(WorkerError, match=r"no answer within 0\.5 s"):
+        worker.ask("time:sleep", 60, time_limit=0.5)
+    assert worker.call("builtins:abs", -1) == 1
+
+
+def test_process_ends_with_its_parent():
+    code = (
+        "import os; from lightning_onnx.runtimes.worker.client import _worker; "
+        "print(_worker.call('os:getpid'), flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert_ends(int(done.stdout))
+
+
+@pytest.mark.slow
+def test_calls_after_interrupts_get_their_own_answers(worker):
+    """An interrupt at any moment loses one call: its answer is never taken for that of the next."""
+
+    def ask_for_ever() -> None:
+        while True:
+            worker.call("builtins:abs", -100)
+
+    chosen = random.Random(0)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for number in range(10):
+            worker.call("builtins:abs", 0)  # started
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.001, 0.02))
+            with pytest.raises(KeyboardInterrupt):
+                ask_for_ever()
+            assert worker.call("builtins:abs", -number) == number
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_answer_of_another_number_is_dropped(worker):
+    assert worker.call("builtins:abs", -1) == 1
+    worker._channel.send((-1, "builtins:abs", (-7,)))
+    assert worker.call("builtins:abs", -2) == 2
+
+
+def test_an_interrupted_call_ends_the_process(worker):
+    pid = worker.call("os:getpid")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            worker.call("time:sleep", 60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_stopped_process_does_not_block_the_sender(worker):
+    """It reads nothing: a request that is larger than the socket's buffer cannot be sent."""
+    os.killpg(worker.call("os:getpid"), signal.SIGSTOP)
+    with pytest.raises(WorkerEnded, match="no answer within"):
+        worker.ask("builtins:len", bytes(50_000_000), time_limit=0.3)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_function_can_end_the_wait(worker, stopped):
+    def interrupt(wait: Wait) -> None:
+        raise SystemExit
+
+    pid = worker.call("os:getpid")
+    if stopped:
+        os.killpg(pid, signal.SIGSTOP)
+    with interruptible(interrupt), pytest.raises(SystemExit):
+        worker.call("time:sleep", 60)
+    assert worker.call("os:getpid") != pid
+
+
+def test_large_values_arrive_whole(worker):
+    value = np.random.default_rng(0).normal(size=1_000_000)
+    np.testing.assert_array_equal(worker.call("numpy:negative", value), -value)
