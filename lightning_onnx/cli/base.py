@@ -165,6 +165,19 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
     return artifact.model_path, artifact
 
 
+def artifact_at(path: Path) -> ONNXArtifact:
+    """Return the artifact in a directory.
+
+    Raises:
+        UsageError: If it is a file, or no directory of an artifact.
+        ArtifactError: If the artifact does not match its manifest.
+    """
+    artifact = locate(path)[1]
+    if artifact is None:
+        raise UsageError(f"{path} is a file. Give the directory of an artifact, which holds manifest.json.")
+    return artifact
+
+
 def _suggest(path: Path) -> str:
     """Name the artifacts below a directory, which may be that of a run."""
     found = [p.parent for depth in ("*", "*/*", "*/*/*") for p in sorted(path.glob(f"{depth}/{MANIFEST}"))]

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_json, add_parser, locate, write, write_json
-from lightning_onnx.errors import UsageError
+from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_json, add_parser, artifact_at, write, write_json
 
 if TYPE_CHECKING:
-    from lightning_onnx.artifacts.artifact import ONNXArtifact
     from lightning_onnx.checks.artifact_diff import ArtifactDiff, OutputDiff
 
 _EXAMPLES = (
@@ -48,19 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.runtimes import base as runtimes
 
     runtimes.check_name(arguments.runtime)
-    found = compare(_artifact(arguments.first), _artifact(arguments.second), arguments.runtime)
+    found = compare(artifact_at(arguments.first), artifact_at(arguments.second), arguments.runtime)
     if arguments.json:
         write_json(_finite({**dataclasses.asdict(found), "worse": found.worse}))
     else:
         write("\n".join(_lines(found)))
     return FAILED if found.worse else PASSED
-
-
-def _artifact(path: Path) -> ONNXArtifact:
-    artifact = locate(path)[1]
-    if artifact is None:
-        raise UsageError(f"{path} is a file. Give the directory of an artifact, which holds manifest.json.")
-    return artifact
 
 
 def _lines(found: ArtifactDiff) -> Iterator[str]:

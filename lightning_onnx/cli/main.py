@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lightning_onnx.cli import bench, check, diff, export, inspect, view
+from lightning_onnx.cli import bench, check, diff, export, inspect, snippet, triton, view
 from lightning_onnx.cli.base import FAILED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 from lightning_onnx.printable import printable
 
-COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view)
+COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view, snippet, triton)
 """In the order of the help; a new command is a file in this folder and a name here."""
 
 _EPILOG = """\
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-onnx",
-        description="Make ONNX artifacts from Lightning checkpoints, check and inspect them.",
+        description="Make ONNX artifacts from Lightning checkpoints, check, inspect and deploy them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

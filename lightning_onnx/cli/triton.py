@@ -1,0 +1,57 @@
+"""``lightning-onnx triton``: put an artifact into a model repository of NVIDIA Triton."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_onnx.cli.base import PASSED, Subparsers, add_parser, artifact_at, write
+
+if TYPE_CHECKING:
+    from lightning_onnx.deploy.triton import TritonModel
+
+_EXAMPLES = (
+    "lightning-onnx triton lightning_logs/version_0/onnx/epoch=2-step=90 models",
+    "lightning-onnx triton DIR models --name digits --max-batch-size 64",
+    "tritonserver --model-repository models",
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = add_parser(
+        subparsers,
+        "triton",
+        run,
+        "add an artifact to a model repository of NVIDIA Triton, as its newest version",
+        _EXAMPLES,
+    )
+    parser.add_argument("path", type=Path, metavar="DIR", help="the artifact")
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY", help="the model repository; made if missing")
+    parser.add_argument("--name", help="name of the model; default: the class of the module, in small letters")
+    parser.add_argument(
+        "--max-batch-size",
+        type=int,
+        metavar="N",
+        help="the largest batch that Triton makes of requests, 0 for none; default: the largest batch of the run",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Add the artifact, and say how it is served."""
+    from lightning_onnx.deploy.triton import add_to_repository
+
+    added = add_to_repository(
+        artifact_at(arguments.path), arguments.repository, arguments.name, arguments.max_batch_size
+    )
+    write("\n".join(_lines(added)))
+    return PASSED
+
+
+def _lines(added: TritonModel) -> list[str]:
+    joined = added.batching
+    batches = f"up to {joined.max_size} requests in a batch" if joined.max_size > 1 else "one request at a time"
+    reason = f" ({joined.reason})" if joined.reason else ""
+    warmup = "warmed up with the test data" if added.warmed else "no warm-up: the artifact has no test data"
+    return [f"{added.directory}, version {added.version}", f"{batches}{reason}", warmup]

@@ -1,0 +1,69 @@
+"""The lines of JavaScript that load an artifact's model in Node.js or a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.module.calls.signature import TensorSpec
+
+_ARRAYS = {
+    "float32": "Float32Array", "float64": "Float64Array", "float16": "Uint16Array", "int8": "Int8Array",
+    "int16": "Int16Array", "int32": "Int32Array", "int64": "BigInt64Array", "uint8": "Uint8Array",
+    "uint16": "Uint16Array", "uint32": "Uint32Array", "uint64": "BigUint64Array", "bool": "Uint8Array",
+}  # fmt: skip
+"""The typed array that onnxruntime takes for each dtype; float16 as its bits."""
+
+
+def snippet(manifest: Manifest) -> str:
+    """Return an ES module that runs the model on zeros, with dynamic dims at their traced sizes.
+
+    It is meant to run in the artifact's directory, with the package onnxruntime-node, or onnxruntime-web in a browser.
+
+    Args:
+        manifest: The artifact's manifest.
+
+    Raises:
+        ConfigurationError: If onnxruntime has no JavaScript type for the dtype of an input.
+    """
+    traced = manifest.source.traced_shapes
+    feeds = [f"  {_feed(spec, traced.get(spec.name))}" for spec in manifest.signature.inputs]
+    lines = [
+        '// npm install onnxruntime-node; in a browser: import * as ort from "onnxruntime-web"',
+        'import * as ort from "onnxruntime-node";',
+        "",
+        f"const session = await ort.InferenceSession.create({_text(f'./{manifest.model.file}')});",
+        "const outputs = await session.run({",
+        *feeds,
+        "});",
+        "for (const [name, tensor] of Object.entries(outputs)) {",
+        "  console.log(name, tensor.type, tensor.dims);",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _feed(spec: TensorSpec, traced: Sequence[int] | None) -> str:
+    sizes = list(traced) if traced is not None else [2 if isinstance(dim, str) else dim for dim in spec.shape]
+    count = math.prod(sizes)
+    if spec.dtype == "string":
+        data = f'new Array({count}).fill("")'
+    elif spec.dtype in _ARRAYS:
+        data = f"new {_ARRAYS[spec.dtype]}({count})"
+    else:
+        raise ConfigurationError(
+            f"input {spec.name!r} is {spec.dtype}, which onnxruntime does not take in JavaScript. Use Python, or "
+            "export float32."
+        )
+    named = any(isinstance(dim, str) for dim in spec.shape)
+    # A name may hold any character; in a comment a line break would end it.
+    comment = f" // [{', '.join(ascii(dim)[1:-1] if isinstance(dim, str) else str(dim) for dim in spec.shape)}]"
+    return f"{_text(spec.name)}: new ort.Tensor({_text(spec.dtype)}, {data}, {sizes}),{comment if named else ''}"
+
+
+def _text(value: str) -> str:
+    """Return a string literal; characters that end a line in JavaScript are escaped."""
+    return json.dumps(value)

@@ -1,0 +1,89 @@
+"""An artifact in a model repository of Triton: what Triton would load is there, and gives the module's answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from lightning_onnx import ConfigurationError, ONNXArtifact
+from lightning_onnx.cli import main
+from lightning_onnx.deploy.triton import add_to_repository
+from tests.deploy.triton_protobuf import parsed
+
+
+def test_the_command(exported: ONNXArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["triton", str(exported.directory), str(tmp_path / "models"), "--max-batch-size", "4"]) == 0
+    text = capsys.readouterr().out
+    assert "version 1\nup to 4 requests in a batch\nwarmed up with the test data" in text
+    model = tmp_path / "models" / "linear"
+    found = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
+    assert found == ["1/model.onnx", "config.pbtxt", "warmup/input_0"]
+    assert (model / "1" / "model.onnx").read_bytes() == exported.model_path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models"]  # nothing of the staging is left
+    row = np.frombuffer((model / "warmup" / "input_0").read_bytes(), np.float32).reshape(1, 4)
+    (output,) = onnxruntime.InferenceSession(model / "1" / "model.onnx").run(None, {"input": row})
+    assert np.isfinite(output).all()
+    assert "data_type: TYPE_FP32 dims: [4] input_data_file" in (model / "config.pbtxt").read_text()
+
+
+def test_a_second_artifact_is_a_new_version(exported: ONNXArtifact, tmp_path: Path) -> None:
+    assert [add_to_repository(exported, tmp_path, "net").version for _ in range(3)] == [1, 2, 3]
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
+    with pytest.raises(ConfigurationError, match="has other inputs, outputs or batches"):
+        add_to_repository(exported, tmp_path, "net", max_batch_size=0)
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
+
+
+def test_what_is_no_model_is_not_overwritten(exported: ONNXArtifact, tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="Choose another name"):
+        add_to_repository(exported, tmp_path, "net")
+    assert [path.name for path in (tmp_path / "net").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])
+def test_names_that_are_no_names(name: str, exported: ONNXArtifact, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is no name for a model"):
+        add_to_repository(exported, tmp_path / "models", name)
+    assert not (tmp_path / "models").exists()
+
+
+def test_without_test_data_there_is_no_warmup(exported: ONNXArtifact, tmp_path: Path) -> None:
+    shutil.copytree(exported.directory, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "test_data_set_0")
+    added = add_to_repository(ONNXArtifact(tmp_path / "copy", exported.manifest), tmp_path / "models")
+    assert not added.warmed
+    assert "model_warmup" not in (added.directory / "config.pbtxt").read_text()
+
+
+def test_weights_beside_the_model_are_copied(exported: ONNXArtifact, tmp_path: Path) -> None:
+    shutil.copytree(exported.directory, tmp_path / "copy")
+    (tmp_path / "copy" / "model.onnx.data").write_bytes(b"weights")
+    record = exported.record
+    files = {**record.files, "model.onnx.data": record.files["model.onnx"]}
+    manifest = dataclasses.replace(record, files=files).to_dict()
+    added = add_to_repository(ONNXArtifact(tmp_path / "copy", manifest), tmp_path / "models")
+    assert (added.directory / "1" / "model.onnx.data").read_bytes() == b"weights"
+
+
+@pytest.mark.slow
+def test_triton_reads_the_configuration(exported: ONNXArtifact, tmp_path: Path) -> None:
+    model = add_to_repository(exported, tmp_path).directory
+    found = parsed((model / "config.pbtxt").read_text())
+    session = onnxruntime.InferenceSession(model / "1" / "model.onnx")
+    assert found.name == model.name == "linear"
+    assert [(i.name, list(i.dims)) for i in found.input] == [(i.name, i.shape[1:]) for i in session.get_inputs()]
+    assert [(o.name, list(o.dims)) for o in found.output] == [(o.name, o.shape[1:]) for o in session.get_outputs()]
+    assert found.max_batch_size == 3
+    for request in found.model_warmup:
+        (key,) = request.inputs
+        values = (model / "warmup" / request.inputs[key].input_data_file).read_bytes()
+        row = np.frombuffer(values, np.float32).reshape(list(request.inputs[key].dims))
+        (output,) = session.run(None, {key: np.stack([row] * request.batch_size)})
+        assert output.shape == (request.batch_size, 2)
