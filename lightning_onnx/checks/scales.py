@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +57,19 @@ def is_sliced(scales: Scales) -> bool:
 def with_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: float) -> Scales:
     """Return the scales, raised for slices that are rounding noise, which are compared by their noise.
 
+    Arguments as for ``raised_by_noise``.
+    """
+    *_, last = scales, *raised_by_noise(scales, expected, changed, atol)
+    return last
+
+
+def raised_by_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: float) -> Iterator[Scales]:
+    """Yield the scales raised by the noise of one changed output, of two, and so on; they never become smaller.
+
     Args:
         scales: The result of ``scales_of``, with slices.
         expected: The module's output.
-        changed: The same output after changes by rounding.
+        changed: The same output after changes by rounding; each is made when it is needed.
         atol: The tolerance as a share of the scale.
     """
     axis = next(d for d, size in enumerate(scales.shape) if size > 1)
@@ -69,9 +78,9 @@ def with_noise(scales: Scales, expected: Array, changed: Iterable[Array], atol: 
         if array.shape == expected.shape:
             apart = np.where(np.isfinite(expected) & np.isfinite(array), np.abs(np.subtract(array, expected)), 0)
             noise = np.maximum(noise, apart.max(axis=others(expected, axis), keepdims=True))
-    is_noise = noise > atol * scales
-    raised = np.minimum(_MARGIN * noise / atol, scales.max()) if atol else scales
-    return np.where(is_noise, np.maximum(scales, raised), scales)
+        is_noise = noise > atol * scales
+        raised = np.minimum(_MARGIN * noise / atol, scales.max()) if atol else scales
+        yield np.where(is_noise, np.maximum(scales, raised), scales)
 
 
 def _filled(slices: Scales) -> Scales:

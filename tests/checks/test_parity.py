@@ -334,6 +334,28 @@ def test_rounding_noise_next_to_a_time_passes() -> None:
     assert not judged(Rest(), x, other).failures
 
 
+def test_the_module_is_changed_no_more_often_than_it_takes_to_explain_a_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The logits of a classifier are slices too: one near zero next to large ones is no rare case."""
+    ways: list[int] = []
+    changed = FlatModule.perturbed
+
+    def counted(flat: FlatModule, tensors: Any, seed: int = 0) -> Any:
+        ways.append(seed)
+        return changed(flat, tensors, seed)
+
+    monkeypatch.setattr(FlatModule, "perturbed", counted)
+    module, x = nn.Linear(64, 1000).eval().requires_grad_(False), torch.randn(1, 64)
+    x[:, 1:] *= 100
+    module.weight[0] = 0.0
+    module.weight[0, 0], module.bias[0] = 1.0, -x[0, 0] + 1e-6  # what is left is rounding
+    other = module(x).numpy().copy()
+    other[0, 0] = -other[0, 0]
+    assert not judged(module, x, other).failures
+    assert ways == [0]
+
+
 class SizeAndPhase(nn.Module):
     """The phases are pi or -pi, depending on the rounding of what cancels."""
 
