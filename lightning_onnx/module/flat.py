@@ -17,6 +17,7 @@ from lightning_onnx.module.calls.outputs import Outputs, outputs_of
 from lightning_onnx.module.calls.sample import Sample
 from lightning_onnx.module.fake_quantization import stop_observing
 from lightning_onnx.module.loops import LoopLimit
+from lightning_onnx.module.perturbation import PerturbedWeights, perturb
 from lightning_onnx.module.random_state import advance, random_states_kept, random_states_kept_by_call
 from lightning_onnx.module.reads import tensors_read
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
@@ -119,7 +120,6 @@ class FlatModule(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         way = _WAYS[seed % WAYS]
-        parameters: dict[str, Tensor] = {}
         with (
             self.call_state.kept_in_trace(tensors=True),
             torch.no_grad(),
@@ -129,16 +129,17 @@ class FlatModule(nn.Module):
             modes.enter_context(autocast_off())
             modes.enter_context(self.loops.of_call(tensors))
             if way in ("outside", "inside"):
-                parameters = {name: perturb(p, generator) for name, p in self.named_parameters()}
-                tensors = [perturb(t, generator) for t in tensors]
+                tensors = [perturb(t, (seed, 0, number)) for number, t in enumerate(tensors)]
             if way in ("inside", "nearest", "nearest, ties"):
                 modes.enter_context(Rounded(generator if way == "inside" else None))
             if way in ("outside", "inside", "ties", "nearest, ties"):  # last: it does not see what Rounded computes
                 modes.enter_context(TiesReversed())  # type: ignore[no-untyped-call]
+            if way in ("outside", "inside"):
+                modes.enter_context(PerturbedWeights(self.parameters(), seed))
             if way in _ZEROS:
                 signs = modes.enter_context(ZeroSigns(_ZEROS[way](generator)))
                 tensors = [signs.signed(t) for t in tensors]
-            outputs = torch.func.functional_call(self, parameters, tuple(t.clone() for t in tensors))
+            outputs = self(*(t.clone() for t in tensors))
         return [t.detach() for t in outputs]
 
     def untouched(self, tensors: Sequence[Tensor]) -> tuple[int, ...]:
@@ -200,14 +201,6 @@ class FlatModule(nn.Module):
         with random_states_kept_by_call() as draws:
             yield
         self._draws_shared |= draws.has_drawn
-
-
-def perturb(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Change floats by up to four units in the last place, less than a network's own rounding error."""
-    if not tensor.is_floating_point():
-        return tensor.clone()
-    noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 2 - 1
-    return tensor * (1 + 4 * torch.finfo(tensor.dtype).eps * noise)
 
 
 _ZEROS: dict[_Way, Callable[[torch.Generator], Callable[[Sequence[int]], Tensor]]] = {

@@ -17,6 +17,7 @@ from lightning_onnx.checks.noise import find_random_outputs
 from lightning_onnx.errors import EngineError, first_line
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.runner import Runner
+from lightning_onnx.onnxfile import validity
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.runtimes.worker import client
@@ -140,11 +141,9 @@ def _context(run: Runner, graph: Graph, path: Path, cases: Sequence[Case]) -> Ch
 
 def _check_file(path: Path, graph: Graph, config: ExportConfig) -> None:
     """Raise unless the file is valid according to onnx, and has the requested opset."""
-    import onnx
-
     engine = graph.traced.engine
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        validity.check_model(path)
     except Exception as error:
         raise EngineError(f"engine '{engine}': onnx finds the model invalid ({first_line(error)})") from error
     opset = opset_of(read_head(path))

@@ -1,4 +1,4 @@
-"""A module with 2.5 GB of weights: external data, complete, and not twice in memory."""
+"""Large modules: 2.5 GB of weights in external data, 0.6 GB in one file; complete, and not twice in memory."""
 
 from __future__ import annotations
 
@@ -89,3 +89,48 @@ def test_large_module(when: str, tmp_path: Path) -> None:
     beyond = (found["peak"] - without["peak"]) / found["weights"]  # type: ignore[operator]
     print(f"{when}: peak beyond training {beyond:.2f} x the weights")
     assert beyond <= 1.5
+
+
+EXPORT = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+import torch
+from lightning_onnx import export
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.flat import FlatModule
+
+
+def memory(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+torch.manual_seed(0)
+root = sys.argv[1]
+net = torch.nn.Sequential(*(torch.nn.Linear(3000, 3000) for _ in range(17))).eval()
+weights, x = sum(p.nbytes for p in net.parameters()), torch.randn(2, 3000)
+export(torch.nn.Linear(3, 2), torch.randn(2, 3), directory=root + "/imports")
+for what in (lambda: export(net, x, directory=root + "/large"),
+             lambda: FlatModule(net, "forward", sample_of(net, "forward", ((x,), {}))).perturbed([x], seed=0)):
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    what()
+    print("PEAK", (memory("VmHWM") - before) / weights)
+"""
+
+
+@pytest.mark.slow
+def test_export_has_one_copy_of_the_weights(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    exporting, perturbing = (float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("PEAK"))
+    assert exporting <= 1.1  # beyond the module's own
+    assert perturbing <= 0.3
