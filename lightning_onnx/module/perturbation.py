@@ -34,8 +34,8 @@ def perturb(tensor: Tensor, seed: int | tuple[int, ...]) -> Tensor:
     wide = np.float64 if tensor.dtype == torch.float64 else np.float32
     noise = np.asarray(generator.random(tuple(tensor.shape), wide))
     most = _ULPS * torch.finfo(tensor.dtype).eps
-    noise *= wide(2 * most)
-    noise += wide(1 - most)
+    np.multiply(noise, wide(2 * most), out=noise)
+    np.add(noise, wide(1 - most), out=noise)
     factors = torch.from_numpy(noise)
     is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
     if is_plain and factors.dtype == tensor.dtype:

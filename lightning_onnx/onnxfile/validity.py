@@ -96,4 +96,4 @@ def _bytes(tensor: TensorProto) -> int | None:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except KeyError:
         return None
-    return math.prod(tensor.dims) * int(kind.itemsize)
+    return int(math.prod(tensor.dims) * kind.itemsize)
