@@ -17,14 +17,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow nightly minimum libraries readme docs lint bench check clean
+.PHONY: help demo test slow nightly minimum ray libraries readme docs lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
-	@echo "make nightly make minimum, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
+	@echo "make nightly make minimum and make ray, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
 	@echo "make minimum run the fast tests with the lowest versions of all packages that are required"
+	@echo "make ray     run the tests with Ray Train and Ray Tune, in an environment of their own"
 	@echo "make libraries  train modules of other libraries and write docs/zoo.md (ARGS=monai)"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
@@ -44,7 +45,7 @@ slow: $(VENV)/.dev
 
 SEEDS ?= 0:1000
 
-nightly: $(VENV)/.dev minimum
+nightly: $(VENV)/.dev minimum ray
 	$(BIN)/python -m tests.property --seeds $(SEEDS) --jobs 2
 
 # The fast tests with the lowest versions that pyproject.toml allows; those of optional packages are left out.
@@ -58,6 +59,10 @@ build/minimum/.made: $(VENV)/.dev pyproject.toml tests/minimum.py
 	@build/minimum/bin/python -m pip install --constraint build/minimum/constraints.txt --editable '.[variants,examples]' \
 	  hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
 	@touch $@
+
+# The tests with Ray, in an environment that shares all other packages with $(VENV).
+ray: $(VENV)/.dev
+	$$($(BIN)/python -m tests.ray_environment) -m pytest -n 0 tests/training/test_ray_storage.py
 
 libraries: $(VENV)/.dev
 	$(BIN)/python -m tests.zoo.isolated $(ARGS)

@@ -37,6 +37,7 @@ from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
 from lightning_onnx.training.ranks import wait_for_rank_zero
+from lightning_onnx.training.ray_storage import kept_by_ray
 from lightning_onnx.training.resuming import Earlier
 from lightning_onnx.variants.base import Variant, by_name
 
@@ -50,7 +51,8 @@ class ONNXExport(Callback):
 
     Args:
         dirpath: Directory of the artifacts. Default: ``<save_dir>/<name>/<version>/onnx`` of the first logger, or
-            ``default_root_dir/onnx`` without a logger.
+            ``default_root_dir/onnx`` without a logger. In a Ray worker, whose working directory is not kept: the
+            same path below the run's or trial's directory in Ray's storage.
         filename: Name of the artifact's directory, a template as in ``ModelCheckpoint``
             (``"{epoch}-{val_loss:.2f}"``). Default: the checkpoint's name without ``.ckpt``, or
             ``"epoch=…-step=…"`` for live weights.
@@ -63,7 +65,8 @@ class ONNXExport(Callback):
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
             Default: the calls observed during training, or else the module's ``example_input_array``, or else the batch
             matched to the method's signature.
-        input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters.
+        input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters; for
+            ``*args``, those of the batch's entries.
         output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, otherwise
             ``output`` or ``output_0`` …
         opset_version: The opset of the file. Default: 20.
@@ -468,7 +471,7 @@ class ONNXExport(Callback):
             return tempfile.mkdtemp(prefix="lightning-onnx-")
         if self.dirpath is not None:
             return naming.resolve(self.dirpath)
-        return naming.resolve(naming.default_dirpath(trainer.loggers, trainer.default_root_dir))
+        return naming.resolve(kept_by_ray(naming.default_dirpath(trainer.loggers, trainer.default_root_dir)))
 
 
 def _is_fast_dev_run(trainer: Trainer) -> bool:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lightning_onnx.errors import first_line
+from lightning_onnx.module.calls.entries import Entries, takes_args
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.recorded_calls import CallKind, RecordedCalls, kind_of
@@ -54,6 +55,7 @@ class ForwardObserver:
         self.batch_size: int | None = None
         self.calls: dict[tuple[bool, CallKind], RecordedCalls] = {}
         self.batches: list[tuple[Any, int | None]] = []
+        self._entries: Entries | None = None
         self._call_problems: dict[str, Exception] = {}
         self._batch_problems: dict[str, Exception] = {}
 
@@ -87,6 +89,9 @@ class ForwardObserver:
             batch_size: The loader's batch size; None if it has none: then the first dim of the first tensor counts.
         """
         self.batch_size = batch_size
+        if takes_args(self.signature):
+            with _kept(self._batch_problems, "a batch could not be recorded"):
+                self._entries = Entries(batch)
         if self.calls:
             self.batches.clear()
             if batch_size is not None:
@@ -130,7 +135,7 @@ class ForwardObserver:
                 if len(self.calls) >= _KEPT_STRUCTURES:
                     return
                 calls = self.calls[key] = RecordedCalls(key[0], self.signature, structure)
-            calls.add(structure, tensors, self.batch_size)
+            calls.add(structure, tensors, self.batch_size, self._entries)
 
 
 @contextlib.contextmanager

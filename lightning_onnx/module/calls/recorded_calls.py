@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_onnx.module.calls.entries import Entries
 from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath
 from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
 from lightning_onnx.module.calls.sample import Sample, cpu_copy
@@ -34,12 +35,22 @@ class RecordedCalls:
         self.numbers_vary = False
         self.seen = 0
 
-    def add(self, structure: Structure, tensors: list[Tensor], batch_size: int | None) -> None:
-        """Add a call: its shapes, and for the first few calls its tensors."""
+    def add(
+        self, structure: Structure, tensors: list[Tensor], batch_size: int | None, entries: Entries | None = None
+    ) -> None:
+        """Add a call: its shapes, and for the first few calls its tensors.
+
+        Args:
+            structure: The call without its tensors.
+            tensors: Its tensors, in flat order.
+            batch_size: The loader's batch size; None if unknown.
+            entries: The entries of the batch, if they have names that the method's parameters lack.
+        """
         self.seen += 1
         shapes = (tuple(tuple(t.shape) for t in tensors), batch_size)
         if shapes not in self.shapes and len(self.samples) < KEPT_CALLS:
-            self.samples.append(Sample(self.signature, structure, tuple(cpu_copy(t) for t in tensors)))
+            paths = () if entries is None else entries.paths_of(structure, tensors, self.signature)
+            self.samples.append(Sample(self.signature, structure, tuple(cpu_copy(t) for t in tensors), paths))
         self.shapes[shapes] = self.shapes.get(shapes, 0) + 1
         if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:
             self.numbers_vary = True

@@ -22,16 +22,24 @@ class Sample:
         signature: The signature of the method.
         structure: The bound arguments by parameter name, without their tensors.
         tensors: The tensors in flat order, on the CPU and detached.
+        batch_paths: For tensors of a ``*args`` parameter, which has no names for them: their path in the arguments, and
+            their path in the batch of that step.
     """
 
     signature: inspect.Signature
     structure: Structure
     tensors: tuple[Tensor, ...]
+    batch_paths: tuple[tuple[TensorPath, TensorPath], ...] = ()
 
     @property
     def paths(self) -> tuple[TensorPath, ...]:
-        """The path of each tensor; keyword arguments of a ``**kwargs`` parameter have their own name."""
-        return tuple(_shown(path, self.signature) for path in self.structure.paths)
+        """The path of each tensor.
+
+        Keyword arguments of a ``**kwargs`` parameter have their own name, and positional ones of a ``*args`` parameter
+        that of the batch's entry.
+        """
+        entries = dict(self.batch_paths)
+        return tuple(entries.get(path) or _shown(path, self.signature) for path in self.structure.paths)
 
     @property
     def others(self) -> tuple[tuple[TensorPath, object], ...]:
