@@ -72,6 +72,7 @@ def uses(tree: ast.Module) -> Iterator[str]:
     """Each private name, in full where it is reached from an import, else as the name of an attribute."""
     imported, own = imports(tree), own_names(tree)
     modules = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}  # no names
     yield from filter(private, {*imported.values(), *modules})
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -85,7 +86,7 @@ def uses(tree: ast.Module) -> Iterator[str]:
             yield from filter(private, methods & OVERRIDABLE)
         elif isinstance(node, ast.keyword) and node.arg and private(node.arg) and node.arg not in own:
             yield node.arg
-        elif isinstance(node, ast.Constant) and isinstance(name := node.value, str):
+        elif isinstance(node, ast.Constant) and node not in parts and isinstance(name := node.value, str):
             yield from [name] if private(name) and name.isidentifier() and name not in own | NO_API else []
             owner = name.partition(":")[0]  # of a patch: "module:attribute"
             yield from [owner] if private(owner) and re.fullmatch(r"torch(\.\w+)+", owner) else []
