@@ -104,7 +104,7 @@ def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
 
 
 def _plot(arguments: argparse.Namespace, figures: dict[str, Any]) -> Path | None:
-    from lightning_onnx.report.latency_plot import draw
+    from lightning_onnx.report.latency_plot import write
 
     tables = {key: value for key, value in figures.items() if key.startswith("batch_")}
     if not tables:
@@ -112,7 +112,7 @@ def _plot(arguments: argparse.Namespace, figures: dict[str, Any]) -> Path | None
     name = arguments.path.resolve().name.removesuffix(".onnx")
     path: Path = arguments.plot or Path(f"{name}.latency.svg")
     try:
-        draw(tables, path)
+        write(tables, path)
     except (OSError, ValueError) as error:
         raise UsageError(f"--plot {path} cannot be written: {error}. Give an .svg file.") from error
     return path

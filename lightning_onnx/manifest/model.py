@@ -6,7 +6,7 @@ import dataclasses
 
 from lightning_onnx.manifest.fields import Fields, Plain
 from lightning_onnx.module.calls.signature import Signature, SizeRange, TensorSpec
-from lightning_onnx.onnxfile.graph_summary import GraphSummary, ModuleSummary
+from lightning_onnx.onnxfile.graph_summary import Block, GraphSummary, ModuleSummary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,8 @@ def ranges_to_dict(signature: Signature) -> Plain:
 def read_graph(fields: Fields) -> GraphSummary:
     """Return what the graph consists of."""
     modules = {name: _read_module(own) for name, own in fields.objects_by_name("modules").items()}
-    return GraphSummary(fields.optional("nodes", int) or 0, fields.by_name("operators", int), modules)
+    blocks = tuple(map(_read_block, fields.objects("blocks")))
+    return GraphSummary(fields.optional("nodes", int) or 0, fields.by_name("operators", int), modules, blocks)
 
 
 def graph_to_dict(graph: GraphSummary) -> Plain:
@@ -112,7 +113,19 @@ def graph_to_dict(graph: GraphSummary) -> Plain:
         name: {"class": own.class_name, "bytes": own.bytes, "operators": dict(own.operators)}
         for name, own in graph.modules.items()
     }
-    return {"nodes": graph.nodes, "operators": dict(graph.operators), "modules": modules}
+    blocks = [
+        {
+            "label": own.label,
+            "class": own.class_name,
+            "nodes": own.nodes,
+            "shape": None if own.shape is None else list(own.shape),
+            "sources": list(own.sources),
+        }
+        for own in graph.blocks
+    ]
+    return {"nodes": graph.nodes, "operators": dict(graph.operators), "modules": modules} | (
+        {"blocks": blocks} if blocks else {}
+    )
 
 
 def _read_range(fields: Fields) -> SizeRange:
@@ -125,6 +138,17 @@ def _read_spec(fields: Fields) -> TensorSpec:
 
 def _spec_to_dict(spec: TensorSpec) -> Plain:
     return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+
+
+def _read_block(fields: Fields) -> Block:
+    shape = None if fields.optional("shape", list) is None else fields.shape("shape")
+    return Block(
+        fields.required("label", str),
+        fields.optional("class", str),
+        fields.optional("nodes", int) or 0,
+        shape,
+        fields.items("sources", int),
+    )
 
 
 def _read_module(fields: Fields) -> ModuleSummary:

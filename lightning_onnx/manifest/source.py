@@ -42,6 +42,7 @@ class ExportSource(Source):
             score=fields.optional("score", float),
             precision=fields.optional("precision", str),
             device=fields.optional("device", str),
+            run=fields.optional("run", str),
             module=fields.optional("module", str),
             method=fields.optional("method", str) or "forward",
             sample=fields.optional("sample", str),
@@ -54,6 +55,8 @@ class ExportSource(Source):
         """Return the JSON of the record."""
         own = dataclasses.asdict(self)
         inputs, outputs = own.pop("input_paths"), own.pop("output_paths")
+        if self.run is None:
+            del own["run"]
         own["traced_shapes"] = _with_lists(own["traced_shapes"])
         return {**own, "paths": {"inputs": _with_lists(inputs), "outputs": _with_lists(outputs)}}
 

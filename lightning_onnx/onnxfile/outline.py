@@ -12,6 +12,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from lightning_onnx.errors import InputError
+from lightning_onnx.onnxfile.blocks import blocks
 from lightning_onnx.onnxfile.graph_summary import GraphSummary, ModuleSummary
 from lightning_onnx.onnxfile.scopes import classes_of, path_of
 from lightning_onnx.onnxfile.walk import walk
@@ -44,7 +45,7 @@ def outline(model: onnx.ModelProto) -> GraphSummary:
         name: ModuleSummary(classes.get(name), sizes[name], dict(operators[name]))
         for name in sorted({*sizes, *classes}, key=_natural)
     }
-    return GraphSummary(counts.total(), dict(counts.most_common()), modules)
+    return GraphSummary(counts.total(), dict(counts.most_common()), modules, blocks(model, classes))
 
 
 def _operator(node: NodeProto) -> str:

@@ -25,6 +25,10 @@ from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
 
 
+_NOT_EMBEDDED = ("run",)
+"""What would make equal models of two runs unequal files."""
+
+
 def embedded(source: Source, signature: Signature, metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Return the metadata for the model file itself.
 
@@ -34,7 +38,7 @@ def embedded(source: Source, signature: Signature, metadata: Mapping[str, str] |
         metadata: The user's metadata.
     """
     ranges = ranges_to_dict(signature)
-    own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None}
+    own = {k: v for k, v in dataclasses.asdict(source).items() if v is not None and k not in _NOT_EMBEDDED}
     installed = versions()
     return {
         **{f"lightning_onnx.{k}": v if isinstance(v, str) else json.dumps(v) for k, v in own.items()},

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from lightning_onnx.onnxfile.graph_summary import ModuleSummary
 
+_REST, _WHOLE = "everything else", "the whole model"
 _DEEPEST = 50
 """Levels of the tree; what is deeper has the rest of its name as its label."""
 
@@ -37,14 +38,20 @@ class Module:
         """Number of nodes, submodules included."""
         return self.operators.total()
 
-    def largest(self, most: int = 12) -> list[Module]:
-        """Return the children with the most bytes; while one child holds nearly all of them, that child's own."""
+    def sizes(self, most: int = 12) -> list[tuple[str, int]]:
+        """Return name and bytes of the largest parts, and of the rest, so that they add up to the whole.
+
+        The parts are the children; while one child holds nearly all of the bytes, that child's own.
+        """
         here = self
         while True:
             full = sorted((c for c in here.children if c.bytes), key=lambda c: -c.bytes)
             if not full or full[0].bytes < 0.9 * self.bytes or not any(c.bytes for c in full[0].children):
-                return full[:most]
+                break
             here = full[0]
+        found = [(child.name, child.bytes) for child in full[:most]]
+        rest = self.bytes - sum(own for _, own in found)
+        return [*found, (_REST if found else _WHOLE, rest)] if rest else found
 
 
 def tree(modules: Mapping[str, ModuleSummary]) -> Module:

@@ -1,21 +1,26 @@
-"""The report as one page of HTML: what a manifest says, put into ``report.html.jinja``."""
+"""The report as one page of HTML: what a manifest says, put into ``report.html.jinja``.
+
+Its only script is ``copy.js``; the page's policy names that script's digest, so that no other can run.
+"""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord, Status
-from lightning_onnx.report import module_tree, ratio_plot, tables, wording
+from lightning_onnx.report import blocks_plot, latency_plot, module_tree, ratio_plot, tables, wording
 from lightning_onnx.report.shape_ranges import size_tables
 from lightning_onnx.report.snippet import snippet
 from lightning_onnx.report.tables import Table, size
-from lightning_onnx.report.templates import template
-from lightning_onnx.report.verdict import needs_attention, sentence, verdict
+from lightning_onnx.report.templates import template, text
+from lightning_onnx.report.verdict import sentence, verdict, worst
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,12 +31,14 @@ MARKS = {"passed": "✓", "failed": "✗", "skipped": "–", "not checked": "–
 
 
 def render(manifest: Manifest) -> str:
-    """Return one page that needs nothing else: no network, no other file, no script.
+    """Return one page that needs nothing else: no network, no other file.
 
     Args:
         manifest: The artifact's manifest.
     """
-    graph = manifest.graph
+    from markupsafe import Markup
+
+    graph, script = manifest.graph, text("copy.js")
     whole = module_tree.tree(graph.modules)
     page = template("report.html.jinja").render(
         marks=MARKS,
@@ -40,7 +47,9 @@ def render(manifest: Manifest) -> str:
         what=wording.what(manifest),
         verdict=verdict(manifest),
         sentence=sentence(manifest),
-        needs_attention=needs_attention(manifest),
+        worst=worst(manifest),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         cards=wording.cards(manifest),
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
         weights=_pairs("", wording.weights(manifest)),
@@ -50,13 +59,15 @@ def render(manifest: Manifest) -> str:
         checks=[_check(check) for check in manifest.checks],
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],
+        variant_bars=[(name, _bars(rows)) for name, rows in wording.variant_bars(manifest).items()],
         variant_metrics=Table("Metrics", wording.METRIC_COLUMNS, wording.variant_metrics(manifest)),
         snippet=snippet(manifest),
         nodes=graph.nodes,
         kinds=len(graph.operators),
         operator_rows=_bars((name, str(count), count) for name, count in graph.operators.items()),
-        size_rows=_bars((m.name, size(m.bytes), m.bytes) for m in whole.largest()),
+        size_rows=_bars((name, size(own), own) for name, own in whole.sizes()),
         whole=whole,
+        picture=_drawn("of the model", lambda: blocks_plot.draw(graph.blocks, manifest.signature)),
         own={name: own.operators for name, own in graph.modules.items()},
         notes=manifest.notes,
         metadata=_pairs("", manifest.metadata.items()),
@@ -69,10 +80,35 @@ def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     return Table(title, (), [list(row) for row in rows])
 
 
-def _bars(rows: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, float]]:
+def _bars(rows: Iterable[tuple[str, str, float]]) -> list[tuple[str, str, float]]:
     known = list(rows)
     most = max([1, *(number for _, _, number in known)])
     return [(name, text, number / most) for name, text, number in known]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plot:
+    """A plot, or why there is none.
+
+    Attributes:
+        svg: The plot.
+        problem: The class of the error, if it could not be drawn.
+    """
+
+    svg: Markup
+    problem: str | None = None
+
+
+def _drawn(what: str, draw: Callable[[], str | None]) -> _Plot | None:
+    """Return a plot, None if there is nothing to draw; an export is not lost for one that fails."""
+    from markupsafe import Markup
+
+    try:
+        svg = draw()
+    except Exception as error:  # the message may hold a path of this machine
+        log.warning("the plot %s is left out of the report", what, exc_info=True)
+        return _Plot(Markup(), type(error).__name__)
+    return None if svg is None else _Plot(Markup(svg))  # each plot escapes the names in it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +120,6 @@ class _CheckView:
         status: How it ended.
         reason: Why.
         plot: Its plot, None if there is none.
-        problem: Why the plot is missing, if it could not be drawn.
         undrawn: Number of outputs that the plot leaves out.
         tables: Its figures.
         cases: The figures that the plot shows, for those who cannot see it.
@@ -93,32 +128,26 @@ class _CheckView:
     name: str
     status: Status
     reason: str | None
-    plot: Markup | None
-    problem: str | None
+    plot: _Plot | None
     undrawn: int
     tables: list[Table]
     cases: Table | None
 
 
 def _check(check: CheckRecord) -> _CheckView:
-    """Any check may have figures, and a plot if its outputs have ratios."""
-    from markupsafe import Markup
-
+    """Any check may have figures, and a plot if its outputs have ratios, or if it measured times."""
     found = ComparisonFigures.find(check.figures)
     outputs = {name: output for name, output in found.outputs.items() if output.worst_ratio}
-    drawn, problem = None, None
+    plot = None
     if outputs and found.ratio_edges:
-        try:
-            drawn = Markup(ratio_plot.draw(outputs, found.ratio_edges) or "")  # it escapes the names in it
-        except Exception as error:  # an export is not lost for a plot; the message may hold a path of this machine
-            log.warning("the plot of check %r is left out of the report", check.name, exc_info=True)
-            problem = type(error).__name__
+        plot = _drawn(f"of check {check.name!r}", lambda: ratio_plot.draw(outputs, found.ratio_edges))
+    elif check.name == "latency":
+        plot = _drawn(f"of check {check.name!r}", lambda: latency_plot.draw(check.figures))
     return _CheckView(
         check.name,
         check.status,
         check.reason,
-        drawn,
-        problem,
+        plot,
         max(len(outputs) - ratio_plot.MOST, 0),
         tables.tables({k: v for k, v in check.figures.items() if not (outputs and k in ("cases", "outcomes"))}),
         _cases(outputs, found.outcomes),

@@ -20,4 +20,14 @@ def template(name: str) -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(resources.files("lightning_onnx.report").joinpath(name).read_text(encoding="utf-8"))
+    return environment.from_string(text(name))
+
+
+@functools.cache
+def text(name: str) -> str:
+    """Return the text of a file beside this one.
+
+    Args:
+        name: Its file name.
+    """
+    return resources.files("lightning_onnx.report").joinpath(name).read_text(encoding="utf-8")

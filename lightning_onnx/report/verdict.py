@@ -23,9 +23,12 @@ def sentence(manifest: Manifest) -> str:
     return "; ".join([_checks(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
 
 
-def needs_attention(manifest: Manifest) -> bool:
-    """Tell whether the checks passed, but a variant failed or a check warned."""
-    return verdict(manifest) == "passed" and bool(_failed_variants(manifest) or _warned(manifest))
+def worst(manifest: Manifest) -> Verdict | Literal["attention"]:
+    """Return the worst that is in the artifact: a variant that failed counts, and so does a check that warned."""
+    if _failed_variants(manifest):
+        return "failed"
+    own = verdict(manifest)
+    return "attention" if own == "passed" and _warned(manifest) else own
 
 
 def _checks(manifest: Manifest) -> str:

@@ -22,8 +22,8 @@ def what(manifest: Manifest) -> str:
 
 
 def headline(manifest: Manifest) -> str:
-    """Return a title: the module's class and the name of the artifact, as far as they are known and differ."""
-    names = [manifest.source.module, manifest.name or manifest.model.file]
+    """Return a title: the module's class and the run, or else the artifact's name, as far as they are known."""
+    names = [manifest.source.module, manifest.source.run or manifest.name or manifest.model.file]
     return " · ".join(dict.fromkeys(filter(None, names)))
 
 
@@ -123,6 +123,21 @@ def variant_metrics(manifest: Manifest) -> list[list[str]]:
         for variant in manifest.variants
         for name, row in _metrics(variant)
     ]
+
+
+def variant_bars(manifest: Manifest) -> dict[str, list[tuple[str, str, float]]]:
+    """Return the size and each metric of the model and its variants: name, text, number; no number is below zero."""
+    whole = _bytes(manifest)
+    found: dict[str, list[tuple[str, str, float]]] = {"size": [("model", size(whole), whole)]}
+    for variant in manifest.variants:
+        ratio = VariantFigures.read(Fields(variant.figures, "variants.figures")).size_ratio
+        if ratio is not None:
+            found["size"].append((variant.name, size(ratio * whole), ratio * whole))
+        for name, row in _metrics(variant):
+            if row.module is not None and row.variant is not None and min(row.module, row.variant) >= 0:
+                rows = found.setdefault(name, [("model", text(row.module), row.module)])
+                rows.append((variant.name, text(row.variant), row.variant))
+    return {name: rows for name, rows in found.items() if len(rows) > 1}
 
 
 def score(value: float | None) -> str:

@@ -177,7 +177,16 @@ def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job
 
 
 def _origin(trainer: Trainer) -> Source:
-    return Source(precision=str(trainer.precision), device=trainer.strategy.root_device.type)
+    return Source(precision=str(trainer.precision), device=trainer.strategy.root_device.type, run=_run(trainer))
+
+
+def _run(trainer: Trainer) -> str | None:
+    """Return the name and version that the first logger shows for the run."""
+    if trainer.logger is None:
+        return None
+    name, version = trainer.logger.name, trainer.logger.version
+    numbered = f"version_{version}" if isinstance(version, int) else version
+    return "/".join(map(str, filter(None, (name, numbered)))) or None
 
 
 class Maker:

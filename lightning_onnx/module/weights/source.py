@@ -18,6 +18,7 @@ class Source:
         score: Value of that metric.
         precision: Training precision, as Lightning names it.
         device: Type of the training device.
+        run: Name of the run, as its first logger has it; None without a logger.
     """
 
     weights: str = "live"
@@ -28,3 +29,4 @@ class Source:
     score: float | None = None
     precision: str | None = None
     device: str | None = None
+    run: str | None = None
