@@ -11,14 +11,13 @@ import onnx
 from onnx import NodeProto
 
 from lightning_onnx.onnxfile import walk
-from lightning_onnx.onnxfile.graph_summary import Block
+from lightning_onnx.onnxfile.graph_summary import MOST_BLOCKS, Block
 from lightning_onnx.onnxfile.scopes import Path, path_of
-
-MOST = 12
-"""Blocks that a reader takes in at a glance."""
 
 _FEW = 5
 """Blocks that are enough to see how a model is built; fewer are split up further."""
+
+_TOO_FEW = 3
 
 _INPUT = -1
 """Stands for the graph's inputs where the position of a block is asked for."""
@@ -41,7 +40,7 @@ class _Part:
     nodes: list[NodeProto]
 
 
-def blocks(model: onnx.ModelProto, classes: Mapping[str, str], most: int = MOST) -> tuple[Block, ...]:
+def blocks(model: onnx.ModelProto, classes: Mapping[str, str], most: int = MOST_BLOCKS) -> tuple[Block, ...]:
     """Return the large parts of a graph in the order in which they run; each takes values of earlier ones only.
 
     Nodes that compute from sizes and weights only are left out.
@@ -81,7 +80,7 @@ def _cut(paths: Sequence[Path], classes: Mapping[str, str], most: int) -> set[Pa
             if children[path]:
                 kinds[classes.get(".".join(path), path)].add(path)
         split = {kind: chosen - kinds[kind] | set().union(*(children[p] for p in kinds[kind])) for kind in kinds}
-        fitting = [kind for kind in split if len(split[kind]) <= most]
+        fitting = [kind for kind in split if len(split[kind]) <= most or len(chosen) < _TOO_FEW]  # merged later
         if not fitting:
             break
         chosen = split[max(fitting, key=lambda kind: sum(counts[p] for p in kinds[kind]))]
@@ -133,7 +132,10 @@ def _blocks(graph: onnx.GraphProto, parts: Sequence[_Part], classes: Mapping[str
     weights = {tensor.name for tensor in graph.initializer}
     place = {value.name: _INPUT for value in graph.input if value.name not in weights}
     place |= {name: here for here, part in enumerate(parts) for node in part.nodes for name in node.output}
-    taken = [{name for node in part.nodes for name in walk.inputs(node) if place.get(name, here) < here} for here, part in enumerate(parts)]
+    taken = [
+        {name for node in part.nodes for name in walk.inputs(node) if place.get(name, here) < here}
+        for here, part in enumerate(parts)
+    ]
     used = {value.name for value in graph.output}.union(*taken)
     shapes = {v.name: _shape(v) for v in itertools.chain(graph.value_info, graph.output)}
     found = []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+MOST_BLOCKS = 12
+"""Blocks that a reader takes in at a glance."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModuleSummary:

@@ -24,7 +24,6 @@ from lightning_onnx.onnxfile.outline import outline
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
 
-
 _NOT_EMBEDDED = ("run",)
 """What would make equal models of two runs unequal files."""
 

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.onnxfile.blocks import MOST
-from lightning_onnx.onnxfile.graph_summary import Block
+from lightning_onnx.onnxfile.graph_summary import MOST_BLOCKS, Block
 from lightning_onnx.report.templates import template
 
 _WIDTH, _LEFT, _BOX = 390, 66, 258  # so that the text can be read on a telephone
@@ -37,7 +36,7 @@ def draw(blocks: Sequence[Block], signature: Signature) -> str | None:
     Returns:
         An ``<svg>`` element, or None if there are fewer than two parts.
     """
-    if not 1 < len(blocks) <= MOST:
+    if not 1 < len(blocks) <= MOST_BLOCKS:
         return None
     boxes = [
         _Box(

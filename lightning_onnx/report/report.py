@@ -63,13 +63,16 @@ class Report:
 
     def markdown(self) -> str:
         """Return the report as Markdown, for pull requests and for TensorBoard's text page."""
-        parts = [f"## {_plain(wording.headline(self._record))}", f"**{_plain(self.summary)}**"]
+        parts = [
+            f"# {_plain(wording.headline(self._record))}",
+            f"**{_plain(self.summary)}**",
+            "\n".join(f"- {_plain(line)}" for line in wording.essentials(self._record)),
+        ]
         for table in self._tables():
-            columns = table.columns or ("", "")
             kept = table.rows[:_MOST_ROWS]
-            lines = [_row(columns), _row(["---"] * len(columns), escape=False), *map(_row, kept)]
+            lines = _table(table.columns, kept) if any(table.columns) else _list(kept)
             more = f"\n\n{len(table.rows) - len(kept)} more in {HTML}" if len(table.rows) > len(kept) else ""
-            parts.append(f"### {_plain(table.title)}\n\n" + "\n".join(lines) + more)
+            parts.append(f"## {_plain(table.title)}\n\n" + "\n".join(lines) + more)
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
@@ -154,6 +157,15 @@ def _measured(check: CheckRecord) -> list[Table]:
         dataclasses.replace(table, title=f"{check.name}: {table.title}" if table.title else check.name)
         for table in tables.tables(check.figures)
     ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_row(columns), _row(["---"] * len(columns), escape=False), *map(_row, rows)]
+
+
+def _list(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows without column titles as a list: a table with an empty header looks broken."""
+    return [f"- {': '.join(map(_plain, row))}" for row in rows]
 
 
 def _row(cells: Sequence[str], *, escape: bool = True) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_onnx.manifest.fields import Fields
-from lightning_onnx.manifest.figures import MetricFigures, VariantFigures, runtime_of
+from lightning_onnx.manifest.figures import ComparisonFigures, MetricFigures, VariantFigures, runtime_of
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.report.tables import size, text
@@ -12,7 +12,31 @@ VARIANT_COLUMNS = ("variant", "status", "size", "latency ratio", "worst differen
 OUTCOMES = ("failed", "warning", "undecidable", "passed")
 """How a case of a check may end, worst first."""
 
+_MOST_TENSORS = 6
+"""Inputs and outputs that the first lines name; the table has all."""
+
 METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
+
+
+def essentials(manifest: Manifest) -> list[str]:
+    """Return what to know of an artifact beside the verdict, in a few lines."""
+    own = manifest.model
+    worst = [
+        (ratio, output)
+        for check in manifest.checks
+        for output, found in ComparisonFigures.find(check.figures).outputs.items()
+        for ratio in found.worst_ratio.values()
+    ]
+    lines = [
+        f"{own.file}: {size(_bytes(manifest))}, opset {own.opset}"
+        + (f", loads in onnxruntime {own.oldest_onnxruntime} and later" if own.oldest_onnxruntime else ""),
+        f"weights: {weights_line(manifest)}",
+        *(f"{kind} {name}: {dtype} {shape}" for kind, name, dtype, shape in tensors(manifest)[:_MOST_TENSORS]),
+    ]
+    if worst:
+        ratio, output = max(worst)
+        lines.append(f"largest difference: {text(ratio)} of what is allowed, in {output}")
+    return lines
 
 
 def what(manifest: Manifest) -> str:

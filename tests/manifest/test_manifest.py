@@ -27,7 +27,7 @@ KEYS = {
     "variants": "name class file sha256 bytes opset status reason options checks figures notes",
     "checks": "name status reason figures",
     "inputs": "name dtype shape",
-    "graph": "nodes operators modules",
+    "graph": "nodes operators modules blocks",
 }
 """The keys that are always written, in their order."""
 

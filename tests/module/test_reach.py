@@ -191,6 +191,7 @@ def test_a_method_that_writes_what_it_closes_over_does_not_see_the_copy() -> Non
     assert (len(seen), calls) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dynamo", "torchscript"])
 def test_calls_and_traces_leave_nothing_in_the_globals_of_methods(engine: Any, tmp_path: Path) -> None:
     SEEN.clear()

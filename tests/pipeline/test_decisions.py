@@ -101,6 +101,7 @@ def test_a_loop_with_a_number_of_steps_by_values_is_an_error_that_names_it(tmp_p
         exported(Adaptive(), tmp_path, X * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [*TORCHSCRIPT, {}])
 def test_a_file_that_keeps_a_wrong_decision_is_an_error_that_names_the_line(
     options: dict[str, Any], tmp_path: Path

@@ -47,6 +47,7 @@ class Slices(Chunks):
         return torch.cat([c - c.mean(0) for c in chunks])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "options", "limit"),
     [

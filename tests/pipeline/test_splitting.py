@@ -57,6 +57,7 @@ class Single(Chunks):
 SIZES = [(b, n) for b in (1, 2, 3, 7) for n in (1, 2, 3, 5, 6, 7, 8, 11, 12, 40)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [Odd(), *(pytest.param(m, marks=pytest.mark.slow) for m in (Square(), TwoSizes(), Upright(), Single()))],

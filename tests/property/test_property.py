@@ -79,6 +79,7 @@ def _program(*forwards: str) -> Program:
     return Program(1, "rows", lines, "return x", ({"batch": 4}, {"batch": 4}, {"batch": 3}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("in_file", "module", "values"),
     [
@@ -112,6 +113,7 @@ def test_ties_and_rounding_are_ignored(tmp_path: Path) -> None:
     assert compare(outside.session(path), program.module(), inputs) is None
 
 
+@pytest.mark.slow
 def test_documented_limits_of_the_runtime_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = (x.sigmoid() * -1).floor()")
     _exported(program.module(), program, path)

@@ -87,6 +87,8 @@ document.body.innerText = JSON.stringify({
   plots: all('.plot svg').map(size),
   letters: Math.min(...all('.plot svg text').map(e => e.getBoundingClientRect().height)),
   bars: all('.bars span').map(e => size(e)[0]),
+  buttons: all('button').map(e => e.innerText),
+  scrolled: all('.wide').filter(e => e.scrollWidth > e.clientWidth + 1).length,
   statuses: all('.status').map(e => e.innerText),
   closed: all('details:not([open])').length,
   contrast: Math.min(...all('body, .soft, .status, dd, th, td, pre').map(contrast)),
@@ -116,22 +118,27 @@ def browse(*arguments: str, directory: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-@pytest.mark.parametrize("width", [1280, 390, 320])
+@pytest.mark.parametrize("width", [1440, 900, 390, 320])
 def test_it_fits(report: Path, tmp_path: Path, width: int) -> None:
     seen = look(report, tmp_path, width)
     assert seen["overflow"] <= 0
     assert seen["outside"] == []
     assert seen["headings"] == [
-        "Weights", "Inputs and outputs", "Checks", "Load it", "Operators", "Size by module", "Modules", "Metadata",
-        "Versions",
+        "Weights", "Inputs and outputs", "Checks", "Load it", "The model", "Operators", "Size by module", "Modules",
+        "Metadata", "Versions",
     ]  # fmt: skip
-    assert len(seen["plots"]) == 1
+    assert len(seen["plots"]) == 2
+    assert seen["buttons"] == ["Copy"]
+    assert seen["scrolled"] == 0 or width > 544  # a table of 20 columns is laid out as a list where it is narrow
     assert seen["plots"][0][0] > min(width, 560) * 0.8
     assert seen["letters"] > 7.5
     assert max(seen["bars"]) > width / 8
     assert seen["statuses"] == ["✗ failed", "✓ passed", "✗ failed", "– skipped"]
     assert seen["contrast"] >= 4.5
     assert not seen["dark"]
+    picture = tmp_path / f"report-{width}.png"
+    browse(f"--screenshot={picture}", f"--window-size={max(width, 500)},2400", report.as_uri(), directory=tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_dark(report: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import json
 import math
 import re
@@ -24,8 +26,11 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.manifest.figures import OutputFigures
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.onnxfile.graph_summary import ModuleSummary
 from lightning_onnx.printable import one_line
-from lightning_onnx.report import ratio_plot
+from lightning_onnx.report import ratio_plot, wording
+from lightning_onnx.report.module_tree import tree
 from lightning_onnx.report.report import Report
 
 EVIL = "<script>alert(1)</script>"
@@ -83,7 +88,7 @@ def page(manifest: dict[str, Any]) -> str:
 
 
 class Elements(HTMLParser):
-    """Collects elements, and the text outside of styles; complains where they do not close in order."""
+    """Collects elements, and the text outside of styles and scripts; complains where they do not close in order."""
 
     VOID = ("meta", "path", "use", "br")
 
@@ -107,7 +112,7 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
 
 
@@ -124,9 +129,12 @@ def test_contents(artifact: ONNXArtifact) -> None:
     assert found.text.count("<") == 0
 
 
-def test_nothing_is_fetched_and_nothing_runs(artifact: ONNXArtifact) -> None:
-    found = Elements((artifact.directory / "report.html").read_text())
-    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in found.tags}
+def test_nothing_is_fetched_and_nothing_runs_but_the_copy_button(artifact: ONNXArtifact) -> None:
+    text = (artifact.directory / "report.html").read_text()
+    found = Elements(text)
+    assert not {"link", "img", "iframe", "object"} & {tag for tag, _ in found.tags}
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == text.count("<script") == 1
     addresses = [
         value
         for _, attributes in found.tags
@@ -135,7 +143,8 @@ def test_nothing_is_fetched_and_nothing_runs(artifact: ONNXArtifact) -> None:
     ]
     assert [a for a in addresses if not (a or "").startswith("#")] == []
     policies = [a["content"] for t, a in found.tags if t == "meta" and "http-equiv" in a]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert policies == [f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -162,7 +171,7 @@ def test_every_text_is_escaped(manifest: dict[str, Any]) -> None:
         if path[-1] == "status" or path[0] == "files":
             continue
         report = Report(with_text(manifest, path, EVIL))
-        assert "<script" not in report.html(), path
+        assert "<script>alert" not in report.html(), path
         assert "<script" not in report.markdown(), path
 
 
@@ -172,7 +181,7 @@ def test_every_name_is_escaped(manifest: dict[str, Any]) -> None:
     for name in ("licence", "hidden", "traced (batch=2)", "Gather", "embed", "body.0", "p50_ms", "sizes", "onnxscript"):
         assert f'"{name}":' in text, name
         report = Report(json.loads(text.replace(f'"{name}"', json.dumps(EVIL + name))))
-        assert "<script" not in report.html(), name
+        assert "<script>alert" not in report.html(), name
         assert "<script" not in report.markdown(), name
 
 
@@ -190,7 +199,7 @@ def test_names_of_outputs(name: str, manifest: dict[str, Any], recwarn: pytest.W
 
 def test_the_snippet_runs(artifact: ONNXArtifact) -> None:
     found = Elements((artifact.directory / "report.html").read_text())
-    code = found.text[found.text.index("import numpy") : found.text.index("Operators")]
+    code = found.text[found.text.index("import numpy") : found.text.index("The model")]
     done = subprocess.run([sys.executable, "-c", code], cwd=artifact.directory, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["hidden float32 (2, 5, 8)", "pooled float32 (2, 8)"], done.stderr
 
@@ -298,7 +307,7 @@ def test_a_failed_variant_and_a_warning_are_in_the_verdict(manifest: dict[str, A
     failed |= {"status": "failed", "reason": "it differs", "options": {}, "checks": [], "figures": {}, "notes": []}
     with_variant = manifest | {"variants": [failed]}
     assert Report(with_variant).summary.endswith("; variant int8 failed.")
-    assert 'class="verdict attention"' in page(with_variant)
+    assert 'class="verdict failed"' in page(with_variant)
     manifest["checks"][0]["figures"]["outcomes"]["mirrored sign"] = "warning"
     manifest["notes"] = ["one"]
     assert Report(manifest).summary.endswith("parity warns about values beyond those observed; read 1 note below.")
@@ -395,3 +404,59 @@ def test_cases_are_listed_with_their_outcome_and_those_that_did_not_pass_come_fi
     assert re.search(r"case +outcome\n +mirrored sign +warning\n +rolled rows +undecidable", report.text())
     assert "| mirrored sign | warning |" in report.markdown()
     assert re.search(r"mirrored sign\s*warning", Elements(page(changed)).text)
+
+
+def test_the_picture_shows_the_modules_and_the_shapes_between_them(artifact: ONNXArtifact) -> None:
+    text = Elements(artifact.report.html()).text
+    drawn = text[text.index("The model") : text.index("Parts in the order")]
+    for part in ("tokens, keep", "embed", "Embedding", "body.0", "GELU", "batch × 5 × 8", "hidden, pooled"):
+        assert part in drawn, part
+
+
+def test_a_picture_needs_blocks_that_make_sense(manifest: dict[str, Any]) -> None:
+    own = {"label": EVIL, "class": None, "nodes": 1, "shape": ["batch", 4], "sources": [-1]}
+    for blocks in ([], [own], [own] * 5000):
+        manifest["graph"]["blocks"] = blocks
+        assert "The model" not in page(manifest)
+    manifest["graph"]["blocks"] = [own | {"sources": [99, -7]}, own | {"sources": [0, 1, 2**70]}]
+    assert "The model" in page(manifest)
+    assert "<script>alert" not in page(manifest)
+
+
+@pytest.mark.parametrize("modules", [1, 12, 13, 40])
+def test_sizes_by_module_add_up(modules: int) -> None:
+    whole = tree(
+        {f"layers.{i}": ModuleSummary("Linear", 100 + i) for i in range(modules)} | {"": ModuleSummary(None, 7)}
+    )
+    assert sum(own for _, own in whole.sizes()) == whole.bytes
+    assert len(whole.sizes()) == min(modules, 12) + 1
+    assert whole.sizes()[-1][0] == "everything else"
+
+
+def test_the_title_names_the_run_if_it_is_known(manifest: dict[str, Any]) -> None:
+    assert "<h1>Words · words " in page(manifest)
+    manifest["name"] = "epoch=4-step=95"
+    manifest["source"]["run"] = "digits/version_3"
+    assert "<h1>Words · digits/version_3 " in page(manifest)
+
+
+def test_markdown_begins_with_a_title_and_what_to_know(artifact: ONNXArtifact) -> None:
+    lines = artifact.report.markdown().splitlines()
+    assert lines[0] == "# Words · words"
+    assert lines[2].startswith("**Safe to deploy")
+    assert lines[4].startswith("- model.onnx: ")
+    assert [line for line in lines[5:11] if line.startswith("- ")] == lines[5:11]
+    assert not re.search(r"^\|( *\|)+$", artifact.report.markdown(), re.MULTILINE)
+
+
+def test_variants_have_bars_of_size_and_of_metrics(manifest: dict[str, Any]) -> None:
+    row = {"module": 0.9, "variant": 0.8, "drop": 0.1, "allowed": None, "status": "not judged"}
+    check = {"name": "metrics", "status": "passed", "reason": None, "figures": {"metrics": {"val_acc": row}}}
+    made = {"name": "int8", "class": "Int8", "file": None, "sha256": None, "bytes": 1, "opset": 20, "status": "passed"}
+    made |= {"reason": None, "options": {}, "checks": [check], "figures": {"size_ratio": 0.25}, "notes": []}
+    record = Manifest.from_dict(manifest | {"variants": [made]})
+    bars = wording.variant_bars(record)
+    assert [name for name, _, _ in bars["size"]] == ["model", "int8"]
+    assert bars["size"][1][2] == bars["size"][0][2] / 4
+    assert bars["val_acc"] == [("model", "0.9", 0.9), ("int8", "0.8", 0.8)]
+    assert "<h4>val_acc</h4>" in page(manifest | {"variants": [made]})

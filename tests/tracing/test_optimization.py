@@ -131,6 +131,7 @@ def test_rules_for_clamps_write_graphs_that_do_not_load(models: tuple[ir.Model, 
         run(default, np.zeros((2, 5), np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["raises", "writes an invalid graph"])
 def test_a_pass_that_fails_leaves_the_graph_as_it_was(
     fault: str, models: tuple[ir.Model, ir.Model], monkeypatch: pytest.MonkeyPatch

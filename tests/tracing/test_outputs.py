@@ -36,6 +36,7 @@ class Prototypes(nn.Module):
         }[self.kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parameter", "twice", "list", "buffers", "of a layer"])
 def test_outputs_that_are_weights(kind: str, tmp_path: Path) -> None:
     module = Prototypes(kind)

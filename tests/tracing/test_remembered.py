@@ -51,6 +51,7 @@ def test_the_same_request_is_traced_once_and_each_result_may_be_changed() -> Non
     assert engine.traces == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["sizes", "values", "axes", "module"])
 def test_another_request_is_traced(change: str) -> None:
     engine = Counting()

@@ -52,6 +52,7 @@ class Writes(nn.Module):
         return y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tensor", "list", "first", "number"])
 def test_writes_beside_an_ellipsis(kind: str, tmp_path: Path) -> None:
     module = Writes(kind)

@@ -86,6 +86,7 @@ def test_live_weights_have_the_settings_of_now(tmp_path: Path) -> None:
     check(export, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "weights_only"),
     [

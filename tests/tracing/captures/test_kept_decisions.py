@@ -55,6 +55,7 @@ class Pooled(nn.Module):
         return self.norm(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capture", [TracedValues(), SymbolicInt()])
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_layer_that_asks_whether_its_input_is_empty_decides_nothing(capture: Capture, asks: bool) -> None:

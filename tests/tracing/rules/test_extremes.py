@@ -100,6 +100,7 @@ def program(functions: dict[str, Callable[..., Tensor]], tensors: tuple[Tensor, 
     return onnxruntime.InferenceSession(written.model_proto.SerializeToString())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "functions", "dtype"),
     [
