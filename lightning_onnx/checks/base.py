@@ -15,6 +15,7 @@ from lightning_onnx.runtimes.base import Runtime, Session
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lightning_onnx.checks.judged import Judged
     from lightning_onnx.checks.validation import Validation
     from lightning_onnx.module.cases import Case
     from lightning_onnx.module.inner_values import InnerValues
@@ -104,11 +105,13 @@ class CheckContext:
         file: The file, and the runtime.
         module: The module that the file is compared with.
         inputs: The inputs of both.
+        judged: How cases of this file and this module were judged; None if that is not remembered.
     """
 
     file: CheckedFile
     module: CheckedModule
     inputs: CheckInputs
+    judged: Judged | None = None
 
     @property
     def model_path(self) -> Path:
@@ -143,15 +146,17 @@ class CheckContext:
     def replace(self, **changes: Any) -> CheckContext:
         """Return the same context with new values for fields of its parts, given by field name.
 
+        What was judged is forgotten unless ``judged`` is given, too: the file or the module may be another one.
+
         Raises:
             TypeError: If no part has such a field.
         """
-        parts: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            part = getattr(self, field.name)
+        parts: dict[str, Any] = {"judged": changes.pop("judged", None)}
+        for name in ("file", "module", "inputs"):
+            part = getattr(self, name)
             names = {f.name for f in dataclasses.fields(part)} & set(changes)
             new = {name: changes.pop(name) for name in names}
-            parts[field.name] = dataclasses.replace(part, **new) if new else part
+            parts[name] = dataclasses.replace(part, **new) if new else part
         if changes:
             raise TypeError(f"CheckContext has no fields {sorted(changes)}. Use the names of its parts' fields.")
         return CheckContext(**parts)

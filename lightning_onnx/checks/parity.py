@@ -59,13 +59,14 @@ class Parity:
             reason = "there are no inputs to compare on"
             return CheckResult(self.name, "skipped", reason, scalars={"parity_passed": 0.0})
         session = context.session
-        expected = context.reference(context.cases[0].tensors)
-        random_outputs = find_random_outputs(context, context.cases[0], expected)
-        first = dataclasses.replace(context.cases[0], expected=tuple(expected))
+        first, random_outputs = context.cases[0], tuple[str, ...]()
+        if context.module.is_stochastic:
+            first = dataclasses.replace(first, expected=tuple(context.reference(first.tensors)))
+            random_outputs = find_random_outputs(context, first, first.expected or ())
         outcomes = [self.judge(session, context, case, random_outputs) for case in (first, *context.cases[1:])]
         result = _with_kept_state(summarize(self.name, outcomes, random_outputs, context), context)
         is_in_doubt = result.status == "failed" or any(c.excuse == "noise" for o in outcomes for c in o.comparisons)
-        if is_in_doubt and not random_outputs and has_hidden_state(context, first, expected, self.compare_output):
+        if is_in_doubt and not random_outputs and has_hidden_state(context, first, self.compare_output):
             return _without_proof(result)
         return self._with_cause(result, outcomes, context) if result.status == "failed" else result
 
@@ -87,22 +88,35 @@ class Parity:
     ) -> CaseOutcome:
         """Compare all outputs of one case, and excuse differences explained by noise or random numbers.
 
+        What ``context.judged`` remembers is not compared again.
+
         Args:
             session: The loaded file.
             context: The module.
             case: The inputs.
             random_outputs: Outputs whose values and shapes cannot be compared.
         """
+        judged = None if random_outputs else context.judged
+        known = None if judged is None else judged.of(self, case)
+        if known is None:
+            known = self._judged(session, context, case, random_outputs)
+            if judged is not None:
+                judged.add(self, case, known)
+        return CaseOutcome(case, known)
+
+    def _judged(
+        self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str]
+    ) -> tuple[Comparison, ...]:
         try:
             expected = context.reference(case.tensors) if case.expected is None else case.expected
         except Exception as error:
             if not case.may_be_refused:
                 raise
             problem = f"the module does not take these values: {first_line(error)}"
-            return CaseOutcome(case, (Comparison(_first_output(context), problem, excuse="refused"),))
+            return (Comparison(_first_output(context), problem, excuse="refused"),)
         actual = self._run(session, context, case, len(expected))
         if isinstance(actual, Comparison):
-            return CaseOutcome(case, (actual,))
+            return (actual,)
         changed = ChangedRuns(context, case)
         names = (spec.name for spec in context.signature.outputs)
         compared = [
@@ -111,7 +125,7 @@ class Parity:
         ]
         excused = [_excuse_undefined(output, case) for output in compared]
         judged = [excuse_noise(output, changed, self.compare_output) for output in excused]
-        return CaseOutcome(case, tuple(_excuse_random(c, random_outputs) for c in judged))
+        return tuple(_excuse_random(c, random_outputs) for c in judged)
 
     def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
         """Return the outputs of the file by name, or a problem with all of them."""

@@ -19,7 +19,7 @@ def flops(flat: FlatModule, tensors: Sequence[Tensor]) -> float:
         flat: The module.
         tensors: Inputs that the module takes.
     """
-    counter = _Counter()
+    counter = FlopCounter()
     try:
         with counter:
             flat.reference(tensors)
@@ -28,8 +28,12 @@ def flops(flat: FlatModule, tensors: Sequence[Tensor]) -> float:
     return counter.total
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts like torch's ``FlopCounterMode``, which adds hooks to the modules of all threads."""
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts like torch's ``FlopCounterMode``, which adds hooks to the modules of all threads.
+
+    Attributes:
+        total: The operations so far.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

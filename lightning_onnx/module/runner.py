@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.flops import flops
+from lightning_onnx.module.flops import FlopCounter, flops
 from lightning_onnx.module.saved import Place
 
 _GIVE_A_CALL = (
@@ -50,10 +51,20 @@ class Runner:
         key = _key(tensors)
         if key not in self._known:
             try:
-                self._known[key] = self.flat.outputs(tensors)
+                self._known[key] = self._outputs(tensors)
             except Exception as error:  # a module may refuse a size with any exception
                 return error
         return self._known[key]
+
+    def _outputs(self, tensors: Sequence[Tensor]) -> Outputs:
+        """Run the module; the operations of the first call are counted, because they will be asked for."""
+        counter = FlopCounter()
+        if not self._flops:
+            with contextlib.suppress(Exception), counter:  # a module may not run while they are counted
+                outputs = self.flat.outputs(tensors)
+                self._flops[_shapes(tensors)] = counter.total
+                return outputs
+        return self.flat.outputs(tensors)
 
     def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
         """Return the outputs with harmless changes: see ``FlatModule.perturbed``."""
@@ -76,10 +87,14 @@ class Runner:
 
     def flops(self, tensors: Sequence[Tensor]) -> float:
         """Return the floating point operations of a call, counted once for inputs of the same shapes."""
-        shapes = tuple(t.shape for t in tensors)
+        shapes = _shapes(tensors)
         if shapes not in self._flops:
             self._flops[shapes] = flops(self.flat, tensors)
         return self._flops[shapes]
+
+
+def _shapes(tensors: Sequence[Tensor]) -> tuple[torch.Size, ...]:
+    return tuple(t.shape for t in tensors)
 
 
 def _key(tensors: Sequence[Tensor]) -> _Key:

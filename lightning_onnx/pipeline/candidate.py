@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from lightning_onnx.checks.judged import Judged
 from lightning_onnx.errors import ConfigurationError, EngineError, first_line
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
@@ -43,6 +44,7 @@ class Candidate:
         mismatches: All cases in which the graph is wrong.
         decisions: The decisions of the traced call that the graph keeps.
         conditions: What engines assumed about sizes: the method may do something else where one does not hold.
+        judged: How the cases were judged.
     """
 
     engine: Engine
@@ -57,6 +59,7 @@ class Candidate:
     mismatches: tuple[Mismatch, ...]
     decisions: KeptDecisions
     conditions: tuple[SizeCondition, ...] = ()
+    judged: Judged = dataclasses.field(default_factory=Judged)
 
     @property
     def is_right_at_all_sizes(self) -> bool:
@@ -140,7 +143,8 @@ def _try(
     hints = _hints(traced, conditions, request)
     extremes = tuple(c for c in extreme_cases(request, run, hints) if request.sizes(c.tensors) not in known)
     is_extreme = set(map(id, extremes))
-    mismatches = list(find_mismatches(run, graph, (*cases, *extremes), config))
+    judged = Judged()
+    mismatches = list(find_mismatches(run, graph, (*cases, *extremes), config, judged))
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
     small = [] if is_exact else [m for m in mismatches if m.comparison.is_small and m.case.kind != "decision"]
     inexact = [m for m in small if id(m.case) not in is_extreme]
@@ -148,7 +152,7 @@ def _try(
     large = [m for m in mismatches if id(m) not in is_small]
     wrong = [m for m in large if not m.case.may_be_wrong]
     if rows := _rows_of(wrong, run, request):
-        wrong += [m for m in find_mismatches(run, graph, rows, config) if not m.comparison.is_small]
+        wrong += [m for m in find_mismatches(run, graph, rows, config, judged) if not m.comparison.is_small]
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
     dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)
@@ -166,6 +170,7 @@ def _try(
         mismatches=tuple(wrong),
         decisions=decisions,
         conditions=conditions,
+        judged=judged,
     )
 
 

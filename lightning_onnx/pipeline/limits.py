@@ -66,7 +66,7 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
     if not set(dims) - constant:
         return limits
     is_exact = config.parity.rtol is not None or config.parity.atol is not None
-    with comparing(run, candidate.graph, candidate.cases, config) as compare:
+    with comparing(run, candidate.graph, candidate.cases, config, candidate.judged) as compare:
 
         def mismatch(case: Case) -> Mismatch | None:
             found = compare(case)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_onnx.checks.judged import Judged
 from lightning_onnx.manifest.shape_ranges import DimRange
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.observation import Observation
@@ -16,10 +17,24 @@ from lightning_onnx.module.cases import Case
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, leftover, state
 from lightning_onnx.module.weights.digests import digests
+from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.observed_sizes import dim_ranges
 from lightning_onnx.tracing.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What the search found out about the weights with which the module was traced.
+
+    Attributes:
+        weights: The module and its weights.
+        judged: How the file of the graph with these weights was judged.
+    """
+
+    weights: Stamp
+    judged: Judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +60,7 @@ class Plan:
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
         left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
         dim_ranges: The sizes of each dynamic dim in the calls so far.
+        proof: What the search found out about the traced weights; None if that is unknown.
     """
 
     config: ExportConfig
@@ -65,11 +81,27 @@ class Plan:
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     dim_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
+    proof: Proof | None = None
 
     def serves(self, module: nn.Module) -> bool:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
         same_structure = self.structure == state.structure_of(module)
         return same_structure and digests(module, self.config.method) == self.attributes
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether calls on the same inputs have the same outputs: no random numbers, and no state between calls."""
+        return not (self.is_stochastic or self.kept_state or self.written_outside)
+
+    def judged(self, module: nn.Module) -> Judged | None:
+        """Return how the file was judged that the graph gives with a module's weights; None unless they were traced.
+
+        Args:
+            module: The private copy.
+        """
+        if self.proof is None or not (self.refreshes and self.is_repeatable and self.proof.weights.fits(module)):
+            return None
+        return self.proof.judged
 
     def reset(self, module: nn.Module) -> None:
         """Remove from a private copy the state that calls left and that the graph does not have."""

@@ -27,9 +27,10 @@ from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.non_finite import non_finite_weights
+from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.plan import Plan, Proof
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.tracing.graph import Graph
@@ -104,6 +105,7 @@ def _prepare(
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=digests(module, config.method),
         left_out=left_names,
+        proof=Proof(Stamp.of(module), found.judged),
     ).with_sizes([observation])
 
 

@@ -15,6 +15,7 @@ from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
 from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
+from lightning_onnx.checks.judged import Judged
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
@@ -116,11 +117,14 @@ def _produce(
         if config.target is not None:
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
         on_stage("checking")
-        decisions = with_weights(plan.graph, flat, plan.cases) if config.has_weights else plan.decisions
+        judged = None if concurrent else plan.judged(loaded.module)
+        is_traced = judged is not None or not config.has_weights
+        decisions = plan.decisions if is_traced else with_weights(plan.graph, flat, plan.cases)
         plan = plan.with_decisions(decisions)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
+        context = dataclasses.replace(context, judged=_of_this_file(judged, plan))
         stored, missing = _write_test_data(plan, context, staged)
-        context = context.replace(cases=(*context.cases, *stored))
+        context = context.replace(cases=(*context.cases, *stored), judged=context.judged)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
         ]
@@ -144,6 +148,18 @@ def _produce(
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
         return staging.commit(staged, described, directory, if_taken)
+
+
+def _of_this_file(judged: Judged | None, plan: Plan) -> Judged | None:
+    """Return what is known of a file that differs from the traced one at most in its metadata.
+
+    The file that is published is loaded and run at least once: on the test data, or else on the traced call.
+    """
+    if not plan.is_repeatable:
+        return None
+    if judged is None or plan.config.target is not None:
+        return Judged()
+    return judged.without(plan.cases[0]) if plan.config.test_data is None else judged
 
 
 def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:
@@ -216,9 +232,14 @@ def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
     except Exception:  # the file contains no weights, or the check reports what is wrong with it
         return lambda inputs, outputs: True
 
+    fresh = dataclasses.replace(context, judged=None)  # the file that is published runs at least here
+
     def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         case = Case(TEST_DATA, tuple(inputs), tuple(outputs), kind="values")
-        return all(c.excuse is None for c in config.parity.judge(session, context, case).comparisons)
+        comparisons = config.parity.judge(session, fresh, case).comparisons
+        if context.judged is not None:
+            context.judged.add(config.parity, case, comparisons)
+        return all(c.excuse is None for c in comparisons)
 
     return is_stable
 

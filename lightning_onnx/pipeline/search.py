@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Sequence
 
+from lightning_onnx.checks.judged import Judged
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
@@ -39,12 +40,14 @@ class FoundGraph:
         cases: Inputs on which the graph is right.
         notes: What the user should know.
         decisions: The decisions of the traced call that the graph keeps.
+        judged: How the cases were judged.
     """
 
     graph: Graph
     cases: tuple[Case, ...]
     notes: tuple[str, ...]
     decisions: KeptDecisions
+    judged: Judged
 
 
 def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_decisions: bool = True) -> FoundGraph:
@@ -83,7 +86,8 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
             best = found.candidate
             ranges = limits_of_module(best, run) | found.ranges
             notes += [] if best.is_right else search_notes.limits(best, found.limits)
-            return FoundGraph(best.graph.limited(ranges), best.cases_within(ranges), tuple(notes), best.decisions)
+            cases = best.cases_within(ranges)
+            return FoundGraph(best.graph.limited(ranges), cases, tuple(notes), best.decisions, best.judged)
         if config.dynamic_axes != "auto":
             helps = advice.for_static_dims(list(static), best.engine, run, request, config)
             raise search_notes.cannot_be_dynamic(static, refusals(errors), helps)

@@ -13,6 +13,7 @@ from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.divergence import Divergence, find_divergence
+from lightning_onnx.checks.judged import Judged
 from lightning_onnx.checks.noise import find_random_outputs
 from lightning_onnx.errors import EngineError, first_line
 from lightning_onnx.module.cases import Case
@@ -42,7 +43,9 @@ class Mismatch:
         return f"output '{self.comparison.output}' at {self.case.label}: {self.comparison.problem}"
 
 
-def find_mismatches(run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig) -> Iterator[Mismatch]:
+def find_mismatches(
+    run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig, judged: Judged | None = None
+) -> Iterator[Mismatch]:
     """Yield the cases in which a graph is wrong; none if the file contains no weights.
 
     Args:
@@ -50,11 +53,12 @@ def find_mismatches(run: Runner, graph: Graph, cases: Sequence[Case], config: Ex
         graph: The graph.
         cases: Inputs to compare on.
         config: The options; its ``Parity`` compares.
+        judged: Remembers the comparisons; None if they are not needed again.
 
     Raises:
         EngineError: If the file is invalid, does not have the requested opset, or cannot be loaded by onnxruntime.
     """
-    with comparing(run, graph, cases, config) as mismatch:
+    with comparing(run, graph, cases, config, judged) as mismatch:
         for case in cases:
             found = mismatch(case)
             if found is not None:
@@ -63,7 +67,7 @@ def find_mismatches(run: Runner, graph: Graph, cases: Sequence[Case], config: Ex
 
 @contextlib.contextmanager
 def comparing(
-    run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig
+    run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig, judged: Judged | None = None
 ) -> Iterator[Callable[[Case], Mismatch | None]]:
     """Yield a function that compares one case; it finds no mismatch if the file contains no weights.
 
@@ -72,6 +76,7 @@ def comparing(
         graph: The graph.
         cases: Cases; the first one shows which outputs are random.
         config: The options; its ``Parity`` compares.
+        judged: As for ``find_mismatches``.
 
     Raises:
         EngineError: As ``find_mismatches``.
@@ -81,7 +86,7 @@ def comparing(
         if not config.has_weights:
             yield lambda case: None
             return
-        context = _context(run, graph, path, cases)
+        context = dataclasses.replace(_context(run, graph, path, cases), judged=judged)
         random_outputs = find_random_outputs(
             context, cases[0], cases[0].expected or run.flat.reference(cases[0].tensors)
         )

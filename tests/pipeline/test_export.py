@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError, Float16, Int8
+from lightning_onnx.runtimes.worker.client import HostedSession
 from tests import outside
 
 
@@ -151,3 +153,40 @@ def test_a_module_of_fabric_is_exported_without_its_wrapper(tmp_path: Path) -> N
     made = lightning_onnx.export(wrapped, torch.randn(2, 4), directory=tmp_path / "a")
     assert str(made.signature) == "(image: float32[batch, 4]) -> (logits: float32[batch, 2])"
     assert made.manifest["source"]["module"] == "Net"
+
+
+class Told(nn.Module):
+    """Writes its inputs to a file: what a module changes in Python is put back after a call."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.file = file
+
+    def forward(self, x: Tensor) -> Tensor:
+        if type(x) is Tensor:  # in a trace it is of another class
+            os.write(self.file, f"{tuple(x.shape)} {x.tolist()}\n".encode())
+        return cast(Tensor, self.layer(x))
+
+
+@pytest.mark.slow
+def test_the_module_and_the_file_run_once_on_each_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[Any, ...]] = []
+    run = HostedSession.run
+
+    def counted(session: HostedSession, inputs: Any) -> Any:
+        ran.append(tuple((a.shape, a.tobytes()) for a in inputs.values()))
+        return run(session, inputs)
+
+    monkeypatch.setattr(HostedSession, "run", counted)
+    told = tmp_path / "told"
+    module = Told(os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND))
+    made = lightning_onnx.export(module, torch.randn(3, 4), directory=tmp_path / "made")
+    assert made.passed
+    calls = told.read_text().splitlines()
+    assert [call for call, times in collections.Counter(calls).items() if times > 1] == []
+    assert len(ran) == len(set(ran)) > 10
+    ran.clear()
+    assert lightning_onnx.export(module, torch.randn(3, 4), directory=tmp_path / "again", test_data=None).passed
+    assert len(ran) == len(set(ran)) + 1  # the file that is published runs on the traced call
+    os.close(module.file)

@@ -20,7 +20,7 @@ from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.runner import Runner
-from lightning_onnx.module.values.drawn import drawn_like
+from lightning_onnx.module.values.drawn import TRIES, drawn_like
 from lightning_onnx.module.values.numbers import numbers_of
 
 _LITTLE = 1e-3
@@ -78,7 +78,7 @@ def other_values(request: Request, numbers: Sequence[float]) -> Iterator[Values]
     """
     traced = request.tensors
     yield from _other_rows(request)
-    yield Values("values drawn like the observed ones", drawn_like(traced, may_repeat=True))
+    yield Values("values drawn like the observed ones", drawn_like(traced, TRIES, may_repeat=True))  # not the test data
     floats = [t.is_floating_point() or t.is_complex() for t in traced]
     if any(floats):
         yield Values("all floats zero", _each(traced, floats, torch.zeros_like))

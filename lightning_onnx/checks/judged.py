@@ -1,0 +1,63 @@
+"""Remembers how the cases of one file were judged: none is compared twice with the same bytes and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from torch import Tensor
+
+from lightning_onnx.checks.comparison import Comparison
+from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.cases import Case
+
+_Key = tuple[Hashable, str, bool, tuple[tuple[torch.dtype, torch.Size, int], ...]]
+"""Who judged, the kind of the case, whether it is beyond the observed values, and what its tensors hold."""
+
+
+class Judged:
+    """The comparisons of one file with one module: same bytes, same weights, and no random numbers or kept state.
+
+    Only figures are kept, no outputs.
+
+    Example:
+        >>> judged, case = Judged(), Case("traced", (torch.zeros(2),), kind="traced")
+        >>> judged.add("parity", case, (Comparison("y"),))
+        >>> judged.of("parity", case), judged.of("another tolerance", case)
+        ((Comparison(output='y', ...),), None)
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[_Key, tuple[Comparison, ...]] = {}
+
+    def of(self, judge: Hashable, case: Case) -> tuple[Comparison, ...] | None:
+        """Return the comparisons of a case; None if it was not judged.
+
+        Args:
+            judge: What compares: the same tolerances are equal.
+            case: The inputs.
+        """
+        return self._known.get(_key(judge, case))
+
+    def add(self, judge: Hashable, case: Case, comparisons: tuple[Comparison, ...]) -> None:
+        """Remember the comparisons of a case. The first two arguments are those of ``of``."""
+        self._known[_key(judge, case)] = comparisons
+
+    def without(self, case: Case) -> Judged:
+        """Return the same without one case, which is then judged again.
+
+        Args:
+            case: The inputs.
+        """
+        content = _content(case.tensors)
+        other = Judged()
+        other._known = {key: found for key, found in self._known.items() if key[-1] != content}
+        return other
+
+
+def _key(judge: Hashable, case: Case) -> _Key:
+    return judge, case.kind, case.beyond, _content(case.tensors)
+
+
+def _content(tensors: tuple[Tensor, ...]) -> tuple[tuple[torch.dtype, torch.Size, int], ...]:
+    return tuple((t.dtype, t.shape, hash(to_numpy(t).tobytes())) for t in tensors)

@@ -1,0 +1,47 @@
+"""A stamp fits only the same module with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_onnx.module.weights.stamp import Stamp
+
+
+def swapped(module: nn.Linear) -> None:
+    with torch.no_grad():
+        module.weight.copy_(module.weight.flip(0))
+
+
+def beside_torch(module: nn.Linear) -> None:
+    module.weight.detach().numpy()[0, 0] += 1
+
+
+def replaced(module: nn.Linear) -> None:
+    module.bias = nn.Parameter(module.bias.detach().clone())
+
+
+def loaded(module: nn.Linear) -> None:
+    module.load_state_dict({name: tensor + 1 for name, tensor in module.state_dict().items()})
+
+
+@pytest.mark.parametrize("change", [swapped, beside_torch, replaced, loaded])
+def test_no_change_is_missed(change: Callable[[nn.Linear], None]) -> None:
+    module = nn.Linear(3, 3)
+    module.register_buffer("empty", torch.empty(0))
+    module.register_buffer("phase", torch.zeros(2, dtype=torch.complex64))
+    stamp = Stamp.of(module)
+    module(torch.zeros(1, 3))
+    assert stamp.fits(module)
+    change(module)
+    assert not stamp.fits(module)
+
+
+def test_a_copy_is_another_module() -> None:
+    module = nn.Linear(3, 3)
+    other = nn.Linear(3, 3)
+    other.load_state_dict(module.state_dict())
+    assert not Stamp.of(module).fits(other)
