@@ -38,7 +38,7 @@ STAGES = [
     ("pipeline.prepare.digests", "describing the graph"),
     ("pipeline.produce.staging.stage", "starting"),
     ("tracing.graph.Graph.refresh", "writing the weights"),
-    ("pipeline.produce.with_weights", "checking"),
+    ("pipeline.produce.check_context", "checking"),
     ("pipeline.produce.make_test_data", "checking"),
     ("pipeline.produce.judging.make", "making the variants"),
     ("pipeline.produce.manifest.build", "writing the report"),
