@@ -29,6 +29,7 @@ _NAMES_BY_FILE = {
     "variants.float16": ["Float16"],
     "variants.int4": ["Int4"],
     "variants.int8": ["Int8"],
+    "variants.pt2": ["PT2"],
     "variants.simplified": ["Simplified"],
 }
 """The public names, by the file that defines them; ``__init__.pyi`` tells type checkers the same."""

@@ -27,6 +27,7 @@ from lightning_onnx.variants.base import Variant as Variant
 from lightning_onnx.variants.float16 import Float16 as Float16
 from lightning_onnx.variants.int4 import Int4 as Int4
 from lightning_onnx.variants.int8 import Int8 as Int8
+from lightning_onnx.variants.pt2 import PT2 as PT2
 from lightning_onnx.variants.simplified import Simplified as Simplified
 
 __version__: str

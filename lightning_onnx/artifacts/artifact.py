@@ -116,7 +116,7 @@ class ONNXArtifact:
             if found != expected:
                 what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
                 raise ArtifactError(f"{paths[name]} {what}. Export again, or copy the directory as a whole.")
-        for model in models:
+        for model in (name for name in models if not name.endswith(".pt2")):
             for location in foreign.weights_beside(paths[model]):
                 beside = foreign.checked_name(paths[model].parent, location).relative_to(paths[model].parent)
                 self._check_listed((PurePosixPath(model).parent / beside.as_posix()).as_posix())
@@ -133,7 +133,7 @@ class ONNXArtifact:
         return self.directory / self.record.model.file
 
     def variant_path(self, name: str) -> Path:
-        """Return the ONNX file of a variant.
+        """Return the file of a variant: an ONNX file, or the ``.pt2`` file of ``"pt2"``.
 
         Args:
             name: Name of the variant, such as ``"int8"``.

@@ -80,7 +80,8 @@ class MetricParity:
         if context.inputs.validation is None:
             return self._skipped(context.inputs.no_validation)
         try:
-            with contextlib.closing(client.hosted(self.runtime)) as runtime:
+            name = runtimes.program_for(context.model_path, self.runtime)
+            with contextlib.closing(client.hosted(name)) as runtime:
                 session = runtime.load(context.model_path)
                 return self.compare(*measure(context.inputs.validation, session, self.limit_batches))
         except (SampleError, RuntimeUnavailable) as error:

@@ -109,14 +109,18 @@ def add_run_parser(
 
 
 def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the chosen runtimes, including the required ones.
+    """Return the chosen runtimes, including the required ones; torch for a ``.pt2`` file.
 
     Raises:
-        ConfigurationError: If there is no runtime of one of the names.
+        ConfigurationError: If there is no runtime of one of the names, or the file is one for torch.
     """
     from lightning_onnx.runtimes import base as runtimes
     from lightning_onnx.runtimes.packages import clash
 
+    if runtimes.program_for(arguments.path, runtimes.DEFAULT) == runtimes.PROGRAM:
+        if {*(arguments.runtime_names or []), *arguments.require} - {runtimes.PROGRAM}:
+            raise UsageError(f"{arguments.path} runs only in torch. Leave out --runtime and --require.")
+        return (runtimes.PROGRAM,)
     if clashing := clash():
         sys.stderr.write(f"lightning-onnx {arguments.command}: {clashing}\n")
     names = dict.fromkeys([*(arguments.runtime_names or [runtimes.DEFAULT]), *arguments.require])

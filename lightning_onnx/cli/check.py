@@ -21,6 +21,7 @@ _EXAMPLES = (
     "lightning-onnx check lightning_logs/version_0/onnx/epoch=2-step=90",
     "lightning-onnx check DIR --runtime onnxruntime --runtime openvino --require openvino",
     "lightning-onnx check model.onnx --data test_data_set_0 --rtol 1e-3",
+    "lightning-onnx check DIR/model.pt2",
     "lightning-onnx check DIR --json | jq .runtimes.onnxruntime.worst_difference",
 )
 

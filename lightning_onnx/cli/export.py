@@ -66,7 +66,7 @@ def add(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="fp16, int4, int8, simplified; may be repeated; one that is outside its budget is left out",
+        help="fp16, int4, int8, pt2, simplified; may be repeated; one that is outside its budget is left out",
     )
     add_runtimes(parser)
     parser.add_argument(

@@ -23,6 +23,13 @@ def to_numpy(tensor: Tensor) -> NDArray[np.generic]:
     return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")
 
 
+def to_tensor(array: NDArray[np.generic]) -> Tensor:
+    """Return an array of ``to_numpy`` as a tensor, which shares no memory with it."""
+    if array.dtype.name == "bfloat16":
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
 def feeds(inputs: Iterable[TensorSpec], tensors: Iterable[Tensor]) -> dict[str, NDArray[np.generic]]:
     """Return the feeds of a session: an array for each input, by name.
 

@@ -61,6 +61,11 @@ def find_private_data(model: ModelProto) -> list[PrivateText]:
     return list(findings.values())[:_MOST]
 
 
+def private_in(text: str) -> list[str]:
+    """Return what is private in one text: stack traces, absolute paths, names of the user or host."""
+    return [found for _, found in _private(text, prose=True)]
+
+
 def without_paths(text: str) -> str:
     """Return a message in which each absolute path is replaced by its last part.
 

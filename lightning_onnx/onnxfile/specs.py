@@ -56,11 +56,15 @@ class ModelSpecs:
         """Read them without the weights, of which a file may hold gigabytes.
 
         Args:
-            path: An ONNX file.
+            path: An ONNX file, or a ``.pt2`` file that this package saved.
 
         Raises:
-            InputError: If the bytes are no protobuf.
+            InputError: If the file is neither.
         """
+        if path.suffix == ".pt2":
+            from lightning_onnx.onnxfile.program_file import read_specs
+
+            return read_specs(path)
         import onnx
 
         graph_fields = onnx.GraphProto

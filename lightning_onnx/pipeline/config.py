@@ -19,7 +19,7 @@ from lightning_onnx.pipeline.options import choose, instances_of
 from lightning_onnx.runtimes.base import DEFAULT as DEFAULT_RUNTIME
 from lightning_onnx.runtimes.base import check_names as check_runtime_names
 from lightning_onnx.tracing.engines import TAKES, order
-from lightning_onnx.variants.base import Variant, by_name, check_options
+from lightning_onnx.variants.base import PROGRAM, Variant, by_name, check_options, form_of
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "engine": ("auto", "dynamo", "torchscript"),
@@ -126,6 +126,11 @@ class ExportConfig:
     def needs_validation(self) -> bool:
         """Whether a check or a variant runs the validation loop, which must happen in the training thread."""
         return any(getattr(x, "needs_validation", False) for x in (*self.every_check, *self.variants))
+
+    @property
+    def keeps_program(self) -> bool:
+        """Whether a variant saves the captured program, so that a trace has to keep it."""
+        return any(form_of(variant) is PROGRAM for variant in self.variants)
 
     @property
     def opset(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ def _produce(
         ]
         if config.variants:
             on_stage("making the variants")
-        made = _make_variants(config, context)
+        made = _make_variants(plan, context, flat)
         found = [note for result in results for note in result.notes]
         unknown = plan.unknown_attributes(loaded.module, loaded.moment)
         notes = [*plan.notes, *unknown, *plan.remarks, *missing, *found]
@@ -205,10 +206,18 @@ def _run_check(check: Check, context: CheckContext) -> CheckResult:
     return result
 
 
-def _make_variants(config: ExportConfig, context: CheckContext) -> Sequence[VariantResult]:
+def _make_variants(plan: Plan, context: CheckContext, flat: FlatModule) -> Sequence[VariantResult]:
+    config, program = plan.config, plan.graph.traced.program
     if not config.has_weights:
         return judging.not_made(config.variants, _NO_WEIGHTS)
-    return judging.make(config.variants, context, parity=config.parity, metrics=config.metrics, target=config.target)
+    return judging.make(
+        config.variants,
+        context,
+        parity=config.parity,
+        metrics=config.metrics,
+        target=config.target,
+        save_program=None if program is None else functools.partial(program.save, flat),
+    )
 
 
 def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[list[Case], list[str]]:

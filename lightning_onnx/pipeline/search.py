@@ -65,7 +65,8 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         ParityError: If the best graph is wrong at the traced sizes.
         NotReadyError: If it is wrong where NaN or infinity is, and weights are not finite.
     """
-    engines: list[Engine] = [Remembered(e) for e in order(config.engine, config.opset, config.export_options or ())]
+    tried = order(config.engine, config.opset, config.export_options or (), keeps_program=config.keeps_program)
+    engines: list[Engine] = [Remembered(engine) for engine in tried]
     notes: list[str] = []
     while True:
         candidates, errors = _try_engines(engines, run, request, config)

@@ -69,6 +69,22 @@ RUNTIMES: dict[str, str] = {
 }
 """The class of each runtime by name, as ``"module:class"``; it is imported on first use."""
 
+PROGRAM = "torch"
+"""The program that runs ``.pt2`` files. It is no runtime, because it does not run ONNX."""
+
+PROGRAMS: dict[str, str] = {**RUNTIMES, PROGRAM: "lightning_onnx.runtimes.torch_program:TorchProgram"}
+"""All programs that a worker process can run files with."""
+
+
+def program_for(path: Path, runtime: str) -> str:
+    """Return the name of the program that runs a file: torch for a ``.pt2`` file, else the given runtime.
+
+    Example:
+        >>> program_for(Path("model.onnx"), "openvino"), program_for(Path("model.pt2"), "openvino")
+        ('openvino', 'torch')
+    """
+    return PROGRAM if path.suffix == ".pt2" else runtime
+
 
 def check_name(name: object) -> None:
     """Check that there is a runtime with this name.

@@ -18,6 +18,7 @@ from lightning_onnx.onnxfile.recipes import Recipe
 from lightning_onnx.tracing.captures.base import Weights
 from lightning_onnx.tracing.conditions import SizeCondition
 from lightning_onnx.tracing.patches.table import patched
+from lightning_onnx.tracing.program import SavedProgram
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -84,6 +85,7 @@ class Traced:
         unused_inputs: Indices of the inputs that the graph does not use.
         kept: ``file:line`` of each known decision by values that the graph keeps from the traced call.
         inner_values: Returns what finds the inner values of a module of the same structure; None if nothing does.
+        program: The captured program, if the engine was asked to keep it and the graph was made from one.
     """
 
     engine: str
@@ -98,6 +100,7 @@ class Traced:
     unused_inputs: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()
     inner_values: Callable[[FlatModule], InnerValues] | None = None
+    program: SavedProgram | None = None
 
 
 class Engine(Protocol):

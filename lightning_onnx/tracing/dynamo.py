@@ -19,6 +19,7 @@ from lightning_onnx.tracing.dims import ProgramDims, dims_of
 from lightning_onnx.tracing.inner.replay import Program, Replay
 from lightning_onnx.tracing.optimization import optimized
 from lightning_onnx.tracing.outputs import separate_outputs
+from lightning_onnx.tracing.program import SavedProgram
 from lightning_onnx.tracing.rules import table
 
 
@@ -27,12 +28,14 @@ class DynamoEngine:
 
     Args:
         capture: How the module is captured.
+        keeps_program: Whether the captured program is kept, with its metadata, to be saved.
     """
 
     name = "dynamo"
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: Capture, *, keeps_program: bool = False) -> None:
         self.capture = capture
+        self.keeps_program = keeps_program
 
     @property
     def follows_values(self) -> bool:
@@ -57,6 +60,9 @@ class DynamoEngine:
             weights = captured.weights(module)
             first = _optimize(translated, weights, fold=options.get("export_params", True))
             program = Program.of(translated.exported_program, weights)
+            saved = None
+            if self.keeps_program:
+                saved = SavedProgram.of(captured.program or translated.exported_program, captured.weights, weights)
         return Traced(
             self.name,
             first,
@@ -69,6 +75,7 @@ class DynamoEngine:
             unused_inputs=dims.unused_inputs,
             kept=captured.kept,
             inner_values=None if program is None else functools.partial(Replay, program, captured.weights),
+            program=saved,
         )
 
 

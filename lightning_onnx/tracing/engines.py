@@ -24,7 +24,9 @@ TAKES: dict[str, frozenset[str]] = {
 """Keywords of ``torch.onnx.export`` that only one engine takes."""
 
 
-def order(engine: str, opset_version: int, options: Collection[str] = ()) -> list[Engine]:
+def order(
+    engine: str, opset_version: int, options: Collection[str] = (), *, keeps_program: bool = False
+) -> list[Engine]:
     """Return the engines to try, in order; those that do not take all of ``options`` are left out.
 
     Args:
@@ -32,10 +34,14 @@ def order(engine: str, opset_version: int, options: Collection[str] = ()) -> lis
             TorchScript based one below.
         opset_version: The opset to write.
         options: Names of the keywords for ``torch.onnx.export``.
+        keeps_program: Whether engines keep the captured program, as far as they have one.
     """
     names = [engine] if engine != "auto" else ["torchscript"] if opset_version < 17 else ["dynamo", "torchscript"]
     only_one = frozenset().union(*TAKES.values())
-    return [e for name in names if not (set(options) & only_one) - TAKES[name] for e in ENGINES[name]]
+    engines = ENGINES
+    if keeps_program:
+        engines = {**ENGINES, "dynamo": [DynamoEngine(capture, keeps_program=True) for capture in CAPTURES]}
+    return [e for name in names if not (set(options) & only_one) - TAKES[name] for e in engines[name]]
 
 
 def refusals(errors: Sequence[EngineError]) -> list[str]:

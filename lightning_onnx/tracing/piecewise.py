@@ -91,6 +91,7 @@ class Piecewise(Wrapper):
             unused_inputs=_common([part.unused_inputs for part in parts]),
             kept=tuple(dict.fromkeys(line for part in parts for line in part.kept)),
             inner_values=None,
+            program=None,
         )
 
     def _request(self, request: Request, piece: Piece) -> Request:

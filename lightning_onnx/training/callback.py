@@ -83,8 +83,8 @@ class ONNXExport(Callback):
         default_checks: Whether ``Parity`` runs if it is not among ``checks``. Default: no, with a warning; yes in the
             next version.
         variants: Other models to make from the first: ``lightning_onnx.Float16``, ``lightning_onnx.Int4``,
-            ``lightning_onnx.Int8``, ``lightning_onnx.Simplified``, or the names of their files, such as ``"int8"``, for
-            their defaults. A variant outside its budget is not kept, but the artifact is.
+            ``lightning_onnx.Int8``, ``lightning_onnx.PT2``, ``lightning_onnx.Simplified``, or their names, such as
+            ``"int8"``, for their defaults. A variant outside its budget is not kept, but the artifact is.
         test_data: Content of ``test_data_set_0``: ``"synthetic"`` values, ``"observed"`` ones, or nothing (None).
         preflight: What to do if the export before the first epoch fails: ``"raise"`` or ``"warn"``; False skips this
             export. While the module does not run in eval mode, it is tried again after each validation.

@@ -9,15 +9,23 @@ import dataclasses
 import importlib
 import importlib.util
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
-from lightning_onnx.runtimes.base import Arrays
+from lightning_onnx.runtimes import base as runtimes
+from lightning_onnx.runtimes.base import DEFAULT, Arrays
 
 if TYPE_CHECKING:
     from lightning_onnx.checks.base import CheckContext
     from lightning_onnx.runtimes.worker.client import HostedRuntime
+
+MARK = "lightning_onnx.variant"
+"""Key of the metadata whose value is the variant's name."""
+
+SaveProgram = Callable[[Path, Mapping[str, str]], None]
+"""Writes the captured program to a file, with further texts by name."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -31,12 +39,14 @@ class Making:
         context: The context of checks: the module, inputs, and the user's validation loop if there is one.
         runtime: onnxruntime in its own process, in which the variant is made and checked.
         target: The program for which the opset was chosen, or None.
+        save_program: Saves the captured program with these weights; None if the graph was not made from one.
     """
 
     model_path: Path
     context: CheckContext
     runtime: HostedRuntime
     target: str | None = None
+    save_program: SaveProgram | None = None
 
     def call(self, function: str, *arguments: object) -> Any:
         """Call a function, given as ``"module:function"``, in the variant's process: a crash only fails the variant."""
@@ -69,7 +79,7 @@ class Variant(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the variant; its file is ``model.<name>.onnx``."""
+        """Name of the variant; its file is ``model.<name>.onnx``, see ``file_name``."""
 
     @property
     def needs_validation(self) -> bool:
@@ -101,10 +111,50 @@ class Variant(Protocol):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A kind of file that a variant may be.
+
+    Attributes:
+        suffix: The end of its name.
+        runtime: Name of the program that runs it.
+        problems: Finds what is wrong in a file beside ``model.onnx``: a function, as ``"module:function"``.
+    """
+
+    suffix: str
+    runtime: str
+    problems: str
+
+
+ONNX = Form(".onnx", DEFAULT, "lightning_onnx.variants.files:problems")
+PROGRAM = Form(".pt2", runtimes.PROGRAM, "lightning_onnx.variants.pt2:problems")
+
+
+def form_of(variant: Variant) -> Form:
+    """Return what kind of file a variant is; variants without the attribute ``form`` are ONNX files."""
+    return PROGRAM if getattr(variant, "form", "onnx") == "program" else ONNX
+
+
+def file_name(variant: Variant, stem: str) -> str:
+    """Return the name of a variant's file.
+
+    Args:
+        variant: The variant.
+        stem: That of the model, without its suffix.
+
+    Example:
+        >>> file_name(named("int8"), "model"), file_name(named("pt2"), "model")
+        ('model.int8.onnx', 'model.pt2')
+    """
+    suffix = form_of(variant).suffix
+    return f"{stem}.{variant.name}{suffix}" if suffix != f".{variant.name}" else f"{stem}{suffix}"
+
+
 VARIANTS: dict[str, str] = {
     "fp16": "lightning_onnx.variants.float16:Float16",
     "int4": "lightning_onnx.variants.int4:Int4",
     "int8": "lightning_onnx.variants.int8:Int8",
+    "pt2": "lightning_onnx.variants.pt2:PT2",
     "simplified": "lightning_onnx.variants.simplified:Simplified",
 }
 """The class of each variant by name, as ``"module:class"``, for the command line."""

@@ -13,9 +13,7 @@ import onnx
 from lightning_onnx.errors import first_line
 from lightning_onnx.onnxfile import privacy, validity, walk, writer
 from lightning_onnx.onnxfile.head import opset_of, read_head
-
-MARK = "lightning_onnx.variant"
-"""Key of the metadata whose value is the variant's name."""
+from lightning_onnx.variants.base import MARK
 
 
 @contextlib.contextmanager

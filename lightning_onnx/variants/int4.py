@@ -86,7 +86,7 @@ def convert(model_path: str, destination: str, block_size: int, symmetric: bool,
     small = []
     for node in walk.nodes(model.graph):
         if node.op_type == "MatMul" and node.output[0] not in large:
-            node.name = node.name or f"{node.output[0]}_unnamed"
+            node.name = node.name or f"unnamed_{node.output[0]}"
             small.append(node.name)
     with files.scratch():
         quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(
@@ -120,15 +120,17 @@ def _split_gemms(graph: onnx.GraphProto, min_weights: int) -> None:
             continue
         matrix = node.input[1]
         if attributes.get("transB"):
-            matrix = f"{node.input[1]}_in_rows"
+            matrix = f"rows_of_{node.input[1]}"
             if matrix not in values:
                 turned = np.ascontiguousarray(numpy_helper.to_array(values[node.input[1]]).T)
                 values[matrix] = numpy_helper.from_array(turned, matrix)
                 graph.initializer.append(values[matrix])
         has_bias = len(node.input) > 2 and bool(node.input[2])
-        product = f"{node.output[0]}_product" if has_bias else node.output[0]
+        product = f"product_of_{node.output[0]}" if has_bias else node.output[0]
         nodes.append(onnx.helper.make_node("MatMul", [node.input[0], matrix], [product], name=node.name))
         if has_bias:
-            nodes.append(onnx.helper.make_node("Add", [product, node.input[2]], node.output, name=f"{node.name}_bias"))
+            nodes.append(
+                onnx.helper.make_node("Add", [product, node.input[2]], node.output, name=f"bias_of_{node.name}")
+            )
     del graph.node[:]
     graph.node.extend(nodes)

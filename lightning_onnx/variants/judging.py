@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -28,11 +29,9 @@ from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import budget
-from lightning_onnx.variants.base import Making, Variant
+from lightning_onnx.variants.base import Making, SaveProgram, Variant, file_name, form_of
 
 log = logging.getLogger(__name__)
-
-_FILES = "lightning_onnx.variants.files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +74,7 @@ def make(
     parity: Parity | None = None,
     metrics: MetricParity | None = None,
     target: str | None = None,
+    save_program: SaveProgram | None = None,
 ) -> list[VariantResult]:
     """Make and check variants next to the staged model; the files of those that do not pass are removed.
 
@@ -84,10 +84,10 @@ def make(
         parity: How the outputs of ``model.onnx`` are compared; default: ``Parity()``.
         metrics: Runs the validation loop; default: ``MetricParity()``.
         target: The program for which the model's opset was chosen.
+        save_program: Saves the captured program with the weights of the model; None if there is none.
     """
-    return [
-        _Maker(variant, context, parity or Parity(), metrics or MetricParity(), target).run() for variant in variants
-    ]
+    options = (parity or Parity(), metrics or MetricParity(), target, save_program)
+    return [_Maker(variant, context, *options).run() for variant in variants]
 
 
 def not_made(variants: Sequence[Variant], reason: str) -> list[VariantResult]:
@@ -110,14 +110,21 @@ class _Maker:
     """Makes one variant: holds its file, its process, and its results so far."""
 
     def __init__(
-        self, variant: Variant, context: CheckContext, parity: Parity, metrics: MetricParity, target: str | None
+        self,
+        variant: Variant,
+        context: CheckContext,
+        parity: Parity,
+        metrics: MetricParity,
+        target: str | None,
+        save_program: SaveProgram | None,
     ) -> None:
         self.variant = variant
         self.metrics = metrics
         self.original = context.model_path.resolve()  # its process works in another directory
-        self.path = self.original.with_name(f"{self.original.stem}.{variant.name}.onnx")
-        self.runtime = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
-        self.making = Making(self.original, context, self.runtime, target)
+        self.path = self.original.with_name(file_name(variant, self.original.stem))
+        self.form = form_of(variant)
+        self.runtime = client.hosted(self.form.runtime, own_process=True, threads=1)
+        self.making = Making(self.original, context, self.runtime, target, save_program)
         allowed = variant.max_difference
         # The tolerance of a variant is a share of the outputs' scale: on all-zero images it would be meaningless.
         cases = tuple(c for c in context.cases if allowed is None or c.kind not in ("values", "decision"))
@@ -140,7 +147,7 @@ class _Maker:
             self.notes += map(_portable, self.variant.make(self.making, self.path))
             if not self.path.is_file():
                 return "failed", f"{type(self.variant).__name__} wrote no {self.path.name}"
-            problems = self.making.call(f"{_FILES}:problems", str(self.original), str(self.path))
+            problems = self.making.call(self.form.problems, str(self.original), str(self.path))
             if problems:
                 return "failed", _portable("; ".join(problems))
             return self._checked()
@@ -180,7 +187,12 @@ class _Maker:
             return None
         try:
             inputs = feeds(self.context.signature.inputs, self.context.cases[0].tensors)
-            return latency_ratio(self.runtime.load(self.path), self.runtime.load(self.original), inputs)
+            with contextlib.ExitStack() as stack:
+                of_original = self.runtime
+                if self.form.runtime != runtimes.DEFAULT:
+                    of_original = client.hosted(runtimes.DEFAULT, own_process=True, threads=1)
+                    stack.callback(of_original.close)
+                return latency_ratio(self.runtime.load(self.path), of_original.load(self.original), inputs)
         except Exception:
             log.debug("latency of variant %s", self.variant.name, exc_info=True)
             return None

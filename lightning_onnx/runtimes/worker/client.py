@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import WorkerEnded, WorkerReplaced
-from lightning_onnx.runtimes.base import DEFAULT, RUNTIMES, Arrays, Description, check_name
+from lightning_onnx.runtimes.base import DEFAULT, PROGRAM, PROGRAMS, Arrays, Description, check_name
 from lightning_onnx.runtimes.worker.process import SERVER, Answer, Worker
 
 _worker = Worker()
@@ -159,8 +159,8 @@ def hosted(
     """Return the runtime ``name``, in a worker process.
 
     Args:
-        name: One of ``lightning_onnx.runtimes.base.RUNTIMES``, or ``"onnxruntime:"`` followed by the name of an
-            execution provider.
+        name: One of ``lightning_onnx.runtimes.base.RUNTIMES``, ``"onnxruntime:"`` followed by the name of an
+            execution provider, or ``"torch"`` for ``.pt2`` files.
         own_process: Whether it gets its own process. All runtimes except the default one always do.
         time_limit: Time limit of one call in seconds; default: 600.
         options: Arguments of the runtime's class, such as ``threads`` and ``precision``.
@@ -168,9 +168,10 @@ def hosted(
     Raises:
         ConfigurationError: If there is no such runtime.
     """
-    check_name(name)
+    if name != PROGRAM:
+        check_name(name)
     base, _, provider = name.partition(":")
     if provider:
         options["provider"] = provider
     own_process = own_process or name != DEFAULT
-    return HostedRuntime(name, RUNTIMES[base], own_process=own_process, time_limit=time_limit, **options)
+    return HostedRuntime(name, PROGRAMS[base], own_process=own_process, time_limit=time_limit, **options)
