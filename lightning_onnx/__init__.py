@@ -10,6 +10,7 @@ _NAMES_BY_FILE = {
     "checks.metrics": ["MetricParity", "evaluate"],
     "checks.parity": ["Parity"],
     "checks.runtimes": ["RuntimeParity"],
+    "deploy.hub": ["Hub"],
     "errors": [
         "ArtifactError",
         "ConfigurationError",

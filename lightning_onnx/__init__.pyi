@@ -7,6 +7,7 @@ from lightning_onnx.checks.metrics import MetricParity as MetricParity
 from lightning_onnx.checks.metrics import evaluate as evaluate
 from lightning_onnx.checks.parity import Parity as Parity
 from lightning_onnx.checks.runtimes import RuntimeParity as RuntimeParity
+from lightning_onnx.deploy.hub import Hub as Hub
 from lightning_onnx.errors import ArtifactError as ArtifactError
 from lightning_onnx.errors import ConfigurationError as ConfigurationError
 from lightning_onnx.errors import EngineError as EngineError

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lightning_onnx.cli import bench, check, diff, export, inspect, snippet, triton, view
+from lightning_onnx.cli import bench, check, diff, export, inspect, push, snippet, triton, view
 from lightning_onnx.cli.base import FAILED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError
 from lightning_onnx.printable import printable
 
-COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view, snippet, triton)
+COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view, snippet, triton, push)
 """In the order of the help; a new command is a file in this folder and a name here."""
 
 _EPILOG = """\

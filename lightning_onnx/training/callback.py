@@ -21,6 +21,7 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.deploy.hub import Hub, make_writable
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept_for_training
@@ -95,6 +96,8 @@ class ONNXExport(Callback):
         log_artifacts: Which artifacts trackers get: ``"best"``, ``"all"``, or False. An artifact whose parity failed is
             never the best.
         register_as: Name under which to register the best artifact, in trackers that have a model registry.
+        hub: Where to upload the best artifact at the end of fit, on the Hugging Face Hub: ``"user/name"``, or
+            ``lightning_onnx.Hub``. The right to write is checked before training, which makes a missing repository.
         metadata: Text to embed in the model (labels, thresholds, licence …).
         export_options: Other keyword arguments of ``torch.onnx.export``, such as ``custom_translation_table``.
 
@@ -161,6 +164,7 @@ class ONNXExport(Callback):
         background: bool = True,
         log_artifacts: Literal["best", "all", False] = "best",
         register_as: str | None = None,
+        hub: str | Hub | None = None,
         metadata: Mapping[str, str] | None = None,
         export_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -177,6 +181,7 @@ class ONNXExport(Callback):
             background=background,
             log_artifacts=log_artifacts,
             register_as=register_as,
+            hub=hub if hub is None or isinstance(hub, Hub) else Hub(hub),
         )
         self.config = ExportConfig(
             method=method,
@@ -270,6 +275,8 @@ class ONNXExport(Callback):
         target = trainer.strategy.broadcast(self._resolve_dirpath(trainer))
         with self._on_rank_zero(trainer, "raise") as here:
             if here:
+                if self.options.hub is not None and not _is_fast_dev_run(trainer):
+                    make_writable(self.options.hub)
                 store = Store(target)
                 store.open()
                 self._exporter = Exporter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lightning_onnx.deploy.hub import Hub
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.pipeline.options import choose
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback
@@ -27,6 +28,7 @@ class CallbackConfig:
     background: bool = True
     log_artifacts: str | bool = "best"
     register_as: str | None = None
+    hub: Hub | None = None
 
     def __post_init__(self) -> None:
         """Check everything that can be checked before a Trainer is known."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning.fabric.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx import trackers
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.deploy.hub import push
 from lightning_onnx.notices import warn
+from lightning_onnx.printable import printable
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -37,6 +40,8 @@ class Publisher:
         """
         if self.is_silent or self.options.log_artifacts is False:
             return
+        if self.options.log_artifacts == "all":
+            self._push(artifact, f"checkpoints/{artifact.name}")
         for logger in trackers.targets(loggers):
             with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 trackers.log_scalars(logger, artifact, _step(artifact))
@@ -44,13 +49,16 @@ class Publisher:
                     self._publish_files(logger, artifact, is_best)
 
     def publish_best(self, loggers: Sequence[Logger], artifact: ONNXArtifact | None) -> None:
-        """Publish the files of the run's best artifact at the end, unless a check of it failed.
+        """Publish the files of the run's best artifact at the end, also to the Hub, unless a check of it failed.
 
         Args:
             loggers: The Trainer's loggers.
             artifact: The best artifact, or None.
         """
-        if self.is_silent or self.options.log_artifacts != "best" or artifact is None:
+        if self.is_silent or artifact is None:
+            return
+        self._push(artifact, "")
+        if self.options.log_artifacts != "best":
             return
         if not artifact.passed:
             warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
@@ -58,6 +66,16 @@ class Publisher:
         for logger in trackers.targets(loggers):
             with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 self._publish_files(logger, artifact, is_best=True)
+
+    def _push(self, artifact: ONNXArtifact, folder: str) -> None:
+        """Upload an artifact to the Hub, if there is one in the options, unless a check failed."""
+        if self.options.hub is None:
+            return
+        if not artifact.passed:
+            warn(f"ONNX export: {artifact.name} is not uploaded to the Hub, because a check failed")
+            return
+        with self.log.recorded("upload failed"):
+            rank_zero_info(printable(f"ONNX export: uploaded to {push(artifact, self.options.hub, folder)}"))
 
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed

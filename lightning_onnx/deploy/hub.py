@@ -1,0 +1,151 @@
+"""The Hugging Face Hub: the right to write is checked early, and an artifact becomes one commit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
+from lightning_onnx.deploy import model_card
+from lightning_onnx.errors import ArtifactError, ConfigurationError, first_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_OWN = ("model*.onnx", "model*.onnx.data", "test_data_set_*/*", "report.html", "report.md", MANIFEST)
+"""Files that an earlier artifact left, if a new one lacks them; other files of a repository are the user's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hub:
+    """A model repository on the Hugging Face Hub.
+
+    Args:
+        repo_id: ``"user/name"``, or an organization's name in place of the user's.
+        private: Whether a repository that does not exist yet is made private.
+        pipeline_tag: The task for the model card, such as ``"image-classification"``.
+
+    Raises:
+        ConfigurationError: If an argument is invalid.
+
+    Example:
+        >>> Hub("user/digits", pipeline_tag="image-classification").private
+        True
+    """
+
+    repo_id: str
+    private: bool = True
+    pipeline_tag: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not isinstance(self.repo_id, str) or not _REPO_ID.fullmatch(self.repo_id):
+            raise ConfigurationError(f"hub={self.repo_id!r} is no repository. Give one such as 'user/name'.")
+        if not isinstance(self.private, bool):
+            raise ConfigurationError(f"Hub(private={self.private!r}) is invalid. Choose True or False.")
+        if self.pipeline_tag is not None and not re.fullmatch(r"[a-z0-9-]+", str(self.pipeline_tag)):
+            raise ConfigurationError(
+                f"Hub(pipeline_tag={self.pipeline_tag!r}) is no task. Give one such as 'image-classification'."
+            )
+
+    def command(self, directory: Path) -> str:
+        """Return the command line that pushes an artifact to this repository."""
+        options = [] if self.private else ["--public"]
+        options += ["--pipeline-tag", self.pipeline_tag] if self.pipeline_tag else []
+        return shlex.join(["lightning-onnx", "push", str(directory), self.repo_id, *options])
+
+
+def make_writable(hub: Hub) -> None:
+    """Check that the repository can be written; it is made if it does not exist, which is the only complete check.
+
+    Raises:
+        ConfigurationError: If huggingface_hub is not installed, or the token is missing, invalid, or may not write.
+    """
+    api = _api()
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with _refused(hub, "the token is missing or invalid", "Log in (hf auth login), or set HF_TOKEN"):
+        api.whoami()
+    advice = "Use a token that may write to it, or another repository"
+    with _refused(hub, "it cannot be written with this token", advice):
+        try:
+            api.auth_check(hub.repo_id, write=True)
+        except RepositoryNotFoundError:  # also if it is private and somebody else's: then it cannot be made
+            api.create_repo(hub.repo_id, private=hub.private)
+
+
+def push(artifact: ONNXArtifact, hub: Hub, folder: str = "") -> str:
+    """Upload an artifact with a model card to a repository that ``make_writable`` has checked, in one commit.
+
+    A card that was not made by this package stays as it is.
+
+    Args:
+        artifact: The artifact.
+        hub: The repository.
+        folder: Where in the repository; the root has the card.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        ArtifactError: If the upload fails.
+    """
+    api = _api()
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    prefix = f"{folder}/" if folder else ""
+    try:
+        before = set(api.list_repo_files(hub.repo_id))
+        files = [*artifact.record.files, MANIFEST]
+        added = [CommitOperationAdd(f"{prefix}{name}", str(artifact.directory / name)) for name in files]
+        if not folder and _may_write_card(api, hub, before):
+            added.append(CommitOperationAdd(model_card.NAME, model_card.render(artifact, hub).encode("utf-8")))
+        gone = before - {operation.path_in_repo for operation in added}
+        removed = [CommitOperationDelete(name) for name in sorted(gone) if _is_own(name, prefix)]
+        commit = api.create_commit(hub.repo_id, [*added, *removed], commit_message=f"ONNX model {artifact.name}")
+    except Exception as error:  # of the client, of the network and of files
+        raise ArtifactError(
+            f"{artifact.directory} was not uploaded to {hub.repo_id} ({first_line(error)}). Try again: "
+            f"{hub.command(artifact.directory)}"
+        ) from error
+    return str(commit.commit_url)
+
+
+def _is_own(name: str, prefix: str) -> bool:
+    inner = name.removeprefix(prefix)
+    return name.startswith(prefix) and any(fnmatch.fnmatchcase(inner, pattern) for pattern in _OWN)
+
+
+def _may_write_card(api: HfApi, hub: Hub, files: set[str]) -> bool:
+    """Tell whether there is no card yet, or one that this package made."""
+    if model_card.NAME not in files:
+        return True
+    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as place:
+        card = Path(api.hf_hub_download(hub.repo_id, model_card.NAME, local_dir=place))
+        return model_card.MARK in card.read_text(encoding="utf-8", errors="replace")
+
+
+def _api() -> HfApi:
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise ConfigurationError(
+            "huggingface_hub is not installed. Install it: pip install 'lightning-onnx[hub]'"
+        ) from error
+    return HfApi(library_name="lightning-onnx")
+
+
+@contextlib.contextmanager
+def _refused(hub: Hub, what: str, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of the client and of the network
+        raise ConfigurationError(f"hub={hub.repo_id!r}: {what} ({first_line(error)}). {advice}.") from error

@@ -1,0 +1,153 @@
+"""What reaches the Hub, read from a server that answers as it does: one complete commit, never without the right."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lightning_onnx
+from lightning_onnx import ArtifactError, ConfigurationError, ONNXArtifact
+from lightning_onnx.deploy.hub import Hub, make_writable, push
+from tests.deploy.hub_server import Hub as Server
+from tests.deploy.hub_server import Repository
+
+NAME = "user/net"
+
+
+def pushed(artifact: ONNXArtifact, server: Server, hub: Hub, folder: str = "") -> Repository:
+    make_writable(hub)
+    push(artifact, hub, folder)
+    return server.repositories[hub.repo_id]
+
+
+def test_one_commit_has_the_artifact_and_a_card(exported: ONNXArtifact, hub: Server, tmp_path: Path) -> None:
+    found = pushed(exported, hub, Hub(NAME))
+    assert found.private
+    assert len(found.commits) == 1
+    names = {*exported.record.files, "manifest.json", "README.md"}
+    assert set(found.files) == {*names, ".gitattributes"}
+    by_lfs = {line.split()[1] for line in found.commits[0][1] if line.startswith("lfsFile ")}
+    assert by_lfs == {"model.onnx", "test_data_set_0/input_0.pb", "test_data_set_0/output_0.pb"}
+    for name, content in found.files.items():
+        (tmp_path / "got" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "got" / name).write_bytes(content)
+    assert ONNXArtifact.load(tmp_path / "got").manifest == exported.manifest  # each file has its size and digest
+
+
+def test_a_second_push_removes_what_the_new_artifact_lacks(exported: ONNXArtifact, hub: Server, tmp_path: Path) -> None:
+    found = pushed(exported, hub, Hub(NAME))
+    found.files |= {"model.int8.onnx": b"old", "test_data_set_0/input_1.pb": b"old", "notes.txt": b"mine"}
+    pushed(exported, hub, Hub(NAME))
+    assert found.commits[1][1] == ["deletedFile model.int8.onnx", "deletedFile test_data_set_0/input_1.pb"]
+    assert found.files["notes.txt"] == b"mine"
+
+
+def test_a_folder_leaves_the_root_alone(exported: ONNXArtifact, hub: Server) -> None:
+    found = pushed(exported, hub, Hub(NAME))
+    before = dict(found.files)
+    pushed(exported, hub, Hub(NAME), "checkpoints/a")
+    assert {name: found.files[name] for name in before} == before
+    assert found.files["checkpoints/a/model.onnx"] == found.files["model.onnx"]
+    assert "checkpoints/a/README.md" not in found.files
+
+
+@pytest.mark.parametrize(("card", "is_kept"), [(b"# Mine\n", True), (None, False)])
+def test_a_card_of_the_user_is_kept(card: bytes | None, is_kept: bool, exported: ONNXArtifact, hub: Server) -> None:
+    found = pushed(exported, hub, Hub(NAME))
+    found.files["README.md"] = card or found.files["README.md"].replace(b"# net", b"# old")
+    before = found.files["README.md"]
+    pushed(exported, hub, Hub(NAME))
+    assert (found.files["README.md"] == before) is is_kept
+
+
+def test_a_public_repository(exported: ONNXArtifact, hub: Server) -> None:
+    assert not pushed(exported, hub, Hub(NAME, private=False)).private
+
+
+@pytest.mark.parametrize(
+    ("token", "repo_id", "message"),
+    [
+        ("hf_wrong", NAME, "the token is missing or invalid"),
+        ("hf_reads", NAME, "it cannot be written with this token"),
+        ("hf_writes", "other/net", "it cannot be written with this token"),
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_right_to_write_is_checked(
+    token: str, repo_id: str, message: str, exists: bool, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    if exists:
+        hub.repositories[repo_id] = Repository(private=False)
+    with pytest.raises(ConfigurationError, match=f"hub='{repo_id}': {message}"):
+        make_writable(Hub(repo_id))
+    assert set(hub.repositories) == ({repo_id} if exists else set())
+
+
+def test_without_a_token(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(
+        ConfigurationError, match=r"missing or invalid \(LocalTokenNotFoundError: .*Log in \(hf auth login\)"
+    ):
+        make_writable(Hub(NAME))
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'lightning-onnx\[hub\]'"):
+        make_writable(Hub(NAME))
+
+
+def test_an_upload_that_fails_names_the_command(exported: ONNXArtifact, hub: Server) -> None:
+    wanted = Hub(NAME, private=False, pipeline_tag="text-classification")
+    make_writable(wanted)
+    hub.failing = (f"/api/models/{NAME}/commit/main",)
+    command = f"lightning-onnx push {exported.directory} {NAME} --public --pipeline-tag text-classification"
+    with pytest.raises(ArtifactError, match=rf"was not uploaded to {NAME} \(.*500.*Try again: {command}"):
+        push(exported, wanted)
+
+
+@pytest.mark.parametrize("options", [{"repo_id": "net"}, {"repo_id": 3}, {"repo_id": NAME, "pipeline_tag": "A b"},
+                                     {"repo_id": NAME, "private": "yes"}])  # fmt: skip
+def test_what_is_no_repository(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Hub(**options)
+
+
+def test_nothing_is_loaded_before_it_is_used() -> None:
+    code = (
+        "import sys, lightning_onnx\n"
+        "import lightning_onnx.deploy.triton\n"
+        "lightning_onnx.Hub('user/net')\n"
+        "print({'huggingface_hub', 'torch', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_command(exported: ONNXArtifact, hub: Server, tmp_path: Path) -> None:
+    shutil.copytree(exported.directory, tmp_path / "a b")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(Path(lightning_onnx.__file__).parents[1])}
+        command = [sys.executable, "-m", "lightning_onnx", "push", str(tmp_path / "a b"), NAME, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = run("--pipeline-tag", "image-classification")
+    assert done.returncode == 0, done.stderr
+    assert f"/{NAME}/commit/" in done.stdout
+    assert json.loads(hub.repositories[NAME].files["manifest.json"]) == exported.manifest
+    assert b"pipeline_tag: image-classification" in hub.repositories[NAME].files["README.md"]
+    hub.repositories.clear()
+    os.environ["HF_TOKEN"] = "hf_reads"  # the fixture restores it
+    refused = run()
+    assert refused.returncode == 2
+    assert "cannot be written with this token" in refused.stderr
