@@ -102,7 +102,14 @@ class MetricParity:
         names = list(dict.fromkeys((*module.metrics, *onnx.metrics, *(self.tolerances or {}))))
         rows = {name: self._row(name, module, onnx) for name in names}
         samples = sum(module.samples.values())
-        figures = {"metrics": rows, "batches": len(module.batches), "samples": samples, "runtime": self.runtime}
+        figures: dict[str, Any] = {
+            "metrics": rows,
+            "batches": len(module.batches),
+            "samples": samples,
+            "runtime": self.runtime,
+        }
+        if module.answers is not None and onnx.answers is not None:
+            figures["answers"] = {"module": module.answers.to_dict(), "file": onnx.answers.to_dict()}
         reasons = [f"{name}: {row['reason']}" for name, row in rows.items() if row["reason"]]
         statuses = {row["status"] for row in rows.values()}
         if not statuses & {"passed", "failed"}:

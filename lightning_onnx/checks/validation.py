@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from lightning_onnx.artifacts.stand_in import ExportedCall, FileAnswers, MethodRecorder, stand_in_for
+from lightning_onnx.checks.answers import AnswerTally
 from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.manifest.answers import Answers
 from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.tracing_thread import only_errors, without_warnings
@@ -46,6 +48,7 @@ class LoopResult:
         samples: Number of samples by index of the loader.
         unanswered: Paths in the method's result that the graph does not return; floats there were NaN.
         is_finite: Whether all outputs of the file were finite.
+        answers: How the method's answers relate to the targets, None if that cannot be told.
     """
 
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -53,6 +56,7 @@ class LoopResult:
     samples: Mapping[int, int] = dataclasses.field(default_factory=dict)
     unanswered: frozenset[str] = frozenset()
     is_finite: bool = True
+    answers: Answers | None = None
 
 
 class Validation:
@@ -161,6 +165,8 @@ class Validation:
         is_double = any(t.dtype == torch.float64 for t in copied.parameters())
         batches: list[str] = []
         samples: Counter[int] = Counter()
+        tally = AnswerTally()
+        copied.__dict__[self.call.method] = tally.listening(getattr(copied, self.call.method))
 
         class BatchLog(package.Callback):  # type: ignore[name-defined, misc]
             def on_validation_batch_start(
@@ -169,6 +175,9 @@ class Validation:
                 tensors = flatten(batch)[1]
                 batches.append(digest(tensors))
                 samples[dataloader_idx] += next((len(t) for t in tensors if t.dim()), 1)
+
+            def on_validation_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *args: Any) -> None:
+                tally.end_batch(batch)
 
         with (
             same_random_numbers(self.loaders.dataloaders),
@@ -191,7 +200,7 @@ class Validation:
             with CallState(copied, *_METHODS).kept_in_trace(tensors=True):  # what steps write outside of the module
                 logged = trainer.validate(copied, **self._data(), verbose=False)
         metrics = {name: float(value) for of_loader in logged for name, value in of_loader.items()}
-        return LoopResult(metrics, tuple(batches), dict(samples))
+        return LoopResult(metrics, tuple(batches), dict(samples), answers=tally.answers())
 
 
 def _lightning_of(module: nn.Module) -> str | None:

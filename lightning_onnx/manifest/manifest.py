@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from lightning_onnx.errors import ArtifactError
+from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.manifest.fields import Fields, Plain
 from lightning_onnx.manifest.model import (
     FileDigest,
@@ -53,6 +54,7 @@ class Manifest:
         format_version: The format of its JSON.
         requires: The oldest version of lightning-onnx that reads it; None in format 1.
         shape_ranges: The sizes that runtimes should expect, by dynamic dim; empty in format 1.
+        samples: Answers of module and file for the test data; empty in format 1.
     """
 
     name: str | None
@@ -71,6 +73,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     requires: str | None = REQUIRES
     shape_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
+    samples: Samples = dataclasses.field(default_factory=Samples)
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -102,6 +105,7 @@ class Manifest:
             format_version=version,
             requires=fields.optional("requires", str),
             shape_ranges={name: DimRange.read(own) for name, own in fields.objects_by_name("shape_ranges").items()},
+            samples=Samples.read(Fields(fields.optional("samples", dict) or {}, "samples")),
         )
 
     def to_dict(self) -> Plain:
@@ -124,6 +128,7 @@ class Manifest:
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
             **({"shape_ranges": sizes} if sizes or self.format_version > 1 else {}),
+            **({"samples": self.samples.to_dict()} if self.samples.outputs or self.format_version > 1 else {}),
         }
 
     @property

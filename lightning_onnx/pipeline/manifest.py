@@ -12,6 +12,7 @@ import onnx
 from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.versions import versions
 from lightning_onnx.checks.base import CheckResult
+from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.manifest.fields import Plain
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import ModelFile, ranges_to_dict
@@ -58,6 +59,7 @@ def build(
     checks: Sequence[CheckResult],
     variants: Sequence[VariantResult],
     notes: Sequence[str],
+    samples: Samples,
 ) -> Manifest:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -71,6 +73,7 @@ def build(
         checks: The results of the checks.
         variants: The results of the variants.
         notes: What the user should know.
+        samples: Answers of module and file side by side.
     """
     return Manifest(
         name=name,
@@ -86,6 +89,7 @@ def build(
         graph=outline(skeleton),
         versions=versions(),
         shape_ranges=plan.dim_ranges,
+        samples=samples,
     )
 
 

@@ -20,6 +20,7 @@ from lightning_onnx.checks.judged import Judged
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
+from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
@@ -33,6 +34,7 @@ from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import with_weights
 from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.samples import samples
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging
@@ -125,6 +127,7 @@ def _produce(
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
         context = dataclasses.replace(context, judged=_of_this_file(judged, plan))
         stored, missing = _write_test_data(plan, context, staged)
+        side_by_side = _samples(plan, context, stored)
         context = context.replace(cases=(*context.cases, *stored), judged=context.judged)
         results = [
             _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
@@ -146,6 +149,7 @@ def _produce(
             checks=results,
             variants=made,
             notes=notes,
+            samples=side_by_side,
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
         return staging.commit(staged, described, directory, if_taken)
@@ -232,6 +236,18 @@ def _write_test_data(plan: Plan, context: CheckContext, staged: Path) -> tuple[l
         return [], [f"no test data: the module returns no finite outputs on {kind} inputs"]
     write_test_data(staged / TEST_DATA, signature, data)
     return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
+
+
+def _samples(plan: Plan, context: CheckContext, stored: Sequence[Case]) -> Samples:
+    """Return answers of module and file for the test data; none if there is none, or the file does not run on it."""
+    if not stored or not plan.config.has_weights:
+        return Samples()
+    try:
+        is_real = plan.config.test_data == "observed"
+        return samples(context.session, plan.graph.signature, stored[0], is_real=is_real)
+    except Exception:  # the checks report what is wrong with the file
+        log.debug("the file does not run on its test data", exc_info=True)
+        return Samples()
 
 
 def _stability(context: CheckContext, config: ExportConfig) -> IsStable:

@@ -12,7 +12,7 @@ from lightning_onnx.report.templates import template
 
 _WIDTH, _NARROW = 640, 440
 _ROW, _GAP = 22, 30
-_LABEL = 150
+_LABEL = 172
 """Room for the figures behind a bar."""
 
 _LETTER = 6.5

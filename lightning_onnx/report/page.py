@@ -9,13 +9,14 @@ import base64
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lightning_onnx.manifest.answers import Answers
 from lightning_onnx.manifest.figures import ComparisonFigures, OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord, Status
-from lightning_onnx.report import blocks_plot, latency_plot, module_tree, ratio_plot, tables, wording
+from lightning_onnx.report import answers_plot, blocks_plot, latency_plot, module_tree, ratio_plot, tables, wording
 from lightning_onnx.report.shape_ranges import size_tables
 from lightning_onnx.report.snippet import snippet
 from lightning_onnx.report.tables import Table, size
@@ -38,7 +39,7 @@ def render(manifest: Manifest) -> str:
     """
     from markupsafe import Markup
 
-    graph, script = manifest.graph, text("copy.js")
+    graph, script, labels = manifest.graph, text("copy.js"), ()  # LABELS
     whole = module_tree.tree(graph.modules)
     page = template("report.html.jinja").render(
         marks=MARKS,
@@ -56,7 +57,9 @@ def render(manifest: Manifest) -> str:
         signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
         conditions=manifest.signature.conditions,
         sizes=[table for table in size_tables(manifest) if table.rows],
-        checks=[_check(check) for check in manifest.checks],
+        checks=[_check(check, labels) for check in manifest.checks],
+        samples=_samples(manifest),
+        images=manifest.samples.images,
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],
         variant_bars=[(name, _bars(rows)) for name, rows in wording.variant_bars(manifest).items()],
@@ -123,6 +126,7 @@ class _CheckView:
         undrawn: Number of outputs that the plot leaves out.
         tables: Its figures.
         cases: The figures that the plot shows, for those who cannot see it.
+        matrix: The confusion matrix, None without one.
     """
 
     name: str
@@ -132,9 +136,10 @@ class _CheckView:
     undrawn: int
     tables: list[Table]
     cases: Table | None
+    matrix: answers_plot.Matrix | None
 
 
-def _check(check: CheckRecord) -> _CheckView:
+def _check(check: CheckRecord, labels: Sequence[str]) -> _CheckView:
     """Any check may have figures, and a plot if its outputs have ratios, or if it measured times."""
     found = ComparisonFigures.find(check.figures)
     outputs = {name: output for name, output in found.outputs.items() if output.worst_ratio}
@@ -143,6 +148,9 @@ def _check(check: CheckRecord) -> _CheckView:
         plot = _drawn(f"of check {check.name!r}", lambda: ratio_plot.draw(outputs, found.ratio_edges))
     elif check.name == "latency":
         plot = _drawn(f"of check {check.name!r}", lambda: latency_plot.draw(check.figures))
+    own, other = (Answers.find(check.figures, name) for name in ("module", "file"))
+    if other is not None and (residuals := other.residuals) is not None:
+        plot = _drawn(f"of check {check.name!r}", lambda: answers_plot.draw(residuals))
     return _CheckView(
         check.name,
         check.status,
@@ -151,7 +159,21 @@ def _check(check: CheckRecord) -> _CheckView:
         max(len(outputs) - ratio_plot.MOST, 0),
         tables.tables({k: v for k, v in check.figures.items() if not (outputs and k in ("cases", "outcomes"))}),
         _cases(outputs, found.outcomes),
+        answers_plot.matrix(own, other, labels) if own is not None and other is not None else None,
     )
+
+
+def _samples(manifest: Manifest) -> list[Table]:
+    """Return for each output the rows of the module and of the file below each other."""
+    found = []
+    for name, (module, file) in manifest.samples.outputs.items():
+        rows = [
+            [f"row {place + 1}, {who}", " ".join(tables.text(value) for value in row)]
+            for place, pair in enumerate(zip(module, file, strict=False))
+            for who, row in zip(("module", "file"), pair, strict=True)
+        ]
+        found.append(Table(name, (), rows))
+    return found
 
 
 def _cases(outputs: Mapping[str, OutputFigures], outcomes: Mapping[str, str]) -> Table | None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_DRAWN = ("ratios", "worst_ratio", "ratio_edges")
+_DRAWN = ("ratios", "worst_ratio", "ratio_edges", "answers")
 """What the plot shows."""
 
 

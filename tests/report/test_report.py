@@ -25,11 +25,12 @@ from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import RATIO_EDGES
 from lightning_onnx.checks.parity import Parity
+from lightning_onnx.manifest.answers import Answers
 from lightning_onnx.manifest.figures import OutputFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.onnxfile.graph_summary import ModuleSummary
 from lightning_onnx.printable import one_line
-from lightning_onnx.report import ratio_plot, wording
+from lightning_onnx.report import answers_plot, ratio_plot, wording
 from lightning_onnx.report.module_tree import tree
 from lightning_onnx.report.report import Report
 
@@ -144,7 +145,7 @@ def test_nothing_is_fetched_and_nothing_runs_but_the_copy_button(artifact: ONNXA
     assert [a for a in addresses if not (a or "").startswith("#")] == []
     policies = [a["content"] for t, a in found.tags if t == "meta" and "http-equiv" in a]
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
-    assert policies == [f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
+    assert policies == [f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"]
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -460,3 +461,21 @@ def test_variants_have_bars_of_size_and_of_metrics(manifest: dict[str, Any]) -> 
     assert bars["size"][1][2] == bars["size"][0][2] / 4
     assert bars["val_acc"] == [("model", "0.9", 0.9), ("int8", "0.8", 0.8)]
     assert "<h4>val_acc</h4>" in page(manifest | {"variants": [made]})
+
+
+def test_a_confusion_matrix_needs_a_name_for_each_class() -> None:
+    module, file = Answers(((3, 1), (0, 4))), Answers(((2, 2), (0, 4)))
+    drawn = answers_plot.matrix(module, file, ["cat", "dog"])
+    assert drawn is not None
+    assert [[cell.number for cell in cells] for _, cells in drawn.rows] == [["3 → 2", "1 → 2"], ["0", "4"]]
+    assert [[cell.is_right for cell in cells] for _, cells in drawn.rows] == [[True, False], [False, True]]
+    assert answers_plot.matrix(module, file, ["cat"]) is None
+    assert answers_plot.matrix(module, Answers(), ["cat", "dog"]) is None
+
+
+def test_residuals_are_drawn(manifest: dict[str, Any]) -> None:
+    own = {"residuals": {"targets": [0.0, 2.0], "differences": [-1.0, 1.0], "counts": [[0, 3], [1, 0]]}}
+    manifest["checks"][2]["figures"] = {"answers": {"module": own, "file": own}}
+    assert "answer minus target, by target" in page(manifest)
+    own["residuals"]["counts"] = []
+    assert "answer minus target, by target" in page(manifest)
