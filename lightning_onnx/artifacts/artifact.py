@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
-from lightning_onnx.errors import ArtifactError, first_line
+from lightning_onnx.errors import ArtifactError, InputError, first_line
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
@@ -224,11 +224,17 @@ class ONNXArtifact:
             runtime: As for ``run``.
 
         Raises:
+            InputError: If the graph has preprocessing or postprocessing: the loops of the module do it themselves.
             RuntimeUnavailable: As for ``run``.
 
         Example:
             >>> trainer.test(artifact.as_module(module), datamodule=data)  # doctest: +SKIP
         """
+        if self.record.fused is not None:
+            raise InputError(
+                f"the graph of {self.directory} has preprocessing or postprocessing, so it cannot answer for "
+                f"{self.record.source.method}, which the loops call with prepared inputs. Use run() with raw inputs."
+            )
         from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by
 
         return answered_by(module, ExportedCall.of(self.record), self._session(runtime))

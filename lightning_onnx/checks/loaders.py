@@ -25,7 +25,7 @@ class Loaders:
         dataloaders: As in ``Trainer.validate``: a loader, several, or a ``LightningDataModule``.
         limit_batches: As ``limit_val_batches`` of the Trainer.
         datamodule: The ``LightningDataModule`` of the loaders, whose hooks process the batches.
-        missing: Why there is no data; None if there is.
+        missing: Why validation cannot run with them; None if it can.
     """
 
     dataloaders: Any = None
@@ -38,13 +38,15 @@ NO_LOADERS = Loaders()
 
 
 def loaders_of(trainer: Any) -> Loaders:
-    """Return the validation batches of a Trainer's fit."""
-    if trainer.world_size > 1:
-        return Loaders(missing=f"validation needs a run with one process, but this run has {trainer.world_size}")
+    """Return the validation batches of a Trainer's fit, with the reason if validation cannot run with them."""
     dataloaders = trainer.val_dataloaders
+    found = Loaders(dataloaders, trainer.limit_val_batches, trainer.datamodule, None)
+    if trainer.world_size > 1:
+        missing = f"validation needs a run with one process, but this run has {trainer.world_size}"
+        return dataclasses.replace(found, missing=missing)
     if dataloaders is None or not trainer.limit_val_batches:
-        return NO_LOADERS
-    return Loaders(dataloaders, trainer.limit_val_batches, trainer.datamodule, None)
+        return dataclasses.replace(found, missing=NO_LOADERS.missing)
+    return found
 
 
 def digest(tensors: Sequence[Tensor]) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.answers import Samples
+from lightning_onnx.manifest.contract import Contract
 from lightning_onnx.manifest.fields import Fields, Plain
+from lightning_onnx.manifest.fused import Fused
 from lightning_onnx.manifest.model import (
     FileDigest,
     ModelFile,
@@ -23,7 +25,7 @@ from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.graph_summary import GraphSummary
 
 FORMAT_VERSION = 2
-"""The format that is written: 2 added ``requires``."""
+"""The format that is written: 2 added ``requires`` and ``contract``."""
 
 READ_VERSIONS = (1, 2)
 
@@ -55,6 +57,8 @@ class Manifest:
         requires: The oldest version of lightning-onnx that reads it; None in format 1.
         shape_ranges: The sizes that runtimes should expect, by dynamic dim; empty in format 1.
         samples: Answers of module and file for the test data; empty in format 1.
+        fused: What the graph does besides the exported method; None if that is nothing.
+        contract: What inputs and outputs mean; None if it was left out, and in format 1.
     """
 
     name: str | None
@@ -74,6 +78,8 @@ class Manifest:
     requires: str | None = REQUIRES
     shape_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
     samples: Samples = dataclasses.field(default_factory=Samples)
+    contract: Contract | None = None
+    fused: Fused | None = None
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -106,6 +112,8 @@ class Manifest:
             requires=fields.optional("requires", str),
             shape_ranges={name: DimRange.read(own) for name, own in fields.objects_by_name("shape_ranges").items()},
             samples=Samples.read(Fields(fields.optional("samples", dict) or {}, "samples")),
+            contract=None if fields.optional("contract", dict) is None else Contract.read(fields.object("contract")),
+            fused=None if fields.optional("fused", dict) is None else Fused.read(fields.object("fused")),
         )
 
     def to_dict(self) -> Plain:
@@ -117,6 +125,8 @@ class Manifest:
             "name": self.name,
             "model": self.model.to_dict(),
             **signature_to_dict(self.signature),
+            **({} if self.contract is None else {"contract": self.contract.to_dict()}),
+            **({} if self.fused is None else {"fused": self.fused.to_dict()}),
             "source": self.source.to_dict(),
             "checks": [check.to_dict() for check in self.checks],
             "scalars": dict(self.scalars),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lightning_onnx.module import bytecode
+from lightning_onnx.module.fused import called_by
 from lightning_onnx.module.user_code import is_project
 from lightning_onnx.module.variables import Variable
 
@@ -46,7 +47,7 @@ class Reach:
 
     def __init__(self, module: nn.Module, *methods: str) -> None:
         self.module = module
-        self._called = {*methods, "forward"}
+        self._called = {*methods, "forward", *(name for method in methods for name in called_by(module, method))}
         self.names = set(self._called)
         self.parts: dict[str, nn.Module] = {}
         self._functions: dict[int, FunctionType] = {}

@@ -152,7 +152,7 @@ def _other_weights(candidate: Candidate, mismatch: Mismatch, run: Runner, config
     """Advise to let training continue if the graph is right with other weights; untrained ones may give ties."""
     if not candidate.graph.refreshes or mismatch.case.kind == "decision":
         return ""
-    flat = FlatModule(_with_noise(run.flat.module), config.method, candidate.graph.request.sample)
+    flat = FlatModule(_with_noise(run.flat.module), config.traced_method, candidate.graph.request.sample)
     cases = [dataclasses.replace(mismatch.case, expected=tuple(flat.reference(mismatch.case.tensors)))]
     found = next(find_mismatches(Runner(flat), candidate.graph, cases, config), None)
     if found is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
+from lightning_onnx.contract.given import check_given
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.fused import Around, Part, check_part
 from lightning_onnx.notices import warn
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.installed import DEFAULT_OPSET, opsets
@@ -58,6 +60,10 @@ class ExportConfig:
     require: Sequence[str] = ()
     test_data: str | None = "synthetic"
     metadata: Mapping[str, str] | None = None
+    preprocess: Part | None = None
+    postprocess: Part | None = None
+    labels: Sequence[str] | None = None
+    contract: Mapping[str, Any] | Literal[False] | None = None
     export_options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +90,9 @@ class ExportConfig:
         _check_variants(self.variants)
         _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
+        check_given(self.labels, self.contract)
+        check_part("preprocess", self.preprocess)
+        check_part("postprocess", self.postprocess)
         _check_export_options(self.export_options)
         _check_engine_options(self.export_options or {}, self.engine, self.opset)
 
@@ -99,6 +108,16 @@ class ExportConfig:
             "default_checks=False to keep what this list does now, or default_checks=True to have Parity as well.",
             FutureWarning,
         )
+
+    @property
+    def around(self) -> Around:
+        """What the graph does before and after the method."""
+        return Around(self.method, self.preprocess, self.postprocess)
+
+    @property
+    def traced_method(self) -> str:
+        """The method that is traced: the exported one, with what is around it."""
+        return self.around.traced_method
 
     @property
     def has_weights(self) -> bool:

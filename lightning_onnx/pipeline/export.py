@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
-from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.options import check_known
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named
 
 
@@ -84,7 +84,7 @@ def export(
     if target.exists():
         raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
-    sample = matching.sample_of(module, config.method, (positional, dict(kwargs or {})))
+    sample = config.around.sample(module, (positional, dict(kwargs or {})))
     with stages_named(module, config.method, "copying the module") as enter:
         copied = copying.private_copy(module)
         enter("merging the adapters")
@@ -95,7 +95,10 @@ def export(
     first = next((p for p in module.parameters()), torch.empty(0))
     source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
     loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)
-    return produce(plan, LoadedModule(copied, source, loaders, started), target)
+    made = produce(plan, LoadedModule(copied, source, loaders, started), target)
+    if made.record.contract is not None and made.record.contract.warning is not None:
+        warn(f"ONNX export: {made.record.contract.warning}")
+    return made
 
 
 def _unwrapped(module: object) -> nn.Module:

@@ -27,8 +27,9 @@ from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.lightning_versions import check_versions
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named
 
 

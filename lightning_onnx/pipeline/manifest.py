@@ -13,15 +13,19 @@ from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.versions import versions
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.manifest.answers import Samples
+from lightning_onnx.manifest.contract import Contract
 from lightning_onnx.manifest.fields import Plain
+from lightning_onnx.manifest.fused import Fused
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import ModelFile, ranges_to_dict
 from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.module.fused import Around, described
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.onnxfile.outline import outline
+from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
 
@@ -60,6 +64,7 @@ def build(
     variants: Sequence[VariantResult],
     notes: Sequence[str],
     samples: Samples,
+    contract: Contract | None = None,
 ) -> Manifest:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -74,6 +79,7 @@ def build(
         variants: The results of the variants.
         notes: What the user should know.
         samples: Answers of module and file side by side.
+        contract: What inputs and outputs mean.
     """
     return Manifest(
         name=name,
@@ -90,7 +96,15 @@ def build(
         versions=versions(),
         shape_ranges=plan.dim_ranges,
         samples=samples,
+        contract=contract,
+        fused=_fused(plan.config.around),
     )
+
+
+def _fused(around: Around) -> Fused | None:
+    parts = (around.preprocess, around.postprocess)
+    texts = [p if p is None or isinstance(p, str) else without_paths(described(p)) for p in parts]
+    return None if around.is_empty else Fused(*texts)
 
 
 def _model(plan: Plan, path: Path) -> ModelFile:

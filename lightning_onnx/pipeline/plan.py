@@ -86,7 +86,7 @@ class Plan:
     def serves(self, module: nn.Module) -> bool:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
         same_structure = self.structure == state.structure_of(module)
-        return same_structure and digests(module, self.config.method) == self.attributes
+        return same_structure and digests(module, self.config.traced_method) == self.attributes
 
     @property
     def is_repeatable(self) -> bool:

@@ -30,7 +30,9 @@ from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.failing_step import failing_step_named
 from lightning_onnx.pipeline.plan import Plan, Proof
+from lightning_onnx.pipeline.raw_inputs import raw_observations
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.tracing.graph import Graph
@@ -65,6 +67,7 @@ def prepare(
 def _prepare(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig, refuse_decisions: bool, enter: OnStage
 ) -> Plan:
+    observations = raw_observations(module, observations, config)
     observation, run, request = _derived(module, observations, config)
     reset_state = leftover.begins_as_none(module, run.state_between_calls(request.tensors))
     if reset_state:
@@ -79,7 +82,8 @@ def _prepare(
     )  # mostly all of them, without a trace
     if left:
         observation, run, request = _derived(module, [_without(observation, left)], config)
-    found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
+    with failing_step_named(module, config.around, observation):
+        found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
     unused = _unused(found.graph.traced.unused_inputs, observation, config)
     if unused:
         observation, run, request = _derived(module, [_without(observation, unused)], config)
@@ -103,7 +107,7 @@ def _prepare(
         kept_state=kept_state,
         reset_state=reset_state,
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
-        attributes=digests(module, config.method),
+        attributes=digests(module, config.traced_method),
         left_out=left_names,
         proof=Proof(Stamp.of(module), found.judged),
     ).with_sizes([observation])
@@ -168,7 +172,7 @@ def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
         request: The request derived from all calls so far.
     """
     now = dataclasses.replace(plan.graph.request, samples=request.samples)
-    run = Runner(FlatModule(module, plan.config.method, now.sample))
+    run = Runner(FlatModule(module, plan.config.traced_method, now.sample))
     cases = observed_cases(now, run, [now.sizes(case.tensors) for case in plan.cases])
     known = {case.label for case in plan.cases}
     ranges = plan.graph.signature.ranges
@@ -255,7 +259,7 @@ def derive_request(
 def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
 ) -> tuple[Observation, Runner, Request]:
-    observation, run = first_that_runs(module, config.method, observations, config.exclude_inputs)
+    observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
     request = derive(
         observation,
         run,

@@ -6,10 +6,10 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA, ONNXArtifact
@@ -17,22 +17,22 @@ from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
 from lightning_onnx.checks.judged import Judged
-from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
+from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.saved import Place
 from lightning_onnx.module.tracing_thread import tracing_thread
-from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.head import lower_ir_version
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.contract import contract_of, with_outputs
 from lightning_onnx.pipeline.decisions import with_weights
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.samples import samples
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
@@ -42,27 +42,11 @@ from lightning_onnx.variants.judging import VariantResult
 
 log = logging.getLogger(__name__)
 
+_RAW_INPUTS = (
+    "the graph has preprocessing or postprocessing, but the validation loop calls the method with prepared inputs and "
+    "takes its result as it is"
+)
 _NO_WEIGHTS = "the file holds no weights (export_params=False)"
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadedModule:
-    """A module with the weights to export.
-
-    Attributes:
-        module: A private copy (see ``lightning_onnx.module.weights.copying.private_copy``).
-        source: Where its weights come from.
-        loaders: Validation batches, for the checks that need them.
-        started: ``time.perf_counter()`` at the start of its export, in seconds.
-        moment: Digests of what the method read besides weights at the moment of these weights, where it may differ from
-            now; None if that is unknown.
-    """
-
-    module: nn.Module
-    source: Source
-    loaders: Loaders = NO_LOADERS
-    started: float = dataclasses.field(default_factory=time.perf_counter)
-    moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
 
 
 def produce(
@@ -107,7 +91,7 @@ def _produce(
     config = plan.config
     flat = FlatModule(
         loaded.module,
-        config.method,
+        config.traced_method,
         plan.graph.request.sample,
         is_stochastic=plan.is_stochastic,
         is_concurrent=concurrent,
@@ -115,7 +99,10 @@ def _produce(
     with staging.stage(directory.parent) as staged:
         path = staged / MODEL
         on_stage("writing the weights")
-        metadata = manifest.embedded(loaded.source, plan.graph.signature, config.metadata)
+        meaning = contract_of(plan, loaded)
+        metadata = manifest.embedded(
+            loaded.source, plan.graph.signature, {**meaning.metadata, **(config.metadata or {})}
+        )
         skeleton = plan.graph.refresh(flat, metadata, path)
         if config.target is not None:
             lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
@@ -137,7 +124,7 @@ def _produce(
         made = _make_variants(plan, context, flat)
         found = [note for result in results for note in result.notes]
         unknown = plan.unknown_attributes(loaded.module, loaded.moment)
-        notes = [*plan.notes, *unknown, *plan.remarks, *missing, *found]
+        notes = [*plan.notes, *meaning.notes, *unknown, *plan.remarks, *missing, *found]
         on_stage("writing the report")
         described = manifest.build(
             plan,
@@ -150,6 +137,7 @@ def _produce(
             variants=made,
             notes=notes,
             samples=side_by_side,
+            contract=with_outputs(meaning.contract, plan, stored),
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
         return staging.commit(staged, described, directory, if_taken)
@@ -193,6 +181,8 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         ),
         inputs=CheckInputs(plan.cases),
     )
+    if not plan.config.around.is_empty:
+        return context.replace(no_validation=_RAW_INPUTS)
     try:
         return context.replace(validation=Validation(flat.module, loaders, call))
     except SampleError as error:

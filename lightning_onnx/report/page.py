@@ -60,6 +60,7 @@ def render(manifest: Manifest) -> str:
         checks=[_check(check, labels) for check in manifest.checks],
         samples=_samples(manifest),
         images=manifest.samples.images,
+        contract=Table("", (), wording.contract(manifest)),
         variants=Table("", wording.VARIANT_COLUMNS[:-1], [row[:-1] for row in wording.variants(manifest)]),
         variant_reasons=[(row[0], row[-1]) for row in wording.variants(manifest) if row[-1]],
         variant_bars=[(name, _bars(rows)) for name, rows in wording.variant_bars(manifest).items()],

@@ -104,6 +104,7 @@ class Report:
             Table("ONNX export", (), about),
             Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
             *(table for table in size_tables(m) if table.rows),
+            *([Table("What goes in and comes out", (), rows)] if (rows := wording.contract(m)) else []),
             Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
             *(_compared(check.name, found) for check, found in figures if found.has_differences),
             *(_cases(check.name, found) for check, found in figures if found.outcomes),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import TensorSpec
+from lightning_onnx.report.answers import answers, intake
 
 
 def snippet(manifest: Manifest) -> str:
@@ -23,10 +24,12 @@ def snippet(manifest: Manifest) -> str:
         *(["import ml_dtypes"] if any(_is_extra(spec.dtype) for spec in signature.inputs) else []),
         "import onnxruntime",
         "",
+        *intake(manifest),
         f"session = onnxruntime.InferenceSession({manifest.model.file!r})",
         f"outputs = session.run(None, {{\n{feeds}}})",
         f"for name, array in zip({[spec.name for spec in signature.outputs]!r}, outputs):",
         "    print(name, array.dtype, array.shape)",
+        *answers(manifest),
     ]
     return "\n".join(lines)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.figures import ComparisonFigures, MetricFigures, VariantFigures, runtime_of
 from lightning_onnx.manifest.manifest import Manifest
@@ -14,6 +16,7 @@ OUTCOMES = ("failed", "warning", "undecidable", "passed")
 
 _MOST_TENSORS = 6
 """Inputs and outputs that the first lines name; the table has all."""
+_MOST_LABELS = 20
 
 METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
 
@@ -128,6 +131,33 @@ def tensors(manifest: Manifest) -> list[list[str]]:
         for kind, specs in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs))
         for spec in specs
     ]
+
+
+def contract(manifest: Manifest) -> list[list[str]]:
+    """Return what inputs and outputs mean: name, value; empty if it is not known."""
+    own = manifest.contract
+    if own is None:
+        return []
+    rows = [["the caller has to", ", ".join(own.caller_steps)]] if own.caller_steps else []
+    rows += [["the graph begins with", ", ".join(s.sentence for s in own.steps if s.in_graph)]]
+    rows += [["the graph ends with", (manifest.fused and manifest.fused.postprocess) or ""]]
+    rows += [
+        [f"values of {name}", f"about {values.range[0]:g} to {values.range[1]:g}, {values.dtype}"]
+        for name, values in own.inputs.items()
+        if values.range is not None
+    ]
+    for name, output in own.outputs.items():
+        meaning = output.kind + (f", {output.activation} makes probabilities" if output.activation else "")
+        found = f", from {own.labels_from}" if own.labels_from else ""
+        rows.append([f"classes of {name}", f"{_shortened(output.labels)} ({meaning}{found})"])
+    rows += [[name, f"{value:g}"] for name, value in own.settings.items()]
+    return [row for row in rows if row[1]]
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Return class names in their order; of many, the first and the last."""
+    shown = names if len(names) <= _MOST_LABELS else (*names[: _MOST_LABELS - 1], "…", names[-1])
+    return ", ".join(shown) + ("" if len(names) <= _MOST_LABELS else f": {len(names)}")
 
 
 def checks(manifest: Manifest) -> list[list[str]]:

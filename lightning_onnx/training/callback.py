@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 from typing_extensions import override
 
 from lightning_onnx.artifacts import naming
@@ -98,7 +99,16 @@ class ONNXExport(Callback):
         register_as: Name under which to register the best artifact, in trackers that have a model registry.
         hub: Where to upload the best artifact at the end of fit, on the Hugging Face Hub: ``"user/name"``, or
             ``lightning_onnx.Hub``. The right to write is checked before training, which makes a missing repository.
-        metadata: Text to embed in the model (labels, thresholds, licence …).
+        metadata: Text to embed in the model (a licence …).
+        preprocess: What the graph does before the method, so that its inputs are raw: a module, a function on tensors,
+            or the name of a method, such as ``"on_after_batch_transfer"``. Without such a name, ``sample`` is a raw
+            input.
+        postprocess: What the graph does with the method's result: a module, a function on tensors, or the name of a
+            method. The file is compared with ``postprocess(module(preprocess(sample)))``.
+        labels: Class names, in the order of the output. Default: those that the run knows (``datamodule.classes``,
+            ``dataset.class_to_idx``, ``config.id2label``, hyperparameters).
+        contract: What else to say of inputs and outputs in place of what is found: ``{"steps": ["divide by 255"],
+            "ranges": {"images": [0, 1]}, "settings": {"threshold": 0.5}}``. False leaves the contract out.
         export_options: Other keyword arguments of ``torch.onnx.export``, such as ``custom_translation_table``.
 
     Attributes:
@@ -166,6 +176,10 @@ class ONNXExport(Callback):
         register_as: str | None = None,
         hub: str | Hub | None = None,
         metadata: Mapping[str, str] | None = None,
+        preprocess: nn.Module | Callable[..., Any] | str | None = None,
+        postprocess: nn.Module | Callable[..., Any] | str | None = None,
+        labels: Sequence[str] | None = None,
+        contract: Mapping[str, Any] | Literal[False] | None = None,
         export_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -200,8 +214,17 @@ class ONNXExport(Callback):
             require=require,
             test_data=test_data,
             metadata=metadata,
+            preprocess=preprocess,
+            postprocess=postprocess,
+            labels=labels,
+            contract=contract,
             export_options=export_options,
         )
+        if self.config.around.takes_raw_sample and sample is None:
+            raise ConfigurationError(
+                "preprocess=... is not the name of a method, so no call in training shows the raw inputs. Give one: "
+                "sample=torch.zeros(1, 64, 64, 3, dtype=torch.uint8)."
+            )
         if dirpath is not None and not isinstance(dirpath, (str, os.PathLike)):
             raise ConfigurationError(f"dirpath={dirpath!r} is not a path. Give one such as 'exported'.")
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
@@ -265,7 +288,7 @@ class ONNXExport(Callback):
         self._exporter = self._observer = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
-        self._observer = ForwardObserver(pl_module, self.config.method)
+        self._observer = ForwardObserver(pl_module, self.config.around.observed_method)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(

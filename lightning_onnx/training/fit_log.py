@@ -27,6 +27,7 @@ class FitLog:
         self.errors: list[BaseException] = []
         self.failures: list[str] = []
         self._has_waited = False
+        self._told: set[str] = set()
 
     def record(self, error: BaseException, what: str = "failed") -> None:
         """Record an exception, and warn about it.
@@ -82,6 +83,10 @@ class FitLog:
             self._report(check.name, check.status, check.reason, warns)
         for variant in record.variants:
             self._report(f"variant {variant.name}", variant.status, variant.reason, False)
+        told = None if record.contract is None else record.contract.warning
+        if told is not None and told not in self._told:  # once, not for each checkpoint
+            self._told.add(told)
+            warn(f"ONNX export: {printable(told)}")
         rank_zero_info(printable(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s"))
 
     def _report(self, name: str, status: str, reason: str | None, warns: bool) -> None:

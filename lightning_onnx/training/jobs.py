@@ -24,8 +24,9 @@ from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
-from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner
@@ -209,7 +210,7 @@ class Maker:
         try:
             before = self.planner.plan
             with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
-                loaded = job.load()
+                loaded = self._loaded(job)
                 enter("comparing the module with the last trace")
                 plan = self.planner.current(fit.module, job.copied, fit.on_stage)
             finished = Finished(job, self._produce(plan, job, loaded, fit.on_stage), loaded)
@@ -220,12 +221,17 @@ class Maker:
         except Exception as error:
             return Finished(job, error, loaded)
 
+    def _loaded(self, job: Job) -> LoadedModule:
+        loaded = job.load()
+        self.planner.config.around.attach(job.copied)
+        return loaded
+
     def make_concurrently(self, job: Job, plan: Plan) -> Finished:
         """Make an artifact in another thread, without touching the module in training or the random state."""
         loaded = None
         try:
             with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
-                loaded = job.load()
+                loaded = self._loaded(job)
                 enter("comparing the module with the last trace")
                 plan.reset(job.copied)
                 is_stale = not plan.serves(job.copied)

@@ -131,8 +131,10 @@ class Planner:
 
     def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
         """Return the user's sample, with the shapes of similar observed calls."""
-        sample = sample_of(module, self.config.method, as_call(self.config.sample))
-        alike = [o for o in observed if o.samples[0].paths == sample.paths]
+        around = self.config.around
+        sample = around.sample(module, as_call(self.config.sample))
+        is_observed = not around.takes_raw_sample
+        alike = [o for o in observed if is_observed and o.samples[0].paths == sample.paths]
         given = Observation.of(sample, "the given sample")
         return dataclasses.replace(
             given,
@@ -143,7 +145,7 @@ class Planner:
 
     def _example(self, module: LightningModule) -> list[Observation]:
         example = getattr(module, "example_input_array", None)
-        if example is None or self.config.method != "forward":
+        if example is None or self.config.around.observed_method != "forward":
             return []
         with contextlib.suppress(ConfigurationError):
             return [Observation.of(sample_of(module, "forward", as_call(example)), "example_input_array")]
@@ -151,4 +153,4 @@ class Planner:
 
     def _matched(self) -> list[Observation]:
         source = "the batch matched to the method's signature"
-        return match(self.observer.signature, self.observer.batches, source, self.config.method)
+        return match(self.observer.signature, self.observer.batches, source, self.config.around.observed_method)

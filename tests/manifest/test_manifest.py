@@ -19,8 +19,8 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import SizeRange
 
 KEYS = {
-    "": "format_version requires name model inputs outputs relations source checks scalars runtimes variants notes "
-    "metadata graph versions files shape_ranges samples",
+    "": "format_version requires name model inputs outputs relations contract source checks scalars runtimes variants "
+    "notes metadata graph versions files shape_ranges samples",
     "model": "file sha256 bytes opset ir_version target oldest_onnxruntime engine engine_reason",
     "source": "weights epoch global_step checkpoint monitor score precision device module method sample traced_shapes "
     "paths",
@@ -162,9 +162,10 @@ def test_a_damaged_field_is_named(
 
 def test_format_1_stays_format_1(manifest: dict[str, Any]) -> None:
     manifest["format_version"] = 1
-    del manifest["requires"]
+    del manifest["requires"], manifest["contract"]
     record = Manifest.from_dict(manifest)
     assert (record.format_version, record.requires) == (1, None)
+    assert record.contract is None
     assert record.to_dict() == manifest
 
 

@@ -16,9 +16,10 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import LoadedModule, produce
+from lightning_onnx.pipeline.produce import produce
 
 
 class Breaking:

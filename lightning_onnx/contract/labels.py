@@ -1,0 +1,99 @@
+"""The class names that a run knows: from its data module, its data sets, a ``config.id2label`` or hyperparameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lightning_onnx.contract.data_sets import data_sets
+
+_ATTRIBUTES = ("classes", "class_names", "label_names", "class_to_idx", "id2label", "label2id")
+_UNNAMED = re.compile(r"LABEL_\d+")
+"""The names that transformers gives to classes without a name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Class names.
+
+    Attributes:
+        names: The names, by index of the class.
+        source: Where they come from: ``"datamodule.classes"``.
+    """
+
+    names: tuple[str, ...]
+    source: str
+
+
+def find_labels(module: nn.Module, datamodule: object = None, loaders: object = None) -> list[Labels]:
+    """Return all lists of class names that a run knows, the nearest to the data first.
+
+    Args:
+        module: The module.
+        datamodule: The ``LightningDataModule``, None without one.
+        loaders: As in ``Trainer.validate``.
+    """
+    return list(_found(module, datamodule, loaders))
+
+
+def _found(module: nn.Module, datamodule: object, loaders: object) -> Iterator[Labels]:
+    yield from _of(datamodule, "datamodule")
+    for data_set in data_sets(loaders):
+        yield from _of(data_set, "dataset")
+        yield from _of_features(data_set)
+    for name, part in module.named_modules():
+        config = getattr(part, "config", None)
+        names = None if config is None else as_names(_get(config, "id2label"))
+        if names and not all(map(_UNNAMED.fullmatch, names)):
+            yield Labels(names, ".".join(filter(None, (name, "config.id2label"))))
+    hparams = getattr(module, "hparams", None)
+    for attribute in _ATTRIBUTES:
+        names = as_names(hparams.get(attribute)) if isinstance(hparams, Mapping) else None
+        if names:
+            yield Labels(names, f"hparams.{attribute}")
+
+
+def _of(owner: object, called: str) -> Iterator[Labels]:
+    for attribute in () if owner is None else _ATTRIBUTES:
+        names = as_names(_get(owner, attribute))
+        if names:
+            yield Labels(names, f"{called}.{attribute}")
+
+
+def _of_features(data_set: object) -> Iterator[Labels]:
+    """Yield the names of the class labels of a data set of the library ``datasets``."""
+    features = _get(data_set, "features")
+    for name, feature in features.items() if isinstance(features, Mapping) else ():
+        names = as_names(_get(feature, "names"))
+        if names:
+            yield Labels(names, f"dataset.features.{name}")
+
+
+def _get(owner: Any, name: str) -> object:
+    try:
+        return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
+    except Exception:  # a property of the user's
+        return None
+
+
+def as_names(value: object) -> tuple[str, ...] | None:
+    """Return class names by index: of a list, or of a dict from index to name or from name to index; else None."""
+    if isinstance(value, Mapping):
+        return _of_mapping(value)
+    if not isinstance(value, (list, tuple)):
+        return None
+    return tuple(value) if value and all(isinstance(name, str) for name in value) else None
+
+
+def _of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
+    pairs = [(k, v) if isinstance(v, str) else (v, k) for k, v in value.items()]
+    try:
+        by_index = {int(index): name for index, name in pairs}
+    except (TypeError, ValueError):
+        return None
+    is_whole = sorted(by_index) == list(range(len(pairs))) and all(isinstance(n, str) for n in by_index.values())
+    return tuple(by_index[i] for i in range(len(pairs))) if pairs and is_whole else None

@@ -1,0 +1,242 @@
+"""The exported method with preprocessing before it and postprocessing after it, as one method of a private copy.
+
+It is a method of the module, and no module around it, so that weights, scopes and the state of calls keep their names.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MethodType
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lightning_onnx.errors import ConfigurationError, first_line
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
+
+METHOD = "answer_to_raw_input"
+PREPROCESS, POSTPROCESS = "preprocess_in_graph", "postprocess_in_graph"
+"""Names of the attributes that hold the method and what is around it."""
+
+Part = nn.Module | Callable[..., Any] | str
+"""A module, a function on tensors, or the name of a method of the module."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """What the graph does before and after the exported method.
+
+    Attributes:
+        method: Name of the exported method.
+        preprocess: Makes the method's arguments of raw inputs; None: the graph takes the method's arguments.
+        postprocess: Makes the graph's outputs of the method's result; None: the graph returns the result.
+    """
+
+    method: str
+    preprocess: Part | None = None
+    postprocess: Part | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the graph is that of the method alone."""
+        return self.preprocess is None and self.postprocess is None
+
+    @property
+    def traced_method(self) -> str:
+        """The method that is traced."""
+        return self.method if self.is_empty else METHOD
+
+    @property
+    def observed_method(self) -> str:
+        """The method whose calls in training show the graph's inputs."""
+        return self.preprocess if isinstance(self.preprocess, str) else self.method
+
+    @property
+    def takes_raw_sample(self) -> bool:
+        """Whether no call in training shows the graph's inputs, so that a sample must be given."""
+        return self.preprocess is not None and not isinstance(self.preprocess, str)
+
+    def attach(self, module: nn.Module) -> None:
+        """Give a private copy the method to trace; does nothing if it has it, or if there is nothing around the method.
+
+        Args:
+            module: The private copy, with its weights.
+        """
+        if self.is_empty or METHOD in module.__dict__:
+            return
+        for name, part in ((PREPROCESS, self.preprocess), (POSTPROCESS, self.postprocess)):
+            if part is not None and not isinstance(part, str):
+                module.__dict__[name] = _own(part)  # no submodule: a Sequential would run it
+        module.__dict__[METHOD] = MethodType(_fused(self, self.signature(module)), module)
+
+    def signature(self, module: nn.Module) -> inspect.Signature:
+        """Return the signature of the method to trace.
+
+        Args:
+            module: The module, or a copy.
+        """
+        if self.preprocess is None:
+            return method_signature(module, self.method)
+        if isinstance(self.preprocess, str):
+            return method_signature(module, self.preprocess)
+        function = self.preprocess.forward if isinstance(self.preprocess, nn.Module) else self.preprocess
+        raw = inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        try:
+            found = inspect.signature(function)
+        except (TypeError, ValueError):  # written in C
+            return inspect.Signature([raw])
+        kinds = {parameter.kind for parameter in found.parameters.values()}
+        if inspect.Parameter.VAR_POSITIONAL in kinds:  # torchvision's transforms take anything
+            return inspect.Signature([raw])
+        return found
+
+    def sample(self, module: nn.Module, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Sample:
+        """Return a raw sample as a call of the method to trace.
+
+        Args:
+            module: The module, or a copy.
+            call: Arguments.
+
+        Raises:
+            ConfigurationError: If they do not fit.
+        """
+        signature = self.signature(module)
+        try:
+            return make_sample(signature, *call)
+        except TypeError as error:
+            taken = "preprocess" if self.preprocess is not None else f"{type(module).__name__}.{self.method}"
+            raise ConfigurationError(
+                f"the sample does not fit {taken}{signature}: {error}. Give the arguments of one call."
+            ) from error
+
+
+def check_part(option: str, part: object) -> None:
+    """Raise unless a value can stand before or after the exported method.
+
+    Args:
+        option: Name of the option, for the message.
+        part: The value.
+
+    Raises:
+        ConfigurationError: If it is neither a module nor a function nor a name.
+    """
+    is_name = isinstance(part, str) and part.isidentifier()
+    if part is None or is_name or (callable(part) and not isinstance(part, type)):
+        return
+    made = f" Make one: {part.__name__}(...)." if isinstance(part, type) else ""
+    raise ConfigurationError(
+        f"{option}={part!r} is neither a module, a function on tensors, nor the name of a method.{made} Give one such "
+        "as torch.nn.Softmax(1)."
+    )
+
+
+Step = nn.Module | Callable[..., Any]
+
+
+def _own(part: Step) -> Step:
+    if not isinstance(part, nn.Module):
+        return part
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(part).cpu().eval().requires_grad_(False)
+
+
+def _fused(around: Around, signature: inspect.Signature) -> Callable[..., Any]:
+    def answer_to_raw_input(self: Any, *args: Any, **kwargs: Any) -> Any:
+        method = self if around.method == "forward" else getattr(self, around.method)
+        if around.preprocess is None:
+            result = method(*args, **kwargs)
+        else:
+            name = around.preprocess if isinstance(around.preprocess, str) else PREPROCESS
+            given, named = arguments_of(getattr(self, name)(*args, **kwargs), method_signature(self, around.method))
+            result = method(*given, **named)
+        if around.postprocess is None:
+            return result
+        return getattr(self, around.postprocess if isinstance(around.postprocess, str) else POSTPROCESS)(result)
+
+    answer_to_raw_input.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()]
+    )
+    names = (around.method, around.preprocess, around.postprocess)
+    own = {name for name in names if isinstance(name, str)}
+    answer_to_raw_input.called = frozenset({*own, PREPROCESS, POSTPROCESS})  # type: ignore[attr-defined]
+    return answer_to_raw_input
+
+
+def called_by(module: nn.Module, method: str) -> frozenset[str]:
+    """Return the names of the methods and parts that a method of this file calls; empty for any other method."""
+    made = module.__dict__.get(method)
+    return cast("frozenset[str]", getattr(getattr(made, "__func__", None), "called", frozenset()))
+
+
+def arguments_of(prepared: object, signature: inspect.Signature) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what preprocessing returned as arguments of the method, as Lightning's steps pass on a batch.
+
+    A dict gives arguments by name; a tuple or list gives as many as the method requires; anything else is the only one.
+
+    Args:
+        prepared: What preprocessing returned.
+        signature: The signature of the method.
+    """
+    parameters = list(signature.parameters.values())
+    required = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    if isinstance(prepared, Mapping):
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        named = {str(k): v for k, v in prepared.items() if takes_all or k in signature.parameters}
+        if named and set(required) <= named.keys():
+            return (), named
+    if isinstance(prepared, (list, tuple)):
+        return tuple(prepared[: max(1, len(required))]), {}
+    return (prepared,), {}
+
+
+def steps_in(part: Step) -> Iterator[Step]:
+    """Yield the steps of preprocessing or postprocessing: of a pipeline, its parts in order."""
+    inner = getattr(part, "transforms", None)
+    if inner is None and isinstance(part, nn.Sequential):
+        inner = list(part)
+    if not isinstance(inner, (list, tuple, nn.ModuleList)):
+        yield part
+        return
+    for step in inner:
+        yield from steps_in(step)
+
+
+def check_steps(module: nn.Module, around: Around, observations: Sequence[Observation]) -> None:
+    """Run the steps of preprocessing one by one, so that an error names the one that does not run.
+
+    Args:
+        module: A private copy.
+        around: What is around the method.
+        observations: Ways in which raw inputs are given; the first is used.
+
+    Raises:
+        ConfigurationError: If a step raises an exception.
+    """
+    if not around.takes_raw_sample or not observations:
+        return
+    sample = observations[0].samples[0]
+    args, kwargs = sample.arguments(t.clone() for t in sample.tensors)
+    for number, step in enumerate(steps_in(module.__dict__[PREPROCESS]), 1):
+        try:
+            with torch.no_grad():
+                value = step(*args, **kwargs)
+        except Exception as error:
+            raise ConfigurationError(
+                f"preprocess: step {number}, {described(step)}, does not run on the sample ({first_line(error)}). The "
+                "steps in a graph take and return tensors: leave out those that take files or images of PIL, and give "
+                "a sample of the tensors that follow them."
+            ) from error
+        args, kwargs = (value if isinstance(value, tuple) else (value,)), {}
+
+
+def described(step: object) -> str:
+    """Return a step's class with its settings, or the name of a function."""
+    if isinstance(step, nn.Module) or not hasattr(step, "__name__"):
+        text = " ".join(repr(step).split())
+        return text if " at 0x" not in text else type(step).__name__
+    return str(step.__name__)

@@ -1,0 +1,96 @@
+"""Names the step of preprocessing or postprocessing that has no ONNX form, where the whole cannot be translated."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_onnx.errors import EngineError, first_line
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.sample import method_signature
+from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step, arguments_of, described, steps_in
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def failing_step_named(module: nn.Module, around: Around, observation: Observation) -> Iterator[None]:
+    """Raise the error of an engine with the step that causes it, if one of the steps does.
+
+    Args:
+        module: A private copy with the method to trace.
+        around: What is around the exported method.
+        observation: Calls with raw inputs.
+
+    Raises:
+        EngineError: If the block raises one; it names the step if that is found.
+    """
+    try:
+        yield
+    except EngineError as error:
+        if not around.takes_raw_sample and (around.postprocess is None or isinstance(around.postprocess, str)):
+            raise
+        named = None
+        with contextlib.suppress(Exception):  # without the name of a step, it is the same error
+            named = _failing(module, around, observation)
+        if named is None:
+            raise
+        raise EngineError(
+            f"{named}. Give a step that uses other operators of torch, or leave it to the caller. The whole: {error}"
+        ) from error
+
+
+def _failing(module: nn.Module, around: Around, observation: Observation) -> str | None:
+    args, kwargs = observation.samples[0].arguments(observation.samples[0].tensors)
+    with torch.no_grad():
+        if around.takes_raw_sample:
+            for number, step in enumerate(steps_in(module.__dict__[PREPROCESS]), 1):
+                problem = _problem(step, args, kwargs)
+                if problem is not None:
+                    return f"preprocess: step {number}, {described(step)}, has no ONNX form ({problem})"
+                value = step(*args, **kwargs)
+                args, kwargs = (value if isinstance(value, tuple) else (value,)), {}
+            given = args[0] if len(args) == 1 else args
+            args, kwargs = arguments_of(given, method_signature(module, around.method))
+        elif around.preprocess is not None:  # a method of the module, which is translated with it
+            return None
+        if POSTPROCESS not in module.__dict__:
+            return None
+        method = module if around.method == "forward" else getattr(module, around.method)
+        value = method(*args, **kwargs)
+        for number, step in enumerate(steps_in(module.__dict__[POSTPROCESS]), 1):
+            problem = _problem(step, (value,), {})
+            if problem is not None:
+                return f"postprocess: step {number}, {described(step)}, has no ONNX form ({problem})"
+            value = step(value)
+    return None
+
+
+class _Function(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def _problem(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Return why a step cannot be translated alone; None if it can."""
+    part = step if isinstance(step, nn.Module) else _Function(step)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(part, args, kwargs=kwargs, dynamo=True, optimize=False, verbose=False)
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return first_line(cause)
+    return None
