@@ -25,6 +25,7 @@ _NAMES_BY_FILE = {
     "onnxfile.installed": ["Opsets", "opsets"],
     "pipeline.export": ["export"],
     "report.report": ["Report"],
+    "trackers.trackio": ["TrackioLogger"],
     "training.callback": ["ONNXExport"],
     "variants.base": ["Making", "Variant"],
     "variants.float16": ["Float16"],

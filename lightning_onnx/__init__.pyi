@@ -22,6 +22,7 @@ from lightning_onnx.onnxfile.installed import Opsets as Opsets
 from lightning_onnx.onnxfile.installed import opsets as opsets
 from lightning_onnx.pipeline.export import export as export
 from lightning_onnx.report.report import Report as Report
+from lightning_onnx.trackers.trackio import TrackioLogger as TrackioLogger
 from lightning_onnx.training.callback import ONNXExport as ONNXExport
 from lightning_onnx.variants.base import Making as Making
 from lightning_onnx.variants.base import Variant as Variant

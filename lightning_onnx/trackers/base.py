@@ -84,6 +84,7 @@ TRACKERS: dict[str, Tracker | str] = {
     "lightning.pytorch.loggers.neptune.NeptuneLogger": "lightning_onnx.trackers.base:NeptuneTracker",
     "lightning.pytorch.loggers.wandb.WandbLogger": "lightning_onnx.trackers.wandb:WandbTracker",
     "lightning_onnx.trackers.clearml.CurrentTask": "lightning_onnx.trackers.clearml:ClearMLTracker",
+    "lightning_onnx.trackers.trackio.TrackioLogger": "lightning_onnx.trackers.trackio:TrackioTracker",
     "dvclive.lightning.DVCLiveLogger": "lightning_onnx.trackers.dvclive:DVCLiveTracker",
     # Its hasattr is always true, so that it can be recognized only by its class.
     "lightning.pytorch.loggers.logger.DummyLogger": Nothing(),
