@@ -17,10 +17,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow nightly minimum ray libraries readme docs lint bench check clean
+.PHONY: help demo image test slow nightly minimum ray libraries readme docs lint bench check clean
 
 help:
 	@echo "make demo    train a resnet18 on handwritten digits and export it (ARGS=\"--epochs 8\" passes options)"
+	@echo "make image   train on PNG files, export with preprocessing, name the images without torch"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
 	@echo "make nightly make minimum and make ray, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
@@ -36,6 +37,9 @@ help:
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/finetune_resnet.py $(ARGS)
+
+image: $(VENV)/.examples
+	$(BIN)/python examples/image_to_answer.py $(ARGS)
 
 test: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) --durations=20 -m "not slow"

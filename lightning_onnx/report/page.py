@@ -39,7 +39,7 @@ def render(manifest: Manifest) -> str:
     """
     from markupsafe import Markup
 
-    graph, script, labels = manifest.graph, text("copy.js"), ()  # LABELS
+    graph, script, labels = manifest.graph, text("copy.js"), manifest.contract.labels if manifest.contract else ()
     whole = module_tree.tree(graph.modules)
     page = template("report.html.jinja").render(
         marks=MARKS,
