@@ -17,6 +17,7 @@ from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import FlopCounter, flops
 from lightning_onnx.module.saved import Place
+from lightning_onnx.module.user_code import raised_at
 
 _GIVE_A_CALL = (
     " Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
@@ -138,7 +139,7 @@ def first_that_runs(
 
 def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[tuple[str, Exception]]) -> SampleError:
     """Return the error for a method that takes none of the observed calls, with its first cause."""
-    tried = "; ".join(dict.fromkeys(f"{source} ({first_line(error)})" for source, error in refused))
+    tried = "; ".join(dict.fromkeys(f"{source} ({_with_line(error)})" for source, error in refused))
     if any(o.ran_in_eval_mode for o in observations):
         made = SampleError(
             f"{name} ran in eval mode during training, but does not run on a copy of the module, on the CPU and in "
@@ -151,6 +152,11 @@ def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[t
         made = SampleError(f"no call of {name} has tensors. Tried: {tried or 'nothing was seen'}.{_GIVE_A_CALL}")
     made.__cause__ = refused[0][1] if refused else None
     return made
+
+
+def _with_line(error: Exception) -> str:
+    line = raised_at(error)
+    return first_line(error) + (f" at {line}" if line else "")
 
 
 def _as_reference(observation: Observation) -> Observation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -57,6 +58,16 @@ def user_frame(frame: FrameType | None) -> FrameType | None:
     while frame is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Return ``file:line`` of the innermost line of the user's code that an exception passed; None if there is none.
+
+    Args:
+        error: The exception.
+    """
+    passed = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((location(*at) for at in reversed(passed) if is_users(at[0])), None)
 
 
 def deciding_frame(frame: FrameType | None) -> FrameType | None:

@@ -26,16 +26,23 @@ class FitLog:
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
         self.failures: list[str] = []
-        self._has_waited = False
+        self._waited_for = ""
         self._told: set[str] = set()
 
     def record(self, error: BaseException, what: str = "failed") -> None:
         """Record an exception, and warn about it.
 
         Args:
-            error: The exception.
+            error: The exception. If the export has waited for training to end it, the record says so.
             what: What failed; follows the words "ONNX export".
         """
+        if isinstance(error, NotReadyError) and str(error) == self._waited_for:
+            cause = error.__cause__
+            error = NotReadyError(
+                f"{error} This was the same before training: if training is not meant to change it, the method has an "
+                "error."
+            )
+            error.__cause__ = cause
         self.errors.append(error)
         self.failures.append(printable(f"{what}: {type(error).__name__}: {error}"))
         warn(f"ONNX export {self.failures[-1]}")
@@ -67,8 +74,8 @@ class FitLog:
         Args:
             error: Why the module does not run yet.
         """
-        if not self._has_waited:
-            self._has_waited = True
+        if not self._waited_for:
+            self._waited_for = str(error)
             reason = " ".join(str(error).split())
             warn(
                 f"ONNX export waits for training to finish the module: {reason} It tries again after each validation, "

@@ -133,8 +133,8 @@ class Planner:
         """Return the user's sample, with the shapes of similar observed calls."""
         around = self.config.around
         sample = around.sample(module, as_call(self.config.sample))
-        is_observed = not around.takes_raw_sample
-        alike = [o for o in observed if is_observed and o.samples[0].paths == sample.paths]
+        paths = sample.structure.paths
+        alike = [o for o in observed if not around.takes_raw_sample and o.samples[0].structure.paths == paths]
         given = Observation.of(sample, "the given sample")
         return dataclasses.replace(
             given,

@@ -29,3 +29,15 @@ def test_a_line_is_reported_without_its_directory() -> None:
     assert frame is not None
     assert user_code.line_of(frame).startswith("test_user_code.py:")
     assert user_code.location("/home/name/net.py", 3) == "net.py:3"
+
+
+def test_an_exception_has_the_innermost_line_of_the_user() -> None:
+    def raises() -> None:
+        torch.zeros(2) @ torch.zeros(3)
+
+    try:
+        torch.nn.Sequential().apply(lambda module: raises())
+    except RuntimeError as error:
+        line = raises.__code__.co_firstlineno + 1
+        assert user_code.raised_at(error) == f"test_user_code.py:{line}"
+    assert user_code.raised_at(ValueError("never raised")) is None

@@ -210,6 +210,9 @@ def test_the_end_decides(preflight: Any, trainer: Any) -> None:
     assert "NeverFitted.forward does not run in eval mode" in failure
     assert "cdist" in failure
     assert len(fit.waiting) == (preflight is not False)
+    line = Bank.forward.__code__.co_firstlineno + 4
+    assert all(f"at test_preflight.py:{line})" in said for said in (failure, *fit.waiting))
+    assert ("was the same before training" in failure) == (preflight is not False)
 
 
 def test_the_end_raises_if_failures_do(trainer: Any) -> None:
