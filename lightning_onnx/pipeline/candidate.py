@@ -200,9 +200,15 @@ def _hints(traced: Traced, conditions: Sequence[SizeCondition], request: Request
 
 
 def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case], config: ExportConfig) -> Graph:
-    observed = [case for case in cases if case.kind != "values"]
-    outcomes = [Outcome(request.sizes(case.tensors), case.expected or ()) for case in observed]
-    achieved = achieved_signature(traced, request, outcomes)
+    outcomes, others = (
+        [
+            Outcome(request.sizes(case.tensors), case.expected or ())
+            for case in cases
+            if (case.kind == "values") == is_other
+        ]
+        for is_other in (False, True)
+    )
+    achieved = achieved_signature(traced, request, outcomes, [other for other in others if other.outputs])
     relations = (*achieved.signature.relations, *multiples(request, run, [outcome.sizes for outcome in outcomes]))
     return Graph(
         traced,

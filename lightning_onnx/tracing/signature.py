@@ -44,13 +44,16 @@ class Achieved:
     drop_inner_shapes: bool
 
 
-def achieved_signature(traced: Traced, request: Request, outcomes: Sequence[Outcome]) -> Achieved:
+def achieved_signature(
+    traced: Traced, request: Request, outcomes: Sequence[Outcome], others: Sequence[Outcome] = ()
+) -> Achieved:
     """Compare what an engine declared with the module's outputs at several sizes.
 
     Args:
         traced: What the engine returned.
         request: What was asked.
         outcomes: Calls of the module; the one at the traced sizes first.
+        others: Calls with other values, which show that a size depends on values.
     """
     inputs = tuple(
         TensorSpec(name, dtype_name(t), tuple(axes.get(d, s) for d, s in enumerate(t.shape)))
@@ -65,10 +68,24 @@ def achieved_signature(traced: Traced, request: Request, outcomes: Sequence[Outc
         for d in range(tensor.dim()):
             dim = declared[d] if d < len(declared) else None
             sizes = [o.outputs[i].shape[d] for o in outcomes if o.outputs[i].dim() > d]
-            shape.append(_output_dim(dim, sizes, [o.sizes for o in outcomes], traced.symbols, f"{name}_dim_{d}"))
-            drop_inner_shapes |= isinstance(dim, int) and len(set(sizes)) > 1
+            by_values = _depends_on_values(i, d, outcomes, others)
+            given, default = [o.sizes for o in outcomes], f"{name}_dim_{d}"
+            shape.append(_output_dim(dim, sizes, given, traced.symbols, default, by_values=by_values))
+            drop_inner_shapes |= isinstance(dim, int) and (by_values or len(set(sizes)) > 1)
         outputs.append(TensorSpec(name, dtype_name(tensor), tuple(shape)))
     return Achieved(Signature(inputs, tuple(outputs), traced.relations), drop_inner_shapes)
+
+
+def _depends_on_values(output: int, dim: int, outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> bool:
+    """Tell whether a dim of an output has another size where only the values of the inputs differ."""
+    return any(
+        known.sizes == other.sizes
+        and known.outputs[output].dim() == other.outputs[output].dim()
+        and known.outputs[output].shape[dim] != other.outputs[output].shape[dim]
+        for known in outcomes
+        for other in others
+        if known.outputs[output].dim() > dim
+    )
 
 
 def _output_dim(
@@ -77,6 +94,8 @@ def _output_dim(
     given: Sequence[Mapping[str, int]],
     symbols: Mapping[str, str],
     default: str,
+    *,
+    by_values: bool,
 ) -> int | str:
     """Return a static size, or the name or expression of a dynamic one.
 
@@ -86,14 +105,17 @@ def _output_dim(
         given: Sizes of the dynamic input dims in each call.
         symbols: Names of the input dims by the engine's symbols.
         default: Name to use if no input dim has one.
+        by_values: Whether the size is known to depend on values.
     """
     varies = len(set(sizes)) > 1
-    if isinstance(declared, int) and not varies:
+    if isinstance(declared, int) and not varies and not by_values:
         return declared
     if declared is not None and not isinstance(declared, int) and declared.value:
         expression = str(declared.value)
         if all(symbol in symbols for symbol in symbols_in(expression)):
             return rename_symbols(expression, symbols)
+    if by_values:
+        return default
     if not varies:
         if not any(len({g.get(name) for g in given}) > 1 for name in given[0]):
             return default  # no input dim varied, so that nothing is known

@@ -99,3 +99,33 @@ def test_the_final_state_starts_other_layers(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = module(x, known, n)
         np.testing.assert_allclose(outside.run(made.model_path, x=x, known=known, lengths=n)[0], expected, atol=1e-5)
+
+
+class PadsToTheLongest(nn.Module):
+    """As quickstarts write it: the result is as long as the longest sequence, not as long as the input."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.batch_first, self.layer = batch_first, nn.GRU(3, 4, batch_first=batch_first)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=self.batch_first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_sequences_are_padded_to_the_longest(batch_first: bool, tmp_path: Path) -> None:
+    module, lengths = PadsToTheLongest(batch_first=batch_first).eval(), torch.tensor([5, 3, 2])
+    example = torch.randn(3, 5, 3) if batch_first else torch.randn(5, 3, 3)
+    axes = {"x": {int(not batch_first): "batch"}, "lengths": {0: "batch"}}
+    made = lightning_onnx.export(module, (example, lengths), directory=tmp_path / "made", dynamic_axes=axes)
+    assert made.passed
+    assert isinstance(made.signature.outputs[0].shape[int(batch_first)], str)
+    for wanted in ([5, 4, 1, 1], [2], [3, 2]):
+        x = torch.randn(len(wanted), 5, 3) if batch_first else torch.randn(5, len(wanted), 3)
+        n = torch.tensor(wanted)
+        with torch.no_grad():
+            expected = module(x, n)
+        for got, value in zip(outside.run(made.model_path, x=x, lengths=n), expected, strict=True):
+            np.testing.assert_allclose(got, value, atol=1e-5)

@@ -14,13 +14,21 @@ from lightning_onnx.tracing.signature import Achieved, Outcome, achieved_signatu
 from tests.tracing.making import made
 
 
-def achieved(declared: Sequence[int | str | None], *calls: tuple[int, int], symbols: dict[str, str]) -> Achieved:
+def achieved(
+    declared: Sequence[int | str | None],
+    *calls: tuple[int, int],
+    symbols: dict[str, str],
+    others: Sequence[tuple[int, int]] = (),
+) -> Achieved:
     """Compare a declared shape with outputs of some rows, each for a batch of some size."""
     output = ir.Value(name="y", shape=ir.Shape(declared))
     model = ir.Model(ir.Graph([], [output], nodes=[]), ir_version=10)
     _, request = made(torch.nn.Identity(), torch.zeros(calls[0][0], 2))
-    outcomes = [Outcome({"batch": batch}, [torch.zeros(rows, 2)]) for batch, rows in calls]
-    return achieved_signature(Traced("dynamo", EngineModel(model, {}), symbols=symbols), request, outcomes)
+    outcomes, with_other_values = (
+        [Outcome({"batch": batch}, [torch.zeros(rows, 2)]) for batch, rows in some] for some in (calls, others)
+    )
+    traced = Traced("dynamo", EngineModel(model, {}), symbols=symbols)
+    return achieved_signature(traced, request, outcomes, with_other_values)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +53,14 @@ def test_shape_of_an_output(declared: Any, calls: Any, shape: Any, wrong: bool) 
 
 def test_invented_symbols_of_the_other_engine_are_not_dims() -> None:
     assert achieved(["Addy_dim_0", 2], (2, 3), (5, 3), symbols={}).signature.outputs[0].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("others", "shape"),
+    [([(2, 3)], ("y_dim_0", 2)), ([(2, 4)], (4, 2)), ([(5, 3)], (4, 2))],  # the last one has another batch
+)
+@pytest.mark.parametrize("declared", [4, "Slicey_dim_0"])
+def test_a_size_that_depends_on_values_is_dynamic(declared: Any, others: Any, shape: Any) -> None:
+    found = achieved([declared, 2], (2, 4), (3, 4), symbols={}, others=others)
+    assert found.signature.outputs[0].shape == shape
+    assert found.drop_inner_shapes == (declared == 4 and shape != (4, 2))

@@ -1,12 +1,17 @@
-"""Packed sequences of which only the final state is used, in the graph of the TorchScript based exporter.
+"""Packed sequences in the graph of the TorchScript based exporter.
 
 That exporter gives the lengths to a recurrent layer instead of packing its input. Where nothing reads the layer's
 outputs, it still looks for their first reader, unless only the layer itself reads the sizes of the packed batches.
+Where packed sequences are padded again, the result has the length of the layer's input.
 """
 
 from __future__ import annotations
 
+import inspect
+
 import torch
+from torch import Tensor
+from torch.nn.utils import rnn
 
 _original = torch._C._jit_pass_onnx_peephole
 
@@ -33,3 +38,25 @@ def _read_batch_size_of_input(graph: torch._C.Graph, pack: torch._C.Node) -> Non
         shape = graph.create("onnx::Shape", [padded], 1).insertBefore(read)
         read.replaceInput(0, shape.output())
         read.replaceInput(1, batch_dim.output())
+
+
+_pad = torch._VF._pad_packed_sequence
+
+
+def pad(
+    data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, total_length: int
+) -> tuple[Tensor, Tensor]:
+    """Pad as torch does: to the length of the longest sequence, unless the caller of torch's function asks for one."""
+    padded, lengths = _pad(data, batch_sizes, batch_first, padding_value, total_length)
+    if not _is_length_given():
+        longest = lengths.max()
+        padded = padded[:, :longest] if batch_first else padded[:longest]
+    return padded, lengths
+
+
+def _is_length_given() -> bool:
+    """Tell whether ``pad_packed_sequence``, which passes on a length in any case, was called with one."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not rnn.pad_packed_sequence.__code__:
+        frame = frame.f_back
+    return frame is None or frame.f_locals["total_length"] is not None

@@ -379,6 +379,15 @@ PATCHES: tuple[Patch, ...] = (
         case="final_state_of_packed_sequences",
     ),
     Patch(
+        owner="torch._VF",
+        name="_pad_packed_sequence",
+        replacement=packed_sequences.pad,
+        why="Padded again, sequences are as long as the input instead of as the longest of them.",
+        seen=_TORCH,
+        case="sequences_padded_to_the_longest",
+        group="torchscript",
+    ),
+    Patch(
         owner="torch:Tensor",
         name="__deepcopy__",
         replacement=copies.deep_copy,

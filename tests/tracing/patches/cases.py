@@ -313,6 +313,25 @@ def final_state_of_packed_sequences(capfd: Any) -> None:
     translate(TorchScriptEngine(), FinalState(nn.GRU(3, 4), is_sorted=True), torch.randn(2, 5, 3), torch.tensor([5, 3]))
 
 
+class PadsToTheLongest(nn.Module):
+    """Packs sequences, and pads them again as ``pad_packed_sequence`` does by default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(3, 4)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0])[0]
+
+
+@case
+def sequences_padded_to_the_longest(capfd: Any) -> None:
+    flat, request = made(PadsToTheLongest(), torch.randn(5, 2, 3), torch.tensor([5, 3]))
+    model = TorchScriptEngine().trace(flat, request, 18, {}).first.model
+    assert "ReduceMax" in {node.op_type for node in model.graph}
+
+
 @case
 def nothing_is_printed(capfd: Any) -> None:
     def printing(x: Tensor) -> Tensor:
