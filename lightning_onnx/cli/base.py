@@ -108,8 +108,12 @@ def add_run_parser(
     return parser
 
 
-def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+def runtimes_of(arguments: argparse.Namespace, path: Path | None = None) -> tuple[str, ...]:
     """Return the chosen runtimes, including the required ones; torch for a ``.pt2`` file.
+
+    Args:
+        arguments: The parsed arguments.
+        path: The file to run; None for one that is yet to be made.
 
     Raises:
         ConfigurationError: If there is no runtime of one of the names, or the file is one for torch.
@@ -117,9 +121,9 @@ def runtimes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     from lightning_onnx.runtimes import base as runtimes
     from lightning_onnx.runtimes.packages import clash
 
-    if runtimes.program_for(arguments.path, runtimes.DEFAULT) == runtimes.PROGRAM:
+    if path is not None and runtimes.program_for(path, runtimes.DEFAULT) == runtimes.PROGRAM:
         if {*(arguments.runtime_names or []), *arguments.require} - {runtimes.PROGRAM}:
-            raise UsageError(f"{arguments.path} runs only in torch. Leave out --runtime and --require.")
+            raise UsageError(f"{path} runs only in torch. Leave out --runtime and --require.")
         return (runtimes.PROGRAM,)
     if clashing := clash():
         sys.stderr.write(f"lightning-onnx {arguments.command}: {clashing}\n")

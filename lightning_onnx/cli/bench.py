@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure; 1 if a runtime fails or a required one is missing, 3 if none is available."""
     from lightning_onnx.checks.measuring import measure, resized
 
-    names = runtimes_of(arguments)
+    names = runtimes_of(arguments, arguments.path)
     model = model_at(arguments.path)
     sizes = arguments.batch or [1, 8]
     if min(sizes) < 1 or arguments.threads < 1:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.artifacts import data_set
     from lightning_onnx.checks import stored_data
 
-    names = runtimes_of(arguments)
+    names = runtimes_of(arguments, arguments.path)
     model = model_at(arguments.path)
     directory = arguments.data or model.parent
     if not directory.is_dir():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_OWN = ("model*.onnx", "model*.onnx.data", "test_data_set_*/*", "report.html", "report.md", MANIFEST)
+_OWN = ("model*.onnx", "model*.onnx.data", "test_data_set_*/*", "assets/*", "report.html", "report.md", MANIFEST)
 """Files that an earlier artifact left, if a new one lacks them; other files of a repository are the user's."""
 
 

@@ -109,7 +109,7 @@ def _check_same(model: Path, lines: list[str]) -> None:
     known = place.read_text(encoding="utf-8") if place.is_file() else ""
     if "\n".join(lines) not in known:
         raise ConfigurationError(
-            f"{model} has other inputs, outputs or batches, which clients rely on. Choose another name, or remove it."
+            f"{model} has other inputs or outputs, on which clients rely. Choose another name, or remove it."
         )
 
 

@@ -115,7 +115,7 @@ def config(
     lines = [f"name: {_text(name)}", 'backend: "onnxruntime"']
     if manifest.model.file != "model.onnx":
         lines.append(f"default_model_filename: {_text(manifest.model.file)}")
-    lines += signature_lines(manifest.signature, joined, labels)
+    lines += [f"max_batch_size: {joined.max_size}", *signature_lines(manifest.signature, joined, labels)]
     if joined.max_size > 1:
         lines.append("dynamic_batching { }")
     sizes = dict.fromkeys((1, joined.usual)) if warmup else ()
@@ -124,8 +124,8 @@ def config(
 
 
 def signature_lines(signature: Signature, joined: Batching, labels: Mapping[str, str]) -> list[str]:
-    """Return the lines that clients depend on: the largest batch, the inputs and the outputs."""
-    lines = [f"max_batch_size: {joined.max_size}"]
+    """Return the lines that clients depend on: inputs and outputs, without the batch dim where Triton adds one."""
+    lines: list[str] = []
     for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for spec in specs:
             lines += [f"{kind} {{", *(f"  {line}" for line in _tensor(spec, joined, labels.get(spec.name))), "}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -72,8 +73,8 @@ RUNTIMES: dict[str, str] = {
 PROGRAM = "torch"
 """The program that runs ``.pt2`` files. It is no runtime, because it does not run ONNX."""
 
-PROGRAMS: dict[str, str] = {**RUNTIMES, PROGRAM: "lightning_onnx.runtimes.torch_program:TorchProgram"}
-"""All programs that a worker process can run files with."""
+PROGRAMS: Mapping[str, str] = ChainMap(RUNTIMES, {PROGRAM: "lightning_onnx.runtimes.torch_program:TorchProgram"})
+"""All programs that a worker process can run files with; a runtime that is added later is among them."""
 
 
 def program_for(path: Path, runtime: str) -> str:

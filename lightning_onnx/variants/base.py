@@ -175,7 +175,7 @@ def named(name: str) -> Variant:
     """
     if name not in VARIANTS:
         raise ConfigurationError(
-            f"{name!r} is not a variant{did_you_mean(name, VARIANTS)}. Choose from {', '.join(VARIANTS)}."
+            f"{name!r} is not a variant{did_you_mean(name, VARIANTS)} Choose from {', '.join(VARIANTS)}."
         )
     module, _, attribute = VARIANTS[name].partition(":")
     made: Variant = getattr(importlib.import_module(module), attribute)()

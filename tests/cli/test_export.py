@@ -75,7 +75,7 @@ def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) ->
     assert "latency ratio" in capsys.readouterr().out
     assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
     assert main.main([*arguments, "float8"]) == 2
-    assert "'float8' is not a variant. Choose from fp16, int8, simplified." in capsys.readouterr().err
+    assert "'float8' is not a variant. Choose from fp16, int4" in capsys.readouterr().err
 
 
 def test_export_runs_nothing_of_the_checkpoint(project: Any, tmp_path: Path) -> None:

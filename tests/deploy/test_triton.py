@@ -32,9 +32,10 @@ def test_the_command(exported: ONNXArtifact, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_second_artifact_is_a_new_version(exported: ONNXArtifact, tmp_path: Path) -> None:
-    assert [add_to_repository(exported, tmp_path, "net").version for _ in range(3)] == [1, 2, 3]
+    assert [add_to_repository(exported, tmp_path, "net", size).version for size in (2, 4, 4)] == [1, 2, 3]
+    assert "max_batch_size: 4\n" in (tmp_path / "net" / "config.pbtxt").read_text()
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
-    with pytest.raises(ConfigurationError, match="has other inputs, outputs or batches"):
+    with pytest.raises(ConfigurationError, match="has other inputs or outputs, on which"):
         add_to_repository(exported, tmp_path, "net", max_batch_size=0)
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
 
