@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from lightning_onnx import scratch
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.report.report import Report
 
 IfTaken = Literal["raise", "replace", "version"]
@@ -46,7 +47,13 @@ def stage(dirpath: Path) -> Iterator[Path]:
         yield staged
 
 
-def commit(staged: Path, manifest: Manifest, directory: Path, if_taken: IfTaken = "raise") -> ONNXArtifact:
+def commit(
+    staged: Path,
+    manifest: Manifest,
+    directory: Path,
+    if_taken: IfTaken = "raise",
+    digests: Mapping[str, FileDigest] | None = None,
+) -> ONNXArtifact:
     """Write the report, the manifest last, and move the directory to its name by one rename.
 
     Nothing is flushed to the disk, because that takes longer than everything else. A file that a power failure has cut
@@ -57,12 +64,13 @@ def commit(staged: Path, manifest: Manifest, directory: Path, if_taken: IfTaken 
         manifest: The manifest; ``files`` and ``name`` are filled in.
         directory: The artifact's directory.
         if_taken: What to do if ``directory`` exists.
+        digests: Digests of files that are known already, by name; the others are read.
 
     Raises:
         ArtifactError: If ``directory`` exists and ``if_taken`` is ``"raise"``, or if it cannot be written.
     """
     for target in _targets(directory, if_taken):
-        values = _describe(staged, dataclasses.replace(manifest, name=target.name))
+        values = _describe(staged, dataclasses.replace(manifest, name=target.name), digests or {})
         try:
             if target == directory and if_taken == "replace":
                 put(staged, target)
@@ -89,10 +97,10 @@ def versioned(name: str, version: int) -> str:
     return f"{name}-v{version}" if version else name
 
 
-def _describe(staged: Path, manifest: Manifest) -> dict[str, Any]:
+def _describe(staged: Path, manifest: Manifest, digests: Mapping[str, FileDigest]) -> dict[str, Any]:
     """Write the report and the manifest, and return what the manifest says."""
     Report(manifest.to_dict()).write(staged)
-    files = manifest.model_digests()  # models are large, and were read once already
+    files = {**digests, **manifest.model_digests()}  # models are large, and are read only once
     for path in sorted(staged.rglob("*")):
         name = path.relative_to(staged).as_posix()
         if path.is_file() and name not in files and name != MANIFEST:

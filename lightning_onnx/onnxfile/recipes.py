@@ -34,6 +34,9 @@ class Recipe(Protocol):
             state: All parameters and buffers by name.
         """
 
+    def like(self, state: State) -> Array:
+        """Return an array of the same shape and dtype, without computing values."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
@@ -44,6 +47,10 @@ class Constant:
     def __call__(self, state: State) -> Array:
         """See ``Recipe``."""
         return np.asarray(self.values.numpy())
+
+    def like(self, state: State) -> Array:
+        """See ``Recipe``."""
+        return self(state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +72,10 @@ class Plain:
             )
         return state[self.name]
 
+    def like(self, state: State) -> Array:
+        """See ``Recipe``."""
+        return self(state)
+
 
 @dataclasses.dataclass(frozen=True)
 class Transposed:
@@ -76,6 +87,10 @@ class Transposed:
     def __call__(self, state: State) -> Array:
         """See ``Recipe``."""
         return self.source(state).transpose(self.perm)
+
+    def like(self, state: State) -> Array:
+        """See ``Recipe``."""
+        return self.source.like(state).transpose(self.perm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +124,10 @@ class ScaledWeight:
         along[self.axis] = -1
         return np.asarray(weight * self.norm.scale(state).astype(weight.dtype).reshape(along))
 
+    def like(self, state: State) -> Array:
+        """See ``Recipe``."""
+        return self.weight.like(state)
+
 
 @dataclasses.dataclass(frozen=True)
 class ShiftedBias:
@@ -122,6 +141,10 @@ class ShiftedBias:
         mean, shift = self.norm.mean(state), self.norm.shift(state)
         bias = 0.0 if self.bias is None else self.bias(state)
         return np.asarray((bias - mean.astype(np.float64)) * self.norm.scale(state) + shift).astype(mean.dtype)
+
+    def like(self, state: State) -> Array:
+        """See ``Recipe``."""
+        return self.norm.mean.like(state)
 
 
 def recipes(model: ir.Model, weights: Collection[str], fold: bool) -> dict[str, Recipe]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from lightning_onnx.errors import WeightsError
+from lightning_onnx.onnxfile.hashed_file import HashedFile, WrittenFile
 from lightning_onnx.onnxfile.recipes import Array, Constant, Recipe, State
 from lightning_onnx.onnxfile.wire import key
 
@@ -25,6 +26,19 @@ SINGLE_FILE_BYTES = 2**31 - 2**24
 
 _ALIGNMENT = 4096
 """Alignment of weights in a separate file, in bytes: the size of a page, so that runtimes can map them into memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A model that was written.
+
+    Attributes:
+        model: Its initializers have name, type and dims, but no values.
+        files: Digest and size of each file, by name.
+    """
+
+    model: onnx.ModelProto
+    files: Mapping[str, WrittenFile]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,16 +78,17 @@ class Template:
         head.ClearField("metadata_props")
         return cls(head, graph, tuple(weights))
 
-    def write(self, state: State, metadata: Mapping[str, str], destination: Path) -> onnx.ModelProto:
-        """Write the model with its weights.
+    def write(
+        self, state: State, metadata: Mapping[str, str], destination: Path, highest_ir_version: int | None = None
+    ) -> Written:
+        """Write the model with its weights; one computed weight after the other is in memory.
 
         Args:
             state: All parameters and buffers by name.
             metadata: The model's ``metadata_props``.
             destination: The ``.onnx`` file. Weights of more than 2 GiB go to ``<destination>.data`` beside it.
-
-        Returns:
-            The model; its initializers have name, type and dims, but no values.
+            highest_ir_version: The highest IR version of the file, if it is limited. Versions 9 to 14 added element
+                types, and annotations that older programs ignore.
 
         Raises:
             WeightsError: If a weight's dtype differs from the graph's.
@@ -81,18 +96,20 @@ class Template:
         head = onnx.ModelProto()
         head.CopyFrom(self.head)
         onnx.helper.set_model_props(head, dict(metadata))
+        if highest_ir_version is not None:
+            head.ir_version = min(head.ir_version, highest_ir_version)
+        weights = [_Weight(proto, recipe, state) for proto, recipe in self.weights]
+        files = {}
         if self._size(state) > SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
-            with data.open("wb") as file:  # one weight after the other: computed weights are not all in memory at once
-                entries = [_external(p, _fitting(p, recipe(state)), file, data.name) for p, recipe in self.weights]
-            _write_model(head, self.graph, [(entry, None) for entry in entries], destination)
-        else:
-            arrays = [_fitting(proto, recipe(state)) for proto, recipe in self.weights]
-            entries = [_header(p, values) for (p, _), values in zip(self.weights, arrays, strict=True)]
-            _write_model(head, self.graph, list(zip(entries, arrays, strict=True)), destination)
+            with HashedFile(data) as file:
+                for weight in weights:
+                    weight.write_external(file, data.name)
+            files[data.name] = file.written
+        files[destination.name] = _write_model(head, self.graph, weights, destination)
         head.graph.ParseFromString(self.graph)
-        head.graph.initializer.extend(entries)
-        return head
+        head.graph.initializer.extend(weight.header for weight in weights)
+        return Written(head, files)
 
     def _size(self, state: State) -> int:
         """Return the bytes of the weights, or a little more, without computing them."""
@@ -100,58 +117,79 @@ class Template:
         return sum(constants) + sum(a.nbytes for a in state.values())
 
 
-def _fitting(proto: onnx.TensorProto, values: Array) -> Array:
+class _Weight:
+    """One initializer of a file.
+
+    Attributes:
+        header: The initializer without its values.
+        nbytes: Bytes of its values in the model's own file.
+    """
+
+    def __init__(self, proto: onnx.TensorProto, recipe: Recipe, state: State) -> None:
+        like = recipe.like(state)
+        self.header = onnx.TensorProto()
+        self.header.CopyFrom(proto)
+        self._is_pair = _check_dtype(proto, like)
+        self.header.dims.extend((*like.shape, 2) if self._is_pair else like.shape)
+        self.nbytes = like.nbytes
+        self._values = lambda: recipe(state)
+
+    def raw(self) -> memoryview:
+        """Return the values' bytes in the file's order, little-endian, without a copy if they are in it."""
+        values = self._values()
+        if self._is_pair:  # as torch writes complex weights
+            values = np.stack([values.real, values.imag], axis=-1)
+        ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+        assert ordered.nbytes == self.nbytes
+        return ordered.reshape(-1).view(np.uint8).data
+
+    def write_external(self, file: HashedFile, location: str) -> None:
+        """Append the values to a data file; the header refers to them."""
+        file.write(bytes(-file.size % _ALIGNMENT))
+        self.header.data_location = onnx.TensorProto.EXTERNAL
+        for name, value in (("location", location), ("offset", file.size), ("length", self.nbytes)):
+            self.header.external_data.add(key=name, value=str(value))
+        file.write(self.raw())
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the values are in another file."""
+        return self.header.data_location == onnx.TensorProto.EXTERNAL
+
+
+def _check_dtype(proto: onnx.TensorProto, like: Array) -> bool:
+    """Tell whether complex values are written as pairs of floats; any other dtype has to be the graph's.
+
+    Raises:
+        WeightsError: If it is not.
+    """
     dtype = onnx.helper.tensor_dtype_to_np_dtype(proto.data_type)
-    if np.iscomplexobj(values) and not np.issubdtype(dtype, np.complexfloating):
-        values = np.stack([values.real, values.imag], axis=-1)  # as torch writes complex weights
-    if values.dtype != dtype:
+    is_pair = np.iscomplexobj(like) and not np.issubdtype(dtype, np.complexfloating)
+    found = like.real.dtype if is_pair else like.dtype
+    if found != dtype:
         raise WeightsError(
-            f"the weight {proto.name!r} is {values.dtype}, the graph was traced with {dtype}. "
+            f"the weight {proto.name!r} is {found}, the graph was traced with {dtype}. "
             "Do not change the module's dtypes during training."
         )
-    return values
+    return is_pair
 
 
-def _header(proto: onnx.TensorProto, values: Array) -> onnx.TensorProto:
-    header = onnx.TensorProto()
-    header.CopyFrom(proto)
-    header.dims.extend(values.shape)
-    return header
-
-
-def _external(proto: onnx.TensorProto, values: Array, file: BinaryIO, location: str) -> onnx.TensorProto:
-    """Append a weight to the data file and return the entry that refers to it."""
-    file.write(bytes(-file.tell() % _ALIGNMENT))
-    header = _header(proto, values)
-    header.data_location = onnx.TensorProto.EXTERNAL
-    for name, value in (("location", location), ("offset", file.tell()), ("length", values.nbytes)):
-        header.external_data.add(key=name, value=str(value))
-    file.write(_raw(values))
-    return header
-
-
-def _write_model(
-    head: onnx.ModelProto, graph: bytes, weights: Sequence[tuple[onnx.TensorProto, Array | None]], destination: Path
-) -> None:
-    entries = []
-    for header, values in weights:
-        message = header.SerializeToString(deterministic=True)
-        if values is not None:
-            message += key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, values.nbytes)
-        size = len(message) + (0 if values is None else values.nbytes)
-        entries.append((key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) + message, values))
-    length = len(graph) + sum(len(start) + (0 if values is None else values.nbytes) for start, values in entries)
-    with destination.open("wb") as file:
+def _write_model(head: onnx.ModelProto, graph: bytes, weights: Sequence[_Weight], destination: Path) -> WrittenFile:
+    starts = []
+    length = len(graph)
+    for weight in weights:
+        message = weight.header.SerializeToString(deterministic=True)
+        inside = 0 if weight.is_external else weight.nbytes
+        if not weight.is_external:
+            message += key(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, inside)
+        starts.append(key(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(message) + inside) + message)
+        length += len(starts[-1]) + inside
+    with HashedFile(destination) as file:
         file.write(head.SerializeToString(deterministic=True))
         file.write(key(onnx.ModelProto.GRAPH_FIELD_NUMBER, length))
         file.write(graph)
-        for start, values in entries:
+        for start, weight in zip(starts, weights, strict=True):
             file.write(start)
-            if values is not None:
-                file.write(_raw(values))
-
-
-def _raw(values: Array) -> memoryview:
-    """Return the values' bytes in the file's order, little-endian, without a copy if they are in it."""
-    ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return ordered.reshape(-1).view(np.uint8).data
+            if not weight.is_external:
+                file.write(weight.raw())
+    return file.written

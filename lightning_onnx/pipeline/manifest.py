@@ -9,7 +9,6 @@ from pathlib import Path
 
 import onnx
 
-from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.versions import versions
 from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.manifest.answers import Samples
@@ -17,7 +16,7 @@ from lightning_onnx.manifest.contract import Contract
 from lightning_onnx.manifest.fields import Plain
 from lightning_onnx.manifest.fused import Fused
 from lightning_onnx.manifest.manifest import Manifest
-from lightning_onnx.manifest.model import ModelFile, ranges_to_dict
+from lightning_onnx.manifest.model import FileDigest, ModelFile, ranges_to_dict
 from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.fused import Around, described
@@ -56,6 +55,7 @@ def build(
     plan: Plan,
     model_path: Path,
     skeleton: onnx.ModelProto,
+    digest: FileDigest,
     source: Source,
     *,
     name: str,
@@ -72,6 +72,7 @@ def build(
         plan: The plan, with the options, the request and the traced graph.
         model_path: The model; opset and IR version are read from it.
         skeleton: The model without the values of its weights.
+        digest: The model's digest.
         source: Where its weights come from.
         name: Name of the artifact.
         module: Name of the module's class.
@@ -83,7 +84,7 @@ def build(
     """
     return Manifest(
         name=name,
-        model=_model(plan, model_path),
+        model=_model(plan, model_path, digest),
         signature=plan.graph.signature,
         source=_source(plan, source, module),
         checks=tuple(checks),
@@ -107,12 +108,12 @@ def _fused(around: Around) -> Fused | None:
     return None if around.is_empty else Fused(*texts)
 
 
-def _model(plan: Plan, path: Path) -> ModelFile:
+def _model(plan: Plan, path: Path, digest: FileDigest) -> ModelFile:
     head = read_head(path)
     opsets = {entry.domain: entry.version for entry in head.opset_import}
     return ModelFile(
         file=path.name,
-        digest=describe_file(path),
+        digest=digest,
         opset=opset_of(head),
         ir_version=head.ir_version,
         target=plan.config.target,

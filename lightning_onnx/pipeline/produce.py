@@ -21,12 +21,12 @@ from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.manifest.answers import Samples
+from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.onnxfile import compatibility
-from lightning_onnx.onnxfile.head import lower_ir_version
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
 from lightning_onnx.pipeline.config import ExportConfig
@@ -103,9 +103,9 @@ def _produce(
         metadata = manifest.embedded(
             loaded.source, plan.graph.signature, {**meaning.metadata, **(config.metadata or {})}
         )
-        skeleton = plan.graph.refresh(flat, metadata, path)
-        if config.target is not None:
-            lower_ir_version(path, skeleton, compatibility.find_target(config.target).ir_version)
+        highest = None if config.target is None else compatibility.find_target(config.target).ir_version
+        written = plan.graph.refresh(flat, metadata, path, highest)
+        digests = {name: FileDigest(file.sha256, file.bytes) for name, file in written.files.items()}
         on_stage("checking")
         judged = None if concurrent else plan.judged(loaded.module)
         is_traced = judged is not None or not config.has_weights
@@ -129,7 +129,8 @@ def _produce(
         described = manifest.build(
             plan,
             path,
-            skeleton,
+            written.model,
+            digests[MODEL],
             loaded.source,
             name=directory.name,
             module=type(loaded.module).__name__,
@@ -140,7 +141,7 @@ def _produce(
             contract=with_outputs(meaning.contract, plan, stored),
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
-        return staging.commit(staged, described, directory, if_taken)
+        return staging.commit(staged, described, directory, if_taken, digests)
 
 
 def _of_this_file(judged: Judged | None, plan: Plan) -> Judged | None:

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import Signature, SizeRange
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.recipes import Array
-from lightning_onnx.onnxfile.writer import Template
+from lightning_onnx.onnxfile.writer import Template, Written
 from lightning_onnx.tracing.base import EngineModel, Traced
 from lightning_onnx.tracing.finish import finish
 
@@ -59,20 +57,24 @@ class Graph:
         """Whether new weights are written without tracing the module again."""
         return self.traced.trace_again is None
 
-    def refresh(self, weights: FlatModule, metadata: Mapping[str, str], destination: Path) -> onnx.ModelProto:
+    def refresh(
+        self,
+        weights: FlatModule,
+        metadata: Mapping[str, str],
+        destination: Path,
+        highest_ir_version: int | None = None,
+    ) -> Written:
         """Write the model with other weights.
 
         Args:
             weights: A module of the traced structure, with the weights to write.
             metadata: Goes into the model's ``metadata_props``.
             destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
-
-        Returns:
-            The model without its weights' values.
+            highest_ir_version: The highest IR version of the file, if it is limited.
         """
         trace_again = self.traced.trace_again
         template = self._first if trace_again is None else self._template(trace_again(weights))
-        return template.write(self._arrays(weights), metadata, destination)
+        return template.write(self._arrays(weights), metadata, destination, highest_ir_version)
 
     def write_traced(self, weights: FlatModule, destination: Path) -> None:
         """Write the model as it was traced; ``weights`` are those of the trace."""

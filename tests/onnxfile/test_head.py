@@ -1,4 +1,4 @@
-"""Opsets and metadata of a file are read without its graph; its IR version is lowered in place."""
+"""Opsets and metadata of a file are read without its graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_onnx import ONNXArtifact, export
 from lightning_onnx.errors import InputError
-from lightning_onnx.onnxfile.head import lower_ir_version, opset_of, read_head
+from lightning_onnx.onnxfile.head import opset_of, read_head
 
 
 @pytest.fixture
@@ -36,14 +36,3 @@ def test_text_has_no_head(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no model at all")
     with pytest.raises(InputError, match="is no ONNX model"):
         read_head(tmp_path / "model.onnx")
-
-
-def test_only_the_ir_version_changes(made: ONNXArtifact) -> None:
-    before, model = made.model_path.read_bytes(), onnx.load(made.model_path)
-    lower_ir_version(made.model_path, model, model.ir_version)
-    assert made.model_path.read_bytes() == before
-    lower_ir_version(made.model_path, model, 8)
-    after = made.model_path.read_bytes()
-    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [1]
-    assert onnx.load(made.model_path) == model
-    assert model.ir_version == 8

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +15,7 @@ from onnx import numpy_helper
 
 from lightning_onnx.errors import ONNXExportError, WeightsError
 from lightning_onnx.onnxfile import writer
-from lightning_onnx.onnxfile.recipes import Plain, Transposed
+from lightning_onnx.onnxfile.recipes import Array, Plain, State, Transposed
 from lightning_onnx.onnxfile.writer import Template
 
 
@@ -32,7 +34,7 @@ def test_values_are_read_back(dtype: type[np.generic], tmp_path: Path) -> None:
     weight = np.arange(6).reshape(2, 3).astype(dtype)
     kind = ir.DataType.from_numpy(np.dtype(dtype))
     for state in (weight, np.asfortranarray(weight)):
-        described = template(kind).write({"w": state}, {"key": "value"}, tmp_path / "model.onnx")
+        described = template(kind).write({"w": state}, {"key": "value"}, tmp_path / "model.onnx").model
         model = onnx.load(tmp_path / "model.onnx")
         found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         np.testing.assert_array_equal(found["weight"], weight)
@@ -45,8 +47,11 @@ def test_values_are_read_back(dtype: type[np.generic], tmp_path: Path) -> None:
 def test_large_weights_are_next_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SINGLE_FILE_BYTES", 16)
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
-    template().write({"w": weight}, {}, tmp_path / "model.onnx")
+    written = template().write({"w": weight}, {}, tmp_path / "model.onnx")
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+    for name, file in written.files.items():
+        content = (tmp_path / name).read_bytes()
+        assert (file.sha256, file.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     model = onnx.load(tmp_path / "model.onnx")
     np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[1]), weight.T)
     entries = onnx.load(tmp_path / "model.onnx", load_external_data=False).graph.initializer
@@ -58,3 +63,35 @@ def test_weights_of_another_dtype_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"weight 'weight' is float64.*traced with float32") as caught:
         template().write({"w": np.zeros((2, 3))}, {}, tmp_path / "model.onnx")
     assert isinstance(caught.value, ONNXExportError)
+
+
+def test_only_the_ir_version_is_lowered(tmp_path: Path) -> None:
+    contents = []
+    for highest in (None, 8, 7):
+        written = template().write({"w": np.zeros((2, 3), np.float32)}, {}, tmp_path / "model.onnx", highest)
+        contents.append((tmp_path / "model.onnx").read_bytes())
+        assert onnx.load(tmp_path / "model.onnx").ir_version == written.model.ir_version == (highest or 8)
+    assert contents[0] == contents[1]
+    assert [i for i, (a, b) in enumerate(zip(contents[0], contents[2], strict=True)) if a != b] == [1]
+
+
+def test_one_computed_weight_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    alive, most = 0, 0
+
+    class Counted(np.ndarray[Any, Any]):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    class Computed:
+        def __call__(self, state: State) -> Array:
+            nonlocal alive, most
+            alive, most = alive + 1, max(most, alive + 1)
+            return np.zeros((2, 3), np.float32).view(Counted)
+
+        def like(self, state: State) -> Array:
+            return np.empty((2, 3), np.float32)
+
+    protos = [onnx.TensorProto(name=str(number), data_type=1) for number in range(9)]
+    Template(onnx.ModelProto(), b"", tuple((p, Computed()) for p in protos)).write({}, {}, tmp_path / "model.onnx")
+    assert most <= 2

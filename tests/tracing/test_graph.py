@@ -28,7 +28,7 @@ def test_other_weights_in_the_same_graph(engine: Engine, refreshes: bool, tmp_pa
     graph.write_traced(flat, tmp_path / "traced.onnx")
     first = net(x).detach()
     nn.init.normal_(net.weight)
-    model = graph.refresh(flat, {"key": "value"}, tmp_path / "model.onnx")
+    model = graph.refresh(flat, {"key": "value"}, tmp_path / "model.onnx").model
     assert [(p.key, p.value) for p in model.metadata_props] == [("key", "value")]
     torch.testing.assert_close(torch.as_tensor(outside.run(tmp_path / "traced.onnx", x0=x)[0]), first)
     torch.testing.assert_close(torch.as_tensor(outside.run(tmp_path / "model.onnx", x0=x)[0]), net(x).detach())
