@@ -132,11 +132,11 @@ class _Weight:
         self._is_pair = _check_dtype(proto, like)
         self.header.dims.extend((*like.shape, 2) if self._is_pair else like.shape)
         self.nbytes = like.nbytes
-        self._values = lambda: recipe(state)
+        self._recipe, self._state = recipe, state
 
     def raw(self) -> memoryview:
         """Return the values' bytes in the file's order, little-endian, without a copy if they are in it."""
-        values = self._values()
+        values = self._recipe(self._state)
         if self._is_pair:  # as torch writes complex weights
             values = np.stack([values.real, values.imag], axis=-1)
         ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
