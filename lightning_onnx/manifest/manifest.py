@@ -58,6 +58,7 @@ class Manifest:
         shape_ranges: The sizes that runtimes should expect, by dynamic dim; empty in format 1.
         samples: Answers of module and file for the test data; empty in format 1.
         fused: What the graph does besides the exported method; None if that is nothing.
+        assets: Files that callers need beside the model, by path relative to the directory.
         contract: What inputs and outputs mean; None if it was left out, and in format 1.
     """
 
@@ -80,6 +81,7 @@ class Manifest:
     samples: Samples = dataclasses.field(default_factory=Samples)
     contract: Contract | None = None
     fused: Fused | None = None
+    assets: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -113,6 +115,7 @@ class Manifest:
             shape_ranges={name: DimRange.read(own) for name, own in fields.objects_by_name("shape_ranges").items()},
             samples=Samples.read(Fields(fields.optional("samples", dict) or {}, "samples")),
             contract=None if fields.optional("contract", dict) is None else Contract.read(fields.object("contract")),
+            assets=fields.items("assets", str),
             fused=None if fields.optional("fused", dict) is None else Fused.read(fields.object("fused")),
         )
 
@@ -126,6 +129,7 @@ class Manifest:
             "model": self.model.to_dict(),
             **signature_to_dict(self.signature),
             **({} if self.contract is None else {"contract": self.contract.to_dict()}),
+            **({"assets": list(self.assets)} if self.assets else {}),
             **({} if self.fused is None else {"fused": self.fused.to_dict()}),
             "source": self.source.to_dict(),
             "checks": [check.to_dict() for check in self.checks],

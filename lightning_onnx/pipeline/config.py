@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from lightning_onnx.module.fused import Around, Part, check_part
 from lightning_onnx.notices import warn
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.installed import DEFAULT_OPSET, opsets
+from lightning_onnx.pipeline.assets import check_assets
 from lightning_onnx.pipeline.options import choose, instances_of
 from lightning_onnx.runtimes.base import DEFAULT as DEFAULT_RUNTIME
 from lightning_onnx.runtimes.base import check_names as check_runtime_names
@@ -60,6 +62,7 @@ class ExportConfig:
     require: Sequence[str] = ()
     test_data: str | None = "synthetic"
     metadata: Mapping[str, str] | None = None
+    assets: Sequence[str | os.PathLike[str]] = ()
     preprocess: Part | None = None
     postprocess: Part | None = None
     labels: Sequence[str] | None = None
@@ -91,6 +94,7 @@ class ExportConfig:
         _check_runtimes(self.runtimes, self.require)
         _check_metadata(self.metadata)
         check_given(self.labels, self.contract)
+        check_assets(self.assets)
         check_part("preprocess", self.preprocess)
         check_part("postprocess", self.postprocess)
         _check_export_options(self.export_options)

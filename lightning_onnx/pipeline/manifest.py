@@ -65,6 +65,7 @@ def build(
     notes: Sequence[str],
     samples: Samples,
     contract: Contract | None = None,
+    assets: Sequence[str] = (),
 ) -> Manifest:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -81,6 +82,7 @@ def build(
         notes: What the user should know.
         samples: Answers of module and file side by side.
         contract: What inputs and outputs mean.
+        assets: Files that callers need beside the model.
     """
     return Manifest(
         name=name,
@@ -98,6 +100,7 @@ def build(
         shape_ranges=plan.dim_ranges,
         samples=samples,
         contract=contract,
+        assets=tuple(assets),
         fused=_fused(plan.config.around),
     )
 

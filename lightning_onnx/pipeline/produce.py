@@ -29,6 +29,7 @@ from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline import manifest
+from lightning_onnx.pipeline.assets import copy_assets
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.contract import contract_of, with_outputs
 from lightning_onnx.pipeline.decisions import with_weights
@@ -139,6 +140,7 @@ def _produce(
             notes=notes,
             samples=side_by_side,
             contract=with_outputs(meaning.contract, plan, stored),
+            assets=copy_assets(config.assets, staged),
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
         return staging.commit(staged, described, directory, if_taken, digests)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import TensorSpec
 from lightning_onnx.report.answers import answers, intake
+from lightning_onnx.report.text_inputs import fed, tokenizer_of, tokenizing
 
 
 def snippet(manifest: Manifest) -> str:
-    """Return Python that runs the model on zeros, with dynamic dims at their traced sizes.
+    """Return Python that runs the model on zeros, with dynamic dims at their traced sizes, or on tokenized texts.
 
     It is meant to run in the artifact's directory.
 
@@ -18,12 +19,15 @@ def snippet(manifest: Manifest) -> str:
         manifest: The artifact's manifest.
     """
     signature, traced = manifest.signature, manifest.source.traced_shapes
-    feeds = "".join(f"    {_feed(spec, traced.get(spec.name))}\n" for spec in signature.inputs)
+    is_text = tokenizer_of(manifest) is not None
+    made = [fed(spec) if is_text else _feed(spec, traced.get(spec.name)) for spec in signature.inputs]
+    feeds = "".join(f"    {line}\n" for line in made)
     lines = [
         "import numpy as np",
         *(["import ml_dtypes"] if any(_is_extra(spec.dtype) for spec in signature.inputs) else []),
         "import onnxruntime",
         "",
+        *tokenizing(manifest),
         *intake(manifest),
         f"session = onnxruntime.InferenceSession({manifest.model.file!r})",
         f"outputs = session.run(None, {{\n{feeds}}})",

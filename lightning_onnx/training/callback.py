@@ -100,6 +100,8 @@ class ONNXExport(Callback):
         hub: Where to upload the best artifact at the end of fit, on the Hugging Face Hub: ``"user/name"``, or
             ``lightning_onnx.Hub``. The right to write is checked before training, which makes a missing repository.
         metadata: Text to embed in the model (a licence …).
+        assets: Files and directories that callers need beside the model, such as ``"tokenizer.json"``; they are copied
+            into the artifact.
         preprocess: What the graph does before the method, so that its inputs are raw: a module, a function on tensors,
             or the name of a method, such as ``"on_after_batch_transfer"``. Without such a name, ``sample`` is a raw
             input.
@@ -176,6 +178,7 @@ class ONNXExport(Callback):
         register_as: str | None = None,
         hub: str | Hub | None = None,
         metadata: Mapping[str, str] | None = None,
+        assets: Sequence[str | os.PathLike[str]] = (),
         preprocess: nn.Module | Callable[..., Any] | str | None = None,
         postprocess: nn.Module | Callable[..., Any] | str | None = None,
         labels: Sequence[str] | None = None,
@@ -214,6 +217,7 @@ class ONNXExport(Callback):
             require=require,
             test_data=test_data,
             metadata=metadata,
+            assets=assets,
             preprocess=preprocess,
             postprocess=postprocess,
             labels=labels,
