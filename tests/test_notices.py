@@ -59,3 +59,35 @@ def test_the_category() -> None:
         warnings.simplefilter("error")
         with pytest.raises(FutureWarning, match="later"):
             notices.warn("later", FutureWarning)
+
+
+BARS = """
+import sys
+import lightning.pytorch
+from rich.console import Console
+from rich.progress import Progress
+from tqdm import tqdm
+from lightning_onnx import notices
+
+with tqdm(total=3, file=sys.stdout) as bar:
+    bar.update()
+    notices.info("ONNX export: beside tqdm")
+with Progress(console=Console(force_terminal=True, width=80)) as progress:
+    progress.add_task("training", total=3)
+    notices.info("ONNX export: beside rich")
+    progress.stop()
+"""
+
+
+@pytest.mark.slow
+def test_lines_stand_beside_bars(tmp_path: Path) -> None:
+    (tmp_path / "bars.py").write_text(BARS)
+    command = [sys.executable, "-u", str(tmp_path / "bars.py")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    shown = done.stdout.decode()
+    before, after = shown.split("ONNX export: beside tqdm\n")
+    assert before.endswith("\r")
+    assert not before.rpartition("\r")[0].rpartition("\r")[2].strip()  # the bar was cleared
+    assert "1/3" in after
+    rows = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    assert any(row.strip() == "ONNX export: beside rich" for row in rows)

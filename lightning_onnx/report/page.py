@@ -39,7 +39,8 @@ def render(manifest: Manifest) -> str:
     """
     from markupsafe import Markup
 
-    graph, script, labels = manifest.graph, text("copy.js"), manifest.contract.labels if manifest.contract else ()
+    graph, script = manifest.graph, text("copy.js")
+    labels = () if manifest.contract is None else manifest.contract.labels
     whole = module_tree.tree(graph.modules)
     page = template("report.html.jinja").render(
         marks=MARKS,

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from lightning.fabric.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.notices import info
 
 
 class Tracker(Protocol):
@@ -250,7 +250,7 @@ def _registration(function: Callable[..., Any], logger: Logger, register_as: str
 @functools.cache
 def say_once(message: str) -> None:
     """Log a line on rank zero, but not again for every artifact."""
-    rank_zero_info(message)
+    info(message)
 
 
 def _original(class_name: str) -> str:

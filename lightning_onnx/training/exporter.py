@@ -163,6 +163,7 @@ class Exporter:
             self._unexported.refuse(self.follower.best, self.options)
         else:
             self._publisher.publish_best(fit.trainer.loggers, self.artifact)
+        self.log.conclude(self.artifact)
 
     def break_off(self, fit: Fit, epoch: int, *, is_interrupt: bool = False) -> None:
         """After an error: finish running exports (end one that hangs after an interrupt), and make the others."""
@@ -280,7 +281,7 @@ class Exporter:
             self._give_up(finished.job.key, artifact)
             return
         self.store.add(finished.job.key, artifact)
-        self.log.report(artifact)
+        self.log.report(artifact, is_one_of_several=self.options.when == "checkpoint")
         self._publisher.publish_new(fit.trainer.loggers, artifact, is_best=artifact == self.artifact)
 
     def _give_up(self, key: str, error: Exception) -> None:

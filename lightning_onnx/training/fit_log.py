@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
-
-from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.errors import NotReadyError
 from lightning_onnx.manifest.figures import ComparisonFigures
-from lightning_onnx.notices import warn
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.notices import info, warn
 from lightning_onnx.printable import printable
+from lightning_onnx.report import wording
+from lightning_onnx.report.report import HTML
 
 
 class FitLog:
@@ -82,8 +84,13 @@ class FitLog:
                 "and the end of training decides."
             )
 
-    def report(self, artifact: ONNXArtifact) -> None:
-        """Print the results of a new artifact's checks and variants, and record the failed ones."""
+    def report(self, artifact: ONNXArtifact, *, is_one_of_several: bool = False) -> None:
+        """Tell of each check and variant of a new artifact that did not pass, and record the failed ones.
+
+        Args:
+            artifact: The artifact.
+            is_one_of_several: Whether the run makes several, of which ``conclude`` tells only one.
+        """
         record = artifact.record
         for check in record.checks:
             warns = bool(ComparisonFigures.find(check.figures).warnings)
@@ -93,14 +100,35 @@ class FitLog:
         told = None if record.contract is None else record.contract.warning
         if told is not None and told not in self._told:  # once, not for each checkpoint
             self._told.add(told)
-            warn(f"ONNX export: {printable(told)}")
-        rank_zero_info(printable(f"ONNX export: wrote {artifact.directory} in {record.scalars['export_seconds']} s"))
+            warn(f"ONNX export: {told}")
+        if is_one_of_several:
+            info(f"ONNX export: wrote {artifact.directory} in {_seconds(record)}")
+
+    def conclude(self, artifact: ONNXArtifact | None) -> None:
+        """Tell at the end of a run where its artifact is, the verdict, its figures and what to do next.
+
+        Args:
+            artifact: The run's artifact, None if there is none.
+        """
+        if artifact is None:
+            return
+        model, weights, *_, last = wording.essentials(artifact.record)
+        figures = f"{model}; {weights}; {last}; exported in {_seconds(artifact.record)}"
+        for line in (
+            f"{artifact.directory}",
+            artifact.report.summary,
+            figures,
+            f"next: lightning-onnx check {shlex.quote(str(artifact.directory))}; the report is {HTML} there",
+        ):
+            info(f"ONNX export: {line}")
 
     def _report(self, name: str, status: str, reason: str | None, warns: bool) -> None:
         line = printable(f"ONNX export: {name} {status}" + (f": {reason}" if reason else ""))
-        if status == "passed" and not warns:
-            rank_zero_info(line)
-        else:
+        if status != "passed" or warns:
             warn(line)
         if status == "failed":
             self.failures.append(line)
+
+
+def _seconds(record: Manifest) -> str:
+    return f"{record.scalars['export_seconds']:.1f} s"

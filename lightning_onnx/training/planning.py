@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError, SampleError
@@ -16,7 +15,7 @@ from lightning_onnx.module.calls.matching import as_call, match, sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights.scripted import has_scripts
-from lightning_onnx.notices import warn
+from lightning_onnx.notices import info, warn
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -59,7 +58,7 @@ class Planner:
             ONNXExportError: As for ``prepare``.
         """
         started = time.perf_counter()
-        rank_zero_info(printable(f"ONNX export: tracing {type(module).__name__}.{self.config.method}"))
+        info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
         on_stage("tracing")
         with self._recording_problems_told():
             plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
@@ -67,7 +66,7 @@ class Planner:
         clashing = clash() if is_preflight else None
         for note in (*plan.notes, *([clashing] if clashing else [])):
             warn(f"ONNX export: {note}")
-        rank_zero_info(
+        info(
             f"ONNX export: {printable(str(plan.graph.signature))} at opset {plan.config.opset} by engine "
             f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"
         )

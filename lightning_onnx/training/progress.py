@@ -1,4 +1,7 @@
-"""A progress bar for long stages, drawn like the Trainer's own, and only if the Trainer draws one."""
+"""A progress bar for long stages, drawn like the Trainer's own, and only if the Trainer draws one.
+
+Where the output is no terminal and no notebook, each stage is a line instead.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning.pytorch import Trainer
+
+from lightning_onnx.notices import info
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -104,6 +109,9 @@ def _draw(trainer: Trainer, shown: Stages, over: threading.Event, delay: float) 
         return
     try:
         callback = trainer.progress_bar_callback
+        if not _can_redraw():
+            _tell(shown, over)
+            return
         # By name, because there are two packages of Lightning.
         is_rich = any(parent.__name__ == "RichProgressBar" for parent in type(callback).__mro__)
         bar: _Bar = _Rich(callback, shown.total, delay) if is_rich else _Tqdm(callback, shown.total, delay)
@@ -116,6 +124,23 @@ def _draw(trainer: Trainer, shown: Stages, over: threading.Event, delay: float) 
             bar.close()
     except Exception:
         log.debug("the progress bar failed", exc_info=True)
+
+
+def _can_redraw() -> bool:
+    """Tell whether what is written can be drawn over; a redrawn bar would fill a log file."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules
+
+
+def _tell(shown: Stages, over: threading.Event) -> None:
+    """Tell of each stage in a line."""
+    told = ""
+    while True:
+        name, _ = shown.state()
+        if name not in ("", told):
+            info(f"ONNX export: {name}")
+            told = name
+        if over.wait(_REFRESH):
+            return
 
 
 class _Tqdm:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning.fabric.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_onnx import trackers
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.deploy.hub import push
-from lightning_onnx.notices import warn
-from lightning_onnx.printable import printable
+from lightning_onnx.notices import info, warn
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -75,7 +73,7 @@ class Publisher:
             warn(f"ONNX export: {artifact.name} is not uploaded to the Hub, because a check failed")
             return
         with self.log.recorded("upload failed"):
-            rank_zero_info(printable(f"ONNX export: uploaded to {push(artifact, self.options.hub, folder)}"))
+            info(f"ONNX export: uploaded to {push(artifact, self.options.hub, folder)}")
 
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed

@@ -48,6 +48,7 @@ class Slow(Callback):
 def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """Returns what was written to both streams."""
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(progress, "_can_redraw", lambda: True)
     return lambda: "".join(capsys.readouterr())
 
 
@@ -67,7 +68,15 @@ def test_tqdm(trainer: Any, screen: Callable[[], str]) -> None:
     assert "ONNX" not in text.splitlines()[-1].replace("\r", "")
 
 
-def test_rich_shares_the_display_of_lightning(trainer: Any) -> None:
+def test_a_line_a_stage_where_nothing_can_be_redrawn(trainer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        Slow(seconds=0.8).export(trainer(TQDMProgressBar(), enable_progress_bar=True))
+    told = [record.getMessage() for record in caplog.records if "ONNX" in record.getMessage()]
+    assert told == ["ONNX export: tracing", "ONNX export: checking"]
+
+
+def test_rich_shares_the_display_of_lightning(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_can_redraw", lambda: True)
     file = io.StringIO()
     run(trainer, [RichProgressBar(console_kwargs={"force_terminal": True, "file": file, "width": 160})], Slow())
     text = file.getvalue()

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.utilities import rank_zero_info
 from lightning_utilities.core.imports import RequirementCache
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.notices import info
 from lightning_onnx.trackers.files import copy_below
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class TensorBoardTracker:
         if _TENSORBOARD:
             write_graph(artifact.model_path, os.path.join(logger.log_dir, "onnx_graph"))
         else:  # The logger also works with tensorboardX, but the graph needs TensorBoard's own messages.
-            rank_zero_info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
+            info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
         return place
 
 
