@@ -49,7 +49,7 @@ def _beside_bars() -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if "tqdm" in sys.modules:
-            from tqdm import tqdm
+            from tqdm import tqdm  # type: ignore[import-untyped]
 
             stack.enter_context(tqdm.external_write_mode())
         if "rich.file_proxy" in sys.modules:
