@@ -239,6 +239,29 @@ class ONNXArtifact:
 
         return answered_by(module, ExportedCall.of(self.record), self._session(runtime))
 
+    def save_inner_part(self, path: str | os.PathLike[str]) -> Path:
+        """Write the part of the graph between preprocessing and postprocessing to a file of its own.
+
+        Args:
+            path: The new ONNX file.
+
+        Raises:
+            ArtifactError: If the graph has no preprocessing and postprocessing, or the part cannot be run by itself.
+
+        Example:
+            >>> artifact.save_inner_part("prepared.onnx")  # doctest: +SKIP
+        """
+        from lightning_onnx.onnxfile.part import extract
+
+        fused = self.record.fused
+        if fused is None or not fused.inner_inputs:
+            raise ArtifactError(
+                f"{self.directory} has no part between preprocessing and postprocessing that runs by itself. Use the "
+                "whole model (model_path)."
+            )
+        extract(self.model_path, fused.inner_inputs, fused.inner_outputs, Path(path))
+        return Path(path)
+
     def _session(self, runtime: str) -> HostedSession:
         """Return the loaded model; it is loaded once in each runtime."""
         if runtime not in self._sessions:

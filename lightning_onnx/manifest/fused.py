@@ -14,16 +14,21 @@ class Fused:
     Attributes:
         preprocess: How the preprocessing prints itself, or the name of the module's method.
         postprocess: The same of the postprocessing.
+        inner_inputs: Names of the values that the part between them takes; empty if it cannot be run by itself.
+        inner_outputs: Names of the values that it returns.
     """
 
     preprocess: str | None = None
     postprocess: str | None = None
+    inner_inputs: tuple[str, ...] = ()
+    inner_outputs: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, fields: Fields) -> Fused:
         """Read the record from its JSON."""
-        return cls(fields.optional("preprocess", str), fields.optional("postprocess", str))
+        texts = (fields.optional(key, str) for key in ("preprocess", "postprocess"))
+        return cls(*texts, *(fields.items(key, str) for key in ("inner_inputs", "inner_outputs")))
 
     def to_dict(self) -> Plain:
         """Return the JSON of the record."""
-        return dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}

@@ -25,6 +25,7 @@ from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.onnxfile.outline import outline
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.pipeline.inner_part import InnerPart
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
 
@@ -66,6 +67,7 @@ def build(
     samples: Samples,
     contract: Contract | None = None,
     assets: Sequence[str] = (),
+    part: InnerPart | None = None,
 ) -> Manifest:
     """Return the manifest of a written model, without the digests of the other files.
 
@@ -83,6 +85,7 @@ def build(
         samples: Answers of module and file side by side.
         contract: What inputs and outputs mean.
         assets: Files that callers need beside the model.
+        part: The part of the graph between preprocessing and postprocessing; None if there is none.
     """
     return Manifest(
         name=name,
@@ -101,14 +104,15 @@ def build(
         samples=samples,
         contract=contract,
         assets=tuple(assets),
-        fused=_fused(plan.config.around),
+        fused=_fused(plan.config.around, part),
     )
 
 
-def _fused(around: Around) -> Fused | None:
+def _fused(around: Around, part: InnerPart | None) -> Fused | None:
+    names = ((), ()) if part is None else (part.inputs, part.outputs)
     parts = (around.preprocess, around.postprocess)
     texts = [p if p is None or isinstance(p, str) else without_paths(described(p)) for p in parts]
-    return None if around.is_empty else Fused(*texts)
+    return None if around.is_empty else Fused(*texts, *names)
 
 
 def _model(plan: Plan, path: Path, digest: FileDigest) -> ModelFile:

@@ -33,6 +33,7 @@ from lightning_onnx.pipeline.assets import copy_assets
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.contract import contract_of, with_outputs
 from lightning_onnx.pipeline.decisions import with_weights
+from lightning_onnx.pipeline.inner_part import ON_THE_PART, InnerPart, for_the_loop
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.samples import samples
@@ -43,10 +44,7 @@ from lightning_onnx.variants.judging import VariantResult
 
 log = logging.getLogger(__name__)
 
-_RAW_INPUTS = (
-    "the graph has preprocessing or postprocessing, but the validation loop calls the method with prepared inputs and "
-    "takes its result as it is"
-)
+_RAW_INPUTS = "the validation loop calls the method with prepared inputs, but the graph takes raw ones"
 _NO_WEIGHTS = "the file holds no weights (export_params=False)"
 
 
@@ -117,9 +115,7 @@ def _produce(
         stored, missing = _write_test_data(plan, context, staged)
         side_by_side = _samples(plan, context, stored)
         context = context.replace(cases=(*context.cases, *stored), judged=context.judged)
-        results = [
-            _run_check(check, context) if config.has_weights else _no_weights(check) for check in config.every_check
-        ]
+        results, part = _run_checks(plan, flat, context, loaded.loaders)
         if config.variants:
             on_stage("making the variants")
         made = _make_variants(plan, context, flat)
@@ -141,6 +137,7 @@ def _produce(
             samples=side_by_side,
             contract=with_outputs(meaning.contract, plan, stored),
             assets=copy_assets(config.assets, staged),
+            part=part,
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
         return staging.commit(staged, described, directory, if_taken, digests)
@@ -185,11 +182,30 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         inputs=CheckInputs(plan.cases),
     )
     if not plan.config.around.is_empty:
-        return context.replace(no_validation=_RAW_INPUTS)
+        return context.replace(no_validation=_RAW_INPUTS)  # see _run_checks
     try:
         return context.replace(validation=Validation(flat.module, loaders, call))
     except SampleError as error:
         return context.replace(no_validation=str(error))
+
+
+def _run_checks(
+    plan: Plan, flat: FlatModule, context: CheckContext, loaders: Loaders
+) -> tuple[list[CheckResult], InnerPart | None]:
+    """Run all checks: of a graph with preprocessing, those that run the validation loop get the part that it calls."""
+    config = plan.config
+    if not config.has_weights:
+        return [_no_weights(check) for check in config.every_check], None
+    if config.around.is_empty:
+        return [_run_check(check, context) for check in config.every_check], None
+    results = []
+    with for_the_loop(plan, flat, context, loaders) as (in_the_loop, part):
+        for check in config.every_check:
+            runs_loop = getattr(check, "needs_validation", False)
+            result = _run_check(check, in_the_loop if runs_loop else context)
+            is_bare = runs_loop and result.status == "passed" and result.reason is None
+            results.append(dataclasses.replace(result, reason=ON_THE_PART) if is_bare else result)
+    return results, part
 
 
 def _run_check(check: Check, context: CheckContext) -> CheckResult:

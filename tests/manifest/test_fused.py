@@ -7,7 +7,7 @@ from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.fused import Fused
 
 
-@pytest.mark.parametrize("fused", [Fused(), Fused("Resize(4)", None), Fused(None, "decode")])
+@pytest.mark.parametrize("fused", [Fused(), Fused("Resize(4)", None), Fused(None, "decode", ("x",), ("y", "z"))])
 def test_json_is_the_same_there_and_back(fused: Fused) -> None:
     assert Fused.read(Fields(fused.to_dict())) == fused
 

@@ -1,0 +1,178 @@
+"""The part of a graph between its preprocessing and its postprocessing: found by its values, run by itself.
+
+A validation loop calls the method with prepared inputs, so that this part answers for the method there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_onnx.artifacts.stand_in import ExportedCall, feeds_of
+from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.checks.loaders import Loaders
+from lightning_onnx.checks.validation import Validation
+from lightning_onnx.errors import ONNXExportError, SampleError, first_line
+from lightning_onnx.module.arrays import feeds, to_numpy
+from lightning_onnx.module.calls.nested import TensorPath, flatten_result
+from lightning_onnx.module.calls.sample import make_sample, method_signature
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.module.fused import PREPROCESS, Around, arguments_of
+from lightning_onnx.onnxfile.part import extract, with_all_values
+from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.pipeline.plan import Plan
+
+log = logging.getLogger(__name__)
+
+_LARGEST = 2**29
+"""In bytes: of a larger model, all values would take too much memory."""
+
+ON_THE_PART = "on the part of the graph between preprocessing and postprocessing"
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerPart:
+    """What a part of the graph takes and returns.
+
+    Attributes:
+        inputs: Names of the values that it takes: the method's arguments.
+        outputs: Names of the values that it returns: the method's result.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A call of the method inside the composition, with its tensors by path."""
+
+    given: Mapping[TensorPath, Tensor]
+    returned: Mapping[TensorPath, Tensor]
+
+
+@contextlib.contextmanager
+def for_the_loop(
+    plan: Plan, flat: FlatModule, context: CheckContext, loaders: Loaders
+) -> Iterator[tuple[CheckContext, InnerPart | None]]:
+    """Yield the context for checks that run the validation loop, and the part of the graph that answers there.
+
+    Args:
+        plan: The plan, whose graph has preprocessing or postprocessing.
+        flat: The module with the exported weights.
+        context: The context for other checks.
+        loaders: The validation batches.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / "part.onnx"
+        try:
+            part, call = _found(plan, flat, context, target)
+        except Exception as error:
+            log.debug("the part between preprocessing and postprocessing is not found", exc_info=True)
+            reason = str(error) if isinstance(error, ONNXExportError) else without_paths(first_line(error))
+            without = (
+                "the validation loop calls the method with prepared inputs, and the part of the graph between "
+                f"preprocessing and postprocessing cannot be run by itself ({reason})"
+            )
+            yield context.replace(no_validation=without), None
+            return
+        changed = context.replace(model_path=target, signature=call.signature)
+        try:
+            yield changed.replace(validation=Validation(flat.module, loaders, call)), part
+        except SampleError as error:
+            yield changed.replace(no_validation=str(error)), part
+
+
+def _found(plan: Plan, flat: FlatModule, context: CheckContext, target: Path) -> tuple[InnerPart, ExportedCall]:
+    around, tensors = plan.config.around, plan.graph.request.tensors
+    if context.model_path.stat().st_size > _LARGEST:
+        raise SampleError("the model is too large to look at all its values")
+    with flat.call_state.kept(), torch.no_grad(), flat.random_state_kept():
+        call = _call(around, flat, tensors)
+    feed = feeds(plan.graph.signature.inputs, tensors)
+    values = _values(context, feed, target.with_name("values.onnx"))
+    inputs = [_value(path, tensor, {**feed, **values}, last=True) for path, tensor in call.given.items()]
+    later = _later(values, inputs)
+    outputs = [_value(path, tensor, later, last=False) for path, tensor in call.returned.items()]
+    extract(context.model_path, inputs, outputs, target)
+    exported = ExportedCall(around.method, _signature(target), tuple(call.given), tuple(call.returned))
+    answers = context.runtime.load(target).run(feeds_of(exported, call.given))
+    for name, tensor in zip(outputs, call.returned.values(), strict=True):
+        if not _equal(answers[name], to_numpy(tensor)):
+            raise SampleError("it does not answer like the method")
+    return InnerPart(tuple(inputs), tuple(outputs)), exported
+
+
+def _call(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> _Call:
+    module = flat.module
+    args, kwargs = flat.sample.arguments(t.clone() for t in tensors)
+    signature = method_signature(module, around.method)
+    if around.preprocess is not None:
+        prepare = getattr(module, around.preprocess if isinstance(around.preprocess, str) else PREPROCESS)
+        args, kwargs = arguments_of(prepare(*args, **kwargs), signature)
+    sample = make_sample(signature, args, kwargs)
+    method: Callable[..., Any] = module if around.method == "forward" else getattr(module, around.method)
+    structure, returned = flatten_result(method(*args, **kwargs))
+    return _Call(
+        dict(zip(sample.paths, sample.tensors, strict=True)), dict(zip(structure.paths, returned, strict=True))
+    )
+
+
+def _values(context: CheckContext, feed: Mapping[str, NDArray[Any]], target: Path) -> dict[str, NDArray[Any]]:
+    """Return every value of the graph, in the order in which they are computed."""
+    names = with_all_values(context.model_path, target)
+    found = context.runtime.load(target).run(dict(feed))
+    return {name: found[name] for name in names}
+
+
+def _value(path: TensorPath, tensor: Tensor, values: Mapping[str, NDArray[Any]], *, last: bool) -> str:
+    """Return the name of the value that equals a tensor: the last one before the method, or the first one after it."""
+    wanted = to_numpy(tensor)
+    names = [name for name, value in values.items() if _equal(value, wanted)]
+    if not names:
+        raise SampleError(f"no value of the graph is {'.'.join(path) or 'the result'}")
+    return names[-1] if last else names[0]
+
+
+def _equal(value: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    if value.shape != wanted.shape or value.dtype != wanted.dtype:
+        return False
+    if not np.issubdtype(wanted.dtype, np.floating):
+        return bool(np.array_equal(value, wanted))
+    scale = float(np.max(np.abs(wanted), initial=0.0))
+    return bool(np.allclose(value, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True))
+
+
+def _later(values: Mapping[str, NDArray[Any]], inputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the values that are computed after those that the part takes."""
+    names = list(values)
+    start = max((names.index(name) + 1 for name in inputs if name in names), default=0)
+    return {name: values[name] for name in names[start:]}
+
+
+def _signature(path: Path) -> Signature:
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs, outputs = ([v for v in side if v.name not in weights] for side in (graph.input, graph.output))
+    return Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_dim_{i}"
+        for i, dim in enumerate(tensor.shape.dim)
+    )
+    return TensorSpec(value.name, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)

@@ -1,0 +1,98 @@
+"""The part of the graph between preprocessing and postprocessing, run by itself and in the validation loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+import lightning_onnx
+from lightning_onnx import ArtifactError, MetricParity, ONNXArtifact, Parity
+from lightning_onnx.pipeline import inner_part
+from tests import outside
+from tests.pipeline.test_fused import PREPROCESS, Net, loader, postprocess
+
+pytestmark = pytest.mark.slow
+
+
+class Measured(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(3)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.accuracy(self(batch[0]), batch[1])
+        self.log("val_acc", self.accuracy)
+
+
+def exported(directory: Path, module: nn.Module, raw: Tensor, **options: Any) -> ONNXArtifact:
+    checks = [Parity(), MetricParity()]
+    return lightning_onnx.export(
+        module, raw, directory=directory, checks=checks, dataloaders=loader(raw=False), **options
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, ONNXArtifact]:
+    torch.manual_seed(0)
+    module = Measured().eval()
+    raw = torch.randint(0, 256, (2, 21, 13, 1), dtype=torch.uint8)
+    directory = tmp_path_factory.mktemp("part") / "made"
+    return module, exported(directory, module, raw, preprocess=PREPROCESS, postprocess=postprocess)
+
+
+def test_the_metric_is_that_of_the_part(made: tuple[Net, ONNXArtifact]) -> None:
+    (check,) = (check for check in made[1].record.checks if check.name == "metrics")
+    assert check.status == "passed"
+    assert check.reason == "on the part of the graph between preprocessing and postprocessing"
+    assert check.figures["metrics"]["val_acc"]["status"] == "passed"
+    assert check.figures["samples"] == 24
+
+
+def test_the_part_runs_by_itself(made: tuple[Net, ONNXArtifact], tmp_path: Path) -> None:
+    module, artifact = made
+    fused = ONNXArtifact.load(artifact.directory).record.fused
+    assert fused is not None
+    path = artifact.save_inner_part(tmp_path / "part.onnx")
+    model = onnx.load(path)
+    assert [value.name for value in model.graph.input] == list(fused.inner_inputs)
+    assert [value.name for value in model.graph.output] == list(fused.inner_outputs)
+    assert not {"Softmax", "ArgMax"} & {node.op_type for node in model.graph.node}
+    images = torch.randn(5, 1, 8, 8)
+    (got,) = outside.run(path, **{fused.inner_inputs[0]: images})
+    with torch.no_grad():
+        np.testing.assert_allclose(got, module(images).numpy(), atol=1e-4)
+
+
+def test_a_wrong_part_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(path: Path, inputs: Any, outputs: Any, target: Path) -> None:
+        extract(path, inputs, outputs, target)
+        model = onnx.load(target)
+        (node,) = (node for node in model.graph.node if outputs[0] in node.output)
+        node.output[0] = "right"
+        model.graph.node.append(onnx.helper.make_node("Neg", ["right"], [outputs[0]]))
+        onnx.save(model, target)
+
+    extract = inner_part.extract
+    monkeypatch.setattr(inner_part, "extract", wrong)
+    raw = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    made = exported(tmp_path / "made", Measured(), raw, preprocess=lambda x: x / 255)
+    (check,) = (check for check in made.record.checks if check.name == "metrics")
+    assert check.status == "skipped"
+    assert "cannot be run by itself (it does not answer like the method)" in str(check.reason)
+    assert made.record.fused is not None
+    assert made.record.fused.inner_inputs == ()
+    with pytest.raises(ArtifactError, match="has no part"):
+        made.save_inner_part(tmp_path / "part.onnx")
+
+
+def test_only_graphs_with_preprocessing_have_a_part(tmp_path: Path) -> None:
+    plain = lightning_onnx.export(nn.Linear(4, 2), torch.rand(3, 4), directory=tmp_path / "plain")
+    with pytest.raises(ArtifactError, match="has no part"):
+        plain.save_inner_part(tmp_path / "part.onnx")
