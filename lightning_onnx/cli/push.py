@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_onnx.cli.base import PASSED, Subparsers, add_parser, artifact_at, write
+from lightning_onnx.errors import UsageError, first_line
+
+if TYPE_CHECKING:
+    from lightning_onnx.artifacts.artifact import ONNXArtifact
 
 _EXAMPLES = (
     "lightning-onnx push lightning_logs/version_0/onnx/epoch=2-step=90 user/digits",
@@ -22,7 +30,7 @@ def add(subparsers: Subparsers) -> None:
         "upload an artifact with a model card to the Hugging Face Hub, in one commit",
         _EXAMPLES,
     )
-    parser.add_argument("path", type=Path, metavar="DIR", help="the artifact")
+    parser.add_argument("path", metavar="DIR|URL", help="the artifact; also at a URL that fsspec knows")
     parser.add_argument("repo_id", metavar="USER/NAME", help="the repository; made if it does not exist")
     parser.add_argument("--public", action="store_true", help="make a new repository public; default: private")
     parser.add_argument("--pipeline-tag", metavar="TASK", help="task for the model card, such as image-classification")
@@ -33,7 +41,25 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.deploy.hub import Hub, make_writable, push
 
     hub = Hub(arguments.repo_id, private=not arguments.public, pipeline_tag=arguments.pipeline_tag)
-    artifact = artifact_at(arguments.path)
-    make_writable(hub)
-    write(push(artifact, hub))
+    with _artifact(arguments.path) as artifact:
+        make_writable(hub)
+        write(push(artifact, hub, place=arguments.path))
     return PASSED
+
+
+@contextlib.contextmanager
+def _artifact(place: str) -> Iterator[ONNXArtifact]:
+    if "://" not in place:
+        yield artifact_at(Path(place))
+        return
+    from lightning_onnx.artifacts import remote
+    from lightning_onnx.artifacts.artifact import MANIFEST
+
+    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as folder:
+        copied = Path(folder, place.rstrip("/").rpartition("/")[2])
+        try:
+            remote.download(place, copied)
+            (copied / MANIFEST).stat()
+        except Exception as error:  # each file system has errors of its own
+            raise UsageError(f"{place} cannot be read ({first_line(error)}). Give the URL of an artifact.") from error
+        yield artifact_at(copied)

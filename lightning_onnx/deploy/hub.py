@@ -56,11 +56,11 @@ class Hub:
                 f"Hub(pipeline_tag={self.pipeline_tag!r}) is no task. Give one such as 'image-classification'."
             )
 
-    def command(self, directory: Path) -> str:
+    def command(self, place: str) -> str:
         """Return the command line that pushes an artifact to this repository."""
         options = [] if self.private else ["--public"]
         options += ["--pipeline-tag", self.pipeline_tag] if self.pipeline_tag else []
-        return shlex.join(["lightning-onnx", "push", str(directory), self.repo_id, *options])
+        return shlex.join(["lightning-onnx", "push", place, self.repo_id, *options])
 
 
 def make_writable(hub: Hub) -> None:
@@ -82,7 +82,7 @@ def make_writable(hub: Hub) -> None:
             api.create_repo(hub.repo_id, private=hub.private)
 
 
-def push(artifact: ONNXArtifact, hub: Hub, folder: str = "") -> str:
+def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None = None) -> str:
     """Upload an artifact with a model card to a repository that ``make_writable`` has checked, in one commit.
 
     A card that was not made by this package stays as it is.
@@ -91,6 +91,7 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "") -> str:
         artifact: The artifact.
         hub: The repository.
         folder: Where in the repository; the root has the card.
+        place: Path or URL where the artifact stays, to name in an error; default: its directory.
 
     Returns:
         The URL of the commit.
@@ -113,8 +114,8 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "") -> str:
         commit = api.create_commit(hub.repo_id, [*added, *removed], commit_message=f"ONNX model {artifact.name}")
     except Exception as error:  # of the client, of the network and of files
         raise ArtifactError(
-            f"{artifact.directory} was not uploaded to {hub.repo_id} ({first_line(error)}). Try again: "
-            f"{hub.command(artifact.directory)}"
+            f"{artifact.name} was not uploaded to {hub.repo_id} ({first_line(error)}). Try again: "
+            f"{hub.command(place or str(artifact.directory))}"
         ) from error
     return str(commit.commit_url)
 

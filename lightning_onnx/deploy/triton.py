@@ -87,8 +87,15 @@ def add_to_repository(
 
 
 def _class_names(artifact: ONNXArtifact) -> dict[str, tuple[str, ...]]:
-    """Return the class names of each output that has an element for each class."""
-    return {}
+    """Return the class names of each output whose rows have an element for each class, as Triton looks them up."""
+    contract = artifact.record.contract
+    rows = {spec.name: spec.shape[1] for spec in artifact.signature.outputs if len(spec.shape) == 2}
+    found = {} if contract is None else contract.outputs
+    return {
+        name: tuple(" ".join(label.split()) for label in output.labels)  # one label a line
+        for name, output in found.items()
+        if output.kind != "indices" and rows.get(name) == len(output.labels)
+    }
 
 
 def _default_name(artifact: ONNXArtifact) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import TensorSpec
+from lightning_onnx.report.answers_javascript import answers, instructions
 
 _ARRAYS = {
     "float32": "Float32Array", "float64": "Float64Array", "float16": "Uint16Array", "int8": "Int8Array",
@@ -35,6 +36,7 @@ def snippet(manifest: Manifest) -> str:
         '// npm install onnxruntime-node; in a browser: import * as ort from "onnxruntime-web"',
         'import * as ort from "onnxruntime-node";',
         "",
+        *instructions(manifest),
         f"const session = await ort.InferenceSession.create({_text(f'./{manifest.model.file}')});",
         "const outputs = await session.run({",
         *feeds,
@@ -42,6 +44,7 @@ def snippet(manifest: Manifest) -> str:
         "for (const [name, tensor] of Object.entries(outputs)) {",
         "  console.log(name, tensor.type, tensor.dims);",
         "}",
+        *answers(manifest),
     ]
     return "\n".join(lines)
 

@@ -67,7 +67,7 @@ class Exporter:
         self.log = FitLog()
         self._planner = Planner(config, observer)
         self._maker = Maker(store, self._planner, options.filename)
-        self._publisher = Publisher(options, self.log, is_silent=fast_dev_run)
+        self._publisher = Publisher(options, self.log, is_silent=fast_dev_run, url=store.url)
         self._interruption = interruption
         self._background = Background(self._maker, interruption)
         self._unexported = Unexported(self.log)

@@ -14,6 +14,8 @@ import pytest
 
 import lightning_onnx
 from lightning_onnx import ArtifactError, ConfigurationError, ONNXArtifact
+from lightning_onnx.artifacts import remote
+from lightning_onnx.cli import main
 from lightning_onnx.deploy.hub import Hub, make_writable, push
 from tests.deploy.hub_server import Hub as Server
 from tests.deploy.hub_server import Repository
@@ -119,6 +121,15 @@ def test_an_upload_that_fails_names_the_command(exported: ONNXArtifact, hub: Ser
 def test_what_is_no_repository(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Hub(**options)
+
+
+def test_an_artifact_at_a_url(exported: ONNXArtifact, hub: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    url = remote.upload(exported.directory, "memory://runs/onnx/linear")
+    assert main.main(["push", url, NAME]) == 0
+    assert json.loads(hub.repositories[NAME].files["manifest.json"]) == exported.manifest
+    assert [summary for summary, _ in hub.repositories[NAME].commits] == ["ONNX model linear"]
+    assert main.main(["push", "memory://runs/nothing", NAME]) == 2
+    assert "Give the URL of an artifact" in capsys.readouterr().err
 
 
 def test_nothing_is_loaded_before_it_is_used() -> None:

@@ -13,6 +13,7 @@ import pytest
 from lightning_onnx import ConfigurationError, ONNXArtifact
 from lightning_onnx.cli import main
 from lightning_onnx.deploy.triton import add_to_repository
+from lightning_onnx.manifest.contract import Contract, OutputContract
 from tests.deploy.triton_protobuf import parsed
 
 
@@ -71,6 +72,17 @@ def test_weights_beside_the_model_are_copied(exported: ONNXArtifact, tmp_path: P
     manifest = dataclasses.replace(record, files=files).to_dict()
     added = add_to_repository(ONNXArtifact(tmp_path / "copy", manifest), tmp_path / "models")
     assert (added.directory / "1" / "model.onnx.data").read_bytes() == b"weights"
+
+
+def test_class_names_are_labels(exported: ONNXArtifact, tmp_path: Path) -> None:
+    contract = Contract(outputs={"output": OutputContract(("a cat", "dog\nor wolf"), "scores", 1)})
+    artifact = ONNXArtifact(exported.directory, dataclasses.replace(exported.record, contract=contract).to_dict())
+    model = add_to_repository(artifact, tmp_path).directory
+    assert (model / "labels_0.txt").read_text() == "a cat\ndog or wolf\n"
+    assert 'label_filename: "labels_0.txt"' in (model / "config.pbtxt").read_text()
+    three = Contract(outputs={"output": OutputContract(("a", "b", "c"), "scores", 1)})
+    other = ONNXArtifact(exported.directory, dataclasses.replace(exported.record, contract=three).to_dict())
+    assert "label" not in (add_to_repository(other, tmp_path, "other").directory / "config.pbtxt").read_text()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import lightning_onnx
 from lightning_onnx import ConfigurationError, ONNXArtifact
 from lightning_onnx.cli import main
+from lightning_onnx.manifest.contract import Contract, OutputContract, Step
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.report.snippet_javascript import snippet
 
@@ -54,7 +55,15 @@ def test_it_runs_and_gives_the_answer_of_the_module(tmp_path: Path, capsys: pyte
     sample = (torch.ones(2, 4, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool), torch.ones(2, 1))
     artifact = lightning_onnx.export(module, sample, directory=tmp_path / "net", input_names=["ids", 'a"b', "scale"])
     assert main.main(["snippet", str(artifact.directory), "--language", "javascript"]) == 0
-    code = capsys.readouterr().out
+    assert capsys.readouterr().out == snippet(artifact.record) + "\n"
+    contract = Contract(
+        outputs={
+            "scores": OutputContract(("cat", "d`o\u2028g"), "scores", 1, "softmax"),
+            "best": OutputContract(("cat", "d`o\u2028g"), "indices"),
+        },
+        steps=(Step("Normalize()", "divide by\n255"),),
+    )
+    code = snippet(dataclasses.replace(artifact.record, contract=contract))
     expected = module(torch.zeros_like(sample[0]), torch.zeros_like(sample[1]), torch.full((2, 1), 0.5))
     code = code.replace("new Float32Array(2)", "Float32Array.from([0.5, 0.5])")
     code += (
@@ -64,8 +73,12 @@ def test_it_runs_and_gives_the_answer_of_the_module(tmp_path: Path, capsys: pyte
     (artifact.directory / "node_modules").symlink_to(os.environ[MODULES])
     done = subprocess.run(["node", "load.mjs"], cwd=artifact.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    *printed, answer = done.stdout.splitlines()
-    assert printed == ["scores float32 [ 2, 2 ]", "best int64 [ 2 ]"]
+    *printed, answer = done.stdout.split("\n")[:-1]
+    labels = [("cat", "d`o\u2028g")[i] for i in expected["best"]]
+    shares = expected["scores"].softmax(1).amax(1)
+    assert printed[:2] == ["scores float32 [ 2, 2 ]", "best int64 [ 2 ]"]
+    assert printed[2:4] == [f"{label}: {share:.1%}" for label, share in zip(labels, shares, strict=True)]
+    assert "cat" in printed[4] or "d`o" in printed[4]
     found = json.loads(answer)
     assert found["best"] == expected["best"].tolist()
     np.testing.assert_allclose(found["scores"], expected["scores"].detach().numpy().ravel(), rtol=1e-5)
