@@ -31,7 +31,7 @@ help:
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
 	@echo "make docs    build the documentation into site/, warnings as errors"
 	@echo "make lint    ruff, mypy and the order of imports"
-	@echo "make bench   what exports cost a training, as ratios of one run"
+	@echo "make bench   what exports cost, each number with its goal (ARGS=--slow for those that take minutes)"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the environment and caches"
 
@@ -87,6 +87,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/observer.py
 	$(BIN)/python benchmarks/checkpoints.py --check
+	$(BIN)/python -m benchmarks --check $(ARGS)
 
 check: test lint readme docs slow
 
