@@ -43,12 +43,12 @@ ROWS = (
     ),
     Row(
         "captures",
-        "captures (`torch.export.export`) in a run with preflight and the end; *again*: those refused both times",
+        "captures (`torch.export.export`) in a run with preflight and the end; *again*: those refused before",
         (
             Cell("default", 1),
             Cell("no checks, 4 checkpoints", 1),
             Cell("MetricParity, 4 checkpoints", 1),
-            Cell("a dim comes to vary: again", 0),
+            Cell("a refused module: again", 0),
         ),
     ),
     Row(
