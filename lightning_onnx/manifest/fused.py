@@ -26,8 +26,12 @@ class Fused:
     @classmethod
     def read(cls, fields: Fields) -> Fused:
         """Read the record from its JSON."""
-        texts = (fields.optional(key, str) for key in ("preprocess", "postprocess"))
-        return cls(*texts, *(fields.items(key, str) for key in ("inner_inputs", "inner_outputs")))
+        return cls(
+            fields.optional("preprocess", str),
+            fields.optional("postprocess", str),
+            fields.items("inner_inputs", str),
+            fields.items("inner_outputs", str),
+        )
 
     def to_dict(self) -> Plain:
         """Return the JSON of the record."""

@@ -19,7 +19,7 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest, ModelFile, ranges_to_dict
 from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.fused import Around, described
+from lightning_onnx.module.fused import Around, Part, described
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.head import opset_of, read_head
@@ -109,10 +109,14 @@ def build(
 
 
 def _fused(around: Around, part: InnerPart | None) -> Fused | None:
-    names = ((), ()) if part is None else (part.inputs, part.outputs)
-    parts = (around.preprocess, around.postprocess)
-    texts = [p if p is None or isinstance(p, str) else without_paths(described(p)) for p in parts]
-    return None if around.is_empty else Fused(*texts, *names)
+    if around.is_empty:
+        return None
+    inputs, outputs = ((), ()) if part is None else (part.inputs, part.outputs)
+    return Fused(_text(around.preprocess), _text(around.postprocess), inputs, outputs)
+
+
+def _text(part: Part | None) -> str | None:
+    return part if part is None or isinstance(part, str) else without_paths(described(part))
 
 
 def _model(plan: Plan, path: Path, digest: FileDigest) -> ModelFile:
