@@ -43,7 +43,12 @@ class WandbTracker:
 
         run = logger.experiment
         labels = [_alias(alias) for alias in clean_all(aliases, _ALIAS)]
-        made = wandb.Artifact(clean(f"onnx-{run.id}", _NAME), type="model", metadata=artifact.manifest)
+        made = wandb.Artifact(
+            clean(f"onnx-{run.id}", _NAME),
+            type="model",
+            description=artifact.report.summary,
+            metadata=artifact.manifest,
+        )
         made.add_dir(str(artifact.directory))
         run.log_artifact(made, aliases=labels)
         page = wandb.Html(artifact.report.html(), inject=False, data_is_not_path=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
+from lightning_onnx.report import wording
 from lightning_onnx.trackers.describe import clean, clean_all, summary
 from lightning_onnx.trackers.mlflow.model import write_model_files
 
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
 _ALIAS = r"\w-"
 _MODEL_NAME = r"\w= -"
 _REGISTERED_NAME = r"\w.= -"
-_PARAM_LENGTH = 6000
+_PARAM_LENGTH, _TAG_LENGTH = 6000, 5000
+_NOTE = "mlflow.note.content"
+"""What MLflow's pages show as the description."""
+
 _TAG = "alias."
 
 
 class MLflowTracker:
-    """Files the directory as a LoggedModel of the run, named like the artifact; report and manifest below ``onnx/``.
+    """Files the directory as a LoggedModel of the run, named after the module; report and manifest below ``onnx/``.
+
+    The LoggedModel has the figures as metrics at the step of its weights, the rest as params, the verdict as its
+    description, and the artifact's name as the tag ``artifact``.
 
     All of it goes through the logger's client. `mlflow.onnx.log_model` needs an active run, which would mark the one
     that trains as finished.
@@ -62,9 +69,10 @@ def _log_model(client: MlflowClient, experiment_id: str, run_id: str, artifact: 
 
     model = client.create_logged_model(
         experiment_id,
-        name=clean(artifact.name, _MODEL_NAME),
+        name=clean(artifact.record.source.module or artifact.name, _MODEL_NAME),
         source_run_id=run_id,
-        params={key: str(value)[:_PARAM_LENGTH] for key, value in summary(artifact).items()},
+        params={key: str(value)[:_PARAM_LENGTH] for key, value in _params(artifact).items()},
+        tags={_NOTE: _description(artifact), "artifact": artifact.name},
         model_type="onnx",
     )
     try:
@@ -77,7 +85,23 @@ def _log_model(client: MlflowClient, experiment_id: str, run_id: str, artifact: 
         raise
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
+    for key, value in artifact.scalars().items():
+        client.log_metric(run_id, key, value, step=step, model_id=model.model_id)
     return model
+
+
+def _params(artifact: ONNXArtifact) -> dict[str, str | int | float]:
+    """Return what models are compared by and is no metric; what is long is in the manifest."""
+    return {
+        key: value
+        for key, value in summary(artifact).items()
+        if isinstance(value, (str, int, float)) and key not in artifact.record.scalars
+    }
+
+
+def _description(artifact: ONNXArtifact) -> str:
+    lines = [f"- {line}" for line in wording.essentials(artifact.record)]
+    return "\n".join([f"**{artifact.report.summary}**", "", *lines])[:_TAG_LENGTH]
 
 
 def _alias(alias: str) -> str:

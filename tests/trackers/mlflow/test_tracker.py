@@ -155,7 +155,8 @@ def test_alias_tag_moves_to_the_next_best(logger: MLFlowLogger, artifact: ONNXAr
         publish(logger, artifact, ["latest", "best"], step)
     publish(logger, artifact, ["latest"], 3)
     models = sorted(_models(logger), key=lambda model: model.creation_timestamp)
-    assert [model.tags for model in models] == [{}, {"alias.best": "true"}, {"alias.latest": "true"}]
+    aliases = [{key: value for key, value in model.tags.items() if key.startswith("alias.")} for model in models]
+    assert aliases == [{}, {"alias.best": "true"}, {"alias.latest": "true"}]
     assert {str(model.status) for model in models} == {"READY"}
 
 
@@ -166,6 +167,18 @@ def test_params_come_from_the_manifest(logger: MLFlowLogger, artifact: ONNXArtif
     assert model.params["sha256"] == artifact.manifest["model"]["sha256"]
     assert model.params["signature"] == str(artifact.signature)
     assert model.source_run_id == logger.run_id
+    assert not {"paths", "traced_shapes", *artifact.record.scalars} & set(model.params)
+
+
+def test_a_model_has_its_figures_as_metrics_and_its_verdict_as_description(
+    logger: MLFlowLogger, artifact: ONNXArtifact
+) -> None:
+    publish(logger, artifact, [], 7)
+    (model,) = _models(logger)
+    assert {metric.key: (metric.value, metric.step) for metric in model.metrics} == {
+        name: (pytest.approx(value), 7) for name, value in artifact.scalars().items()
+    }
+    assert model.tags["mlflow.note.content"].startswith(f"**{artifact.report.summary}**")
 
 
 def test_nothing_is_registered_without_register_as(logger: MLFlowLogger, artifact: ONNXArtifact) -> None:
@@ -182,7 +195,9 @@ def test_hostile_names_are_made_valid(logger: MLFlowLogger, artifact: ONNXArtifa
     assert registered.name == "my-model- new"
     expected = dict.fromkeys(("epoch-3", "a-b-c", "alias-v3", "onnx", "x" * 200), "1")
     assert {alias: str(version) for alias, version in registered.aliases.items()} == {**expected, "best": "2"}
-    assert sorted(model.name for model in _models(logger)) == ["epoch=2-step=9", "va-l-s-loss=0-5- a"]
+    models = _models(logger)
+    assert sorted(model.tags["artifact"] for model in models) == ["epoch=2-step=9", directory.name]
+    assert {model.name for model in models} == {artifact.record.source.module}
 
 
 def test_external_data_is_kept_byte_for_byte(logger: MLFlowLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
@@ -213,7 +228,7 @@ def test_failed_upload_is_marked_and_raised(
     with pytest.raises(OSError, match="disk is full"):
         publish(logger, artifact, ["best"], 1)
     (model,) = _models(logger)
-    assert (str(model.status), model.tags) == ("FAILED", {})
+    assert (str(model.status), "alias.best" in model.tags) == ("FAILED", False)
 
 
 def test_signature_has_names_dtypes_and_free_dims(artifact: ONNXArtifact) -> None:
