@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import nn
 
-from lightning_onnx.checks.noise import differing_when_redrawn
 from lightning_onnx.errors import ConfigurationError, NotReadyError
-from lightning_onnx.module.call_state import attribute_names
-from lightning_onnx.module.calls.batch_dim import lists_of_batch_size, static_batch_dims
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -22,7 +19,6 @@ from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
 from lightning_onnx.module.runner import Runner, first_that_runs
-from lightning_onnx.module.saved import Place
 from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
@@ -32,16 +28,23 @@ from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.failing_step import failing_step_named
 from lightning_onnx.pipeline.plan import Plan, Proof
+from lightning_onnx.pipeline.plan_notes import notes_of
 from lightning_onnx.pipeline.raw_inputs import raw_observations
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.tracing.graph import Graph
+from lightning_onnx.tracing.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 
 def prepare(
-    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, *, refuse_decisions: bool = True
+    module: nn.Module,
+    observations: Sequence[Observation],
+    config: ExportConfig,
+    *,
+    refuse_decisions: bool = True,
+    refusals: Refusals | None = None,
 ) -> Plan:
     """Derive the signature, trace the graph, and test it at sizes that were not traced.
 
@@ -51,6 +54,7 @@ def prepare(
         config: The options.
         refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
             call; otherwise the check of the trained weights fails later.
+        refusals: What engines have refused in this run, and are not asked again; new refusals are added.
 
     Raises:
         SampleError: If the module takes none of the observed calls.
@@ -61,11 +65,22 @@ def prepare(
         StageError: If a stage raises an exception that is not of this package.
     """
     with tracing_thread(), stages_named(module, config.method, "deriving the signature") as enter:
-        return _prepare(module, observations, config, refuse_decisions, enter)
+        search = functools.partial(
+            find_graph,
+            config=config,
+            refusals=Refusals() if refusals is None else refusals,
+            refuse_decisions=refuse_decisions,
+        )
+        return _prepare(module, observations, config, search, refuse_decisions, enter)
 
 
 def _prepare(
-    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, refuse_decisions: bool, enter: OnStage
+    module: nn.Module,
+    observations: Sequence[Observation],
+    config: ExportConfig,
+    search: Callable[[Runner, Request], FoundGraph],
+    refuse_decisions: bool,
+    enter: OnStage,
 ) -> Plan:
     observations = raw_observations(module, observations, config)
     observation, run, request = _derived(module, observations, config)
@@ -83,11 +98,11 @@ def _prepare(
     if left:
         observation, run, request = _derived(module, [_without(observation, left)], config)
     with failing_step_named(module, config.around, observation):
-        found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
+        found = search(run, request)
     unused = _unused(found.graph.traced.unused_inputs, observation, config)
     if unused:
         observation, run, request = _derived(module, [_without(observation, unused)], config)
-        found = find_graph(run, request, config, refuse_decisions=refuse_decisions)
+        found = search(run, request)
     left_names = (*left.values(), *unused.values())
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
@@ -97,7 +112,7 @@ def _prepare(
         found.graph,
         engine_reason=_engine_reason(found.graph, config),
         cases=_without_outputs(found.cases),
-        notes=tuple(_notes(observation, run, request, found, kept_state, left_names, config)),
+        notes=tuple(notes_of(observation, run, request, found, kept_state, left_names, config)),
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.has_drawn,
@@ -111,56 +126,6 @@ def _prepare(
         left_out=left_names,
         proof=Proof(Stamp.of(module), found.judged),
     ).with_sizes([observation])
-
-
-def _notes(
-    observation: Observation,
-    run: Runner,
-    request: Request,
-    found: FoundGraph,
-    kept_state: Sequence[Place],
-    left_names: Sequence[str],
-    config: ExportConfig,
-) -> Iterator[str]:
-    """Yield what a user should know of the graph, in the order of the stages that found it."""
-    graph = found.graph
-    yield from observation.notes
-    if left_names:
-        yield f"left out of the graph, which does not use it: {', '.join(left_names)}"
-    yield from left_out.outputs(run, request)
-    yield from _random_outputs(run, request)
-    if found.decisions.warning:
-        yield found.decisions.warning
-    began = leftover.begins_as_none(run.flat.module, kept_state)
-    if began:
-        yield (
-            f"the method keeps state between calls ({attribute_names(began)}); the graph begins without it, as the "
-            "module does before its first call"
-        )
-    left = [place for place in kept_state if place not in began]
-    if left:
-        yield (
-            f"the method keeps state between calls ({attribute_names(left)}); the graph contains the state that "
-            "the module had when it was traced, such as after the last training batch"
-        )
-    yield from found.notes
-    yield from _static_batch(observation, request, graph, config)
-    for i in graph.traced.unused_inputs:
-        yield f"input '{graph.request.input_names[i]}' has no effect on the outputs"
-
-
-def _random_outputs(run: Runner, request: Request) -> Iterator[str]:
-    """Yield a note if the method draws random numbers that change its outputs."""
-    first = run(request.tensors) if run.flat.has_drawn else None
-    if first is None:
-        return
-    redrawn = functools.partial(run.flat.redrawn, request.tensors)
-    found = differing_when_redrawn(request.output_names, first.tensors, redrawn)
-    if found:
-        yield (
-            f"the module draws random numbers in eval mode, so that {list(found)} cannot be compared; the file draws "
-            "numbers of its own, or keeps those of the traced call where numpy or Python draws them"
-        )
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:
@@ -221,21 +186,6 @@ def _names(observation: Observation) -> list[str]:
 def _without(observation: Observation, unused: Collection[int]) -> Observation:
     """Make parts of arguments constants of the call."""
     return observation.with_constants(unused) if unused else observation
-
-
-def _static_batch(observation: Observation, request: Request, graph: Graph, config: ExportConfig) -> Iterator[str]:
-    """Yield notes on static dims that look like the batch; the search has its own notes on requested dims."""
-    for name, length in lists_of_batch_size(observation).items():
-        yield f"'{name}' is a list with a tensor for each row of the loader's batch: the graph takes exactly {length}"
-    if config.dynamic_axes != "auto":
-        return
-    for i, d, factor in static_batch_dims(observation, graph.request.axes):
-        if d not in request.axes[i]:
-            multiple = "the loader's batch size" if factor == 1 else f"{factor} times the loader's batch size"
-            yield (
-                f"dim {d} of input '{request.input_names[i]}' is static: it has {multiple} "
-                f"({request.tensors[i].shape[d]}), and the module took no other size that was tried"
-            )
 
 
 def derive_request(

@@ -23,9 +23,10 @@ from lightning_onnx.pipeline.limits import Limit, limits_of_module
 from lightning_onnx.pipeline.splitting import decides_by_sizes, split
 from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
-from lightning_onnx.tracing.engines import failure, order, refusals
+from lightning_onnx.tracing.engines import failure, order, refusals_of
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.piecewise import Piecewise
+from lightning_onnx.tracing.refusals import Refusals
 from lightning_onnx.tracing.remembered import Remembered
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,16 @@ class FoundGraph:
     judged: Judged
 
 
-def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_decisions: bool = True) -> FoundGraph:
+def find_graph(
+    run: Runner, request: Request, config: ExportConfig, refusals: Refusals, *, refuse_decisions: bool = True
+) -> FoundGraph:
     """Try the engines; a dim that none of them gets right at every size becomes static, with a note.
 
     Args:
         run: Runs the module.
         request: The requested graph; its dims may become static one by one.
         config: The options.
+        refusals: What engines have refused in this run; new refusals are added.
         refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
             call; otherwise the check of the trained weights fails later.
 
@@ -66,7 +70,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
         NotReadyError: If it is wrong where NaN or infinity is, and weights are not finite.
     """
     tried = order(config.engine, config.opset, config.export_options or (), keeps_program=config.keeps_program)
-    engines: list[Engine] = [Remembered(engine) for engine in tried]
+    engines: list[Engine] = [Remembered(engine, refusals) for engine in tried]
     notes: list[str] = []
     while True:
         candidates, errors = _try_engines(engines, run, request, config)
@@ -75,7 +79,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
             notes.append(note)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
-            raise search_notes.wrong_as_traced(best, run, config, refusals(errors))
+            raise search_notes.wrong_as_traced(best, run, config, refusals_of(errors))
         if not best.is_right_at_all_sizes and not _tells_pieces(candidates):
             candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
         found = _within_limits(candidates, run, config)
@@ -91,7 +95,7 @@ def find_graph(run: Runner, request: Request, config: ExportConfig, *, refuse_de
             return FoundGraph(best.graph.limited(ranges), cases, tuple(notes), best.decisions, best.judged)
         if config.dynamic_axes != "auto":
             helps = advice.for_static_dims(list(static), best.engine, run, request, config)
-            raise search_notes.cannot_be_dynamic(static, refusals(errors), helps)
+            raise search_notes.cannot_be_dynamic(static, refusals_of(errors), helps)
         notes += static.values()
         request = request.static(list(static))
         engines = sorted(engines, key=lambda e: e.name != best.engine.name)  # the best one first, the others in order

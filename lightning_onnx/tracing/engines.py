@@ -44,7 +44,7 @@ def order(
     return [e for name in names if not (set(options) & only_one) - TAKES[name] for e in engines[name]]
 
 
-def refusals(errors: Sequence[EngineError]) -> list[str]:
+def refusals_of(errors: Sequence[EngineError]) -> list[str]:
     """Return why engines refuse a module, shortest first, without captures that are for other modules.
 
     Args:

@@ -8,20 +8,24 @@ from typing import Any
 
 import torch
 
+from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.base import Engine, EngineModel, Traced, Wrapper
+from lightning_onnx.tracing.refusals import Asked, Refusals
 
 
 class Remembered(Wrapper):
-    """An engine that traces each request once: later calls return a copy of the first result.
+    """An engine that traces each request once: later calls return a copy of the first result, or raise its refusal.
 
     Args:
         engine: The engine.
+        refusals: The refusals of the run.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, refusals: Refusals) -> None:
         super().__init__(engine)
+        self._refusals = refusals
         self._traced: list[tuple[FlatModule, Request, Traced]] = []
 
     @property
@@ -34,7 +38,15 @@ class Remembered(Wrapper):
         for of, earlier, traced in self._traced:
             if of is module and _same(earlier, request):
                 return _copy(traced)
-        traced = self.engine.trace(module, request, opset_version, options)
+        asked = Asked.of(module, request, opset_version, options)
+        refused = self._refusals.of(self.engine, asked, request.axes)
+        if refused is not None:
+            raise refused
+        try:
+            traced = self.engine.trace(module, request, opset_version, options)
+        except EngineError as error:
+            self._refusals.add(self.engine, asked, request.axes, error)
+            raise
         self._traced.append((module, request, traced))
         return _copy(traced)
 

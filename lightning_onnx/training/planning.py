@@ -23,6 +23,7 @@ from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
 from lightning_onnx.pipeline.stages import OnStage
 from lightning_onnx.printable import printable
 from lightning_onnx.runtimes.packages import clash
+from lightning_onnx.tracing.refusals import Refusals
 
 
 class Planner:
@@ -40,6 +41,7 @@ class Planner:
         self.config = config
         self.observer = observer
         self.plan: Plan | None = None
+        self._refusals = Refusals()
         self._calls_covered = observer.count()
 
     def trace(
@@ -61,7 +63,13 @@ class Planner:
         info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
         on_stage("tracing")
         with self._recording_problems_told():
-            plan = self.plan = prepare(copied, self._observations(module), self.config, refuse_decisions=is_preflight)
+            plan = self.plan = prepare(
+                copied,
+                self._observations(module),
+                self.config,
+                refuse_decisions=is_preflight,
+                refusals=self._refusals,
+            )
         self._calls_covered = self.observer.count()
         clashing = clash() if is_preflight else None
         for note in (*plan.notes, *([clashing] if clashing else [])):

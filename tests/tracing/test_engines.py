@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import lightning_onnx
 from lightning_onnx import ConfigurationError, EngineError, ParityError
 from lightning_onnx.errors import CaptureNotApplicable
-from lightning_onnx.tracing.engines import failure, order, refusals
+from lightning_onnx.tracing.engines import failure, order, refusals_of
 from lightning_onnx.tracing.patches.table import patched
 from lightning_onnx.tracing.rules.pooling import adaptive_average
 from tests import outside
@@ -76,8 +76,8 @@ def test_captures_for_other_modules_are_not_a_cause() -> None:
     assert "takes no derivative" not in str(merged)
     assert merged.__cause__ is refused.__cause__
     assert "takes no derivative" in str(failure([other]))
-    assert refusals([other, refused]) == ["engine 'dynamo': aten.foo.default is unknown"]
-    assert refusals([other]) == []
+    assert refusals_of([other, refused]) == ["engine 'dynamo': aten.foo.default is unknown"]
+    assert refusals_of([other]) == []
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.tracing.base import Traced
 from lightning_onnx.tracing.captures.torch_export import TorchExport
 from lightning_onnx.tracing.dynamo import DynamoEngine
+from lightning_onnx.tracing.refusals import Refusals
 from lightning_onnx.tracing.remembered import Remembered
 from tests.tracing.making import made
 
@@ -41,7 +42,7 @@ class Counting(DynamoEngine):
 
 def test_the_same_request_is_traced_once_and_each_result_may_be_changed() -> None:
     engine = Counting()
-    remembered = Remembered(engine)
+    remembered = Remembered(engine, Refusals())
     flat, request = made(Half(), torch.ones(2, 3))
     first = remembered.trace(flat, request, OPSET, {}).first.model
     nodes = [node.op_type for node in first.graph]
@@ -55,7 +56,7 @@ def test_the_same_request_is_traced_once_and_each_result_may_be_changed() -> Non
 @pytest.mark.parametrize("change", ["sizes", "values", "axes", "module"])
 def test_another_request_is_traced(change: str) -> None:
     engine = Counting()
-    remembered = Remembered(engine)
+    remembered = Remembered(engine, Refusals())
     flat, request = made(Half(), torch.ones(2, 3))
     remembered.trace(flat, request, OPSET, {})
     if change == "module":
@@ -70,16 +71,54 @@ def test_another_request_is_traced(change: str) -> None:
     assert engine.traces == 2
 
 
-def test_an_error_is_not_remembered() -> None:
+@pytest.mark.parametrize(("cause", "traces"), [(ValueError("no"), 1), (MemoryError(), 3)])
+def test_a_refusal_is_remembered_for_the_run_unless_its_cause_may_pass(cause: Exception, traces: int) -> None:
     class Refusing(Counting):
         def trace(self, *args: Any) -> Traced:
             self.traces += 1
-            raise EngineError("no")
+            raise EngineError("it refuses") from cause
 
-    engine = Refusing()
-    flat, request = made(Half(), torch.ones(2, 3))
-    for _ in range(2):
-        with pytest.raises(EngineError):
-            Remembered(engine).trace(flat, request, OPSET, {})
+    engine, refusals = Refusing(), Refusals()
+    request = made(Half(), torch.ones(2, 3))[1]
+    further = dataclasses.replace(request, axes=({0: "batch", 1: "time"},))
+    for asked in (request, request, further):  # whoever refuses a dim refuses it with a second one
+        with pytest.raises(EngineError, match="it refuses"):
+            Remembered(engine, refusals).trace(made(Half(), torch.ones(2, 3))[0], asked, OPSET, {})
+    assert engine.traces == traces
+    remembered = Remembered(engine, refusals)
+    assert (remembered.name, remembered.needs_refusal) == ("dynamo", False)
+
+
+@pytest.mark.parametrize("change", ["fewer dims", "sizes", "dtype", "opset", "options", "attribute"])
+def test_what_was_not_refused_is_asked(change: str) -> None:
+    class Refusing(Counting):
+        def trace(self, *args: Any) -> Traced:
+            self.traces += 1
+            raise EngineError("it refuses")
+
+    class Times(nn.Module):
+        factor = 2.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor
+
+    engine, module = Refusing(), Times()
+    remembered = Remembered(engine, Refusals())
+    flat, request = made(module, torch.ones(2, 3))
+    other, opset, options = request, OPSET, dict[str, Any]()
+    with pytest.raises(EngineError):
+        remembered.trace(flat, request, OPSET, {})
+    if change == "fewer dims":
+        other = dataclasses.replace(request, axes=({},))
+    elif change in ("sizes", "dtype"):
+        tensor = torch.ones(4, 3) if change == "sizes" else torch.ones(2, 3, dtype=torch.float64)
+        other = dataclasses.replace(request, tensors=(tensor,))
+    elif change == "opset":
+        opset += 1
+    elif change == "options":
+        options["keep_initializers_as_inputs"] = True
+    else:
+        module.factor = 3.0
+    with pytest.raises(EngineError):
+        remembered.trace(flat, other, opset, options)
     assert engine.traces == 2
-    assert (Remembered(engine).name, Remembered(engine).needs_refusal) == ("dynamo", False)

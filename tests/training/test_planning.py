@@ -203,3 +203,36 @@ def test_what_could_not_be_recorded_is_a_note() -> None:
     watched.observer.record((Unreadable(),), {})
     watched.observer.detach()
     assert "a call of forward could not be recorded (IndexError: no fields yet)" in watched.current().notes
+
+
+class Guarded(Net):
+    """Refused by every capture that follows no values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.isnan().any():
+            raise ValueError("NaN")
+        return super().forward(x)
+
+
+@pytest.mark.slow
+def test_what_preflight_has_seen_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph is traced anew where a dim came to vary, and only by the capture that took the module."""
+    captured: list[bool] = []
+    export = torch.export.export
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        captured.append(kwargs.get("strict", False))
+        return export(*args, **kwargs)
+
+    monkeypatch.setattr(torch.export, "export", counted)
+    watched = Watched(engine="dynamo")
+    watched.module = Guarded()
+    watched.observer = ForwardObserver(watched.module, "forward")
+    watched.planner = Planner(watched.planner.config, watched.observer)
+    watched.call(3, 5, 4)
+    plan = watched.current()
+    assert len(captured) > 2
+    captured.clear()
+    watched.call(3, 7, 4)
+    assert watched.current().graph is not plan.graph
+    assert len(captured) == 1
