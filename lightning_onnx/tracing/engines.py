@@ -17,6 +17,9 @@ ENGINES: dict[str, list[Engine]] = {
 }
 """By name; several ways of one engine are tried in this order."""
 
+_KEEPING: dict[str, list[Engine]] = {"dynamo": [DynamoEngine(capture, keeps_program=True) for capture in CAPTURES]}
+"""Those that keep the captured program."""
+
 TAKES: dict[str, frozenset[str]] = {
     "dynamo": frozenset({"custom_translation_table"}),
     "torchscript": frozenset({"autograd_inlining", "custom_opsets", "do_constant_folding", "operator_export_type"}),
@@ -38,9 +41,7 @@ def order(
     """
     names = [engine] if engine != "auto" else ["torchscript"] if opset_version < 17 else ["dynamo", "torchscript"]
     only_one = frozenset().union(*TAKES.values())
-    engines = ENGINES
-    if keeps_program:
-        engines = {**ENGINES, "dynamo": [DynamoEngine(capture, keeps_program=True) for capture in CAPTURES]}
+    engines = ENGINES | _KEEPING if keeps_program else ENGINES
     return [e for name in names if not (set(options) & only_one) - TAKES[name] for e in engines[name]]
 
 
