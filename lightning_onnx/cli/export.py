@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +81,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--latency", type=int, nargs="+", metavar="SIZE", help="measure module and runtimes at these batch sizes"
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="tell on stderr which engines were asked, and where the seconds went"
+    )
     parser.add_argument("--json", action="store_true", help="write the manifest as JSON instead of the report")
 
 
@@ -104,14 +110,30 @@ def run(arguments: argparse.Namespace) -> int:
     directory = arguments.output or Path(f"{name}.onnx-export")
     if directory.exists():
         raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
-    artifact = export_checkpoint(
-        arguments.checkpoint, arguments.model, directory, config, data=arguments.data, init=_given(arguments.init)
-    )
+    with _log_shown() if arguments.profile else contextlib.nullcontext():
+        artifact = export_checkpoint(
+            arguments.checkpoint, arguments.model, directory, config, data=arguments.data, init=_given(arguments.init)
+        )
     if arguments.json:
         write_json({"directory": str(artifact.directory), **artifact.manifest})
     else:
         write(f"{artifact.report.text()}\n\n{artifact.directory}")
     return code_of(check.status for check in artifact.record.checks)
+
+
+@contextlib.contextmanager
+def _log_shown() -> Iterator[None]:
+    """Show the log of the package on stderr, with the seconds since the program began."""
+    logger, handler = logging.getLogger("lightning_onnx"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(relativeCreated)8d ms  %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def _checks(arguments: argparse.Namespace, names: tuple[str, ...]) -> list[Check]:

@@ -60,6 +60,7 @@ class Manifest:
         fused: What the graph does besides the exported method; None if that is nothing.
         assets: Files that callers need beside the model, by path relative to the directory.
         contract: What inputs and outputs mean; None if it was left out, and in format 1.
+        seconds: Where the time of the export went, in seconds by stage; empty if it was not measured.
     """
 
     name: str | None
@@ -82,6 +83,7 @@ class Manifest:
     contract: Contract | None = None
     fused: Fused | None = None
     assets: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -117,6 +119,7 @@ class Manifest:
             contract=None if fields.optional("contract", dict) is None else Contract.read(fields.object("contract")),
             assets=fields.items("assets", str),
             fused=None if fields.optional("fused", dict) is None else Fused.read(fields.object("fused")),
+            seconds=fields.by_name("seconds", float),
         )
 
     def to_dict(self) -> Plain:
@@ -143,6 +146,7 @@ class Manifest:
             "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
             **({"shape_ranges": sizes} if sizes or self.format_version > 1 else {}),
             **({"samples": self.samples.to_dict()} if self.samples.outputs or self.format_version > 1 else {}),
+            **({"seconds": dict(self.seconds)} if self.seconds else {}),
         }
 
     @property

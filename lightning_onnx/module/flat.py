@@ -22,6 +22,7 @@ from lightning_onnx.module.random_state import advance, random_states_kept, rand
 from lightning_onnx.module.reads import tensors_read
 from lightning_onnx.module.rounding import Rounded, TiesReversed, ZeroSigns
 from lightning_onnx.module.saved import Place
+from lightning_onnx.profile import measured
 
 PREFIX = "module."
 """The wrapper's prefix of parameter and scope names; removed in the graph."""
@@ -100,7 +101,7 @@ class FlatModule(nn.Module):
         Raises:
             EndlessLoop: If a loop of the method does not end on these values. Other exceptions are the module's own.
         """
-        with self.call_state.kept():
+        with measured("running the module"), self.call_state.kept():
             return self._outputs(tensors)
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Outputs:
@@ -121,6 +122,7 @@ class FlatModule(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         way = _WAYS[seed % WAYS]
         with (
+            measured("running the module"),
             self.call_state.kept_in_trace(tensors=True),
             torch.no_grad(),
             self.random_state_kept(),
@@ -166,7 +168,7 @@ class FlatModule(nn.Module):
             tensors: The inputs.
             times: How many numbers are drawn before; chooses one of many runs.
         """
-        with self.call_state.kept(), random_states_kept(include_cuda=False):
+        with measured("running the module"), self.call_state.kept(), random_states_kept(include_cuda=False):
             for _ in range(times):
                 advance(self.call_state.drawn)
             return list(self._outputs(tensors).tensors)

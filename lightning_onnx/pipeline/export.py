@@ -27,8 +27,10 @@ from lightning_onnx.pipeline.options import check_known
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named
+from lightning_onnx.profile import profiled
 
 
+@profiled()
 @random_states_kept_for_training()
 def export(
     module: nn.Module,

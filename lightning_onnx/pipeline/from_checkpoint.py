@@ -31,8 +31,10 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named
+from lightning_onnx.profile import profiled
 
 
+@profiled()
 def export_checkpoint(
     checkpoint: str,
     model: str,

@@ -32,6 +32,7 @@ from lightning_onnx.pipeline.plan_notes import notes_of
 from lightning_onnx.pipeline.raw_inputs import raw_observations
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.stages import OnStage, stages_named
+from lightning_onnx.profile import profiled
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.refusals import Refusals
 
@@ -64,7 +65,7 @@ def prepare(
         ParityError: If the outputs of the best graph differ from the module's.
         StageError: If a stage raises an exception that is not of this package.
     """
-    with tracing_thread(), stages_named(module, config.method, "deriving the signature") as enter:
+    with profiled(), tracing_thread(), stages_named(module, config.method, "deriving the signature") as enter:
         search = functools.partial(
             find_graph,
             config=config,

@@ -38,6 +38,7 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.samples import samples
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
+from lightning_onnx.profile import Profile, profiled
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.judging import VariantResult
@@ -74,14 +75,18 @@ def produce(
         ArtifactError: If the artifact cannot be written.
         StageError: If a stage raises an exception that is not of this package.
     """
-    with tracing_thread(), stages_named(loaded.module, plan.config.method, "starting", on_stage) as enter:
-        return _produce(plan, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=enter)
+    named = stages_named(loaded.module, plan.config.method, "starting", on_stage)
+    with profiled() as profile, tracing_thread(), named as enter:
+        made = _produce(plan, loaded, directory, profile, if_taken=if_taken, concurrent=concurrent, on_stage=enter)
+        log.info("seconds of this export: %s", profile)
+        return made
 
 
 def _produce(
     plan: Plan,
     loaded: LoadedModule,
     directory: Path,
+    profile: Profile,
     *,
     if_taken: staging.IfTaken,
     concurrent: bool,
@@ -140,6 +145,7 @@ def _produce(
             part=part,
         )
         described = described.with_scalar("export_seconds", round(time.perf_counter() - loaded.started, 3))
+        described = dataclasses.replace(described, seconds={k: round(v, 3) for k, v in profile.seconds.items()})
         return staging.commit(staged, described, directory, if_taken, digests)
 
 

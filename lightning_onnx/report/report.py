@@ -115,6 +115,7 @@ class Report:
             Table("Variants", wording.VARIANT_COLUMNS, wording.variants(m)),
             Table("Variants: metrics", wording.METRIC_COLUMNS, wording.variant_metrics(m)),
             Table("Notes", ("",), [[note] for note in (*m.signature.conditions, *m.notes)]),
+            Table("Seconds of the export", (), [[name, f"{own:.1f}"] for name, own in m.seconds.items()]),
             Table("Versions", (), [list(pair) for pair in m.versions.items()]),
         ]
         return [*always, *(table for table in further if table.rows)]

@@ -37,6 +37,9 @@ class DynamoEngine:
         self.capture = capture
         self.keeps_program = keeps_program
 
+    def __str__(self) -> str:
+        return f"engine '{self.name}' ({type(self.capture).__name__})"
+
     @property
     def follows_values(self) -> bool:
         """See ``Engine.follows_values``."""

@@ -16,6 +16,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.recipes import Array
 from lightning_onnx.onnxfile.writer import Template, Written
+from lightning_onnx.profile import measured
 from lightning_onnx.tracing.base import EngineModel, Traced
 from lightning_onnx.tracing.finish import finish
 
@@ -73,7 +74,11 @@ class Graph:
             highest_ir_version: The highest IR version of the file, if it is limited.
         """
         trace_again = self.traced.trace_again
-        template = self._first if trace_again is None else self._template(trace_again(weights))
+        if trace_again is None:
+            template = self._first
+        else:
+            with measured("tracing"):
+                template = self._template(trace_again(weights))
         return template.write(self._arrays(weights), metadata, destination, highest_ir_version)
 
     def write_traced(self, weights: FlatModule, destination: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.profile import measured
 from lightning_onnx.tracing.base import Engine, EngineModel, Traced, Wrapper
 from lightning_onnx.tracing.refusals import Asked, Refusals
+
+log = logging.getLogger(__name__)
 
 
 class Remembered(Wrapper):
@@ -43,10 +47,13 @@ class Remembered(Wrapper):
         if refused is not None:
             raise refused
         try:
-            traced = self.engine.trace(module, request, opset_version, options)
+            with measured("tracing"):
+                traced = self.engine.trace(module, request, opset_version, options)
         except EngineError as error:
+            log.info("%s refuses the module: %s", self.engine, error)
             self._refusals.add(self.engine, asked, request.axes, error)
             raise
+        log.info("%s has traced the module", self.engine)
         self._traced.append((module, request, traced))
         return _copy(traced)
 

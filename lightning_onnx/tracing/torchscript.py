@@ -34,6 +34,9 @@ class TorchScriptEngine:
     follows_values = True
     needs_refusal = False
 
+    def __str__(self) -> str:
+        return f"engine '{self.name}'"
+
     def trace(self, module: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Traced:
         """See ``Engine.trace``."""
 

@@ -28,6 +28,7 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
+from lightning_onnx.profile import profiled
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.planning import Planner
 
@@ -204,6 +205,7 @@ class Maker:
         self.planner = planner
         self.filename = filename
 
+    @profiled()
     def make(self, job: Job, fit: Fit) -> Finished:
         """Make an artifact now, with a new trace if needed; if a check fails on an earlier trace, trace and retry."""
         loaded = None

@@ -22,6 +22,7 @@ from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
 from lightning_onnx.pipeline.stages import OnStage
 from lightning_onnx.printable import printable
+from lightning_onnx.profile import profiled
 from lightning_onnx.runtimes.packages import clash
 from lightning_onnx.tracing.refusals import Refusals
 
@@ -62,7 +63,7 @@ class Planner:
         started = time.perf_counter()
         info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
         on_stage("tracing")
-        with self._recording_problems_told():
+        with profiled() as profile, self._recording_problems_told():
             plan = self.plan = prepare(
                 copied,
                 self._observations(module),
@@ -76,7 +77,7 @@ class Planner:
             warn(f"ONNX export: {note}")
         info(
             f"ONNX export: {printable(str(plan.graph.signature))} at opset {plan.config.opset} by engine "
-            f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s"
+            f"'{plan.graph.traced.engine}' in {time.perf_counter() - started:.1f} s ({profile})"
         )
         return plan
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import WorkerEnded, WorkerReplaced
+from lightning_onnx.profile import measured
 from lightning_onnx.runtimes.base import DEFAULT, PROGRAM, PROGRAMS, Arrays, Description, check_name
 from lightning_onnx.runtimes.worker.process import SERVER, Answer, Worker
 
@@ -108,7 +109,8 @@ class HostedSession:
         self._runtime = runtime
         self._path = model_path
         self._has_ended = False
-        self.load_seconds = self._load()
+        with measured("running the file"):
+            self.load_seconds = self._load()
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model, and return outputs by name, in the graph's order."""
@@ -143,14 +145,18 @@ class HostedSession:
         if self._has_ended:
             raise WorkerEnded("an earlier call of this session ended its worker process")
         try:
-            try:
-                return self._runtime.call(function, self._number, *arguments, generation=self._generation)
-            except WorkerReplaced:
-                self._load()
-                return self._runtime.call(function, self._number, *arguments, generation=self._generation)
+            with measured("running the file"):
+                return self._answer(function, *arguments)
         except WorkerEnded:
             self._has_ended = True
             raise
+
+    def _answer(self, function: str, *arguments: object) -> Any:
+        try:
+            return self._runtime.call(function, self._number, *arguments, generation=self._generation)
+        except WorkerReplaced:
+            self._load()
+            return self._runtime.call(function, self._number, *arguments, generation=self._generation)
 
 
 def hosted(
