@@ -10,6 +10,7 @@
       EngineError
       StageError            with the exception that was not expected as its cause
       CaptureNotApplicable  inside the engines only
+      SearchTooLong         in preflight only
       EndlessLoop           on values that were not observed
       ParityError
       WeightsError          at export
@@ -65,6 +66,10 @@ class EngineError(ONNXExportError):
 
 class StageError(ONNXExportError):
     """A stage of the export raised an exception that is not of this package; it is the cause."""
+
+
+class SearchTooLong(ONNXExportError):
+    """Preflight found no graph in its time. Never raised to users: the end of training searches without a limit."""
 
 
 class CaptureNotApplicable(ONNXExportError):

@@ -31,6 +31,7 @@ from lightning_onnx.pipeline.plan import Plan, Proof
 from lightning_onnx.pipeline.plan_notes import notes_of
 from lightning_onnx.pipeline.raw_inputs import raw_observations
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
+from lightning_onnx.pipeline.search_limit import SearchLimit
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.profile import profiled
 from lightning_onnx.tracing.graph import Graph
@@ -46,6 +47,7 @@ def prepare(
     *,
     refuse_decisions: bool = True,
     refusals: Refusals | None = None,
+    limit: SearchLimit | None = None,
 ) -> Plan:
     """Derive the signature, trace the graph, and test it at sizes that were not traced.
 
@@ -56,6 +58,7 @@ def prepare(
         refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
             call; otherwise the check of the trained weights fails later.
         refusals: What engines have refused in this run, and are not asked again; new refusals are added.
+        limit: How long the search for a graph may take; None for as long as it takes.
 
     Raises:
         SampleError: If the module takes none of the observed calls.
@@ -63,6 +66,7 @@ def prepare(
         ConfigurationError: If names or axes do not fit the module.
         EngineError: If no engine can translate the module.
         ParityError: If the outputs of the best graph differ from the module's.
+        SearchTooLong: If the time is over before there is a graph.
         StageError: If a stage raises an exception that is not of this package.
     """
     with profiled(), tracing_thread(), stages_named(module, config.method, "deriving the signature") as enter:
@@ -70,6 +74,7 @@ def prepare(
             find_graph,
             config=config,
             refusals=Refusals() if refusals is None else refusals,
+            limit=SearchLimit(None) if limit is None else limit,
             refuse_decisions=refuse_decisions,
         )
         return _prepare(module, observations, config, search, refuse_decisions, enter)

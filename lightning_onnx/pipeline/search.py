@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from lightning_onnx.checks.judged import Judged
-from lightning_onnx.errors import EngineError
+from lightning_onnx.errors import EngineError, SearchTooLong
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
@@ -20,6 +20,7 @@ from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.limits import Limit, limits_of_module
+from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
 from lightning_onnx.pipeline.splitting import decides_by_sizes, split
 from lightning_onnx.pipeline.widening import Limited, limited, widest
 from lightning_onnx.tracing.base import Engine
@@ -52,7 +53,13 @@ class FoundGraph:
 
 
 def find_graph(
-    run: Runner, request: Request, config: ExportConfig, refusals: Refusals, *, refuse_decisions: bool = True
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    refusals: Refusals,
+    limit: SearchLimit,
+    *,
+    refuse_decisions: bool = True,
 ) -> FoundGraph:
     """Try the engines; a dim that none of them gets right at every size becomes static, with a note.
 
@@ -61,6 +68,7 @@ def find_graph(
         request: The requested graph; its dims may become static one by one.
         config: The options.
         refusals: What engines have refused in this run; new refusals are added.
+        limit: How long the search may take.
         refuse_decisions: Whether to raise if a graph is wrong only where the method decides differently from the traced
             call; otherwise the check of the trained weights fails later.
 
@@ -68,29 +76,32 @@ def find_graph(
         EngineError: If no engine translates the module, or none can keep a dim dynamic that the user requested.
         ParityError: If the best graph is wrong at the traced sizes.
         NotReadyError: If it is wrong where NaN or infinity is, and weights are not finite.
+        SearchTooLong: If the time is over before there is a graph that is right at the traced sizes.
     """
     tried = order(config.engine, config.opset, config.export_options or (), keeps_program=config.keeps_program)
-    engines: list[Engine] = [Remembered(engine, refusals) for engine in tried]
+    engines: list[Engine] = [Remembered(engine, refusals, limit.of_trace) for engine in tried]
     notes: list[str] = []
     while True:
-        candidates, errors = _try_engines(engines, run, request, config)
+        candidates, errors = _try_engines(engines, run, request, config, limit)
         if not candidates:
-            request, candidates, note = _refused(engines, run, request, config, errors)
+            request, candidates, note = _refused(engines, run, request, config, limit, errors)
             notes.append(note)
         best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config, refusals_of(errors))
-        if not best.is_right_at_all_sizes and not _tells_pieces(candidates):
+        if not best.is_right_at_all_sizes and not _tells_pieces(candidates) and not limit.is_over():
             candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
-        found = _within_limits(candidates, run, config)
+        found = _within_limits(candidates, run, config, limit)
         static = search_notes.static_dims(best) if found is None else {}
         if found is None and not static:
             found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in best.wrong_at_one.items()})
         if found is not None:
-            found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
+            if not limit.is_over():
+                found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
             best = found.candidate
             ranges = limits_of_module(best, run) | found.ranges
             notes += [] if best.is_right else search_notes.limits(best, found.limits)
+            notes += [ENDED] if limit.was_over else []
             cases = best.cases_within(ranges)
             return FoundGraph(best.graph.limited(ranges), cases, tuple(notes), best.decisions, best.judged)
         if config.dynamic_axes != "auto":
@@ -102,12 +113,19 @@ def find_graph(
 
 
 def _try_engines(
-    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig
+    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, limit: SearchLimit
 ) -> tuple[list[Candidate], list[EngineError]]:
-    """Try engines up to the first whose graph is right; return the graphs, and the errors of the other engines."""
+    """Try engines up to the first whose graph is right; return the graphs, and the errors of the other engines.
+
+    Where the time is over, the first engine is tried, and the others only until one graph is right as traced.
+    """
     candidates: list[Candidate] = []
     errors: list[EngineError] = []
     for engine in engines:
+        if (candidates or errors) and limit.is_over():
+            if any(candidate.wrong_as_traced is None for candidate in candidates):
+                break
+            raise SearchTooLong(f"{type(run.flat.module).__name__} has no graph yet: {ENDED}")
         if engine.needs_refusal and not _refused_for_values(errors):
             continue
         if engine.needs_refusal and not candidates:
@@ -120,7 +138,8 @@ def _try_engines(
             log.debug("engine %s: %s", engine.name, error)
             errors.append(error)
             continue
-        if not candidates[-1].is_right and not _tells_pieces(candidates) and decides_by_sizes(candidates[-1]):
+        may_split = not _tells_pieces(candidates) and not limit.is_over()
+        if not candidates[-1].is_right and may_split and decides_by_sizes(candidates[-1]):
             candidates += _elsewhere_or_split(candidates[-1], run, request, config)
         if candidates[-1].is_right or (_tells_pieces(candidates) and candidates[-1].is_right_at_all_sizes):
             break
@@ -151,7 +170,12 @@ def _keeps_wrong_steps(candidate: Candidate) -> bool:
 
 
 def _refused(
-    engines: Sequence[Engine], run: Runner, request: Request, config: ExportConfig, errors: Sequence[EngineError]
+    engines: Sequence[Engine],
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    limit: SearchLimit,
+    errors: Sequence[EngineError],
 ) -> tuple[Request, list[Candidate], str]:
     """Make dims static that no engine can keep dynamic: one dim if that is enough (the batch last), or else all.
 
@@ -160,6 +184,7 @@ def _refused(
         run: Runs the module.
         request: The request that the engines refuse.
         config: The options.
+        limit: How long the search may take.
         errors: The errors of the engines.
 
     Returns:
@@ -170,14 +195,14 @@ def _refused(
     """
     dims = sorted(request.dims, key=lambda dim: dim == BATCH)
     is_free = config.dynamic_axes == "auto"
-    everything = _try_engines(engines, run, request.static(dims), config)[0] if dims and is_free else []
+    everything = _try_engines(engines, run, request.static(dims), config, limit)[0] if dims and is_free else []
     if not everything:
         loops = search_once(run, request).uneven_loops if _refused_for_values(errors) else frozenset()
         told = (search_notes.uneven_loops(sorted(loops)), advice.for_refusal(run, request, config))
         raise failure(errors, " ".join(sentence for sentence in told if sentence))
     error = failure(errors)
-    for dim in dims if len(dims) > 1 else ():
-        candidates, _ = _try_engines(engines, run, request.static([dim]), config)
+    for dim in dims if len(dims) > 1 and not limit.is_over() else ():
+        candidates, _ = _try_engines(engines, run, request.static([dim]), config, limit)
         if candidates:
             return request.static([dim]), candidates, search_notes.refused(request, [dim], error)
     return request.static(dims), everything, search_notes.refused(request, dims, error)
@@ -195,12 +220,16 @@ def _tells_pieces(candidates: Sequence[Candidate]) -> bool:
     return any(isinstance(candidate.engine, Piecewise) for candidate in candidates)
 
 
-def _within_limits(candidates: Sequence[Candidate], run: Runner, config: ExportConfig) -> Limited | None:
+def _within_limits(
+    candidates: Sequence[Candidate], run: Runner, config: ExportConfig, limit: SearchLimit
+) -> Limited | None:
     """Return the graph with the fewest and widest limits; None if no graph is right within limits of sizes."""
     ordered = sorted(candidates, key=lambda c: c.badness)
     right = next((candidate for candidate in ordered if candidate.is_right_at_all_sizes), None)
     if right is not None:
         return Limited(right)
+    if limit.is_over():
+        return None
     found = (limited(candidate, run, config) for candidate in ordered)
     by_pieces = sorted((one for one in found if one is not None), key=lambda one: one.pieces)
     return functools.reduce(Limited.better, by_pieces) if by_pieces else None

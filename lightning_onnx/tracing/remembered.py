@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -25,11 +26,18 @@ class Remembered(Wrapper):
     Args:
         engine: The engine.
         refusals: The refusals of the run.
+        timing: Returns what measures a trace.
     """
 
-    def __init__(self, engine: Engine, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        refusals: Refusals,
+        timing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         super().__init__(engine)
         self._refusals = refusals
+        self._timing = timing
         self._traced: list[tuple[FlatModule, Request, Traced]] = []
 
     @property
@@ -47,7 +55,7 @@ class Remembered(Wrapper):
         if refused is not None:
             raise refused
         try:
-            with measured("tracing"):
+            with measured("tracing"), self._timing():
                 traced = self.engine.trace(module, request, opset_version, options)
         except EngineError as error:
             log.info("%s refuses the module: %s", self.engine, error)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.store import Store
-from lightning_onnx.errors import NotReadyError, ONNXExportError
+from lightning_onnx.errors import NotReadyError, ONNXExportError, SearchTooLong
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.copying import private_copy
@@ -91,14 +91,11 @@ class Exporter:
         return self.options.weights == "best"
 
     def preflight(self, fit: Fit, gathered: Mapping[str, Tensor] | None = None) -> bool:
-        """Trace the module as it is now, if it runs.
+        """Trace the module as it is now; return False if it does not run yet.
 
         Args:
             fit: The fit.
             gathered: Parameters and buffers by name, if they are sharded.
-
-        Returns:
-            Whether it runs.
 
         Raises:
             ONNXExportError: If it runs and cannot be exported.
@@ -113,6 +110,8 @@ class Exporter:
         except NotReadyError as error:
             self.log.wait(error)
             return False
+        except SearchTooLong as error:
+            self.log.postpone(error)
         return True
 
     def resume(self, trainer: Trainer, earlier: Earlier) -> None:

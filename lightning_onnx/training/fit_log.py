@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
-from lightning_onnx.errors import NotReadyError
+from lightning_onnx.errors import NotReadyError, SearchTooLong
 from lightning_onnx.manifest.figures import ComparisonFigures
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.notices import info, warn
@@ -83,6 +83,14 @@ class FitLog:
                 f"ONNX export waits for training to finish the module: {reason} It tries again after each validation, "
                 "and the end of training decides."
             )
+
+    def postpone(self, error: SearchTooLong) -> None:
+        """Say that preflight has ended without a graph, and that training goes on.
+
+        Args:
+            error: What was searched for.
+        """
+        warn(f"ONNX export is left to the end of training, which takes the time that it needs: {error}.")
 
     def report(self, artifact: ONNXArtifact, *, is_one_of_several: bool = False) -> None:
         """Tell of each check and variant of a new artifact that did not pass, and record the failed ones.

@@ -20,9 +20,10 @@ from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import derive_request, prepare, with_calls
+from lightning_onnx.pipeline.search_limit import SearchLimit
 from lightning_onnx.pipeline.stages import OnStage
 from lightning_onnx.printable import printable
-from lightning_onnx.profile import profiled
+from lightning_onnx.profile import Clock, profiled
 from lightning_onnx.runtimes.packages import clash
 from lightning_onnx.tracing.refusals import Refusals
 
@@ -36,12 +37,14 @@ class Planner:
 
     Attributes:
         plan: The current plan; None before the first trace.
+        clock: Tells the seconds that preflight takes.
     """
 
     def __init__(self, config: ExportConfig, observer: ForwardObserver) -> None:
         self.config = config
         self.observer = observer
         self.plan: Plan | None = None
+        self.clock: Clock = time.monotonic
         self._refusals = Refusals()
         self._calls_covered = observer.count()
 
@@ -70,6 +73,7 @@ class Planner:
                 self.config,
                 refuse_decisions=is_preflight,
                 refusals=self._refusals,
+                limit=SearchLimit(self.clock if is_preflight else None),
             )
         self._calls_covered = self.observer.count()
         clashing = clash() if is_preflight else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import EngineError, Parity, ParityError
+from lightning_onnx.errors import SearchTooLong
+from lightning_onnx.module.calls.matching import sample_of
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.plan import Plan
+from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
 from tests import outside
 
 
@@ -131,3 +140,41 @@ def test_a_dim_that_no_engine_can_keep_dynamic_is_static(tmp_path: Path) -> None
             dynamic_axes={"x": {0: "batch"}},
             engine="dynamo",
         )
+
+
+class AtMostEight(nn.Module):
+    """Works up to a length of eight, and is refused without a branch that depends on values."""
+
+    def __init__(self, guards: bool) -> None:
+        super().__init__()
+        self.net, self.guards = nn.Linear(1, 4), guards
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.guards and x.isnan().any():
+            raise ValueError("NaN")
+        y = self.net(x.unsqueeze(-1))
+        return y.relu() if x.shape[1] <= 8 else y.tanh()
+
+
+def found_in(seconds: float, module: nn.Module) -> Plan:
+    """Search with a clock: the first trace takes a second, and so many have gone by at every later look."""
+    limit = SearchLimit(itertools.chain([0.0, 1.0, 2.0], itertools.repeat(seconds)).__next__)
+    sample = sample_of(module, "forward", ((torch.randn(2, 5),), {}))
+    config = ExportConfig(dynamic_axes={"x": {0: "batch", 1: "time"}}, engine="dynamo")
+    return prepare(private_copy(module), [Observation.of(sample, "x")], config, limit=limit)
+
+
+@pytest.mark.slow
+def test_a_search_that_takes_too_long_ends_with_what_it_has(recwarn: pytest.WarningsRecorder) -> None:
+    free = found_in(60.0, AtMostEight(guards=False))
+    assert ENDED not in free.notes
+    assert not recwarn
+    with pytest.raises(EngineError, match="time"):  # asked for, and not found in time
+        found_in(63.0, AtMostEight(guards=False))
+    assert "preflight has taken 60 s" in str(recwarn.pop().message)
+
+
+@pytest.mark.slow
+def test_a_search_without_a_graph_in_its_time_is_left_to_the_end() -> None:
+    with pytest.raises(SearchTooLong, match="AtMostEight has no graph yet"):
+        found_in(63.0, AtMostEight(guards=True))
