@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import itertools
 import struct
 from pathlib import Path
@@ -156,22 +157,28 @@ class AtMostEight(nn.Module):
         return y.relu() if x.shape[1] <= 8 else y.tanh()
 
 
-def found_in(seconds: float, module: nn.Module) -> Plan:
+def found_in(seconds: float, module: nn.Module, axes: Any = "auto") -> Plan:
     """Search with a clock: the first trace takes a second, and so many have gone by at every later look."""
     limit = SearchLimit(itertools.chain([0.0, 1.0, 2.0], itertools.repeat(seconds)).__next__)
     sample = sample_of(module, "forward", ((torch.randn(2, 5),), {}))
-    config = ExportConfig(dynamic_axes={"x": {0: "batch", 1: "time"}}, engine="dynamo")
-    return prepare(private_copy(module), [Observation.of(sample, "x")], config, limit=limit)
+    config = ExportConfig(dynamic_axes=axes, engine="dynamo")
+    seen = Observation.of(sample, "x")
+    seen = dataclasses.replace(seen, shapes=(*seen.shapes, (((3, 7),), None)))
+    return prepare(private_copy(module), [seen], config, limit=limit)
 
 
 @pytest.mark.slow
 def test_a_search_that_takes_too_long_ends_with_what_it_has(recwarn: pytest.WarningsRecorder) -> None:
-    free = found_in(60.0, AtMostEight(guards=False))
-    assert ENDED not in free.notes
-    assert not recwarn
-    with pytest.raises(EngineError, match="time"):  # asked for, and not found in time
-        found_in(63.0, AtMostEight(guards=False))
+    in_time = found_in(60.0, AtMostEight(guards=False))
+    assert isinstance(in_time.graph.signature.inputs[0].shape[1], str)
+    assert ENDED not in in_time.notes
+    recwarn.clear()
+    late = found_in(63.0, AtMostEight(guards=False))
+    assert [spec.shape for spec in late.graph.signature.inputs] == [("batch", 5)]
+    assert ENDED in late.notes
     assert "preflight has taken 60 s" in str(recwarn.pop().message)
+    with pytest.raises(EngineError, match="time"):  # asked for, and not found in time
+        found_in(63.0, AtMostEight(guards=False), {"x": {0: "batch", 1: "time"}})
 
 
 @pytest.mark.slow

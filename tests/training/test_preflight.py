@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from lightning_onnx import EngineError, ONNXExport, SampleError
+from lightning_onnx.pipeline.search_limit import SearchLimit
+from lightning_onnx.training import planning
 from lightning_onnx.training.preflight import Preflight
 from tests import models, outside
 
@@ -360,3 +363,31 @@ def test_weights_that_diverged_are_named(trainer: Any) -> None:
         "the module's weights are not finite: 'net.4.bias' (3 of 3 NaN); output at traced"
     )
     assert "first differs" not in check["reason"]
+
+
+class Guarded(models.Base):
+    """Refused by the captures that are tried first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        if x.isnan().any():
+            raise ValueError("NaN")
+        return self.net(x)
+
+
+@pytest.mark.slow
+def test_a_preflight_that_finds_no_graph_in_its_time_is_left_to_the_end(
+    trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit(clock: Any) -> SearchLimit:
+        return SearchLimit(clock and itertools.chain([0.0, 1.0, 2.0], itertools.repeat(63.0)).__next__)
+
+    monkeypatch.setattr(planning, "SearchLimit", limit)
+    callback = ONNXExport()
+    with pytest.warns(UserWarning, match="is left to the end of training"):
+        trainer(callback).fit(Guarded(), models.loader())
+    assert callback.artifact is not None
+    assert callback.artifact.passed
