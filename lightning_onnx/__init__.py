@@ -27,6 +27,7 @@ _NAMES_BY_FILE = {
     "report.report": ["Report"],
     "trackers.trackio": ["TrackioLogger"],
     "training.callback": ["ONNXExport"],
+    "training.lightning_cli": ["ONNXCLI", "ExportCommand"],
     "variants.base": ["Making", "Variant"],
     "variants.float16": ["Float16"],
     "variants.int4": ["Int4"],

@@ -24,6 +24,8 @@ from lightning_onnx.pipeline.export import export as export
 from lightning_onnx.report.report import Report as Report
 from lightning_onnx.trackers.trackio import TrackioLogger as TrackioLogger
 from lightning_onnx.training.callback import ONNXExport as ONNXExport
+from lightning_onnx.training.lightning_cli import ONNXCLI as ONNXCLI
+from lightning_onnx.training.lightning_cli import ExportCommand as ExportCommand
 from lightning_onnx.variants.base import Making as Making
 from lightning_onnx.variants.base import Variant as Variant
 from lightning_onnx.variants.float16 import Float16 as Float16

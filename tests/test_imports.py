@@ -17,7 +17,17 @@ import lightning_onnx
 from lightning_onnx import ONNXArtifact
 
 TRAINING = ("torch", "lightning", "pytorch_lightning", "onnxscript", "matplotlib", "mlflow", "wandb", "tensorboard")
-NEED_TORCH = {"MetricParity", "ONNXExport", "Parity", "RuntimeParity", "TrackioLogger", "evaluate", "export"}
+NEED_TORCH = {
+    "ONNXCLI",
+    "ExportCommand",
+    "MetricParity",
+    "ONNXExport",
+    "Parity",
+    "RuntimeParity",
+    "TrackioLogger",
+    "evaluate",
+    "export",
+}
 
 RUN = """
 import sys

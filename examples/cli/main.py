@@ -6,16 +6,18 @@ Usage, in this directory (``pip install "lightning-onnx[examples,variants]"``):
     python main.py fit --config config.yaml --model.hidden=128 --trainer.max_epochs=8
     python main.py fit --trainer.max_epochs=4 --trainer.callbacks+=lightning_onnx.ONNXExport \
         --trainer.callbacks.opset_version=18 --trainer.callbacks.output_names='[logits]'
+    python main.py export --config config.yaml --ckpt_path best   # the best checkpoint of the newest run
     python main.py fit --config config.yaml --print_config      # what would run, as a file
     python main.py fit --trainer.callbacks.help=lightning_onnx.ONNXExport
 """
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningCLI
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from lightning_onnx import ONNXCLI
 
 
 class Digits(LightningModule):
@@ -79,4 +81,4 @@ class DigitImages(LightningDataModule):
 
 
 if __name__ == "__main__":
-    LightningCLI(Digits, DigitImages, seed_everything_default=0)
+    ONNXCLI(Digits, DigitImages, seed_everything_default=0)

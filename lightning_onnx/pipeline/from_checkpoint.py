@@ -5,6 +5,7 @@ The module's own code runs; code inside the checkpoint never does.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import itertools
@@ -66,14 +67,62 @@ def export_checkpoint(
     check_versions()  # now that the user's modules have imported theirs
     content = read_checkpoint(checkpoint)
     module = _build(make, model, content, dict(init or {}))
+    loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
+    return _exported(module, checkpoint, content, directory, config, _Data(loader, datamodule, data))
+
+
+def export_module(
+    module: nn.Module, checkpoint: str, directory: Path, config: ExportConfig, *, data: Any = None
+) -> ONNXArtifact:
+    """Export a checkpoint of a module that is made already; it is not changed.
+
+    Args:
+        module: The module, with any weights.
+        checkpoint: Path or URL.
+        directory: The artifact's directory; must not exist.
+        config: The options.
+        data: A ``LightningDataModule``, or None for the module's own loaders, or else its ``example_input_array``.
+
+    Raises:
+        WeightsError: If the checkpoint cannot be read or does not fit the module.
+        SampleError: If there is no call to trace with.
+    """
+    check_versions()
+    content = read_checkpoint(checkpoint)
+    own = any(loading.overrides(type(module), loader) for loader in _LOADERS)
+    found = data if data is not None else module if own else None
+    given = _Data()
+    if found is not None:
+        name = type(found).__name__
+        loader, datamodule = _loader_of(found, name)
+        given = _Data(loader, datamodule if data is not None else None, name)
+    return _exported(module, checkpoint, content, directory, config, given)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """A loader, its data module, and what messages call them; all None without data."""
+
+    loader: Any = None
+    datamodule: Any = None
+    name: str | None = None
+
+
+def _exported(
+    module: nn.Module,
+    checkpoint: str,
+    content: dict[str, Any],
+    directory: Path,
+    config: ExportConfig,
+    data: _Data,
+) -> ONNXArtifact:
     with stages_named(module, config.method, "copying the module") as enter:
         copied = copying.private_copy(module)
         enter("loading the weights")
         loading.load_checkpoint(copied, content)
         enter("merging the adapters")
         loading.merge_adapters(copied)
-    loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
-    observations = _calls(module, config, loader, data)
+    observations = _calls(module, config, data.loader, data.name)
     plan = prepare(copied, observations, config)
     source = Source(
         weights="checkpoint",
@@ -81,7 +130,9 @@ def export_checkpoint(
         global_step=content.get("global_step"),
         checkpoint=os.path.basename(checkpoint.rstrip("/")),
     )
-    loaders = NO_LOADERS if loader is None else Loaders(loader, datamodule=datamodule, missing=None)
+    loaders = NO_LOADERS
+    if data.loader is not None:
+        loaders = Loaders(data.loader, datamodule=data.datamodule, missing=None)
     return produce(plan, LoadedModule(copied, source, loaders, moment=None), directory)
 
 
@@ -186,18 +237,28 @@ def _loader(found: Any, name: str, content: Mapping[str, Any]) -> tuple[Any, Any
     try:
         if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")):
             found = found(**_arguments(found, content, "datamodule_hyper_parameters", "datamodule_hparams_name"))
-        if not hasattr(found, "prepare_data"):
-            return found, None
+    except Exception as error:
+        raise _no_loader(name, error) from error
+    return _loader_of(found, name) if hasattr(found, "prepare_data") else (found, None)
+
+
+def _loader_of(found: Any, name: str) -> tuple[Any, Any]:
+    """Return the first loader of a data module, or of a module with loaders of its own; and what it came from."""
+    try:
         found.prepare_data()
         found.setup("fit")
         for loader in _LOADERS:
             if loading.overrides(type(found), loader):
                 return getattr(found, loader)(), found
     except Exception as error:
-        raise SampleError(
-            f"{name} returns no loader: {first_line(error)}. Name a function without parameters that returns one."
-        ) from error
+        raise _no_loader(name, error) from error
     raise SampleError(f"{name} has none of {', '.join(_LOADERS)}. Name a data module that has one, or a loader.")
+
+
+def _no_loader(name: str, error: Exception) -> SampleError:
+    return SampleError(
+        f"{name} returns no loader: {first_line(error)}. Name a function without parameters that returns one."
+    )
 
 
 def _first_batches(loader: object, name: str) -> list[tuple[Any, int | None]]:

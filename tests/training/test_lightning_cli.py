@@ -1,17 +1,30 @@
-"""Options and checks from configuration files, read by LightningCLI with jsonargparse."""
+"""Options and checks from configuration files, read by LightningCLI with jsonargparse; and its command export."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import numpy as np
 import pytest
 import yaml
 from lightning.pytorch import Callback
 
 import lightning_onnx
-from lightning_onnx import CheckContext, CheckResult, Latency, MetricParity, ONNXExport, Parity, RuntimeParity
+from lightning_onnx import (
+    CheckContext,
+    CheckResult,
+    Latency,
+    MetricParity,
+    ONNXArtifact,
+    ONNXExport,
+    Parity,
+    RuntimeParity,
+)
 
 
 class Own:
@@ -152,3 +165,117 @@ def test_invalid_configuration_is_named(option: str, message: str) -> None:
 def test_invalid_option_found_by_the_callback() -> None:
     with pytest.raises(ValueError, match="opset_version=99 is not supported"):
         _made("opset_version=99")
+
+
+_MAIN = """
+from lightning.pytorch.cli import LightningCLI
+from lightning_onnx import ONNXCLI, ExportCommand
+from tests.models import Classifier
+import torch
+from lightning.pytorch import LightningDataModule
+
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        rows = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows, torch.arange(24) % 3), batch_size=8)
+
+    val_dataloader = train_dataloader
+
+class Net(Classifier):
+    def __init__(self, scale: float = 1.0):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x):
+        return self.net(x) * self.scale
+
+class Own(ExportCommand, LightningCLI):
+    def add_arguments_to_parser(self, parser):
+        parser.add_argument("--more", default=1)
+
+if __name__ == "__main__":
+    import sys
+    if "own" in sys.argv:
+        sys.argv.remove("own")
+        Own(Net, Data)
+    else:
+        ONNXCLI(Net, Data)
+"""
+
+
+def _main(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python main.py`` in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "main.py", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+
+
+@pytest.mark.slow
+def test_export_as_a_command(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(_MAIN)
+    config = {
+        "seed_everything": 1,
+        "trainer": {
+            "max_epochs": 3,
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "runs"}},
+            "callbacks": [
+                {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val_loss", "mode": "max", "save_top_k": 1,
+                                                                "save_last": True}},
+                {"class_path": "lightning_onnx.ONNXExport",
+                 "init_args": {"output_names": ["logits"], "dirpath": "onnx"}},
+            ],
+        },
+        "model": {"scale": 2.0},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    refused = _main(tmp_path, "export", "--config", "config.yaml")
+    assert refused.returncode == 2
+    assert "export: ckpt_path='best': there is no checkpoint below" in refused.stderr
+
+    done = _main(tmp_path, "fit", "--config", "config.yaml")
+    assert done.returncode == 0, done.stderr
+    of_run = "runs/lightning_logs/version_0"
+    folder = tmp_path / of_run / "checkpoints"
+    (best,) = (path for path in folder.glob("epoch*.ckpt"))
+    trained = ONNXArtifact.load(next((tmp_path / "onnx").glob("epoch*")))
+    saved = f"{of_run}/config.yaml"  # what Lightning wrote for this run
+    options = ("--opset_version=18", "--variants=[pt2]", "--metrics=true")
+    done = _main(tmp_path, "export", "--config", saved, "--ckpt_path", "best", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"export: the checkpoint is {best}" in done.stderr.replace("is runs", f"is {tmp_path}/runs")
+    artifact = ONNXArtifact.load(tmp_path / f"{best.stem}.onnx-export")
+    assert artifact.proven
+    assert [check["name"] for check in artifact.manifest["checks"]] == ["parity", "metrics"]
+    assert artifact.manifest["model"]["opset"] == 18
+    assert artifact.variant_path("pt2").is_file()
+    assert [output.name for output in artifact.signature.outputs] == ["logits"]  # of the configured callback
+    rows = np.ones((5, 6), np.float32)
+    expected = trained.run(rows)  # the callback exported the best checkpoint, with the configured scale
+    np.testing.assert_allclose(artifact.run(rows), expected, rtol=1e-4, atol=1e-6)
+
+    again = _main(tmp_path, "export", "--config", saved)
+    assert again.returncode == 2
+    assert "exists. Remove it, or choose another one with --directory." in again.stderr
+    own = _main(
+        tmp_path, "own", "export", "--ckpt_path", str(folder / "last.ckpt"), "--directory=last", "--static=true"
+    )
+    assert own.returncode == 0, own.stderr
+    static = ONNXArtifact.load(tmp_path / "last")
+    assert static.manifest["source"]["checkpoint"] == "last.ckpt"
+    assert static.signature.inputs[0].shape == (8, 6)
+    assert "--ckpt_path" in _main(tmp_path, "own", "export", "--help").stdout
+
+
+@pytest.mark.slow
+def test_jsonargparse_is_missing(tmp_path: Path) -> None:
+    hidden = """
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "jsonargparse" else real(name, *more)
+"""
+    (tmp_path / "main.py").write_text(hidden + _MAIN)
+    done = _main(tmp_path, "export")
+    assert done.returncode == 1
+    assert "RuntimeUnavailable: jsonargparse is not installed. Install it: pip install" in done.stderr
