@@ -132,8 +132,8 @@ def _can_redraw() -> bool:
 
 
 def _tell(shown: Stages, over: threading.Event) -> None:
-    """Tell of each stage in a line."""
-    told = ""
+    """Tell of each stage in a line; of tracing there is one already."""
+    told = "tracing"
     while True:
         name, _ = shown.state()
         if name not in ("", told):

@@ -72,7 +72,7 @@ def test_a_line_a_stage_where_nothing_can_be_redrawn(trainer: Any, caplog: pytes
     with caplog.at_level("INFO"):
         Slow(seconds=0.8).export(trainer(TQDMProgressBar(), enable_progress_bar=True))
     told = [record.getMessage() for record in caplog.records if "ONNX" in record.getMessage()]
-    assert told == ["ONNX export: tracing", "ONNX export: checking"]
+    assert told == ["ONNX export: checking"]
 
 
 def test_rich_shares_the_display_of_lightning(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
