@@ -71,8 +71,11 @@ def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) ->
 
 def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) -> None:
     arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "-o", "made", "--variant"]
-    assert main.main([*arguments, "fp16"]) == 0
-    assert "latency ratio" in capsys.readouterr().out
+    assert main.main([*arguments, "fp16", "--profile"]) == 0
+    written = capsys.readouterr()
+    assert "latency ratio" in written.out
+    assert "engine 'dynamo' (TorchExport) has traced the module" in written.err
+    assert "seconds of this export: other" in written.err
     assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
     assert main.main([*arguments, "float8"]) == 2
     assert "'float8' is not a variant. Choose from fp16, int4" in capsys.readouterr().err
