@@ -63,7 +63,10 @@ def _records(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _table(title: str, records: Mapping[str, Mapping[str, Any]]) -> Table:
-    keys = [k for k in dict.fromkeys(k for record in records.values() for k in record) if k not in _DRAWN]
+    """Return records as rows; a column that says nothing in any row is left out."""
+    found = dict.fromkeys(k for record in records.values() for k in record if record[k] is not None)
+    order = dict.fromkeys(k for record in records.values() for k in record)
+    keys = [key for key in order if key in found and key not in _DRAWN]
     rows = [[name, *(text(record.get(key), key) for key in keys)] for name, record in records.items()]
     return Table(title, ("", *map(words, keys)), rows)
 
