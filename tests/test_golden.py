@@ -358,6 +358,7 @@ def test_configuration_file(golden: Path, monkeypatch: pytest.MonkeyPatch) -> No
         exclude_inputs=["labels"],
         runtimes=["onnxruntime", "reference"],
         require=[],
+        assets=[],
         checks=callback.config.checks,
         variants=callback.config.variants,
         log_artifacts="all",

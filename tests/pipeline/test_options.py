@@ -39,7 +39,7 @@ def test_wrong_values_are_errors_of_configuration_or_taken(option: str) -> None:
         ({"opset": 18}, "no option 'opset': did you mean 'opset_version'?"),
         ({"dynamic_shapes": {}}, "did you mean 'dynamic_axes'?"),
         ({"varients": []}, "did you mean 'variants'?"),
-        ({"zzz": 1}, "no option 'zzz'. Choose from background"),
+        ({"zzz": 1}, "no option 'zzz'. Choose from assets, background"),
         ({"when": "chekpoint"}, "is invalid: did you mean 'checkpoint'?"),
         ({"checks": [Parity]}, "checks has the class Parity instead of an object. Call it: Parity()."),
         ({"variants": [Float16]}, "Call it: Float16()."),
