@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lightning_onnx.checks.judged import Judged
 from lightning_onnx.errors import ConfigurationError, EngineError, first_line
@@ -97,6 +97,7 @@ def try_engine(
     *,
     others: Sequence[Candidate] = (),
     further_cases: Sequence[Case] = (),
+    until_wrong: bool = False,
 ) -> Candidate:
     """Trace with an engine, and compare its graph with the module.
 
@@ -107,13 +108,14 @@ def try_engine(
         config: The options.
         others: Other candidates for the same module: their constant dims and conditions apply here too.
         further_cases: Additional cases to compare on.
+        until_wrong: Whether the first case in which the graph is wrong is enough.
 
     Raises:
         EngineError: If the engine does not translate the module, or writes an invalid file; any other exception is its
             cause, so that the other engines are tried.
     """
     try:
-        return _try(engine, run, request, config, others, further_cases)
+        return _try(engine, run, request, config, others, further_cases, until_wrong)
     except (EngineError, ConfigurationError):
         raise
     except Exception as error:
@@ -129,6 +131,7 @@ def _try(
     config: ExportConfig,
     others: Sequence[Candidate],
     further_cases: Sequence[Case],
+    until_wrong: bool,
 ) -> Candidate:
     traced = engine.trace(run.flat, request, config.opset, dict(config.export_options or {}))
     cases = cases_of(request, run)
@@ -144,9 +147,9 @@ def _try(
     extremes = tuple(c for c in extreme_cases(request, run, hints) if request.sizes(c.tensors) not in known)
     is_extreme = set(map(id, extremes))
     judged = Judged()
-    mismatches = list(find_mismatches(run, graph, (*cases, *extremes), config, judged))
-    is_exact = config.parity.rtol is not None or config.parity.atol is not None
-    small = [] if is_exact else [m for m in mismatches if m.comparison.is_small and m.case.kind != "decision"]
+    found = find_mismatches(run, graph, (*cases, *extremes), config, judged)
+    mismatches = list(_to_the_first_wrong(found, config) if until_wrong else found)
+    small = [m for m in mismatches if _is_small(m, config)]
     inexact = [m for m in small if id(m.case) not in is_extreme]
     is_small = set(map(id, small))
     large = [m for m in mismatches if id(m) not in is_small]
@@ -172,6 +175,19 @@ def _try(
         conditions=conditions,
         judged=judged,
     )
+
+
+def _is_small(mismatch: Mismatch, config: ExportConfig) -> bool:
+    """Tell whether a difference is too small for a wrong translation; not where a decision differs, or if asked."""
+    is_exact = config.parity.rtol is not None or config.parity.atol is not None
+    return mismatch.comparison.is_small and mismatch.case.kind != "decision" and not is_exact
+
+
+def _to_the_first_wrong(mismatches: Iterator[Mismatch], config: ExportConfig) -> Iterator[Mismatch]:
+    for mismatch in mismatches:
+        yield mismatch
+        if not _is_small(mismatch, config) and not mismatch.case.may_be_wrong:
+            return
 
 
 def _rows_of(wrong: Sequence[Mismatch], run: Runner, request: Request) -> list[Case]:

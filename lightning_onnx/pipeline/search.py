@@ -157,7 +157,7 @@ def _with_fixed_steps(
     if engine is None or not search_once(run, request, cases_of(request, run)).uneven_loops:
         return []
     try:
-        candidate = try_engine(engine, run, request, config)
+        candidate = try_engine(engine, run, request, config, until_wrong=True)
     except EngineError as error:
         log.debug("engine %s: %s", engine.name, error)
         return []
@@ -165,8 +165,7 @@ def _with_fixed_steps(
 
 
 def _keeps_wrong_steps(candidate: Candidate) -> bool:
-    wrong = candidate.wrong_as_traced
-    return bool(candidate.decisions.loops) and wrong is not None and wrong.case.kind == "decision"
+    return bool(candidate.decisions.loops) and candidate.wrong_as_traced is not None
 
 
 def _refused(

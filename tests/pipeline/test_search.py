@@ -19,12 +19,16 @@ from lightning_onnx import EngineError, Parity, ParityError
 from lightning_onnx.errors import SearchTooLong
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.weights.copying import private_copy
+from lightning_onnx.pipeline.candidate import try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
+from lightning_onnx.tracing.torchscript import TorchScriptEngine
 from tests import outside
+from tests.tracing.making import made
 
 
 @pytest.mark.slow
@@ -185,3 +189,20 @@ def test_a_search_that_takes_too_long_ends_with_what_it_has(recwarn: pytest.Warn
 def test_a_search_without_a_graph_in_its_time_is_left_to_the_end() -> None:
     with pytest.raises(SearchTooLong, match="AtMostEight has no graph yet"):
         found_in(63.0, AtMostEight(guards=True))
+
+
+class ChangesSign(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else -x
+
+
+@pytest.mark.slow
+def test_where_one_wrong_case_is_enough_the_others_are_not_compared() -> None:
+    flat, request = made(ChangesSign(), torch.ones(2, 3))
+    every, first = (
+        try_engine(TorchScriptEngine(), Runner(flat), request, ExportConfig(), until_wrong=until_wrong)
+        for until_wrong in (False, True)
+    )
+    assert len(every.mismatches) > 1
+    assert [mismatch.case.label for mismatch in first.mismatches] == [every.mismatches[0].case.label]
+    assert first.wrong_as_traced is not None
