@@ -23,6 +23,9 @@ _MOST = 20_000
 _MANY = 1_000
 """The items of larger containers are not searched."""
 
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
+"""Most attributes of layers are of these types, which hold nothing that a call can change."""
+
 _LEFT_ALONE = (nn.Module, type, FunctionType, MethodType, ModuleType, torch.jit.ScriptModule)
 _NOT_OURS = ("_trainer", "_fabric")
 
@@ -137,7 +140,7 @@ class CallState:
         pending = [value]
         while pending:
             value = pending.pop()
-            if id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
+            if type(value) in _PLAIN or id(value) in seen or len(seen) > _MOST or isinstance(value, _LEFT_ALONE):
                 continue
             found = list(self._of_one(place, value, tensors))
             if found:
