@@ -151,7 +151,7 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
         ({"variants": [Float16]}, "has the class Float16"),
         (
             {"variants": ["int8", "int3"]},
-            r"'int3' is not a variant: did you mean 'int8'\?. Choose from fp16, int4, int8",
+            r"'int3' is not a variant: did you mean 'int8'\? Choose from fp16, int4, int8",
         ),
         ({"variants": [3]}, "has 3, which does not fit"),
         ({"variants": [Int8(), Int8(mode="dynamic")]}, "two with the same name"),
