@@ -10,6 +10,7 @@ import numpy as np
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
+from lightning_onnx.checks.imprecise import imprecise_operators
 from lightning_onnx.checks.noise import ChangedRuns, ComparedOutput, excuse_noise, find_random_outputs, has_hidden_state
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.checks.scales import Scales, raised_by_noise, scales_of
@@ -68,7 +69,8 @@ class Parity:
         is_in_doubt = result.status == "failed" or any(c.excuse == "noise" for o in outcomes for c in o.comparisons)
         if is_in_doubt and not random_outputs and has_hidden_state(context, first, self.compare_output):
             return _without_proof(result)
-        return self._with_cause(result, outcomes, context) if result.status == "failed" else result
+        result = self._with_cause(result, outcomes, context) if result.status == "failed" else result
+        return _with_imprecise_operators(result, outcomes, context) if is_in_doubt else result
 
     def _with_cause(self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext) -> CheckResult:
         """Add the cause: weights that are not finite, or the place where the file first differs, if it can be found."""
@@ -186,6 +188,21 @@ def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
         return result
     reason = f"the module keeps state between calls ({context.module.kept_state}); all calls start from the same one"
     return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
+
+
+def _with_imprecise_operators(
+    result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext
+) -> CheckResult:
+    """Add operators that the runtime computes less precisely, if outputs that need a tolerance depend on them."""
+    if context.runtime.name != "onnxruntime":
+        return result
+    compared = (c for outcome in outcomes for c in outcome.comparisons)
+    needed = {c.output for c in compared if c.kind == "values" and (c.is_failure or c.excuse == "noise")}
+    dims = (pair for case in context.cases[:1] for s, t in zip(context.signature.inputs, case.tensors, strict=True)
+            for pair in zip(s.shape, t.shape, strict=True))  # fmt: skip
+    sizes = {name: size for name, size in dims if isinstance(name, str)}
+    found = imprecise_operators(context.model_path, needed, sizes)
+    return result if found is None else dataclasses.replace(result, reason=f"{result.reason}; {found}")
 
 
 def _without_proof(result: CheckResult) -> CheckResult:
