@@ -23,6 +23,8 @@ def kept_by_ray(dirpath: str) -> str:
         The same path below the directory of the run or trial in Ray's storage, if this is a Ray worker, ``dirpath``
         lies in its working directory, and the storage is on a disk; otherwise ``dirpath``.
     """
+    if not any(name in sys.modules for name in _CONTEXTS):
+        return dirpath
     here = Path.cwd()
     if "://" in dirpath or not Path(dirpath).absolute().is_relative_to(here):
         return dirpath

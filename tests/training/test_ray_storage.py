@@ -64,6 +64,15 @@ def test_outside_of_a_worker_nothing_changes(ray_context: Any) -> None:
     assert kept_by_ray("onnx") == "onnx"
 
 
+def test_without_ray_the_working_directory_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ray.train", "ray.tune"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    assert kept_by_ray("/mnt/shared/onnx") == "/mnt/shared/onnx"
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Ray on this machine, with a directory for its results."""
