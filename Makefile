@@ -66,7 +66,7 @@ build/minimum/.made: $(VENV)/.dev pyproject.toml tests/minimum.py
 
 # The tests with Ray, in an environment that shares all other packages with $(VENV).
 ray: $(VENV)/.dev
-	$$($(BIN)/python -m tests.ray_environment) -m pytest -n 0 tests/training/test_ray_storage.py
+	PYTHONPATH=$(CURDIR) $$($(BIN)/python -m tests.ray_environment) -m pytest -n 0 tests/training/test_ray_storage.py
 
 libraries: $(VENV)/.dev
 	$(BIN)/python -m tests.zoo.isolated $(ARGS)
