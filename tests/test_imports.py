@@ -72,6 +72,7 @@ def test_public_names_that_need_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "inspect", "check", "diff", "bench"])
 def test_commands_that_read_a_file(command: str, artifact: ONNXArtifact, tmp_path: Path) -> None:
     rest = {"bench": ["--seconds", "0.02", "--plot", str(tmp_path / "a.svg")]}.get(command, [])

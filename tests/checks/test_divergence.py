@@ -193,6 +193,7 @@ def test_what_the_method_does_itself_is_named(made: Any, engine: str, tmp_path: 
     assert "of module" not in (result.reason or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0, 1])
 def test_folded_norms_are_not_a_difference(made: Any, number: int, engine: str, tmp_path: Path) -> None:
@@ -251,12 +252,12 @@ def test_a_wrong_translation_is_named_before_training(tmp_path: Path) -> None:
 def test_reports_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh = Graph.refresh
 
-    def wrong(self: Graph, flat: Any, metadata: Any, destination: Path) -> ModelProto:
-        skeleton = refresh(self, flat, metadata, destination)
+    def wrong(self: Graph, flat: Any, metadata: Any, destination: Path, *options: Any) -> Any:
+        written = refresh(self, flat, metadata, destination, *options)
         model = onnx.load(destination)
         LEAKY(model)
         onnx.save(model, destination)
-        return skeleton
+        return written
 
     monkeypatch.setattr(Graph, "refresh", wrong)
     artifact = lightning_onnx.export(Layers(), torch.randn(4, 6), directory=tmp_path / "a")

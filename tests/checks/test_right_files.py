@@ -103,6 +103,7 @@ class Likelihood(Features):
 MODULES: list[Any] = [Standardized, Router, Gate, Neighbours, Angles, Phases, Likelihood]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(m, id=m.__name__, marks=pytest.mark.slow if m in (Phases, Likelihood) else ()) for m in MODULES],

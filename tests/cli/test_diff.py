@@ -76,6 +76,7 @@ def test_another_graph(first: ONNXArtifact, tmp_path: Path, capsys: Captured) ->
     assert found["weights"] == {"activation.1": None}  # it has no counterpart: infinite, which JSON does not have
 
 
+@pytest.mark.slow
 def test_a_check_that_does_not_pass_any_more(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     second = made(tmp_path / "b", checks=[Parity(), Latency(seconds=0.02, max_ratio=1e-9)])
     code, found = diff(first, second, capsys)

@@ -88,6 +88,7 @@ def test_without_the_right_nothing_is_trained(
     assert hub.repositories == {}
 
 
+@pytest.mark.slow
 def test_fast_dev_run_uploads_nothing(trainer: Any, hub: Server) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

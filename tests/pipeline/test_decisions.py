@@ -187,6 +187,7 @@ class Shared(nn.Module):
         return x * 2 if np.from_dlpack(x.detach()).max() < 8 else x * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [Printed(), Shared()])
 def test_a_value_that_leaves_in_another_way_is_an_error_that_names_the_line(module: nn.Module, tmp_path: Path) -> None:
     line = type(module).forward.__code__.co_firstlineno + 1

@@ -94,6 +94,7 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.parametrize("engine", ["dynamo", pytest.param("torchscript", marks=pytest.mark.slow)])
 def test_a_distribution_is_exported_as_its_parameters(name: str, engine: str, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_the_judge_finds_exactly_the_errors(in_file: str, module: str, values: s
     assert (values in {w.values for w in wrong}) if values else not wrong
 
 
+@pytest.mark.slow
 def test_sizes_outside_the_reported_range_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = x * 2 if x.shape[0] <= 8 else x * 3")
     _exported(_program("x = x * 2").module(), program, path)

@@ -74,6 +74,7 @@ def test_aliases_point_to_the_newest(logger: CometLogger, artifact: ONNXArtifact
     assert not [m for kind, m in messages if kind == "register_model"]
 
 
+@pytest.mark.slow
 def test_registers_with_register_as(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     publish(logger, artifact, ["latest", "best"], 1, register_as="my/digits: new")
     (message,) = [m for kind, m in _messages(logger, tmp_path) if kind == "register_model"]

@@ -204,6 +204,7 @@ class NeverFitted(Bank):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preflight", ["raise", "warn", False])
 def test_the_end_decides(preflight: Any, trainer: Any) -> None:
     fit = Fit(trainer, NeverFitted(), ONNXExport(preflight=preflight), max_epochs=3)

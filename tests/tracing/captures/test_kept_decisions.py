@@ -30,6 +30,7 @@ class Counted(nn.Module):
 LINE = f"test_kept_decisions.py:{Counted.forward.__code__.co_firstlineno + 2}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capture", [TracedValues(), SymbolicInt()])
 def test_the_line_of_a_condition_is_found_and_logging_is_restored(capture: Capture) -> None:
     flat, request = made(Counted(), torch.ones(2, 3))

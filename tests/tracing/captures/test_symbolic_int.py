@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ class Counts(nn.Module):
         return torch.zeros(int(group.max()) + 1).index_add(0, group, torch.ones(len(group)))
 
 
+@pytest.mark.slow
 def test_a_size_that_is_the_number_of_a_tensor_stays_free() -> None:
     flat, request = made(Counts(), torch.tensor([0, 0, 1, 2]), axes=({0: "rows"},))
     with tracing("dynamo"):
