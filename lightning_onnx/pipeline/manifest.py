@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.fused import Around, Part, described
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
+from lightning_onnx.onnxfile.graph_summary import GraphSummary
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.onnxfile.outline import outline
 from lightning_onnx.onnxfile.privacy import without_paths
@@ -98,7 +100,7 @@ def build(
         variants=tuple(variant.record for variant in variants),
         notes=tuple(notes),
         metadata=dict(plan.config.metadata or {}),
-        graph=outline(skeleton),
+        graph=_outline(skeleton.graph.SerializeToString(deterministic=True)),
         versions=versions(),
         shape_ranges=plan.dim_ranges,
         samples=samples,
@@ -117,6 +119,14 @@ def _fused(around: Around, part: InnerPart | None) -> Fused | None:
 
 def _text(part: Part | None) -> str | None:
     return part if part is None or isinstance(part, str) else without_paths(described(part))
+
+
+@functools.lru_cache(maxsize=4)
+def _outline(graph: bytes) -> GraphSummary:
+    """Return what a graph consists of; it is the same for each checkpoint of a run."""
+    model = onnx.ModelProto()
+    model.graph.ParseFromString(graph)
+    return outline(model)
 
 
 def _model(plan: Plan, path: Path, digest: FileDigest) -> ModelFile:
