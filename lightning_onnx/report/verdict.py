@@ -20,15 +20,15 @@ def verdict(manifest: Manifest) -> Verdict:
 
 def sentence(manifest: Manifest) -> str:
     """Return whether the file can be used, and what to know first."""
-    return "; ".join([_checks(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
+    return "; ".join([_checks(manifest), *_skipped(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
 
 
 def worst(manifest: Manifest) -> Verdict | Literal["attention"]:
-    """Return the worst that is in the artifact: a variant that failed counts, and so does a check that warned."""
+    """Return the worst that is in the artifact: variants that failed count, and checks that warned or did not run."""
     if _failed_variants(manifest):
         return "failed"
     own = verdict(manifest)
-    return "attention" if own == "passed" and _warned(manifest) else own
+    return "attention" if own == "passed" and (_warned(manifest) or _skipped(manifest)) else own
 
 
 def _checks(manifest: Manifest) -> str:
@@ -48,6 +48,11 @@ def _cases(parity: CheckRecord) -> str:
     right = outcomes.count("passed")
     runtime = str(parity.figures.get("runtime", "the runtime"))
     return f"; {runtime} answers like the module in {right} of {_counted(len(outcomes), 'case')}" if outcomes else ""
+
+
+def _skipped(manifest: Manifest) -> list[str]:
+    skipped = [check.name for check in manifest.checks if check.status == "skipped"]
+    return [f"{_list(skipped)} did not run"] if skipped and verdict(manifest) == "passed" else []
 
 
 def _variants(manifest: Manifest) -> list[str]:

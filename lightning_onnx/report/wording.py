@@ -38,7 +38,7 @@ def essentials(manifest: Manifest) -> list[str]:
     ]
     if worst:
         ratio, output = max(worst)
-        lines.append(f"largest difference: {text(ratio)} of what is allowed, in {output}")
+        lines.append(f"largest difference: {100 * ratio:.3g}% of what is allowed, in {output}")
     return lines
 
 

@@ -289,7 +289,11 @@ def changed_checks(manifest: dict[str, Any], **statuses: str) -> Report:
 
 def test_the_verdict_comes_first(manifest: dict[str, Any]) -> None:
     cases = len(manifest["checks"][0]["figures"]["cases"])
-    good = f"Safe to deploy: 2 of 3 checks passed; onnxruntime answers like the module in {cases} of {cases} cases."
+    good = (
+        f"Safe to deploy: 2 of 3 checks passed; onnxruntime answers like the module in {cases} of {cases} cases; "
+        "absent did not run."
+    )
+    assert 'class="verdict attention"' in page(manifest)
     assert Report(manifest).summary == good
     assert Elements(page(manifest)).text.index(good) < 400
     assert good in "\n".join(Report(manifest).markdown().splitlines()[:5])
@@ -297,12 +301,15 @@ def test_the_verdict_comes_first(manifest: dict[str, Any]) -> None:
     assert changed_checks(manifest, parity="failed", latency="failed").summary.startswith(
         "Do not deploy: parity and latency failed (2 of 3"
     )
-    assert changed_checks(manifest, parity="skipped").summary == "Not compared with the module: 1 of 3 checks passed."
+    assert changed_checks(manifest, parity="skipped").summary == (
+        "Not compared with the module: 1 of 3 checks passed; parity and absent did not run."
+    )
     manifest["checks"] = []
     assert Report(manifest).summary.startswith("Not checked:")
 
 
 def test_a_failed_variant_and_a_warning_are_in_the_verdict(manifest: dict[str, Any]) -> None:
+    del manifest["checks"][2]  # which did not run
     assert 'class="verdict passed"' in page(manifest)
     failed = {"name": "int8", "class": "Int8", "file": None, "sha256": None, "bytes": 1, "opset": 20}
     failed |= {"status": "failed", "reason": "it differs", "options": {}, "checks": [], "figures": {}, "notes": []}
