@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.errors import ArtifactError, InputError, first_line
+from lightning_onnx.manifest.fused import why_no_inner_part
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
@@ -255,10 +256,7 @@ class ONNXArtifact:
 
         fused = self.record.fused
         if fused is None or not fused.inner_inputs:
-            raise ArtifactError(
-                f"{self.directory} has no part between preprocessing and postprocessing that runs by itself. Use the "
-                "whole model (model_path)."
-            )
+            raise ArtifactError(f"{self.directory} {why_no_inner_part(fused, self.record.checks)}")
         extract(self.model_path, fused.inner_inputs, fused.inner_outputs, Path(path))
         return Path(path)
 

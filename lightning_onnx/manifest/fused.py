@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from lightning_onnx.manifest.fields import Fields, Plain
+from lightning_onnx.manifest.results import CheckRecord
+
+WITHOUT_PART = "the part of the graph between preprocessing and postprocessing cannot be run by itself"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,3 +40,20 @@ class Fused:
     def to_dict(self) -> Plain:
         """Return the JSON of the record."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def why_no_inner_part(fused: Fused | None, checks: Iterable[CheckRecord]) -> str:
+    """Return why a graph has no part that runs by itself, as the end of a sentence about its artifact.
+
+    Args:
+        fused: What the graph does around the exported method; None if it is that of the method alone.
+        checks: Results of the checks: one that was skipped because there is no such part gives the reason.
+    """
+    if fused is None:
+        return "has neither preprocessing nor postprocessing: the whole model (model_path) is that of the method."
+    reasons = (check.reason.partition(WITHOUT_PART)[2] for check in checks if check.reason)
+    reason = next(filter(None, reasons), "")
+    return (
+        f"has no part between preprocessing and postprocessing that runs by itself{reason}. Use the whole model "
+        "(model_path)."
+    )

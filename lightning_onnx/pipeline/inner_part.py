@@ -24,13 +24,14 @@ from lightning_onnx.checks.base import CheckContext
 from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import ONNXExportError, SampleError, first_line
+from lightning_onnx.manifest.fused import WITHOUT_PART
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.fused import PREPROCESS, Around, arguments_of
-from lightning_onnx.onnxfile.part import extract, with_all_values
+from lightning_onnx.onnxfile.part import extract, operators_after, with_all_values
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.plan import Plan
 
@@ -49,10 +50,12 @@ class InnerPart:
     Attributes:
         inputs: Names of the values that it takes: the method's arguments.
         outputs: Names of the values that it returns: the method's result.
+        after: The operators of the postprocessing, each once, in their order.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +85,7 @@ def for_the_loop(
         except Exception as error:
             log.debug("the part between preprocessing and postprocessing is not found", exc_info=True)
             reason = str(error) if isinstance(error, ONNXExportError) else without_paths(first_line(error))
-            without = (
-                "the validation loop calls the method with prepared inputs, and the part of the graph between "
-                f"preprocessing and postprocessing cannot be run by itself ({reason})"
-            )
+            without = f"the validation loop calls the method with prepared inputs, and {WITHOUT_PART} ({reason})"
             yield context.replace(no_validation=without), None
             return
         changed = context.replace(model_path=target, signature=call.signature)
@@ -112,7 +112,7 @@ def _found(plan: Plan, flat: FlatModule, context: CheckContext, target: Path) ->
     for name, tensor in zip(outputs, call.returned.values(), strict=True):
         if not _equal(answers[name], to_numpy(tensor)):
             raise SampleError("it does not answer like the method")
-    return InnerPart(tuple(inputs), tuple(outputs)), exported
+    return InnerPart(tuple(inputs), tuple(outputs), operators_after(context.model_path, outputs)), exported
 
 
 def _call(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> _Call:
@@ -142,7 +142,7 @@ def _value(path: TensorPath, tensor: Tensor, values: Mapping[str, NDArray[Any]],
     wanted = to_numpy(tensor)
     names = [name for name, value in values.items() if _equal(value, wanted)]
     if not names:
-        raise SampleError(f"no value of the graph is {'.'.join(path) or 'the result'}")
+        raise SampleError(f"no value of the graph equals {'.'.join(path) or 'what the method returns'}")
     return names[-1] if last else names[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -113,8 +114,15 @@ def build(
 def _fused(around: Around, part: InnerPart | None) -> Fused | None:
     if around.is_empty:
         return None
-    inputs, outputs = ((), ()) if part is None else (part.inputs, part.outputs)
-    return Fused(_text(around.preprocess), _text(around.postprocess), inputs, outputs)
+    inputs, outputs, after = ((), (), ()) if part is None else (part.inputs, part.outputs, part.after)
+    return Fused(_text(around.preprocess), _end(around.postprocess, after), inputs, outputs)
+
+
+def _end(postprocess: Part | None, operators: Sequence[str]) -> str | None:
+    """Return how the postprocessing prints itself; of a function, which has only a name, also what it does."""
+    text = _text(postprocess)
+    is_only_named = isinstance(postprocess, str) or inspect.isroutine(postprocess)
+    return f"{text} ({', '.join(operators)})" if is_only_named and operators else text
 
 
 def _text(part: Part | None) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lightning_onnx.errors import InputError
-from lightning_onnx.onnxfile.part import extract, with_all_values
+from lightning_onnx.onnxfile.part import extract, operators_after, with_all_values
 from tests import outside
 
 
@@ -39,7 +39,7 @@ def test_a_part_runs_by_itself(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(["none"], ["y"]), (["positive"], ["none"])])
 def test_values_that_do_not_exist(inputs: list[str], outputs: list[str], model: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.onnx has no part from"):
+    with pytest.raises(InputError, match=r"model\.onnx has no part from .*: no value is named none"):
         extract(model, inputs, outputs, tmp_path / "part.onnx")
 
 
@@ -47,8 +47,39 @@ def test_a_part_that_needs_another_input(model: Path, tmp_path: Path) -> None:
     loaded = onnx.load(model)
     loaded.graph.node[2].input[1] = "x"
     onnx.save(loaded, model)
-    with pytest.raises(InputError, match="has no part"):
+    with pytest.raises(InputError, match="also needs the value x, for Mul"):
         extract(model, ["positive"], ["z"], tmp_path / "part.onnx")
+
+
+def test_a_part_with_a_condition_that_takes_a_value_from_before(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    bodies = [
+        helper.make_graph(
+            [helper.make_node("Identity", [taken], [f"branch_{taken}"])],
+            taken,
+            [],
+            [helper.make_tensor_value_info(f"branch_{taken}", TensorProto.FLOAT, ["batch", 2])],
+        )
+        for taken in ("x", "y")
+    ]
+    nodes = [
+        helper.make_node("ReduceMax", ["y"], ["top"], keepdims=0),
+        helper.make_node("Greater", ["top", "one"], ["is_large"]),
+        helper.make_node("If", ["is_large"], ["z"], then_branch=bodies[0], else_branch=bodies[1]),
+    ]
+    del loaded.graph.node[2]
+    loaded.graph.node.extend(nodes)
+    onnx.save(loaded, model)
+    with pytest.raises(InputError, match="also needs the value x, for Identity"):
+        extract(model, ["positive"], ["z"], tmp_path / "part.onnx")
+
+
+@pytest.mark.parametrize(
+    ("values", "operators"),
+    [(["positive"], ("Add", "Mul")), (["y"], ("Mul",)), (["positive", "y"], ("Mul",)), (["z"], ())],
+)
+def test_operators_after_values(values: list[str], operators: tuple[str, ...], model: Path) -> None:
+    assert operators_after(model, values) == operators
 
 
 def test_all_values_are_returned_in_their_order(model: Path, tmp_path: Path) -> None:

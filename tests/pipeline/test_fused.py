@@ -124,7 +124,7 @@ def test_what_the_manifest_says(fused: tuple[Net, ONNXArtifact]) -> None:
     assert record.contract is not None
     assert record.fused is not None
     assert "Normalize" in str(record.fused.preprocess)
-    assert record.fused.postprocess == "postprocess"
+    assert record.fused.postprocess == "postprocess (Softmax, ArgMax)"
     assert record.contract.caller_steps == ()
     assert any("normalize with mean [0.5]" in step.sentence for step in record.contract.steps)
     kinds = {name: output.kind for name, output in record.contract.outputs.items()}
