@@ -47,7 +47,8 @@ def _replaced(
     if not dims or not all(isinstance(dim, int) or dim in places for dim in dims):
         return []
     (result,) = node.output
-    made, parts = [], []
+    made: list[NodeProto] = []
+    parts: list[str] = []
     for number, dim in enumerate(dims):
         parts.append(f"{result}_size_{number}")
         made += _constant(parts[-1], dim) if isinstance(dim, int) else _read(parts[-1], *places[dim])
