@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fnmatch
 import re
 import shlex
 import tempfile
@@ -12,16 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_onnx.artifacts import foreign
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
 from lightning_onnx.deploy import model_card
 from lightning_onnx.errors import ArtifactError, ConfigurationError, first_line
+from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.notices import warn
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_OWN = ("model*.onnx", "model*.onnx.data", "test_data_set_*/*", "assets/*", "report.html", "report.md", MANIFEST)
-"""Files that an earlier artifact left, if a new one lacks them; other files of a repository are the user's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,8 @@ def make_writable(hub: Hub) -> None:
 def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None = None) -> str:
     """Upload an artifact with a model card to a repository that ``make_writable`` has checked, in one commit.
 
-    A card that was not made by this package stays as it is.
+    Files of the artifact that is there, as its manifest names them, are removed if the new one lacks them. All other
+    files stay, and so does a card that was not made by this package.
 
     Args:
         artifact: The artifact.
@@ -110,7 +111,7 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
         if not folder and _may_write_card(api, hub, before):
             added.append(CommitOperationAdd(model_card.NAME, model_card.render(artifact, hub).encode("utf-8")))
         gone = before - {operation.path_in_repo for operation in added}
-        removed = [CommitOperationDelete(name) for name in sorted(gone) if _is_own(name, prefix)]
+        removed = [CommitOperationDelete(name) for name in sorted(gone & _earlier_files(api, hub, before, prefix))]
         commit = api.create_commit(hub.repo_id, [*added, *removed], commit_message=f"ONNX model {artifact.name}")
     except Exception as error:  # of the client, of the network and of files
         raise ArtifactError(
@@ -120,9 +121,18 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
     return str(commit.commit_url)
 
 
-def _is_own(name: str, prefix: str) -> bool:
-    inner = name.removeprefix(prefix)
-    return name.startswith(prefix) and any(fnmatch.fnmatchcase(inner, pattern) for pattern in _OWN)
+def _earlier_files(api: HfApi, hub: Hub, files: set[str], prefix: str) -> set[str]:
+    """Return the files of the artifact that is there now; every other file is the user's."""
+    if f"{prefix}{MANIFEST}" not in files:
+        return set()
+    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as place:
+        manifest = Path(api.hf_hub_download(hub.repo_id, f"{prefix}{MANIFEST}", local_dir=place))
+        try:
+            earlier = Manifest.from_dict(foreign.read_json(manifest))
+        except (ValueError, ArtifactError) as error:
+            warn(f"{hub.repo_id}: no file is removed, because its {MANIFEST} cannot be read ({first_line(error)})")
+            return set()
+    return {f"{prefix}{name}" for name in earlier.files}
 
 
 def _may_write_card(api: HfApi, hub: Hub, files: set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -43,12 +44,44 @@ def test_one_commit_has_the_artifact_and_a_card(exported: ONNXArtifact, hub: Ser
     assert ONNXArtifact.load(tmp_path / "got").manifest == exported.manifest  # each file has its size and digest
 
 
-def test_a_second_push_removes_what_the_new_artifact_lacks(exported: ONNXArtifact, hub: Server, tmp_path: Path) -> None:
-    found = pushed(exported, hub, Hub(NAME))
-    found.files |= {"model.int8.onnx": b"old", "test_data_set_0/input_1.pb": b"old", "notes.txt": b"mine"}
-    pushed(exported, hub, Hub(NAME))
-    assert found.commits[1][1] == ["deletedFile model.int8.onnx", "deletedFile test_data_set_0/input_1.pb"]
-    assert found.files["notes.txt"] == b"mine"
+USERS_FILES = {name: b"mine" for name in (
+    "notes.txt", "assets/banner.png", "models/other.onnx", "model_zoo/x/y.onnx", "model_quantized.onnx",
+    "checkpoints/a/model.int8.onnx", "checkpoints/a/model.pt2",
+)}  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["", "checkpoints/a"])
+def test_a_second_push_removes_what_the_new_artifact_lacks(
+    folder: str, exported: ONNXArtifact, hub: Server, tmp_path: Path
+) -> None:
+    prefix = f"{folder}/" if folder else ""
+    old = {name: exported.record.files["report.md"] for name in ("model.pt2", "test_data_set_0/input_1.pb")}
+    shutil.copytree(exported.directory, tmp_path / "old")
+    for name in old:
+        shutil.copyfile(tmp_path / "old" / "report.md", tmp_path / "old" / name)
+    record = dataclasses.replace(exported.record, files={**exported.record.files, **old})
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(record.to_dict()))
+    found = pushed(ONNXArtifact.load(tmp_path / "old"), hub, Hub(NAME), folder)
+    assert {f"{prefix}{name}" for name in old} <= set(found.files)
+    theirs = {name: content for name, content in USERS_FILES.items() if name not in found.files}
+    found.files |= theirs
+    pushed(exported, hub, Hub(NAME), folder)
+    removed = [line for line in found.commits[1][1] if line.startswith("deletedFile")]
+    assert removed == [f"deletedFile {prefix}{name}" for name in old]
+    assert theirs.items() <= found.files.items()
+
+
+@pytest.mark.parametrize("content", [b'{"name": "a web page"}', b"<html>", b'{"format_version": 99, "files": {"a": {}}}'])
+def test_without_a_manifest_to_read_nothing_is_removed(
+    content: bytes, exported: ONNXArtifact, hub: Server
+) -> None:
+    make_writable(Hub(NAME))
+    found = hub.repositories[NAME]
+    found.files |= {"manifest.json": content, **USERS_FILES}
+    with pytest.warns(UserWarning, match=rf"{NAME}: no file is removed, because its manifest.json cannot be read"):
+        push(exported, Hub(NAME))
+    assert USERS_FILES.items() <= found.files.items()
+    assert json.loads(found.files["manifest.json"]) == exported.manifest
 
 
 def test_a_folder_leaves_the_root_alone(exported: ONNXArtifact, hub: Server) -> None:
