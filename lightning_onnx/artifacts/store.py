@@ -108,6 +108,10 @@ class Store:
                 if claimed is not None:
                     remote.release(claimed)
 
+    def location(self, artifact: ONNXArtifact) -> str:
+        """Return the path or URL where an artifact stays; below a URL, its directory ends with the run."""
+        return str(artifact.directory) if self.url is None else self._place(artifact.name)
+
     def remove(self, key: str) -> None:
         """Remove the artifact of a checkpoint that is no longer kept."""
         artifact = self.artifacts.pop(key, None)

@@ -67,7 +67,7 @@ class Exporter:
         self.log = FitLog()
         self._planner = Planner(config, observer)
         self._maker = Maker(store, self._planner, options.filename)
-        self._publisher = Publisher(options, self.log, is_silent=fast_dev_run, url=store.url)
+        self._publisher = Publisher(options, self.log, store.location, is_silent=fast_dev_run)
         self._interruption = interruption
         self._background = Background(self._maker, interruption)
         self._unexported = Unexported(self.log)
@@ -162,7 +162,8 @@ class Exporter:
             self._unexported.refuse(self.follower.best, self.options)
         else:
             self._publisher.publish_best(fit.trainer.loggers, self.artifact)
-        self.log.conclude(self.artifact)
+        if self.artifact is not None:
+            self.log.conclude(self.artifact, self.store.location(self.artifact))
 
     def break_off(self, fit: Fit, epoch: int, *, is_interrupt: bool = False) -> None:
         """After an error: finish running exports (end one that hangs after an interrupt), and make the others."""
@@ -280,7 +281,9 @@ class Exporter:
             self._give_up(finished.job.key, artifact)
             return
         self.store.add(finished.job.key, artifact)
-        self.log.report(artifact, is_one_of_several=self.options.when == "checkpoint")
+        self.log.report(artifact)
+        if self.options.when == "checkpoint":  # one of several, of which the end of the run tells only the best
+            self.log.tell_place(artifact, self.store.location(artifact))
         self._publisher.publish_new(fit.trainer.loggers, artifact, is_best=artifact == self.artifact)
 
     def _give_up(self, key: str, error: Exception) -> None:

@@ -92,12 +92,11 @@ class FitLog:
         """
         warn(f"ONNX export is left to the end of training, which takes the time that it needs: {error}.")
 
-    def report(self, artifact: ONNXArtifact, *, is_one_of_several: bool = False) -> None:
+    def report(self, artifact: ONNXArtifact) -> None:
         """Tell of each check and variant of a new artifact that did not pass, and record the failed ones.
 
         Args:
             artifact: The artifact.
-            is_one_of_several: Whether the run makes several, of which ``conclude`` tells only one.
         """
         record = artifact.record
         for check in record.checks:
@@ -109,25 +108,30 @@ class FitLog:
         if told is not None and told not in self._told:  # once, not for each checkpoint
             self._told.add(told)
             warn(f"ONNX export: {told}")
-        if is_one_of_several:
-            info(f"ONNX export: wrote {artifact.directory} in {_seconds(record)}")
 
-    def conclude(self, artifact: ONNXArtifact | None) -> None:
+    def tell_place(self, artifact: ONNXArtifact, place: str) -> None:
+        """Tell where an artifact was written, and how long it took.
+
+        Args:
+            artifact: The artifact.
+            place: Path or URL where it stays.
+        """
+        info(f"ONNX export: wrote {place} in {_seconds(artifact.record)}")
+
+    def conclude(self, artifact: ONNXArtifact, place: str) -> None:
         """Tell at the end of a run where its artifact is, the verdict, its figures and what to do next.
 
         Args:
-            artifact: The run's artifact, None if there is none.
+            artifact: The run's artifact.
+            place: Path or URL where it stays.
         """
-        if artifact is None:
-            return
         model, weights, *_, last = wording.essentials(artifact.record)
         figures = f"{model}; {weights}; {last}; exported in {_seconds(artifact.record)}"
-        for line in (
-            f"{artifact.directory}",
-            artifact.report.summary,
-            figures,
-            f"next: lightning-onnx check {shlex.quote(str(artifact.directory))}; the report is {HTML} there",
-        ):
+        if "://" in place:
+            then = f"copy {place} to a disk and run lightning-onnx check on the copy"
+        else:
+            then = f"lightning-onnx check {shlex.quote(place)}"
+        for line in (place, artifact.report.summary, figures, f"next: {then}; the report is {HTML} there"):
             info(f"ONNX export: {line}")
 
     def _report(self, name: str, status: str, reason: str | None, warns: bool) -> None:

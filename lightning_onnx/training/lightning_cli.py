@@ -22,6 +22,7 @@ from lightning_onnx.pipeline.from_checkpoint import export_module
 from lightning_onnx.printable import printable
 from lightning_onnx.training.best_checkpoint import find_checkpoint
 from lightning_onnx.training.callback import ONNXExport
+from lightning_onnx.training.run_directories import run_directories
 from lightning_onnx.variants.base import by_name
 
 if TYPE_CHECKING:
@@ -83,9 +84,14 @@ class ExportCommand(LightningCLI):
         which = given.get("ckpt_path") or "best"
         if which in _FOUND:
             with _errors_told():
-                which = str(find_checkpoint(which, _places(given.get("trainer").as_dict())))
+                which = str(find_checkpoint(which, self._run_directories()))
             sys.stderr.write(printable(f"export: the checkpoint is {which}") + "\n")
         given["ckpt_path"] = which
+
+    def _run_directories(self) -> list[Path]:
+        given = self.config["export"].as_dict()
+        forced = [value for name, value in given.items() if name not in ("trainer", "model", "data")]
+        return run_directories(given["trainer"], [self.trainer_defaults.get("callbacks"), forced])
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -211,17 +217,3 @@ def _errors_told() -> Iterator[None]:
     except ONNXExportError as error:
         sys.stderr.write(printable(f"export: {error}") + "\n")
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
-
-
-def _places(trainer: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield where the runs of a configured Trainer are."""
-    root = Path(trainer.get("default_root_dir") or ".")
-    yield from (root / "lightning_logs", root / "checkpoints")
-    pending: list[Any] = [trainer.get("logger"), trainer.get("callbacks")]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, (list, tuple)):
-            pending.extend(value)
-        elif isinstance(value, Mapping):
-            pending.extend(value.values())
-            yield from (Path(value[name]) for name in ("save_dir", "dirpath") if isinstance(value.get(name), str))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lightning.fabric.loggers.logger import Logger
 
@@ -21,14 +21,20 @@ class Publisher:
         options: The callback's own options.
         log: Records failures.
         is_silent: Whether to publish nothing, as with ``fast_dev_run``.
-        url: The URL of the run's artifacts, if they are not on a local disk.
+        location: Returns the path or URL where an artifact stays.
     """
 
-    def __init__(self, options: CallbackConfig, log: FitLog, is_silent: bool = False, url: str | None = None) -> None:
+    def __init__(
+        self,
+        options: CallbackConfig,
+        log: FitLog,
+        location: Callable[[ONNXArtifact], str],
+        is_silent: bool = False,
+    ) -> None:
         self.options = options
         self.log = log
         self.is_silent = is_silent
-        self.url = url
+        self.location = location
 
     def publish_new(self, loggers: Sequence[Logger], artifact: ONNXArtifact, is_best: bool) -> None:
         """Log the numbers of a new artifact; with ``log_artifacts="all"``, its files too.
@@ -74,9 +80,9 @@ class Publisher:
         if not artifact.passed:
             warn(f"ONNX export: {artifact.name} is not uploaded to the Hub, because a check failed")
             return
-        place = None if self.url is None else f"{self.url}/{artifact.name}"
         with self.log.recorded("upload failed"):
-            info(f"ONNX export: uploaded to {push(artifact, self.options.hub, folder, place)}")
+            url = push(artifact, self.options.hub, folder, self.location(artifact))
+            info(f"ONNX export: uploaded to {url}")
 
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed

@@ -51,6 +51,7 @@ def test_artifacts_come_and_go(dirpath: str, copy: Copy) -> None:
     add(store, "two", "b", copy)
     assert store.names() == ["a", "b"]
     assert [name for name in store.names() if store.checkpoint_of(name) == "two.ckpt"] == ["b"]
+    assert [store.location(artifact) for artifact in store.artifacts.values()] == [f"{dirpath}/a", f"{dirpath}/b"]
     store.write_index("two")
     assert [(e.directory, e.best) for e in index_of(store)] == [("a", False), ("b", True)]
     store.remove("one")

@@ -44,10 +44,18 @@ def test_one_commit_has_the_artifact_and_a_card(exported: ONNXArtifact, hub: Ser
     assert ONNXArtifact.load(tmp_path / "got").manifest == exported.manifest  # each file has its size and digest
 
 
-USERS_FILES = {name: b"mine" for name in (
-    "notes.txt", "assets/banner.png", "models/other.onnx", "model_zoo/x/y.onnx", "model_quantized.onnx",
-    "checkpoints/a/model.int8.onnx", "checkpoints/a/model.pt2",
-)}  # fmt: skip
+USERS_FILES = dict.fromkeys(
+    (
+        "notes.txt",
+        "assets/banner.png",
+        "models/other.onnx",
+        "model_zoo/x/y.onnx",
+        "model_quantized.onnx",
+        "checkpoints/a/model.int8.onnx",
+        "checkpoints/a/model.pt2",
+    ),
+    b"mine",
+)
 
 
 @pytest.mark.parametrize("folder", ["", "checkpoints/a"])
@@ -55,7 +63,7 @@ def test_a_second_push_removes_what_the_new_artifact_lacks(
     folder: str, exported: ONNXArtifact, hub: Server, tmp_path: Path
 ) -> None:
     prefix = f"{folder}/" if folder else ""
-    old = {name: exported.record.files["report.md"] for name in ("model.pt2", "test_data_set_0/input_1.pb")}
+    old = dict.fromkeys(("model.pt2", "test_data_set_0/input_1.pb"), exported.record.files["report.md"])
     shutil.copytree(exported.directory, tmp_path / "old")
     for name in old:
         shutil.copyfile(tmp_path / "old" / "report.md", tmp_path / "old" / name)
@@ -71,10 +79,10 @@ def test_a_second_push_removes_what_the_new_artifact_lacks(
     assert theirs.items() <= found.files.items()
 
 
-@pytest.mark.parametrize("content", [b'{"name": "a web page"}', b"<html>", b'{"format_version": 99, "files": {"a": {}}}'])
-def test_without_a_manifest_to_read_nothing_is_removed(
-    content: bytes, exported: ONNXArtifact, hub: Server
-) -> None:
+@pytest.mark.parametrize(
+    "content", [b'{"name": "a web page"}', b"<html>", b'{"format_version": 99, "files": {"a": {}}}']
+)
+def test_without_a_manifest_to_read_nothing_is_removed(content: bytes, exported: ONNXArtifact, hub: Server) -> None:
     make_writable(Hub(NAME))
     found = hub.repositories[NAME]
     found.files |= {"manifest.json": content, **USERS_FILES}

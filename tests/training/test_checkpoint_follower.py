@@ -304,16 +304,20 @@ def test_missing_artifact_is_made_on_resuming(fit: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["checkpoint", "fit_end"])
-def test_remote_directories(when: str, fit: Any, tmp_path: Path) -> None:
+def test_remote_directories(when: str, fit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     system = fsspec.filesystem("memory")
     if system.exists("/run"):
         system.rm("/run", recursive=True)
     callback = ONNXExport("memory://run/onnx", when=when)
     checkpoint = ModelCheckpoint("memory://run/ck", monitor="val_loss", save_top_k=1, save_last=True)
-    fit(models.Classifier(), callback, checkpoint, max_epochs=3)
+    with caplog.at_level("INFO"):
+        fit(models.Classifier(), callback, checkpoint, max_epochs=3)
     assert callback.failures == []
     assert callback.artifact is not None
     name = Path(checkpoint.best_model_path).stem
+    assert f"ONNX export: memory://run/onnx/{name}" in caplog.messages
+    assert f"next: copy memory://run/onnx/{name} to a disk" in caplog.text
+    assert str(callback.artifact.directory.parent) not in caplog.text  # it ends with the run
     expected = {name, "last"} if when == "checkpoint" else {name}
     assert {p.split("/")[3] for p in system.glob("/run/onnx/*/manifest.json")} == expected
     system.get("/run/onnx/" + name, str(tmp_path / "got"), recursive=True)

@@ -11,11 +11,16 @@ from typing import Any
 import jsonargparse
 import numpy as np
 import pytest
+import torch
 import yaml
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import CSVLogger
 
 import lightning_onnx
 from lightning_onnx import (
+    ONNXCLI,
     CheckContext,
     CheckResult,
     Latency,
@@ -266,6 +271,35 @@ def test_export_as_a_command(tmp_path: Path) -> None:
     assert static.manifest["source"]["checkpoint"] == "last.ckpt"
     assert static.signature.inputs[0].shape == (8, 6)
     assert "--ckpt_path" in _main(tmp_path, "own", "export", "--help").stdout
+
+
+@pytest.mark.parametrize("where", ["logger", "persistent", "forced"])
+def test_the_best_is_that_of_the_configured_run(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Command(ONNXCLI):
+        def add_arguments_to_parser(self, parser: Any) -> None:
+            if where == "forced":
+                parser.add_lightning_class_args(ModelCheckpoint, "saving")
+                parser.set_defaults({"saving.dirpath": "runs"})
+
+        def instantiate_classes(self) -> None:
+            raise SystemExit(0)  # the checkpoint has been found
+
+    defaults: dict[str, Any] = {"logger": [CSVLogger("runs")]}
+    if where != "logger":
+        defaults = {"callbacks": ModelCheckpoint("runs")} if where == "persistent" else {}
+    for age, folder in enumerate(("runs", "lightning_logs")):
+        Path(folder).mkdir()
+        torch.save({}, f"{folder}/a.ckpt")
+        if where != "logger":  # then it is the newest of all
+            os.utime(f"{folder}/a.ckpt", (100 - age, 100 - age))
+    with pytest.raises(SystemExit):
+        Command(BoringModel, args=["export"], trainer_defaults=defaults, seed_everything_default=False)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "the checkpoint is" in line)
+    assert line.endswith(str(Path("runs", "a.ckpt")))
 
 
 @pytest.mark.slow

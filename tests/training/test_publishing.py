@@ -54,7 +54,7 @@ def bad(good: ONNXArtifact, tmp_path: Path) -> ONNXArtifact:
 
 def publisher(log_artifacts: str | bool, **options: Any) -> Publisher:
     config = CallbackConfig(log_artifacts=log_artifacts, register_as="net")
-    return Publisher(config, FitLog(), **options)
+    return Publisher(config, FitLog(), lambda artifact: f"memory://onnx/{artifact.name}", **options)
 
 
 def test_every_artifact_is_published_when_it_is_made(good: ONNXArtifact) -> None:
@@ -98,3 +98,24 @@ def test_a_logger_that_fails_stops_no_other(good: ONNXArtifact) -> None:
     assert len(keeping.filed) == 1
     assert made.log.failures == ["Failing did not accept the artifact: ConnectionError: no server"]
     assert isinstance(made.log.errors[0], ConnectionError)
+
+
+@pytest.mark.parametrize(
+    ("place", "next_step"),
+    [
+        ("s3://runs/onnx/a", "copy s3://runs/onnx/a to a disk and run lightning-onnx check on the copy"),
+        ("a b/onnx", "lightning-onnx check 'a b/onnx'"),
+    ],
+)
+def test_the_end_of_a_run_names_where_the_artifact_stays(
+    place: str, next_step: str, good: ONNXArtifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        FitLog().conclude(good, place)
+        FitLog().tell_place(good, place)
+    first, verdict, _, following, wrote = caplog.messages
+    assert first == f"ONNX export: {place}"
+    assert verdict == f"ONNX export: {good.report.summary}"
+    assert following == f"ONNX export: next: {next_step}; the report is report.html there"
+    assert wrote.startswith(f"ONNX export: wrote {place} in ")
+    assert str(good.directory) not in caplog.text
