@@ -61,6 +61,11 @@ def read_json(path: Path) -> Any:
     return value
 
 
+def is_valid_name(name: str) -> bool:
+    """Tell whether an artifact may have a file of this name: printable, with ``/`` between directories."""
+    return bool(name) and name.isprintable() and "\\" not in name
+
+
 def checked_name(directory: Path, name: str) -> Path:
     """Return the path of a file that is named in a manifest or a model.
 
@@ -71,7 +76,7 @@ def checked_name(directory: Path, name: str) -> Path:
     Raises:
         ArtifactError: If it is no plain relative name, or leads out of the directory.
     """
-    if not name or not name.isprintable() or "\\" in name:
+    if not is_valid_name(name):
         raise ArtifactError(f"{directory} names the file {name[:80]!r}, which is an invalid name. {_ADVICE}")
     path = directory / name
     if PurePosixPath(name).is_absolute() or Path(name).is_absolute() or not _is_inside(path, directory):

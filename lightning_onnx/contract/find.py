@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -48,10 +48,7 @@ def find_contract(given: Given, known: Known, signature: Signature) -> Contract:
     Raises:
         ConfigurationError: If the given labels fit no output, or a given range no input.
     """
-    unknown = sorted(given.ranges.keys() - {spec.name for spec in signature.inputs})
-    if unknown:
-        names = ", ".join(spec.name for spec in signature.inputs)
-        raise ConfigurationError(f"contract['ranges'] names {unknown}, which are no inputs. The graph takes {names}.")
+    check_fits(given, signature)
     labels, outputs = _outputs(given, known, signature)
     return Contract(
         {spec.name: _input(spec, given, known) for spec in signature.inputs},
@@ -61,6 +58,27 @@ def find_contract(given: Given, known: Known, signature: Signature) -> Contract:
         None if known.takes_raw else find_tokenizer(known.loaders, (known.datamodule, known.module)),
         None if labels is None else labels.source,
     )
+
+
+def check_fits(given: Given, signature: Signature) -> None:
+    """Raise unless a graph has what the user says something of.
+
+    Args:
+        given: What the user says.
+        signature: The inputs and outputs of the graph.
+
+    Raises:
+        ConfigurationError: If the given labels fit no output, or a given range no input.
+    """
+    unknown = sorted(given.ranges.keys() - {spec.name for spec in signature.inputs})
+    if unknown:
+        names = ", ".join(spec.name for spec in signature.inputs)
+        raise ConfigurationError(f"contract['ranges'] names {unknown}, which are no inputs. The graph takes {names}.")
+    if given.labels is not None and not _labelled(given.labels, signature, "softmax"):
+        raise ConfigurationError(
+            f"labels has {len(given.labels)} names, but no output has a dim of this size: {signature}. "
+            "Give one name for each class."
+        )
 
 
 def _input(spec: TensorSpec, given: Given, known: Known) -> InputContract:
@@ -86,11 +104,6 @@ def _outputs(given: Given, known: Known, signature: Signature) -> tuple[Labels |
         outputs = _labelled(labels.names, signature, activation_of(known.module))
         if outputs:
             return labels, outputs
-    if given.labels is not None:
-        raise ConfigurationError(
-            f"labels has {len(given.labels)} names, but no output has a dim of this size: {signature}. "
-            "Give one name for each class."
-        )
     return None, {}
 
 
@@ -111,24 +124,28 @@ def _axis(spec: TensorSpec, classes: int) -> int | None:
     return next((i for i in places if 0 < i < len(spec.shape) and spec.shape[i] == classes), None)
 
 
-def with_kinds(contract: Contract, outputs: Callable[[], Mapping[str, Tensor]]) -> Contract:
+def with_kinds(
+    contract: Contract, outputs: Callable[[], Mapping[str, Tensor]], sigmoids: Collection[str] = ()
+) -> Contract:
     """Return the contract with what the values of outputs say: whether they are probabilities already.
 
     Args:
         contract: A contract.
         outputs: Returns outputs of the module on some input, by name; called only if an output has class names.
+        sigmoids: Names of the outputs that are the result of a sigmoid.
     """
     if not any(own.kind == "scores" for own in contract.outputs.values()):
         return contract
     values = outputs()
     changed = {
-        name: _with_kind(own, values[name]) if own.axis is not None and name in values else own
+        name: _with_kind(own, values[name], name in sigmoids) if own.axis is not None and name in values else own
         for name, own in contract.outputs.items()
     }
     return dataclasses.replace(contract, outputs=changed)
 
 
-def _with_kind(own: OutputContract, values: Tensor) -> OutputContract:
-    if own.axis is None or kind_of(values, own.axis) == "scores":
+def _with_kind(own: OutputContract, values: Tensor, is_sigmoid: bool) -> OutputContract:
+    is_sigmoid = is_sigmoid or own.activation == "sigmoid"
+    if own.axis is None or kind_of(values, own.axis, is_sigmoid=is_sigmoid) == "scores":
         return own
     return dataclasses.replace(own, kind="probabilities", activation=None)

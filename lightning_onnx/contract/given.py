@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from lightning_onnx.contract.labels import without_surrogates
+from lightning_onnx.contract.values import finite
 from lightning_onnx.errors import ConfigurationError, did_you_mean
 
 
@@ -74,11 +76,11 @@ def check_given(labels: object, contract: object) -> Given | None:
         raise ConfigurationError(
             f"contract['ranges']={ranges!r} has no two numbers by name. Give {{'images': [0, 1]}}."
         )
-    if settings is not None and not (isinstance(settings, Mapping) and all(map(_is_number, settings.values()))):
+    if settings is not None and not (isinstance(settings, Mapping) and all(map(_is_finite, settings.values()))):
         raise ConfigurationError(f"contract['settings']={settings!r} has no number by name. Give {{'threshold': 0.5}}.")
     return Given(
-        None if labels is None else tuple(labels),  # type: ignore[arg-type]
-        None if steps is None else tuple(steps),
+        None if labels is None else tuple(map(without_surrogates, labels)),  # type: ignore[call-overload]
+        None if steps is None else tuple(map(without_surrogates, steps)),
         {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()},
         None if settings is None else {str(name): float(value) for name, value in settings.items()},
     )
@@ -89,8 +91,8 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_range(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_finite, value))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_finite(value: object) -> bool:
+    return finite(value) is not None

@@ -86,7 +86,7 @@ def as_names(value: object) -> tuple[str, ...] | None:
         return _of_mapping(value)
     if not isinstance(value, (list, tuple)):
         return None
-    return tuple(value) if value and all(isinstance(name, str) for name in value) else None
+    return tuple(map(without_surrogates, value)) if value and all(isinstance(name, str) for name in value) else None
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
@@ -96,4 +96,9 @@ def _of_mapping(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
     except (TypeError, ValueError):
         return None
     is_whole = sorted(by_index) == list(range(len(pairs))) and all(isinstance(n, str) for n in by_index.values())
-    return tuple(by_index[i] for i in range(len(pairs))) if pairs and is_whole else None
+    return tuple(without_surrogates(by_index[i]) for i in range(len(pairs))) if pairs and is_whole else None
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can encode: the name of a directory may be of other bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -7,9 +7,10 @@ and attributes; any other one is described by how it prints itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightning_onnx.contract.data_sets import data_sets
@@ -17,6 +18,8 @@ from lightning_onnx.manifest.contract import Step, Tokenizer
 from lightning_onnx.onnxfile.privacy import without_paths
 
 _LONGEST = 200
+_SCALED = (None, "Image", "PureTensor", "Tensor", "Video")
+"""What ``ToDtype`` divides by 255: images and videos, but no masks and boxes."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -65,7 +68,8 @@ def steps_of(transform: object, *, in_graph: bool = False) -> tuple[Step, ...]:
         transform: A transform, a pipeline of them, or None.
         in_graph: Whether the graph does it.
     """
-    return tuple(Step(_printed(part), sentence, in_graph) for part in _parts(transform) if (sentence := _said(part)))
+    parts = [part for part in _parts(transform) if not (in_graph and type(part).__name__ == "ToImage")]  # no-op there
+    return tuple(Step(_printed(part), sentence, in_graph) for part in parts if (sentence := _said(part)))
 
 
 def _parts(transform: Any) -> Iterator[Any]:
@@ -97,7 +101,7 @@ def _said(part: Any) -> str:
     if name in _SAYS:
         try:
             return _SAYS[name](part)
-        except AttributeError:  # another library's, with the same name
+        except Exception:  # another library's, with the same name
             pass
     return f"apply {_printed(part)}"
 
@@ -129,8 +133,15 @@ def _normalize(part: Any) -> str:
 
 
 def _to_dtype(part: Any) -> str:
-    dtype = str(part.dtype).removeprefix("torch.")
-    return f"convert to {dtype}, divide by 255" if getattr(part, "scale", True) else f"convert to {dtype}"
+    by_kind = part.dtype.items() if isinstance(part.dtype, Mapping) else [(None, part.dtype)]
+    scales = getattr(part, "scale", True)
+    return ", ".join(_converted(kind, dtype, scales) for kind, dtype in by_kind if dtype is not None)
+
+
+def _converted(kind: type | str | None, dtype: torch.dtype, scales: bool) -> str:
+    name = getattr(kind, "__name__", kind)
+    divided = ", divide by 255" if scales and dtype.is_floating_point and name in _SCALED else ""
+    return f"convert {f'{name} ' if name else ''}to {str(dtype).removeprefix('torch.')}{divided}"
 
 
 def _preset(part: Any) -> str:
@@ -158,7 +169,7 @@ _SAYS: dict[str, Callable[[Any], str]] = {
     "ToTensor": lambda part: "put channels first, divide by 255",
     "ToTensorV2": lambda part: "put channels first",
     "PILToTensor": lambda part: "put channels first",
-    "ToImage": lambda part: "put channels first",
+    "ToImage": lambda part: "put channels first if they are last",
     "Grayscale": lambda part: f"convert to grayscale with {part.num_output_channels} channel(s)",
     "RGB": lambda part: "convert to RGB",
     "Identity": lambda part: "",

@@ -64,8 +64,8 @@ def settings_of(module: nn.Module) -> dict[str, float]:
         hparams = getattr(part, "hparams", None)
         owned = {**vars(part), **dict(part.named_buffers(recurse=False)), **dict(part.named_parameters(recurse=False))}
         for name, value in {**(hparams if isinstance(hparams, Mapping) else {}), **owned}.items():
-            number = _number(value)
-            if _SETTING.search(str(name)) and number is not None:
+            number = _number(value) if _SETTING.search(str(name)) else None
+            if number is not None:
                 found[f"{prefix}.{name}" if prefix else str(name)] = number
     return found
 
@@ -73,23 +73,34 @@ def settings_of(module: nn.Module) -> dict[str, float]:
 def _number(value: object) -> float | None:
     if isinstance(value, Tensor):
         value = value.detach().item() if value.numel() == 1 and not value.is_meta else None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    return finite(value)
 
 
-def kind_of(scores: Tensor, axis: int) -> Kind:
+def finite(value: object) -> float | None:
+    """Return an int or float as a float; None if it is anything else, not finite, or too large for a float."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def kind_of(scores: Tensor, axis: int, *, is_sigmoid: bool = False) -> Kind:
     """Tell whether an output holds probabilities of classes, or scores.
 
     Args:
         scores: The output on some input.
         axis: The dim of the classes.
+        is_sigmoid: Whether it may be that of a sigmoid: otherwise, only values that add up to 1 are probabilities.
     """
     values = scores.detach().double()
     if not values.numel() or not torch.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         return "scores"
     sums = values.sum(axis)
     is_distribution = torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-    return "probabilities" if is_distribution or float(values.min()) > 0 else "scores"
+    return "probabilities" if is_distribution or (is_sigmoid and float(values.min()) > 0) else "scores"
 
 
 def activation_of(module: nn.Module) -> Activation:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lightning_onnx.artifacts.foreign import is_valid_name
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 
 DIRECTORY = "assets"
@@ -19,7 +20,7 @@ def check_assets(assets: object) -> None:
         assets: The option.
 
     Raises:
-        ConfigurationError: If one of them is missing, or two have the same name.
+        ConfigurationError: If one of them is missing, two have the same name, or a name is invalid in an artifact.
     """
     if not isinstance(assets, (list, tuple)) or not all(isinstance(asset, (str, os.PathLike)) for asset in assets):
         raise ConfigurationError(f"assets={assets!r} is not a list of paths. Give one such as ['tokenizer.json'].")
@@ -29,6 +30,18 @@ def check_assets(assets: object) -> None:
         raise ConfigurationError(f"assets has {missing}, which do not exist. Write them before, or correct the paths.")
     if len(set(names)) < len(names):
         raise ConfigurationError(f"assets has two of the same name: {names}. Rename one of them.")
+    invalid = [name for asset in assets for name in _names(Path(asset)) if not is_valid_name(name)]
+    if invalid:
+        raise ConfigurationError(
+            f"assets has the names {invalid}, with a backslash or characters that cannot be printed. Rename them."
+        )
+
+
+def _names(asset: Path) -> Iterator[str]:
+    """Yield the name of an asset, and of what is in it."""
+    yield asset.name
+    for path in asset.rglob("*"):
+        yield path.relative_to(asset).as_posix()
 
 
 def copy_assets(assets: Sequence[str | os.PathLike[str]], staged: Path) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ import json
 import logging
 from collections.abc import Sequence
 
+from torch import nn
+
 from lightning_onnx.contract.find import Known, find_contract, with_kinds
-from lightning_onnx.contract.given import check_given
+from lightning_onnx.contract.given import Given, check_given
 from lightning_onnx.contract.transforms import steps_of
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.manifest.contract import Contract, Step
@@ -74,7 +76,13 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         raise
     except Exception as error:  # data sets and transforms are the user's; without a contract, the file is the same
         log.debug("the contract cannot be found", exc_info=True)
-        return FoundContract(None, (f"the contract could not be found ({without_paths(first_line(error))})",))
+        told = f"the contract could not be found ({without_paths(first_line(error))})"
+        if given == Given():
+            return FoundContract(None, (told,))
+        nothing = Known(nn.Module(), None, None, {}, _in_graph(around), takes_raw=around.takes_raw_sample)
+        return FoundContract(
+            find_contract(given, nothing, plan.graph.signature), (f"{told}: it has only what was given",)
+        )
     return FoundContract(contract, () if contract.warning is None else (contract.warning,))
 
 
@@ -96,4 +104,5 @@ def with_outputs(contract: Contract | None, plan: Plan, stored: Sequence[Case]) 
     if contract is None or not stored or stored[0].expected is None:
         return contract
     values = dict(zip(plan.graph.request.output_names, stored[0].expected, strict=False))
-    return with_kinds(contract, lambda: values)
+    sigmoids = [name for name, operator in plan.graph.last_operators.items() if operator == "Sigmoid"]
+    return with_kinds(contract, lambda: values, sigmoids)

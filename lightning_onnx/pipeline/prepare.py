@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import torch
 from torch import nn
 
+from lightning_onnx.contract.find import check_fits
+from lightning_onnx.contract.given import check_given
 from lightning_onnx.errors import ConfigurationError, NotReadyError
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
@@ -63,7 +65,7 @@ def prepare(
     Raises:
         SampleError: If the module takes none of the observed calls.
         NotReadyError: If it does not run in eval mode, or with ``refuse_decisions`` returns nothing finite.
-        ConfigurationError: If names or axes do not fit the module.
+        ConfigurationError: If names or axes do not fit the module, or the given labels or ranges the graph.
         EngineError: If no engine can translate the module.
         ParityError: If the outputs of the best graph differ from the module's.
         SearchTooLong: If the time is over before there is a graph.
@@ -109,6 +111,7 @@ def _prepare(
     if unused:
         observation, run, request = _derived(module, [_without(observation, unused)], config)
         found = search(run, request)
+    _check_contract(found.graph, config)
     left_names = (*left.values(), *unused.values())
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
@@ -243,6 +246,13 @@ def _check_outputs(run: Runner, request: Request, config: ExportConfig) -> None:
                 f"no element of output '{name}' of {type(module).__name__}.{config.method} is finite in eval mode "
                 f"({cause})."
             )
+
+
+def _check_contract(graph: Graph, config: ExportConfig) -> None:
+    """Raise if the given labels or ranges do not fit the graph: before the training, and not after it."""
+    given = check_given(config.labels, config.contract)
+    if given is not None:
+        check_fits(given, graph.signature)
 
 
 def _engine_reason(graph: Graph, config: ExportConfig) -> str:

@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.calls.request import Request
@@ -20,7 +20,13 @@ from lightning_onnx.profile import measured
 from lightning_onnx.tracing.base import EngineModel, Traced
 from lightning_onnx.tracing.finish import finish
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 log = logging.getLogger(__name__)
+
+_MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave the values of a float tensor as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,13 @@ class Graph:
     def refreshes(self) -> bool:
         """Whether new weights are written without tracing the module again."""
         return self.traced.trace_again is None
+
+    @property
+    def last_operators(self) -> dict[str, str]:
+        """The operator that computes each output, by the output's name; those that only move its values are passed."""
+        outputs = self.traced.first.model.graph.outputs
+        found = {name: _computed_by(value) for name, value in zip(self.request.output_names, outputs, strict=False)}
+        return {name: operator for name, operator in found.items() if operator is not None}
 
     def refresh(
         self,
@@ -116,3 +129,11 @@ class Graph:
             export_params=self.options.get("export_params", True),
             initializers_as_inputs=self.options.get("keep_initializers_as_inputs", False),
         )
+
+
+def _computed_by(value: ir.Value | None) -> str | None:
+    node = None if value is None else value.producer()
+    while node is not None and node.op_type in _MOVES:
+        value = node.inputs[0]
+        node = None if value is None else value.producer()
+    return None if node is None else node.op_type

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning_onnx.errors import VariantNotApplicable
 from lightning_onnx.onnxfile import program_file
 from lightning_onnx.onnxfile.head import read_head
+from lightning_onnx.onnxfile.privacy import private_in
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.variants import base
 from lightning_onnx.variants.base import Making
@@ -68,6 +69,6 @@ def problems(original: str, variant: str) -> list[str]:
     lost = [key for key, value in was.items() if now.get(key) != value]
     if lost:
         found.append(f"metadata is lost or changed: {lost}")
-    known = {text for value in was.values() for text in value.split()}
+    known = {found for value in was.values() for text in (value, *value.split()) for found in private_in(text)}
     private = [text for text in program_file.private_texts(Path(variant)) if text not in known]
     return found + [f"it contains private data: {text}" for text in private]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset, random_split
@@ -24,3 +26,17 @@ def test_a_cycle_ends() -> None:
     cycle = Cycle()
     cycle.dataset = cycle  # type: ignore[attr-defined]
     assert cycle in list(data_sets(cycle))
+
+
+def test_samples_are_not_visited() -> None:
+    class Samples(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            raise AssertionError("a sample is visited")
+
+    class Whole:
+        def __init__(self) -> None:
+            self.dataset = Samples([([7], 1)])
+
+    whole = Whole()
+    loader = DataLoader(whole)  # type: ignore[arg-type]
+    assert list(data_sets({"a": [loader]})) == [loader, whole]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_onnx import ConfigurationError, Signature, TensorSpec
-from lightning_onnx.contract.find import Known, find_contract, with_kinds
+from lightning_onnx.contract.find import Known, check_fits, find_contract, with_kinds
 from lightning_onnx.contract.given import Given
 from lightning_onnx.manifest.contract import Contract, Step
 
@@ -69,6 +69,14 @@ def test_labels_that_fit_no_output() -> None:
         found(Given(ranges={"image": (0.0, 1.0)}), LOGITS)
 
 
+def test_what_is_given_can_be_checked_without_a_run() -> None:
+    check_fits(Given(("x", "y", "z"), None, {"images": (0.0, 1.0)}), signature(LOGITS))
+    with pytest.raises(ConfigurationError, match="labels has 2 names"):
+        check_fits(Given(("x", "y")), signature(LOGITS))
+    with pytest.raises(ConfigurationError, match="which are no inputs"):
+        check_fits(Given(ranges={"image": (0.0, 1.0)}), signature(LOGITS))
+
+
 def test_what_the_graph_does_is_not_left_to_the_caller() -> None:
     contract = found(Given(), LOGITS, in_graph=(Step("ToTensor()", "divide by 255", in_graph=True),))
     assert contract.caller_steps == ()
@@ -81,4 +89,7 @@ def test_kinds_come_from_values() -> None:
     scores = torch.tensor([[1.0, -2.0, 0.5]])
     assert with_kinds(contract, lambda: {"logits": scores}) == contract
     own = with_kinds(contract, lambda: {"logits": scores.softmax(1)}).outputs["logits"]
+    assert (own.kind, own.activation) == ("probabilities", None)
+    assert with_kinds(contract, lambda: {"logits": scores.sigmoid()}) == contract
+    own = with_kinds(contract, lambda: {"logits": scores.sigmoid()}, ["logits"]).outputs["logits"]
     assert (own.kind, own.activation) == ("probabilities", None)

@@ -19,6 +19,9 @@ from lightning_onnx.contract.given import check_given
         ({"contract": {"steps": "divide"}}, "is not a list of texts"),
         ({"contract": {"ranges": {"x": [1]}}}, "has no two numbers by name"),
         ({"contract": {"settings": {"threshold": "half"}}}, "has no number by name"),
+        ({"contract": {"settings": {"threshold": float("nan")}}}, "has no number by name"),
+        ({"contract": {"ranges": {"x": [0, float("inf")]}}}, "has no two numbers by name"),
+        ({"contract": {"ranges": {"x": [0, 10**400]}}}, "has no two numbers by name"),
     ],
 )
 def test_invalid_options(options: dict[str, Any], message: str) -> None:

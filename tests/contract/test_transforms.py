@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.utils.data import DataLoader, Subset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from lightning_onnx.contract.transforms import find_steps, find_tokenizer, steps_of
@@ -36,7 +37,7 @@ NORMALIZED = "normalize with mean [0.485, 0.456, 0.406] and standard deviation [
                 ]
             ),
             [
-                "put channels first",
+                "put channels first if they are last",
                 "resize the shorter side to 256 (bilinear)",
                 "crop the center to 224 × 224",
                 "convert to float32, divide by 255",
@@ -46,6 +47,15 @@ NORMALIZED = "normalize with mean [0.485, 0.456, 0.406] and standard deviation [
         (
             v1.Compose([v1.Resize((8, 6)), v1.Compose([v1.ToTensor()]), v1.Normalize(MEAN, STD)]),
             ["resize to 8 × 6 (bilinear)", "put channels first, divide by 255", NORMALIZED],
+        ),
+        (
+            v2.Compose([v2.ToDtype(torch.uint8, scale=True), v2.ToDtype(torch.float32, scale=True)]),
+            ["convert to uint8", "convert to float32, divide by 255"],
+        ),
+        (v1.ConvertImageDtype(torch.float64), ["convert to float64, divide by 255"]),
+        (
+            v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}, scale=True),
+            ["convert Image to float32, divide by 255, convert Mask to int64"],
         ),
         (nn.Sequential(v2.ToDtype(torch.float16), nn.Identity()), ["convert to float16"]),
         (
@@ -62,10 +72,17 @@ def test_what_transforms_do(transform: object, sentences: list[str]) -> None:
     assert said(transform) == sentences
 
 
+def test_a_graph_takes_tensors_which_are_images_already() -> None:
+    steps = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    assert [step.sentence for step in steps_of(steps, in_graph=True)] == ["convert to float32, divide by 255"]
+
+
 def test_transforms_of_other_libraries_with_the_same_names() -> None:
     """Albumentations names sizes differently, and divides by the largest pixel."""
     resize = type("Resize", (), {"__init__": lambda self: self.__dict__.update(height=8, width=6, interpolation=1)})
     normalize = type("Normalize", (), {"mean": (0.5,), "std": (0.25,), "max_pixel_value": 255.0})
+    without = type("Normalize", (), {"mean": None, "std": None, "__repr__": lambda self: "Normalize()"})
+    assert said(without()) == ["apply Normalize()"]
     strange = type("CenterCrop", (), {"__repr__": lambda self: "CenterCrop(p=1.0)"})
     assert said(SimpleNamespace(transforms=[resize(), normalize(), strange()])) == [
         "resize to 8 × 6",

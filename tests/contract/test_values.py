@@ -50,6 +50,7 @@ def test_settings() -> None:
             self.temperature = nn.Parameter(torch.tensor(1.5))
             self.score_thresh = 0.25
             self.use_threshold = True
+            self.huge = self.huge_threshold = 10**400
             self.thresholds_by_name = {"a": 1}
             self.soft, self.metric = nn.Softplus(threshold=20), BinaryAccuracy(threshold=0.3)
 
@@ -60,7 +61,9 @@ def test_kinds_of_outputs() -> None:
     scores = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3]])
     assert kind_of(scores, 1) == "scores"
     assert kind_of(scores.softmax(1), 1) == "probabilities"
-    assert kind_of(scores.sigmoid(), 1) == "probabilities"
+    assert kind_of(scores.sigmoid(), 1) == "scores"  # logits may be in 0 to 1 too
+    assert kind_of(scores.sigmoid(), 1, is_sigmoid=True) == "probabilities"
+    assert kind_of(scores, 1, is_sigmoid=True) == "scores"
     assert kind_of(scores.relu() / 10, 1) == "scores"
     assert kind_of(scores[:0], 1) == "scores"
     assert kind_of(scores * float("nan"), 1) == "scores"

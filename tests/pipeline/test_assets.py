@@ -25,6 +25,10 @@ def test_invalid_assets(tmp_path: Path) -> None:
         ONNXExport(assets=[tmp_path / "none.json"])
     with pytest.raises(ConfigurationError, match="two of the same name"):
         ONNXExport(assets=[tmp_path / "x.json", tmp_path / "a" / "x.json"])
+    (tmp_path / "a" / "a\u202fb.txt").write_text("")  # as macOS names a screenshot
+    for asset in (tmp_path / "a", tmp_path / "a" / "a\u202fb.txt"):
+        with pytest.raises(ConfigurationError, match="characters that cannot be printed"):
+            ONNXExport(assets=[asset])
 
 
 def test_files_and_directories_are_copied(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ONNXArtifact, list[st
     return callback.artifact, [str(w.message) for w in caught]
 
 
-STEPS = "put channels first, resize to 4 × 4 (bilinear), convert to float32, divide by 255"
+STEPS = "put channels first if they are last, resize to 4 × 4 (bilinear), convert to float32, divide by 255"
 
 
 def test_manifest(run: tuple[ONNXArtifact, list[str]]) -> None:
@@ -132,7 +132,7 @@ def test_export_without_a_run(tmp_path: Path) -> None:
     assert without.record.contract is None
     assert "contract" not in without.manifest
     with pytest.raises(ConfigurationError, match="labels has 3 names"):
-        lightning_onnx.export(module, torch.rand(3, 4), directory=tmp_path / "c", labels=["a", "b", "c"])
+        prepared(labels=["a", "b", "c"])  # before the training
 
 
 def test_a_data_set_that_raises_does_not_cost_the_artifact() -> None:
@@ -146,3 +146,8 @@ def test_a_data_set_that_raises_does_not_cost_the_artifact() -> None:
     assert found.contract is None
     assert "could not be found (RuntimeError: mask.png" in found.notes[0]
     assert "someone" not in found.notes[0]
+    given = dataclasses.replace(plan, config=dataclasses.replace(plan.config, labels=["no", "yes"]))
+    found = contract_of(given, dataclasses.replace(loaded, loaders=Loaders(Strange())))
+    assert found.contract is not None
+    assert found.contract.labels == ("no", "yes")
+    assert found.notes[0].endswith("it has only what was given")

@@ -20,14 +20,15 @@ from tests.tracing.making import made
 
 @pytest.mark.parametrize(("engine", "refreshes"), [(DynamoEngine(TorchExport()), True), (TorchScriptEngine(), False)])
 def test_other_weights_in_the_same_graph(engine: Engine, refreshes: bool, tmp_path: Path) -> None:
-    net, x = nn.Linear(3, 4), torch.randn(2, 3)
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Unflatten(1, (2, 2))), torch.randn(2, 3)
     flat, request = made(net, x)
-    signature = Signature((TensorSpec("x0", "float32", ("batch", 3)),), (TensorSpec("y", "float32", ("batch", 4)),))
+    signature = Signature((TensorSpec("x0", "float32", ("batch", 3)),), (TensorSpec("y", "float32", ("batch", 2, 2)),))
     graph = Graph(engine.trace(flat, request, 18, {}), request, signature, 18)
     assert graph.refreshes == refreshes
+    assert graph.last_operators == {request.output_names[0]: "Sigmoid"}
     graph.write_traced(flat, tmp_path / "traced.onnx")
     first = net(x).detach()
-    nn.init.normal_(net.weight)
+    nn.init.normal_(net[0].weight)
     model = graph.refresh(flat, {"key": "value"}, tmp_path / "model.onnx").model
     assert [(p.key, p.value) for p in model.metadata_props] == [("key", "value")]
     torch.testing.assert_close(torch.as_tensor(outside.run(tmp_path / "traced.onnx", x0=x)[0]), first)

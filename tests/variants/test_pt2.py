@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -22,6 +24,7 @@ from lightning_onnx.cli import main
 from lightning_onnx.onnxfile.program_file import MEMBER, read_metadata, read_specs
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.tracing import program
+from lightning_onnx.variants.pt2 import problems
 from tests.models import Classifier
 
 pytestmark = pytest.mark.slow
@@ -75,6 +78,17 @@ def test_each_checkpoint_has_a_program_with_its_weights(trained: Any, tmp_path: 
             np.testing.assert_allclose(y.detach().numpy(), artifact.run(x), rtol=1e-4, atol=1e-6)
         answers.append(found)
     assert not torch.equal(answers[0][2][0], answers[1][2][0])  # the weights of the checkpoints differ
+
+
+def test_a_class_may_have_the_name_of_the_user(trained: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    program, original = trained[0].variant_path("pt2"), tmp_path / "model.onnx"
+    model = onnx.load(trained[0].model_path)
+    named = model.graph.output[0].name
+    monkeypatch.setattr(getpass, "getuser", lambda: named)
+    assert f"it contains private data: {named}" in problems(trained[0].model_path, program)
+    model.metadata_props.add(key="other", value=f"{{0: '{named}', 1: 'other'}}")
+    onnx.save(model, original)
+    assert not [problem for problem in problems(str(original), program) if "private" in problem]
 
 
 def test_it_describes_itself_and_holds_nothing_private(trained: Any) -> None:
