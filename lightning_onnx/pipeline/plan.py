@@ -85,8 +85,17 @@ class Plan:
 
     def serves(self, module: nn.Module) -> bool:
         """Tell whether the graph fits a private copy: same structure, and same values of all that the method reads."""
-        same_structure = self.structure == state.structure_of(module)
-        return same_structure and digests(module, self.config.traced_method) == self.attributes
+        return self.changed(module) is None
+
+    def changed(self, module: nn.Module) -> str | None:
+        """Return what a private copy has changed since the trace, so that the graph does not fit; None if it fits."""
+        if self.structure != state.structure_of(module):
+            return "its layers, or the shapes of its weights, changed"
+        now, before = digests(module, self.config.traced_method), self.attributes
+        if now == before:
+            return None
+        places = [place for place in {**before, **now} if now.get(place) != before.get(place)]
+        return f"what it reads changed: {attribute_names(places)}"
 
     @property
     def is_repeatable(self) -> bool:

@@ -16,6 +16,8 @@ _LANE = 10
 
 _LANES = 5
 
+_LONGEST_EXPRESSION = 12
+
 
 @dataclasses.dataclass(frozen=True)
 class _Box:
@@ -82,7 +84,13 @@ def _top(place: int) -> int:
 
 
 def _shape(shape: tuple[int | str, ...] | None) -> str:
-    return _short(" × ".join(map(str, shape)), 32) if shape else ""
+    return _short(" × ".join(map(_dim, shape)), 32) if shape else ""
+
+
+def _dim(dim: int | str) -> str:
+    """Return a size or its name; a long expression, as convolutions make of a free size, would hide the other dims."""
+    text = str(dim)
+    return text if text.isidentifier() or len(text) <= _LONGEST_EXPRESSION else "…"
 
 
 def _short(text: str, most: int) -> str:

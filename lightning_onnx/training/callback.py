@@ -30,6 +30,7 @@ from lightning_onnx.module.weights import state
 from lightning_onnx.module.weights.loading import overrides
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.options import with_known_options
+from lightning_onnx.training.batch_hooks import check_batch_hook
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.fit_result import FitResult
@@ -293,6 +294,7 @@ class ONNXExport(Callback):
         self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
         self._observer = ForwardObserver(pl_module, self.config.around.observed_method)
+        check_batch_hook(trainer, pl_module, self.config.preprocess)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(

@@ -64,7 +64,8 @@ class Planner:
             ONNXExportError: As for ``prepare``.
         """
         started = time.perf_counter()
-        info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}")
+        again = "" if self.plan is None else f" again: {_why_again(self.plan, copied)}"
+        info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}{printable(again)}")
         on_stage("tracing")
         with profiled() as profile, self._recording_problems_told():
             plan = self.plan = prepare(
@@ -166,3 +167,9 @@ class Planner:
     def _matched(self) -> list[Observation]:
         source = "the batch matched to the method's signature"
         return match(self.observer.signature, self.observer.batches, source, self.config.around.observed_method)
+
+
+def _why_again(plan: Plan, copied: nn.Module) -> str:
+    """Return why a module is traced that has a plan."""
+    scripts = "it has TorchScript modules, whose attributes cannot be compared" if has_scripts(copied) else None
+    return plan.changed(copied) or scripts or "its calls have other inputs, or other sizes, than when it was traced"

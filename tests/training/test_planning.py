@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,20 @@ def test_the_plan_is_kept() -> None:
     assert watched.stages == []
 
 
-def test_a_changed_structure_is_traced_again() -> None:
+def test_a_changed_structure_is_traced_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     watched = Watched((3, 4))
     plan = watched.current()
+    assert "tracing Net.forward again" not in caplog.text
+    copied = private_copy(watched.module)
+    assert plan.changed(copied) is None
+    other = dataclasses.replace(plan, attributes={**plan.attributes, ("layer", "scale"): "1"})
+    assert other.changed(copied) == "what it reads changed: layer.scale"
     watched.module.layer = torch.nn.Linear(4, 5)
     assert not watched.is_current
     assert watched.current().graph is not plan.graph
     assert watched.stages == ["tracing"]
+    assert "tracing Net.forward again: its layers, or the shapes of its weights, changed" in caplog.text
 
 
 def test_calls_that_fit_are_added_without_a_trace() -> None:
@@ -85,7 +93,6 @@ def test_calls_that_fit_are_added_without_a_trace() -> None:
     assert len(extended.cases) > len(plan.cases)
 
 
-@pytest.mark.slow
 class Entries(Net):
     """Uses one entry of a batch."""
 
@@ -101,6 +108,7 @@ class Entries(Net):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checks", [None, [], [MetricParity()]])
 def test_a_run_traces_once(checks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the batch holds, the last batch's size, the number of checkpoints, and the checks."""
@@ -122,7 +130,8 @@ def test_a_run_traces_once(checks: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert left in callback.artifact.manifest["notes"]
 
 
-def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
+def test_a_dim_that_comes_to_vary_is_traced_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     watched = Watched((3, 6, 4))
     plan = watched.current()
     assert list(plan.graph.signature.inputs[0].shape) == ["batch", 6, 4]
@@ -130,6 +139,7 @@ def test_a_dim_that_comes_to_vary_is_traced_again() -> None:
     assert not watched.is_current
     shape = watched.current().graph.signature.inputs[0].shape
     assert watched.stages == ["tracing"]
+    assert "again: its calls have other inputs, or other sizes, than when it was traced" in caplog.text
     assert isinstance(shape[1], str)
 
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.onnxfile.graph_summary import Block
+from lightning_onnx.report.blocks_plot import draw
+
+SIGNATURE = Signature((TensorSpec("x", "float32", ("batch", 3)),), (TensorSpec("y", "float32", ("batch", 2)),))
+
+
+def drawn(*shape: int | str) -> str:
+    blocks = [Block("first", "Conv2d", 1, shape, (-1,)), Block("last", "Linear", 1, ("batch", 2), (0,))]
+    picture = draw(blocks, SIGNATURE)
+    assert picture is not None
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("dim", "text"),
+    [
+        (16, "16"),
+        ("sequence_length", "sequence_length"),
+        ("height//2", "height//2"),
+        ("((images_dim_1 - 1)//2) + 1", "…"),
+    ],
+)
+def test_a_long_expression_hides_no_other_dim(dim: int | str, text: str) -> None:
+    assert f"batch × {text} × 7" in drawn("batch", dim, 7)
+
+
+def test_one_part_is_no_picture() -> None:
+    assert draw([Block("only", None, 1, None, (-1,))], SIGNATURE) is None
