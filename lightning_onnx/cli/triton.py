@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def add(subparsers: Subparsers) -> None:
         "--max-batch-size",
         type=int,
         metavar="N",
-        help="the largest batch that Triton makes of requests, 0 for none; default: the largest batch of the run",
+        help="the largest batch that Triton makes of requests, 0 for none; default: the largest batch of the training",
     )
 
 
@@ -46,6 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         artifact_at(arguments.path), arguments.repository, arguments.name, arguments.max_batch_size
     )
     write("\n".join(_lines(added)))
+    if added.batching.is_of_sample:
+        sys.stderr.write(
+            f"lightning-onnx triton: the limit of {added.batching.max_size} comes from the sample: give "
+            "--max-batch-size\n"
+        )
     return PASSED
 
 
@@ -54,4 +60,5 @@ def _lines(added: TritonModel) -> list[str]:
     batches = f"up to {joined.max_size} requests in a batch" if joined.max_size > 1 else "one request at a time"
     reason = f" ({joined.reason})" if joined.reason else ""
     warmup = "warmed up with the test data" if added.warmed else "no warm-up: the artifact has no test data"
-    return [f"{added.directory}, version {added.version}", f"{batches}{reason}", warmup]
+    there = "" if added.is_new else " is there already, with the same sha256"
+    return [f"{added.directory}, version {added.version}{there}", f"{batches}{reason}", warmup]

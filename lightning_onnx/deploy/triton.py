@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import re
 import shutil
 import struct
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
 from lightning_onnx.artifacts.data_set import read_data_set
 from lightning_onnx.deploy.triton_config import Batching, WarmupInput, batching, config, signature_lines
 from lightning_onnx.errors import ArtifactError, ConfigurationError
+from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays
 
@@ -32,12 +35,14 @@ class TritonModel:
         version: Its version, a number from 1.
         batching: How Triton joins requests.
         warmed: Whether it has warm-up requests.
+        is_new: Whether the version was added; False if the newest version had the same files.
     """
 
     directory: Path
     version: int
     batching: Batching
     warmed: bool
+    is_new: bool
 
 
 def add_to_repository(
@@ -45,16 +50,19 @@ def add_to_repository(
 ) -> TritonModel:
     """Add an artifact to a model repository, as a new model or as a new version of one.
 
+    If the newest version has the same files, there is no new one; the configuration is written all the same.
+
     Args:
         artifact: The artifact.
         repository: The directory that Triton serves; it is made if it is missing.
         name: Name of the model; default: the class of the module, in small letters.
         max_batch_size: The largest batch that Triton may make of requests; 0 for none. Default: the largest batch of
-            the run, if the batch is the first dim of every input and output.
+            the training, or of the sample if there was none; 0 unless the batch is the first dim of every input and
+            output.
 
     Raises:
         ConfigurationError: If the name is invalid, Triton does not know a dtype, or the model is there with other
-            inputs and outputs.
+            inputs or outputs, or with batching where there would be none now, or the reverse.
         ArtifactError: If the repository cannot be written.
     """
     record = artifact.record
@@ -65,25 +73,28 @@ def add_to_repository(
     model = repository / name
     names = _class_names(artifact)
     labels = {output: f"labels_{i}.txt" for i, output in enumerate(names)}
-    lines = signature_lines(record.signature, joined, labels)
-    _check_same(model, lines)
+    _check_same(model, record.signature, joined, labels)
     try:
         repository.mkdir(parents=True, exist_ok=True)
         # Not in the repository, of which Triton takes every directory for a model.
         with tempfile.TemporaryDirectory(prefix=".onnx-triton-", dir=repository.resolve().parent) as hidden:
             staged = Path(hidden, name)
-            version = _next_version(model)
-            (staged / str(version)).mkdir(parents=True)
-            for file in _model_files(artifact):
-                shutil.copyfile(artifact.directory / file, staged / str(version) / file)
+            newest = _newest_version(model)
+            is_new = not _holds(model / str(newest), artifact)
+            version = newest + is_new
+            staged.mkdir()
+            if is_new:
+                (staged / str(version)).mkdir()
+                for file in _model_files(artifact):
+                    shutil.copyfile(artifact.directory / file, staged / str(version) / file)
             warmup = _write_warmup(artifact, joined, staged / "warmup")
             for output, file in labels.items():
                 (staged / file).write_text("".join(f"{name}\n" for name in names[output]), encoding="utf-8")
             (staged / CONFIG).write_text(config(name, record, joined, labels, warmup), encoding="utf-8")
-            _put(staged, model, version)
+            _put(staged, model, str(version))
     except OSError as error:
         raise ArtifactError(f"{repository} cannot be written: {error}. Choose another directory.") from error
-    return TritonModel(model, version, joined, bool(warmup))
+    return TritonModel(model, version, joined, bool(warmup), is_new)
 
 
 def _class_names(artifact: ONNXArtifact) -> dict[str, tuple[str, ...]]:
@@ -109,33 +120,51 @@ def _model_files(artifact: ONNXArtifact) -> list[str]:
     return [file for file in artifact.record.files if file == model or file.startswith(f"{model}.data")]
 
 
-def _check_same(model: Path, lines: list[str]) -> None:
+def _check_same(model: Path, signature: Signature, joined: Batching, labels: Mapping[str, str]) -> None:
+    """Raise if a model is there that clients call in another way."""
     place = model / CONFIG
     if not model.exists():
         return
     known = place.read_text(encoding="utf-8") if place.is_file() else ""
-    if "\n".join(lines) not in known:
+    if "\n".join(signature_lines(signature, joined, labels)) in known:
+        return
+    other = dataclasses.replace(joined, max_size=0 if joined.max_size else 1)
+    if "\n".join(signature_lines(signature, other, labels)) in known:
+        now, turned = ("off", "on") if joined.max_size else ("on", "off")
         raise ConfigurationError(
-            f"{model} has other inputs or outputs, on which clients rely. Choose another name, or remove it."
+            f"batching is {now} in {model}. Turning it {turned} changes the dims that clients see. Add the artifact "
+            "under another name (--name), or remove the model."
         )
+    raise ConfigurationError(
+        f"{model} has other inputs or outputs, on which clients rely. Choose another name (--name), or remove it."
+    )
 
 
-def _next_version(model: Path) -> int:
+def _newest_version(model: Path) -> int:
     versions = [int(path.name) for path in model.iterdir() if path.name.isdecimal()] if model.is_dir() else []
-    return max(versions, default=0) + 1
+    return max(versions, default=0)
 
 
-def _put(staged: Path, model: Path, version: int) -> None:
-    """Move a new model into the repository, or only its version, which comes last."""
+def _holds(version: Path, artifact: ONNXArtifact) -> bool:
+    """Tell whether a version has exactly the model files of an artifact."""
+    files = _model_files(artifact)
+    if not version.is_dir() or {path.name for path in version.iterdir()} != set(files):
+        return False
+    return all(filecmp.cmp(artifact.directory / file, version / file, shallow=False) for file in files)
+
+
+def _put(staged: Path, model: Path, version: str) -> None:
+    """Move a new model into the repository, or only its new files; the version, if it is new, comes last."""
     if not model.exists():
         staged.rename(model)
         return
     for file in staged.rglob("*"):
         place = model / file.relative_to(staged)
-        if file.is_file() and file.parent.name != str(version):
+        if file.is_file() and file.parent != staged / version:
             place.parent.mkdir(exist_ok=True)
             file.replace(place)
-    (staged / str(version)).rename(model / str(version))
+    if (staged / version).exists():
+        (staged / version).rename(model / version)
 
 
 def _write_warmup(artifact: ONNXArtifact, joined: Batching, directory: Path) -> list[WarmupInput]:

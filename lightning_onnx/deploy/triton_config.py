@@ -29,11 +29,13 @@ class Batching:
         max_size: The largest batch; 0 if Triton must pass requests on as they are.
         usual: The usual batch of the run, 1 without batches.
         reason: Why requests are not joined; None if they are.
+        is_of_sample: Whether ``max_size`` is only the batch of the sample, because no other batch is known.
     """
 
     max_size: int
     usual: int = 1
     reason: str | None = None
+    is_of_sample: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ def batching(manifest: Manifest, most: int | None = None) -> Batching:
 
     Args:
         manifest: The artifact's manifest.
-        most: The largest batch to allow; default: the largest of the run.
+        most: The largest batch to allow; default: the largest that the manifest knows.
 
     Raises:
         ConfigurationError: If ``most`` is negative or more than the graph takes.
@@ -77,7 +79,8 @@ def batching(manifest: Manifest, most: int | None = None) -> Batching:
         raise ConfigurationError(f"the largest batch is {most}, but the graph is correct up to {largest}. Give less.")
     seen = manifest.shape_ranges.get(batch)
     found = most or (seen.max if seen else min(_DEFAULT_BATCH, largest or _DEFAULT_BATCH))
-    return Batching(found, min(seen.usual if seen else 1, found))
+    is_of_sample = most is None and seen is not None and manifest.shape_ranges_from == "sample"
+    return Batching(found, min(seen.usual if seen else 1, found), is_of_sample=is_of_sample)
 
 
 def _no_batching(signature: Signature) -> str | None:

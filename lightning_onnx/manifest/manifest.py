@@ -56,6 +56,8 @@ class Manifest:
         format_version: The format of its JSON.
         requires: The oldest version of lightning-onnx that reads it; None in format 1.
         shape_ranges: The sizes that runtimes should expect, by dynamic dim; empty in format 1.
+        shape_ranges_from: Where they come from: ``"training"``, ``"data"`` (batches of a loader without a training) or
+            ``"sample"`` (one given call); None if unknown.
         samples: Answers of module and file for the test data; empty in format 1.
         fused: What the graph does besides the exported method; None if that is nothing.
         assets: Files that callers need beside the model, by path relative to the directory.
@@ -79,6 +81,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     requires: str | None = REQUIRES
     shape_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
+    shape_ranges_from: str | None = None
     samples: Samples = dataclasses.field(default_factory=Samples)
     contract: Contract | None = None
     fused: Fused | None = None
@@ -115,6 +118,7 @@ class Manifest:
             format_version=version,
             requires=fields.optional("requires", str),
             shape_ranges={name: DimRange.read(own) for name, own in fields.objects_by_name("shape_ranges").items()},
+            shape_ranges_from=fields.optional("shape_ranges_from", str),
             samples=Samples.read(Fields(fields.optional("samples", dict) or {}, "samples")),
             contract=None if fields.optional("contract", dict) is None else Contract.read(fields.object("contract")),
             assets=fields.items("assets", str),
@@ -145,6 +149,7 @@ class Manifest:
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(digest) for name, digest in self.files.items()},
             **({"shape_ranges": sizes} if sizes or self.format_version > 1 else {}),
+            **({} if self.shape_ranges_from is None else {"shape_ranges_from": self.shape_ranges_from}),
             **({"samples": self.samples.to_dict()} if self.samples.outputs or self.format_version > 1 else {}),
             **({"seconds": dict(self.seconds)} if self.seconds else {}),
         }

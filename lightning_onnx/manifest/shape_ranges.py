@@ -14,7 +14,7 @@ class DimRange:
     """Sizes of a dynamic dim, for runtimes that are told them in advance.
 
     Attributes:
-        min: The smallest: 1 for the batch, else the smallest that was observed.
+        min: The smallest that was observed; for the batch the smallest that the graph takes, by convention of runtimes.
         usual: The median of the observed calls.
         max: The largest that was observed.
 

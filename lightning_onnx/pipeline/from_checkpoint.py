@@ -215,7 +215,8 @@ def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str
 def _calls(module: nn.Module, config: ExportConfig, loader: object, data: str | None) -> list[Observation]:
     signature = method_signature(module, config.method)
     if data is not None:
-        return matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
+        found = matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
+        return [dataclasses.replace(observation, origin="data") for observation in found]
     example = getattr(module, "example_input_array", None)
     if example is None:
         raise SampleError(

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning_onnx.manifest.shape_ranges import DimRange
-from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.observation import Observation, Origin
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import Signature, SizeRange
 
 
-def dim_ranges(request: Request, signature: Signature, observations: Sequence[Observation]) -> dict[str, DimRange]:
+@dataclasses.dataclass(frozen=True)
+class ObservedSizes:
+    """The sizes of the dynamic dims of the inputs.
+
+    Attributes:
+        dims: The sizes of each dim.
+        origin: Who chose them; None before they are known.
+    """
+
+    dims: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
+    origin: Origin | None = None
+
+
+def observed_sizes(request: Request, signature: Signature, observations: Sequence[Observation]) -> ObservedSizes:
     """Return the sizes of each dynamic dim of the inputs.
 
     Args:
@@ -19,28 +33,29 @@ def dim_ranges(request: Request, signature: Signature, observations: Sequence[Ob
         signature: The graph's signature, with the limits of its sizes.
         observations: Ways in which the method is called; the first with all inputs of the graph counts.
     """
-    counted = _counted(request, observations)
-    return {
+    wanted = request.sample.paths
+    fitting = next((each for each in observations if set(wanted) <= set(each.samples[0].paths)), None)
+    if fitting is None:
+        sample = request.sizes(request.sample.tensors)
+        counted = {dim: Counter([sample[dim]]) for dim in request.dims}
+    else:
+        counted = _counted(request, fitting)
+    dims = {
         dim: _range(counted[dim], signature.ranges.get(dim, SizeRange()), is_batch=dim == signature.batch)
         for dim in request.dims
     }
+    return ObservedSizes(dims, "sample" if fitting is None else fitting.origin)
 
 
-def _counted(request: Request, observations: Sequence[Observation]) -> dict[str, Counter[int]]:
-    """Return how often each size of each dim was observed; the traced size once if no observation fits."""
-    wanted = request.sample.paths
+def _counted(request: Request, observation: Observation) -> dict[str, Counter[int]]:
+    """Return how often each size of each dim was observed."""
+    paths = observation.samples[0].paths
     found: dict[str, Counter[int]] = {dim: Counter() for dim in request.dims}
-    for observation in observations:
-        paths = observation.samples[0].paths
-        if not set(wanted) <= set(paths):
-            continue
-        for shapes, count in observation.counted():
-            for path, axes in zip(wanted, request.axes, strict=True):
-                for axis, dim in axes.items():
-                    found[dim][shapes[paths.index(path)][axis]] += count
-        break
-    observed = request.sizes(request.sample.tensors)
-    return {dim: sizes or Counter([observed[dim]]) for dim, sizes in found.items()}
+    for shapes, count in observation.counted():
+        for path, axes in zip(request.sample.paths, request.axes, strict=True):
+            for axis, dim in axes.items():
+                found[dim][shapes[paths.index(path)][axis]] += count
+    return found
 
 
 def _range(sizes: Counter[int], correct: SizeRange, *, is_batch: bool) -> DimRange:

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.checks.judged import Judged
-from lightning_onnx.manifest.shape_ranges import DimRange
 from lightning_onnx.module.call_state import attribute_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
@@ -20,7 +19,7 @@ from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
-from lightning_onnx.pipeline.observed_sizes import dim_ranges
+from lightning_onnx.pipeline.observed_sizes import ObservedSizes, observed_sizes
 from lightning_onnx.tracing.graph import Graph
 
 
@@ -59,7 +58,7 @@ class Plan:
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
         left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
-        dim_ranges: The sizes of each dynamic dim in the calls so far.
+        sizes: The sizes of each dynamic dim in the calls so far.
         proof: What the search found out about the traced weights; None if that is unknown.
     """
 
@@ -80,7 +79,7 @@ class Plan:
     written_outside: tuple[Place, ...] = ()
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    dim_ranges: Mapping[str, DimRange] = dataclasses.field(default_factory=dict)
+    sizes: ObservedSizes = dataclasses.field(default_factory=ObservedSizes)
     proof: Proof | None = None
 
     def serves(self, module: nn.Module) -> bool:
@@ -144,8 +143,8 @@ class Plan:
 
     def with_sizes(self, observations: Sequence[Observation]) -> Plan:
         """Return the plan with the sizes of these calls."""
-        ranges = dim_ranges(self.graph.request, self.graph.signature, observations)
-        return self if ranges == self.dim_ranges else dataclasses.replace(self, dim_ranges=ranges)
+        sizes = observed_sizes(self.graph.request, self.graph.signature, observations)
+        return self if sizes == self.sizes else dataclasses.replace(self, sizes=sizes)
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""

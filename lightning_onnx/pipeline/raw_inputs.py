@@ -59,7 +59,7 @@ def _with_free_sizes(module: nn.Module, observation: Observation, config: Export
     if not _runs(flat, tried, shapes):
         return observation
     further: tuple[Shapes, int | None] = (tuple(tuple(t.shape) for t in tried), observation.shapes[0][1])
-    counts = (*(observation.counts or (1,) * len(observation.shapes)), 1)
+    counts = (*(observation.counts or (1,) * len(observation.shapes)), 0)
     return dataclasses.replace(observation, shapes=(*observation.shapes, further), counts=counts)
 
 

@@ -37,26 +37,29 @@ def answers(manifest: Manifest) -> Iterator[str]:
     contract = manifest.contract
     specs = {spec.name: spec for spec in manifest.signature.outputs}
     found = {} if contract is None else {name: own for name, own in contract.outputs.items() if name in specs}
-    if found:
-        yield "let labels;"
-    for name, output in found.items():
+    shown = {n: o for n, o in found.items() if o.kind == "indices" or _classes_are_last(specs[n], o)}
+    labels: dict[tuple[str, ...], str] = {}
+    for output in shown.values():
+        labels.setdefault(output.labels, f"labels{len(labels) + 1 if labels else ''}")
+    for own, variable in labels.items():
+        yield f"const {variable} = {json.dumps(own)};"
+    for name, output in shown.items():
+        variable = labels[output.labels]
         if output.kind == "indices":
-            yield f"labels = {json.dumps(output.labels)};"
-            yield f"console.log(Array.from(outputs[{json.dumps(name)}].data, (index) => labels[Number(index)]));"
-        elif _classes_are_last(specs[name], output):
-            yield from _rows(name, output)
+            yield f"console.log(Array.from(outputs[{json.dumps(name)}].data, (index) => {variable}[Number(index)]));"
+        else:
+            yield from _rows(name, output, variable)
 
 
 def _classes_are_last(spec: TensorSpec, output: OutputContract) -> bool:
     return output.axis in (-1, len(spec.shape) - 1) and spec.dtype in ("float32", "float64")
 
 
-def _rows(name: str, output: OutputContract) -> Iterator[str]:
+def _rows(name: str, output: OutputContract, labels: str) -> Iterator[str]:
     count = len(output.labels)
-    yield f"labels = {json.dumps(output.labels)};"
     yield f"for (let i = 0; i < Math.min(outputs[{json.dumps(name)}].data.length, {5 * count}); i += {count}) {{"
     yield f"  const values = Array.from(outputs[{json.dumps(name)}].data.slice(i, i + {count}));"
     yield from (f"  {line}" for line in _PROBABILITIES[output.activation])
     yield "  const best = probabilities.indexOf(Math.max(...probabilities));"
-    yield "  console.log(`${labels[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);"
+    yield "  console.log(`${" + labels + "[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);"
     yield "}"

@@ -13,17 +13,21 @@ from lightning_onnx.report.tables import Table
 _OPTIONS = {"min": "min", "opt": "usual", "max": "max"}
 """TensorRT's name for each end of a range."""
 
+_TITLES = {"training": "Sizes in training", "data": "Sizes of the data", "sample": "Sizes of the sample"}
+
 _TENSORRT_NAME = re.compile(r"[^,:\s'\"]+")
 """In TensorRT's lists of shapes a comma and a colon separate, and nothing escapes them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapeRanges:
-    """The sizes that the inputs had in training, within what the graph allows, and the options that say so to runtimes.
+    """The sizes of the inputs so far, within what the graph allows, and the options that say so to runtimes.
 
     Attributes:
         dims: Minimum, usual and maximum size of each dynamic dim.
         inputs: Smallest, usual and largest shape of each input with a dynamic dim.
+        origin: Where the sizes come from: ``"training"``, ``"data"`` (batches of a loader without a training) or
+            ``"sample"`` (one given call: minimum, usual and maximum are its sizes); None if unknown.
 
     Example:
         >>> image = InputRange("image", min=(1, 3, 32, 32), usual=(32, 3, 32, 32), max=(64, 3, 32, 32))
@@ -33,11 +37,12 @@ class ShapeRanges:
 
     dims: dict[str, DimRange]
     inputs: tuple[InputRange, ...]
+    origin: str | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> ShapeRanges:
         """Return the ranges that a manifest records."""
-        return cls(dict(manifest.shape_ranges), manifest.input_ranges)
+        return cls(dict(manifest.shape_ranges), manifest.input_ranges, manifest.shape_ranges_from)
 
     @property
     def fits_tensorrt(self) -> bool:
@@ -78,12 +83,27 @@ class ShapeRanges:
 def size_tables(manifest: Manifest) -> tuple[Table, Table]:
     """Return the tables of the report: the sizes, and the options for runtimes."""
     found = ShapeRanges.of(manifest)
-    rows = [[dim, str(sizes.min), str(sizes.usual), str(sizes.max)] for dim, sizes in found.dims.items()]
-    options = [list(line) for line in found.lines()] if rows else []
-    return (
-        Table("Sizes in training", ("dim", "minimum", "usual", "maximum"), rows),
-        Table("The same as options of runtimes", (), options),
-    )
+    options = [list(line) for line in found.lines()] if found.dims else []
+    batch = manifest.signature.batch
+    sizes = _of_sample(found, batch) if found.origin == "sample" else _of_calls(found, batch)
+    return sizes, Table("The same as options of runtimes", (), options)
+
+
+def _of_sample(found: ShapeRanges, batch: str | None) -> Table:
+    rows = []
+    for dim, own in found.dims.items():
+        is_widened = dim == batch and own.min < own.max
+        widened = f" ({own.min} to {own.max} for runtimes, by convention)" if is_widened else ""
+        rows.append([dim, f"{own.usual}{widened}"])
+    return Table(_TITLES["sample"], ("dim", "size"), rows)
+
+
+def _of_calls(found: ShapeRanges, batch: str | None) -> Table:
+    rows = [
+        [dim, f"{own.min} (by convention)" if dim == batch else str(own.min), str(own.usual), str(own.max)]
+        for dim, own in found.dims.items()
+    ]
+    return Table(_TITLES.get(found.origin or "", "Sizes"), ("dim", "minimum", "usual", "maximum"), rows)
 
 
 def _shape(each: InputRange, end: str) -> str:

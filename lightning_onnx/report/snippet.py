@@ -30,6 +30,7 @@ def snippet(manifest: Manifest) -> str:
         *tokenizing(manifest),
         *intake(manifest),
         f"session = onnxruntime.InferenceSession({manifest.model.file!r})",
+        *([] if is_text else ["# zeros: replace with your data"]),
         f"outputs = session.run(None, {{\n{feeds}}})",
         f"for name, array in zip({[spec.name for spec in signature.outputs]!r}, outputs):",
         "    print(name, array.dtype, array.shape)",

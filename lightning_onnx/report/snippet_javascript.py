@@ -38,6 +38,7 @@ def snippet(manifest: Manifest) -> str:
         "",
         *instructions(manifest),
         f"const session = await ort.InferenceSession.create({_text(f'./{manifest.model.file}')});",
+        "// zeros: replace with your data",
         "const outputs = await session.run({",
         *feeds,
         "});",

@@ -143,7 +143,7 @@ class Planner:
             )
 
     def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
-        """Return the user's sample, with the shapes of similar observed calls."""
+        """Return the user's sample, with the shapes of similar observed calls; only these count, if there are any."""
         around = self.config.around
         sample = around.sample(module, as_call(self.config.sample))
         paths = sample.structure.paths
@@ -152,7 +152,8 @@ class Planner:
         return dataclasses.replace(
             given,
             shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
-            counts=(1, *(count for o in alike for _, count in o.counted())),
+            counts=(0 if alike else 1, *(count for o in alike for _, count in o.counted())),
+            origin="training" if alike else "sample",
             ran_in_eval_mode=any(o.ran_in_eval_mode for o in observed),
         )
 

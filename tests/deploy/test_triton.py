@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -32,13 +33,52 @@ def test_the_command(exported: ONNXArtifact, tmp_path: Path, capsys: pytest.Capt
     assert "data_type: TYPE_FP32 dims: [4] input_data_file" in (model / "config.pbtxt").read_text()
 
 
-def test_a_second_artifact_is_a_new_version(exported: ONNXArtifact, tmp_path: Path) -> None:
-    assert [add_to_repository(exported, tmp_path, "net", size).version for size in (2, 4, 4)] == [1, 2, 3]
-    assert "max_batch_size: 4\n" in (tmp_path / "net" / "config.pbtxt").read_text()
-    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
+def test_the_command_warns_if_the_limit_is_the_batch_of_the_sample(
+    exported: ONNXArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["triton", str(exported.directory), str(tmp_path / "models")]
+    assert main.main(command) == 0
+    told = capsys.readouterr()
+    assert "up to 3 requests in a batch" in told.out
+    assert "the limit of 3 comes from the sample: give --max-batch-size" in told.err
+    assert main.main([*command, "--max-batch-size", "3"]) == 0
+    told = capsys.readouterr()
+    assert "linear, version 1 is there already, with the same sha256" in told.out
+    assert told.err == ""
+
+
+def retrained(artifact: ONNXArtifact, directory: Path) -> ONNXArtifact:
+    """A copy whose model file has other bytes."""
+    shutil.copytree(artifact.directory, directory)
+    model = onnx.load(artifact.model_path)
+    model.doc_string = "another epoch"
+    onnx.save(model, directory / "model.onnx")
+    return ONNXArtifact(directory, artifact.manifest)
+
+
+def test_an_artifact_with_another_model_is_a_new_version(exported: ONNXArtifact, tmp_path: Path) -> None:
+    other, models = retrained(exported, tmp_path / "other"), tmp_path / "models"
+    steps = [(exported, 2), (exported, 4), (other, 4), (exported, 4)]
+    found = [add_to_repository(artifact, models, "net", size) for artifact, size in steps]
+    assert [(model.version, model.is_new) for model in found] == [(1, True), (1, False), (2, True), (3, True)]
+    assert "max_batch_size: 4\n" in (models / "net" / "config.pbtxt").read_text()
+    files = ["1", "2", "3", "config.pbtxt", "warmup"]
+    assert sorted(path.name for path in (models / "net").iterdir()) == files
+    with pytest.raises(ConfigurationError, match=r"batching is on in .*net\. Turning it off changes the .*--name"):
+        add_to_repository(exported, models, "net", max_batch_size=0)
+    assert sorted(path.name for path in (models / "net").iterdir()) == files
+    add_to_repository(exported, models, "alone", max_batch_size=0)
+    with pytest.raises(ConfigurationError, match=r"batching is off in .*alone\. Turning it on changes the dims"):
+        add_to_repository(exported, models, "alone")
+
+
+def test_other_outputs_are_not_put_over_a_model(exported: ONNXArtifact, tmp_path: Path) -> None:
+    add_to_repository(exported, tmp_path, "net")
+    outputs = (dataclasses.replace(exported.signature.outputs[0], name="scores"),)
+    signature = dataclasses.replace(exported.signature, outputs=outputs)
+    other = dataclasses.replace(exported.record, signature=signature).to_dict()
     with pytest.raises(ConfigurationError, match="has other inputs or outputs, on which"):
-        add_to_repository(exported, tmp_path, "net", max_batch_size=0)
-    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2", "3", "config.pbtxt", "warmup"]
+        add_to_repository(ONNXArtifact(exported.directory, other), tmp_path, "net")
 
 
 def test_what_is_no_model_is_not_overwritten(exported: ONNXArtifact, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def manifest(exported: ONNXArtifact) -> Manifest:
 
 
 def with_signature(manifest: Manifest, signature: Signature) -> Manifest:
-    return dataclasses.replace(manifest, signature=signature, shape_ranges={"batch": DimRange(1, 16, 32)})
+    sizes = {"batch": DimRange(1, 16, 32)}
+    return dataclasses.replace(manifest, signature=signature, shape_ranges=sizes, shape_ranges_from="training")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,9 @@ def test_the_largest_batch(manifest: Manifest) -> None:
     assert batching(free, 0) == Batching(0)
     assert batching(free, 8) == Batching(8, 8)
     assert batching(dataclasses.replace(free, shape_ranges={})) == Batching(8, 1)
+    of_sample = dataclasses.replace(free, shape_ranges_from="sample")
+    assert batching(of_sample) == Batching(32, 16, is_of_sample=True)
+    assert batching(of_sample, 8) == Batching(8, 8)
     limited = with_signature(manifest, Signature((ROWS,), (SCORES,), ranges={"batch": SizeRange(1, 40)}))
     with pytest.raises(ConfigurationError, match="the graph is correct up to 40"):
         batching(limited, 41)

@@ -20,7 +20,7 @@ from lightning_onnx.module.calls.signature import SizeRange
 
 KEYS = {
     "": "format_version requires name model inputs outputs relations contract source checks scalars runtimes variants "
-    "notes metadata graph versions files shape_ranges samples seconds",
+    "notes metadata graph versions files shape_ranges shape_ranges_from samples seconds",
     "model": "file sha256 bytes opset ir_version target oldest_onnxruntime engine engine_reason",
     "source": "weights epoch global_step checkpoint monitor score precision device module method sample traced_shapes "
     "paths",

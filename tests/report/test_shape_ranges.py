@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from lightning_onnx import ONNXArtifact, ONNXExport
 from lightning_onnx.manifest.shape_ranges import DimRange, InputRange
-from lightning_onnx.report.shape_ranges import ShapeRanges
+from lightning_onnx.report.shape_ranges import ShapeRanges, size_tables
 
 Shapes = dict[str, list[int]]
 TWO = ShapeRanges(
@@ -120,6 +121,7 @@ def test_the_sizes_are_those_of_the_run(artifact: ONNXArtifact) -> None:
     sizes = {rows: {"min": 1 if rows == "batch" else 2, "usual": 4, "max": 4}, tokens: {"min": 3, "usual": 6, "max": 9}}
     assert artifact.manifest["shape_ranges"] == sizes
     assert ONNXArtifact.load(artifact.directory).shape_ranges == artifact.shape_ranges
+    assert artifact.shape_ranges.origin == "training"
     for text in (artifact.report.text(), artifact.report.html(), artifact.report.markdown()):
         assert "trtexec" in text
         assert "maximum" in text
@@ -143,3 +145,28 @@ def test_runtimes_take_them(artifact: ONNXArtifact) -> None:
     )  # in a process of its own, because it leaves a thread
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [list(both) for both in zip(ends["min"]["ids"], ends["max"]["ids"], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("origin", "title"),
+    [
+        ("training", "Sizes in training"),
+        ("data", "Sizes of the data"),
+        ("sample", "Sizes of the sample"),
+        (None, "Sizes"),
+    ],
+)
+def test_the_report_says_where_the_sizes_come_from(origin: str | None, title: str, exported: ONNXArtifact) -> None:
+    ranges = {"batch": DimRange(1, 2, 2), "height": DimRange(32, 32, 32)}
+    found, _ = size_tables(dataclasses.replace(exported.record, shape_ranges=ranges, shape_ranges_from=origin))
+    assert found.title == title
+    if origin == "sample":
+        assert found.rows == [["batch", "2 (1 to 2 for runtimes, by convention)"], ["height", "32"]]
+    else:
+        assert found.rows == [["batch", "1 (by convention)", "2", "2"], ["height", "32", "32", "32"]]
+
+
+def test_an_export_without_a_training_has_the_sizes_of_its_sample(exported: ONNXArtifact) -> None:
+    assert exported.shape_ranges.origin == "sample"
+    assert "Sizes of the sample" in exported.report.text()
+    assert "in training" not in exported.report.text()

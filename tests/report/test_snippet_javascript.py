@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,7 +21,9 @@ from lightning_onnx import ConfigurationError, ONNXArtifact
 from lightning_onnx.cli import main
 from lightning_onnx.manifest.contract import Contract, OutputContract, Step
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
+from lightning_onnx.report import snippet as snippet_python
 from lightning_onnx.report.snippet_javascript import snippet
+from tests.report.test_page_in_browser import BROWSER, browse
 
 MODULES = "LIGHTNING_ONNX_NODE_MODULES"
 """A ``node_modules`` that has onnxruntime-node."""
@@ -82,6 +86,48 @@ def test_it_runs_and_gives_the_answer_of_the_module(tmp_path: Path, capsys: pyte
     found = json.loads(answer)
     assert found["best"] == expected["best"].tolist()
     np.testing.assert_allclose(found["scores"], expected["scores"].detach().numpy().ravel(), rtol=1e-5)
+
+
+def test_class_names_are_declared_once_and_zeros_are_called_zeros(exported: ONNXArtifact) -> None:
+    (spec,) = exported.signature.outputs
+    names, others = ("cat", "dog"), ("day", "night")
+    outputs = {"a": OutputContract(names, "scores", 1), "b": OutputContract(names, "indices"),
+               "c": OutputContract(others, "scores", 1)}  # fmt: skip
+    specs = tuple(dataclasses.replace(spec, name=name) for name in outputs)
+    signature = Signature(exported.signature.inputs, specs)
+    record = dataclasses.replace(exported.record, signature=signature, contract=Contract(outputs=outputs))
+    lines = snippet(record).splitlines()
+    assert [line for line in lines if "labels" in line] == [
+        'const labels = ["cat", "dog"];',
+        'const labels2 = ["day", "night"];',
+        "  console.log(`${labels[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);",
+        'console.log(Array.from(outputs["b"].data, (index) => labels[Number(index)]));',
+        "  console.log(`${labels2[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);",
+    ]
+    assert lines.index("// zeros: replace with your data") == lines.index("const outputs = await session.run({") - 1
+    python = snippet_python.snippet(record).splitlines()
+    assert python.index("# zeros: replace with your data") == python.index("outputs = session.run(None, {") - 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here: apt-get install chromium")
+def test_the_pixels_of_a_canvas_become_the_input(tmp_path: Path) -> None:
+    """The lines in docs/deploy.md, in a browser: a red and a half transparent blue pixel."""
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```javascript\n(const \{ width.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.html").write_text(
+        f"""<body><script>
+        const ort = {{ Tensor: class {{ constructor(...given) {{ this.given = given; }} }} }};
+        const canvas = Object.assign(document.createElement("canvas"), {{ width: 2, height: 1 }});
+        const drawing = canvas.getContext("2d");
+        drawing.putImageData(new ImageData(Uint8ClampedArray.of(255, 0, 7, 255, 0, 0, 255, 128), 2, 1), 0, 0);
+        {lines}
+        const [type, data, shape] = image.given;
+        document.body.innerText = JSON.stringify([type, data.constructor.name, [...data], shape]);
+        </script></body>"""
+    )
+    dumped = browse("--dump-dom", (tmp_path / "page.html").as_uri(), directory=tmp_path)
+    assert '["uint8","Uint8Array",[255,0,7,0,0,255],[1,1,2,3]]' in html.unescape(dumped)
 
 
 def with_input(exported: ONNXArtifact, spec: TensorSpec) -> str:

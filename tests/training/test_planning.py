@@ -144,19 +144,26 @@ def test_a_dim_that_comes_to_vary_is_traced_again(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("shapes", "example", "options", "source"),
+    ("shapes", "example", "options", "source", "sizes"),
     [
-        ([(3, 4)], (2, 4), {"sample": torch.zeros(1, 4)}, "the given sample"),
-        ([(3, 4)], (2, 4), {}, "training"),
-        ([], (2, 4), {}, "example_input_array"),
-        ([], None, {}, "the batch matched to the method's signature"),
+        ([(3, 4)], (2, 4), {"sample": torch.zeros(7, 4)}, "the given sample", ("training", 3)),
+        pytest.param(
+            [], (2, 4), {"sample": torch.zeros(7, 4)}, "the given sample", ("sample", 7), marks=pytest.mark.slow
+        ),
+        ([(3, 4)], (2, 4), {}, "training", ("training", 3)),
+        ([], (2, 4), {}, "example_input_array", ("sample", 2)),
+        ([], None, {}, "the batch matched to the method's signature", ("training", 3)),
     ],
 )
-def test_where_the_sample_comes_from(shapes: Any, example: Any, options: Any, source: str) -> None:
+def test_where_the_sample_and_the_sizes_come_from(
+    shapes: Any, example: Any, options: Any, source: str, sizes: tuple[str, int]
+) -> None:
     watched = Watched(*shapes, **options)
     watched.observer.see_batch(torch.zeros(3, 4), 3)
     watched.module.example_input_array = None if example is None else torch.zeros(example)
-    assert source in watched.current().source
+    plan = watched.current()
+    assert source in plan.source
+    assert (plan.sizes.origin, plan.sizes.dims["batch"].max) == sizes
 
 
 class Gated(models.Classifier):

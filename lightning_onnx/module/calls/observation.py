@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator
+from typing import Literal
 
 from lightning_onnx.module.calls.sample import Sample
 
 Shapes = tuple[tuple[int, ...], ...]
 """The shapes of one call's tensors, in flat order."""
+
+Origin = Literal["training", "data", "sample"]
+"""Who chose the sizes of calls: the training's loops, the batches of a loader without a training, or one given call."""
 
 KEPT_CALLS = 3
 """Number of calls per structure whose tensors are kept: enough to check a module at several real sizes."""
@@ -26,7 +30,8 @@ class Observation:
         remarks: Notes that surprise nobody: they go into the manifest without a warning.
         is_guess: Whether nobody made this call: it is a batch matched to the method's signature.
         ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
-        counts: How many calls had each of ``shapes``; empty if one each.
+        counts: How many calls had each of ``shapes``; 0 for shapes that were only tried; empty if one each.
+        origin: Who chose the sizes of the counted calls.
     """
 
     samples: tuple[Sample, ...]
@@ -37,11 +42,12 @@ class Observation:
     is_guess: bool = False
     ran_in_eval_mode: bool = False
     counts: tuple[int, ...] = ()
+    origin: Origin = "training"
 
     def counted(self) -> Iterator[tuple[Shapes, int]]:
         """Yield the shapes of the observed calls, each with the number of calls that had them."""
         counts = self.counts or (1,) * len(self.shapes)
-        yield from ((shapes, count) for (shapes, _), count in zip(self.shapes, counts, strict=True))
+        yield from ((shapes, count) for (shapes, _), count in zip(self.shapes, counts, strict=True) if count)
 
     def with_constants(self, places: Collection[int]) -> Observation:
         """Return the same calls with the tensors at ``places`` (indices in flat order) as constants."""
@@ -51,5 +57,6 @@ class Observation:
 
     @classmethod
     def of(cls, sample: Sample, source: str, batch_size: int | None = None) -> Observation:
-        """Make an observation of a single call."""
-        return cls((sample,), ((tuple(tuple(t.shape) for t in sample.tensors), batch_size),), source)
+        """Make an observation of a single call that was given."""
+        shapes = tuple(tuple(t.shape) for t in sample.tensors)
+        return cls((sample,), ((shapes, batch_size),), source, origin="sample")
