@@ -34,6 +34,12 @@ _EXAMPLES = (
     "lightning-onnx inspect DIR --json | jq .operators",
 )
 
+_RECORDED = (
+    "relations", "ranges", "shape_ranges", "shape_ranges_from", "notes", "checks", "source", "versions",
+    "format_version",
+)  # fmt: skip
+"""What only a manifest says."""
+
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
@@ -79,6 +85,7 @@ class Description:
     relations: Sequence[str] = ()
     ranges: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     shape_ranges: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    shape_ranges_from: str | None = None
     notes: Sequence[str] = ()
     checks: Sequence[Mapping[str, Any]] = ()
     source: Mapping[str, Any] | None = None
@@ -118,8 +125,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:
         return found
-    recorded = ("relations", "ranges", "shape_ranges", "notes", "checks", "source", "versions", "format_version")
-    return dataclasses.replace(found, **{key: artifact.manifest[key] for key in recorded if key in artifact.manifest})
+    return dataclasses.replace(found, **{key: artifact.manifest[key] for key in _RECORDED if key in artifact.manifest})
 
 
 def _described(model: Path, proto: ModelProto) -> Description:

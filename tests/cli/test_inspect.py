@@ -25,6 +25,7 @@ def test_inspect(artifact: ONNXArtifact, capsys: Captured) -> None:
 def test_inspect_as_json(artifact: ONNXArtifact, capsys: Captured) -> None:
     assert main.main(["inspect", "--json", str(artifact.directory)]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["shape_ranges_from"] == "sample"
     assert found["inputs"] == [{"name": "input", "dtype": "float32", "shape": ["batch", 4]}]
     assert found["opset"] == {"ai.onnx": 20}
     assert found["ir_version"] == 10
