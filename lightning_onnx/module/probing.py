@@ -81,7 +81,7 @@ class _Cases:
         """Add the observed calls, one of each sizes."""
         request = self.request
         for number, sample in enumerate(request.samples):
-            tensors = _cut(sample.tensors, request) if number else _affordable(sample.tensors, request, self.run)
+            tensors = cut_rows(sample.tensors, request) if number else _affordable(sample.tensors, request, self.run)
             if request.fits(tensors):
                 self.add("observed", tensors)
 
@@ -99,12 +99,19 @@ class _Cases:
 def _affordable(tensors: Sequence[Tensor], request: Request, run: Runner) -> tuple[Tensor, ...]:
     rows = request.sizes(tensors).get(BATCH, 0)
     if rows <= _CHECKED_ROWS:
-        return _cut(tensors, request)
+        return cut_rows(tensors, request)
     few = affordable_rows(run, request.tensors, request.sizes(request.tensors)[BATCH])
-    return _cut(tensors, request, max(few, _CHECKED_ROWS))
+    return cut_rows(tensors, request, max(few, _CHECKED_ROWS))
 
 
-def _cut(tensors: Sequence[Tensor], request: Request, rows: int = _CHECKED_ROWS) -> tuple[Tensor, ...]:
+def cut_rows(tensors: Sequence[Tensor], request: Request, rows: int = _CHECKED_ROWS) -> tuple[Tensor, ...]:
+    """Return the tensors of an observed call with a smaller batch; the same if it is small or cannot be cut.
+
+    Args:
+        tensors: The tensors.
+        request: The requested graph, which knows the batch dim.
+        rows: The maximum size of the batch.
+    """
     sizes = request.sizes(tensors)
     if sizes.get(BATCH, 0) <= rows or BATCH in kept_whole(tensors, request.axes):
         return tuple(t.contiguous() for t in tensors)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 
 from lightning_onnx.contract.find import check_fits
 from lightning_onnx.contract.given import check_given
-from lightning_onnx.errors import ConfigurationError, NotReadyError
+from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -35,11 +34,10 @@ from lightning_onnx.pipeline.raw_inputs import raw_observations
 from lightning_onnx.pipeline.search import FoundGraph, find_graph
 from lightning_onnx.pipeline.search_limit import SearchLimit
 from lightning_onnx.pipeline.stages import OnStage, stages_named
+from lightning_onnx.pipeline.unused_entries import EntriesRead, are_needed, have_same_results
 from lightning_onnx.profile import profiled
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.refusals import Refusals
-
-log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -100,19 +98,22 @@ def _prepare(
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
-    left = _unused(
-        _untouched(run, request, observation, config), observation, config
-    )  # mostly all of them, without a trace
-    if left:
-        observation, run, request = _derived(module, [_without(observation, left)], config)
+    read = EntriesRead() if _keeps_all(observation, config) else EntriesRead.by(run, request)
+    names = _names(observation)
+    needed = {names[i] for i in read.sometimes}
+    left = _unused(read.never, observation, config)  # mostly all of them, without a trace
+    reduced = _without(module, observation, run, request, left, config)
+    if reduced is not None:
+        observation, run, request = reduced
     with failing_step_named(module, config.around, observation):
         found = search(run, request)
-    unused = _unused(found.graph.traced.unused_inputs, observation, config)
-    if unused:
-        observation, run, request = _derived(module, [_without(observation, unused)], config)
+    unused = _unused(found.graph.traced.unused_inputs, observation, config, needed)
+    further = _without(module, observation, run, request, unused, config)
+    if further is not None:
+        observation, run, request = further
         found = search(run, request)
     _check_contract(found.graph, config)
-    left_names = (*left.values(), *unused.values())
+    left_names = (*(left.values() if reduced else ()), *(unused.values() if further else ()))
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
     return Plan(
@@ -164,27 +165,20 @@ def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
-def _untouched(run: Runner, request: Request, observation: Observation, config: ExportConfig) -> tuple[int, ...]:
-    """Return the inputs that a call does not read; none if that cannot be seen, as the graph tells it later.
-
-    The call is not made if none of them could be left out.
-    """
-    if config.input_names is not None or all(len(path) == 1 for path in observation.samples[0].paths):
-        return ()
-    try:
-        return run.flat.untouched(request.tensors)
-    except Exception:  # a mode that watches a call may not know an operator
-        log.debug("what a call reads cannot be seen", exc_info=True)
-        return ()
+def _keeps_all(observation: Observation, config: ExportConfig) -> bool:
+    """Tell whether nothing can be left out: inputs have given names, or each argument is a tensor."""
+    return config.input_names is not None or all(len(path) == 1 for path in observation.samples[0].paths)
 
 
-def _unused(indices: Iterable[int], observation: Observation, config: ExportConfig) -> dict[int, str]:
+def _unused(
+    indices: Iterable[int], observation: Observation, config: ExportConfig, needed: Collection[str] = ()
+) -> dict[int, str]:
     """Return the names of unused parts of arguments that can be left out, such as the labels of a batch, by index.
 
     An argument that is itself a tensor stays an input, used or not.
     """
     names = _names(observation)
-    found = {i: names[i] for i in indices if len(observation.samples[0].paths[i]) > 1}
+    found = {i: names[i] for i in indices if len(observation.samples[0].paths[i]) > 1 and names[i] not in needed}
     return found if len(found) < len(names) and config.input_names is None else {}
 
 
@@ -192,15 +186,28 @@ def _names(observation: Observation) -> list[str]:
     return [".".join(path) for path in observation.samples[0].structure.paths]
 
 
-def _without(observation: Observation, unused: Collection[int]) -> Observation:
-    """Make parts of arguments constants of the call."""
-    return observation.with_constants(unused) if unused else observation
+def _without(
+    module: nn.Module,
+    observation: Observation,
+    run: Runner,
+    request: Request,
+    unused: Collection[int],
+    config: ExportConfig,
+) -> tuple[Observation, Runner, Request] | None:
+    """Make parts of arguments constants of the calls; return None if there are none, or if a call needs them."""
+    if not unused:
+        return None
+    try:
+        reduced = _derived(module, [observation.with_constants(unused)], config)
+    except SampleError:
+        return None
+    return reduced if have_same_results(run, request, reduced[1], unused) else None
 
 
 def derive_request(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig, left_out: Collection[str] = ()
-) -> Request:
-    """Return the request for all calls so far, without tracing.
+) -> Request | None:
+    """Return the request for all calls so far, without tracing; None if a call needs what the plan leaves out.
 
     Args:
         module: A private copy.
@@ -211,8 +218,15 @@ def derive_request(
     Raises:
         ONNXExportError: As for ``prepare``.
     """
-    reduced = [_without(o, [i for i, name in enumerate(_names(o)) if name in left_out]) for o in observations]
-    return _derived(module, reduced, config)[2]
+
+    def places(observation: Observation) -> list[int]:
+        return [i for i, name in enumerate(_names(observation)) if name in left_out]
+
+    if left_out:
+        observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
+        if are_needed(places(observation), run, observation):
+            return None
+    return _derived(module, [o.with_constants(places(o)) for o in observations], config)[2]
 
 
 def _derived(

@@ -98,7 +98,7 @@ class Planner:
             return self.trace(module, copied, on_stage)
         if self.observer.count() != self._calls_covered:
             request = derive_request(copied, self._observations(module), self.config, plan.left_out)
-            if not plan.covers(request):
+            if request is None or not plan.covers(request):
                 return self.trace(module, copied, on_stage)
             self.plan = with_calls(plan, copied, request)
         return self.counted(module) or plan
