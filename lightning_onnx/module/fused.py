@@ -8,15 +8,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from lightning_onnx.errors import ConfigurationError, first_line
-from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
 
 METHOD = "answer_to_raw_input"
@@ -114,6 +113,16 @@ class Around:
                 f"the sample does not fit {taken}{signature}: {error}. Give the arguments of one call."
             ) from error
 
+    def arguments(self, module: nn.Module, prepared: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what preprocessing returned as arguments of the exported method.
+
+        Args:
+            module: The module, or a copy.
+            prepared: What preprocessing returned.
+        """
+        is_batch = isinstance(self.preprocess, str)
+        return arguments_of(prepared, method_signature(module, self.method), is_batch=is_batch)
+
 
 def check_part(option: str, part: object) -> None:
     """Raise unless a value can stand before or after the exported method.
@@ -123,8 +132,15 @@ def check_part(option: str, part: object) -> None:
         part: The value.
 
     Raises:
-        ConfigurationError: If it is neither a module nor a function nor a name.
+        ConfigurationError: If it is neither a module nor a function nor a name, or the method of a module.
     """
+    owner = getattr(part, "__self__", None)
+    if isinstance(owner, nn.Module):  # it would run with the weights and in the mode that the module has then
+        name = getattr(part, "__name__", "forward")
+        raise ConfigurationError(
+            f"{option} is the method {name} of a {type(owner).__name__}. If that is the exported module, give the "
+            f"name: {option}={name!r}. Otherwise give a module whose forward calls it."
+        )
     is_name = isinstance(part, str) and part.isidentifier()
     if part is None or is_name or (callable(part) and not isinstance(part, type)):
         return
@@ -139,10 +155,13 @@ Step = nn.Module | Callable[..., Any]
 
 
 def _own(part: Step) -> Step:
-    if not isinstance(part, nn.Module):
-        return part
+    """Return a copy in eval mode on CPU; a function is not copied, but an object and the modules that it holds are."""
+    copies: dict[int, object] = {}
     with torch.inference_mode(False), torch.no_grad():
-        return copy.deepcopy(part).cpu().eval().requires_grad_(False)
+        own = copy.deepcopy(part, copies)
+        for module in [copied for copied in copies.values() if isinstance(copied, nn.Module)]:
+            module.cpu().eval().requires_grad_(False)
+    return own
 
 
 def _fused(around: Around, signature: inspect.Signature) -> Callable[..., Any]:
@@ -152,7 +171,7 @@ def _fused(around: Around, signature: inspect.Signature) -> Callable[..., Any]:
             result = method(*args, **kwargs)
         else:
             name = around.preprocess if isinstance(around.preprocess, str) else PREPROCESS
-            given, named = arguments_of(getattr(self, name)(*args, **kwargs), method_signature(self, around.method))
+            given, named = around.arguments(self, getattr(self, name)(*args, **kwargs))
             result = method(*given, **named)
         if around.postprocess is None:
             return result
@@ -173,14 +192,17 @@ def called_by(module: nn.Module, method: str) -> frozenset[str]:
     return cast("frozenset[str]", getattr(getattr(made, "__func__", None), "called", frozenset()))
 
 
-def arguments_of(prepared: object, signature: inspect.Signature) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what preprocessing returned as arguments of the method, as Lightning's steps pass on a batch.
+def arguments_of(
+    prepared: object, signature: inspect.Signature, *, is_batch: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what preprocessing returned as arguments of the method.
 
-    A dict gives arguments by name; a tuple or list gives as many as the method requires; anything else is the only one.
+    A dict gives arguments by name; a tuple or list gives them in order; anything else is the only one.
 
     Args:
         prepared: What preprocessing returned.
         signature: The signature of the method.
+        is_batch: Whether it is a batch, of which the method gets as many parts as it requires: labels may follow.
     """
     parameters = list(signature.parameters.values())
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
@@ -190,53 +212,5 @@ def arguments_of(prepared: object, signature: inspect.Signature) -> tuple[tuple[
         if named and set(required) <= named.keys():
             return (), named
     if isinstance(prepared, (list, tuple)):
-        return tuple(prepared[: max(1, len(required))]), {}
+        return tuple(prepared[: max(1, len(required))] if is_batch else prepared), {}
     return (prepared,), {}
-
-
-def steps_in(part: Step) -> Iterator[Step]:
-    """Yield the steps of preprocessing or postprocessing: of a pipeline, its parts in order."""
-    inner = getattr(part, "transforms", None)
-    if inner is None and isinstance(part, nn.Sequential):
-        inner = list(part)
-    if not isinstance(inner, (list, tuple, nn.ModuleList)):
-        yield part
-        return
-    for step in inner:
-        yield from steps_in(step)
-
-
-def check_steps(module: nn.Module, around: Around, observations: Sequence[Observation]) -> None:
-    """Run the steps of preprocessing one by one, so that an error names the one that does not run.
-
-    Args:
-        module: A private copy.
-        around: What is around the method.
-        observations: Ways in which raw inputs are given; the first is used.
-
-    Raises:
-        ConfigurationError: If a step raises an exception.
-    """
-    if not around.takes_raw_sample or not observations:
-        return
-    sample = observations[0].samples[0]
-    args, kwargs = sample.arguments(t.clone() for t in sample.tensors)
-    for number, step in enumerate(steps_in(module.__dict__[PREPROCESS]), 1):
-        try:
-            with torch.no_grad():
-                value = step(*args, **kwargs)
-        except Exception as error:
-            raise ConfigurationError(
-                f"preprocess: step {number}, {described(step)}, does not run on the sample ({first_line(error)}). The "
-                "steps in a graph take and return tensors: leave out those that take files or images of PIL, and give "
-                "a sample of the tensors that follow them."
-            ) from error
-        args, kwargs = (value if isinstance(value, tuple) else (value,)), {}
-
-
-def described(step: object) -> str:
-    """Return a step's class with its settings, or the name of a function."""
-    if isinstance(step, nn.Module) or not hasattr(step, "__name__"):
-        text = " ".join(repr(step).split())
-        return text if " at 0x" not in text else type(step).__name__
-    return str(step.__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import nn
 
 from lightning_onnx.errors import EngineError, first_line
 from lightning_onnx.module.calls.observation import Observation
-from lightning_onnx.module.calls.sample import method_signature
-from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step, arguments_of, described, steps_in
+from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step
+from lightning_onnx.module.steps import StepCall, described, step_calls
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +50,24 @@ def _failing(module: nn.Module, around: Around, observation: Observation) -> str
     args, kwargs = observation.samples[0].arguments(observation.samples[0].tensors)
     with torch.no_grad():
         if around.takes_raw_sample:
-            for number, step in enumerate(steps_in(module.__dict__[PREPROCESS]), 1):
-                problem = _problem(step, args, kwargs)
-                if problem is not None:
-                    return f"preprocess: step {number}, {described(step)}, has no ONNX form ({problem})"
-                value = step(*args, **kwargs)
-                args, kwargs = (value if isinstance(value, tuple) else (value,)), {}
-            given = args[0] if len(args) == 1 else args
-            args, kwargs = arguments_of(given, method_signature(module, around.method))
+            named = _untranslatable("preprocess", step_calls(module.__dict__[PREPROCESS], args, kwargs))
+            if named is not None:
+                return named
+            args, kwargs = around.arguments(module, module.__dict__[PREPROCESS](*args, **kwargs))
         elif around.preprocess is not None:  # a method of the module, which is translated with it
             return None
         if POSTPROCESS not in module.__dict__:
             return None
         method = module if around.method == "forward" else getattr(module, around.method)
         value = method(*args, **kwargs)
-        for number, step in enumerate(steps_in(module.__dict__[POSTPROCESS]), 1):
-            problem = _problem(step, (value,), {})
-            if problem is not None:
-                return f"postprocess: step {number}, {described(step)}, has no ONNX form ({problem})"
-            value = step(value)
+        return _untranslatable("postprocess", step_calls(module.__dict__[POSTPROCESS], (value,), {}))
+
+
+def _untranslatable(part: str, calls: Iterable[StepCall]) -> str | None:
+    for call in calls:
+        problem = _problem(call.step, call.args, call.kwargs)
+        if problem is not None:
+            return f"{part}: step {call.number}, {described(call.step)}, has no ONNX form ({problem})"
     return None
 
 
@@ -81,13 +80,13 @@ class _Function(nn.Module):
         return self.function(*args)
 
 
-def _problem(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+def _problem(step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """Return why a step cannot be translated alone; None if it can."""
     part = step if isinstance(step, nn.Module) else _Function(step)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(part, args, kwargs=kwargs, dynamo=True, optimize=False, verbose=False)
+            torch.onnx.export(part, args, kwargs=dict(kwargs), dynamo=True, optimize=False, verbose=False)
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

@@ -30,7 +30,7 @@ from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.fused import PREPROCESS, Around, arguments_of
+from lightning_onnx.module.fused import PREPROCESS, Around
 from lightning_onnx.onnxfile.part import extract, operators_after, with_all_values
 from lightning_onnx.onnxfile.privacy import without_paths
 from lightning_onnx.pipeline.plan import Plan
@@ -121,7 +121,7 @@ def _call(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> _Call:
     signature = method_signature(module, around.method)
     if around.preprocess is not None:
         prepare = getattr(module, around.preprocess if isinstance(around.preprocess, str) else PREPROCESS)
-        args, kwargs = arguments_of(prepare(*args, **kwargs), signature)
+        args, kwargs = around.arguments(module, prepare(*args, **kwargs))
     sample = make_sample(signature, args, kwargs)
     method: Callable[..., Any] = module if around.method == "forward" else getattr(module, around.method)
     structure, returned = flatten_result(method(*args, **kwargs))

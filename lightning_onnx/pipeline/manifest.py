@@ -21,7 +21,8 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest, ModelFile, ranges_to_dict
 from lightning_onnx.manifest.source import ExportSource
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.module.fused import Around, Part, described
+from lightning_onnx.module.fused import Around, Part
+from lightning_onnx.module.steps import described
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.onnxfile.compatibility import oldest_onnxruntime
 from lightning_onnx.onnxfile.graph_summary import GraphSummary

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.resizing import Axes, resize
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.fused import check_steps
+from lightning_onnx.module.steps import check_steps
 from lightning_onnx.pipeline.config import ExportConfig
 
 _SMALLEST = 8

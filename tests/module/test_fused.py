@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from lightning_onnx import ConfigurationError
-from lightning_onnx.module.calls.observation import Observation
-from lightning_onnx.module.fused import METHOD, Around, arguments_of, called_by, check_part, check_steps, steps_in
+from lightning_onnx.module.fused import METHOD, Around, arguments_of, called_by, check_part
 from lightning_onnx.module.reach import Reach
 from lightning_onnx.module.weights.copying import private_copy
 
@@ -31,8 +31,22 @@ class Net(nn.Module):
     def hook(self, batch: Any, dataloader_idx: int) -> Any:
         return [batch[0] / 2, batch[1]]
 
+    def pair(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        return x if other is None else x + other
+
+    def several(self, *xs: Tensor) -> Tensor:
+        return sum(xs, torch.zeros(()))
+
     def decode(self, logits: Tensor) -> Tensor:
         return logits.argmax(1)
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.part = nn.Dropout()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.part(x)
 
 
 def answer(around: Around, *args: Any) -> Any:
@@ -63,6 +77,8 @@ def halved(x: Tensor) -> Tensor:
         (Around("forward", nn.ReLU(), nn.Softmax(1)), (X - 5,), logits((X - 5).relu()).softmax(1)),
         (Around("forward", None, "decode"), (X,), logits(X).argmax(1)),
         (Around("forward", "hook", "decode"), ([X, torch.zeros(3)], 0), logits(X / 2).argmax(1)),
+        (Around("pair", lambda x: (x, x)), (X,), X * 2),
+        (Around("several", lambda x: (x, x)), (X,), X * 2),
         (Around("embed", halved), (X,), X * 1.5),
         (Around("forward", lambda x, y: {"x": x + y, "other": y}), (X, X), logits(X + X)),
     ],
@@ -80,6 +96,20 @@ def test_the_given_module_is_not_changed_and_weights_keep_their_names() -> None:
     assert given[1].weight.requires_grad
     assert set(copied.state_dict()) == {"net.weight", "net.bias"}
     assert not copied.__dict__["preprocess_in_graph"].training
+
+
+def test_objects_with_modules_are_copied_too() -> None:
+    given, copied = Holder(), private_copy(Net())
+    Around("forward", torchvision.transforms.Compose([given])).attach(copied)
+    (own,) = copied.__dict__["preprocess_in_graph"].transforms
+    assert given.part.training
+    assert own is not given
+    assert not own.part.training
+
+
+def test_a_method_of_a_module_is_given_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"preprocess is the method embed of a Net.*: preprocess='embed'"):
+        check_part("preprocess", Net().embed)
 
 
 def test_signatures() -> None:
@@ -118,24 +148,19 @@ def test_what_the_method_calls_is_known_to_a_search_of_the_code() -> None:
 def test_arguments(prepared: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     def method(a: object, b: object, c: object = None) -> None: ...
 
-    assert arguments_of(prepared, inspect.signature(method)) == (args, kwargs)
+    assert arguments_of(prepared, inspect.signature(method), is_batch=True) == (args, kwargs)
+
+
+def test_what_preprocessing_returns_is_passed_whole() -> None:
+    def method(a: object, b: object = None) -> None: ...
+
+    def any_number(*xs: object) -> None: ...
+
+    assert arguments_of((1, 2), inspect.signature(method)) == ((1, 2), {})
+    assert arguments_of((1, 2, 3), inspect.signature(any_number)) == ((1, 2, 3), {})
 
 
 @pytest.mark.parametrize("part", [nn.ReLU, 5, "not a name", object()])
 def test_invalid_parts(part: object) -> None:
     with pytest.raises(ConfigurationError, match="is neither a module, a function on tensors, nor the name"):
         check_part("preprocess", part)
-
-
-def test_steps_are_those_of_pipelines() -> None:
-    steps = v2.Compose([nn.Sequential(nn.ReLU(), nn.Tanh()), halved])
-    assert [type(step).__name__ for step in steps_in(steps)] == ["ReLU", "Tanh", "function"]
-
-
-def test_the_step_that_does_not_run_is_named() -> None:
-    copied = private_copy(Net())
-    around = Around("forward", v2.Compose([v2.ToImage(), v2.Resize(4), v2.ToPILImage(), v2.RandomCrop(99)]))
-    around.attach(copied)
-    image = torch.zeros(1, 3, 5, 5, dtype=torch.uint8)
-    with pytest.raises(ConfigurationError, match=r"preprocess: step 3, ToPILImage\(.*\), does not run on the sample"):
-        check_steps(copied, around, [Observation.of(around.sample(copied, ((image,), {})), "a test")])

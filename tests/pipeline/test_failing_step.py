@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.observation import Observation
@@ -33,8 +34,7 @@ def test_the_step_without_an_onnx_form_is_named() -> None:
     def both(x: Tensor) -> Tensor:
         return untranslatable(x)
 
-    steps = nn.Sequential(nn.ReLU())
-    steps.transforms = [nn.ReLU(), both]  # type: ignore[assignment]
+    steps = v2.Compose([nn.ReLU(), both])
     assert "preprocess: step 2, both, has no ONNX form" in str(raised(Around("forward", steps)))
 
 
