@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any, cast
 
@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.matching import as_call
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
 
 METHOD = "answer_to_raw_input"
@@ -112,6 +114,29 @@ class Around:
             raise ConfigurationError(
                 f"the sample does not fit {taken}{signature}: {error}. Give the arguments of one call."
             ) from error
+
+    def given(self, module: nn.Module, sample: object, observed: Sequence[Observation]) -> Observation:
+        """Return the user's sample, with the shapes of similar observed calls; only these count, if there are any.
+
+        Args:
+            module: The module, or a copy.
+            sample: The sample, as in ``example_input_array``.
+            observed: Calls of the observed method.
+
+        Raises:
+            ConfigurationError: If the sample does not fit.
+        """
+        found = self.sample(module, as_call(sample))
+        paths = found.structure.paths
+        alike = [o for o in observed if not self.takes_raw_sample and o.samples[0].structure.paths == paths]
+        given = Observation.of(found, "the given sample")
+        return dataclasses.replace(
+            given,
+            shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
+            counts=(0 if alike else 1, *(count for o in alike for _, count in o.counted())),
+            origin=alike[0].origin if alike else "sample",
+            ran_in_eval_mode=any(o.ran_in_eval_mode for o in observed),
+        )
 
     def arguments(self, module: nn.Module, prepared: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what preprocessing returned as arguments of the exported method.

@@ -8,10 +8,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,10 @@ from torch import nn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ConfigurationError, SampleError, first_line
-from lightning_onnx.module.calls import matching
-from lightning_onnx.module.calls.observation import Observation
-from lightning_onnx.module.calls.sample import method_signature
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline.calls import calls_of
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.lightning_versions import check_versions
 from lightning_onnx.pipeline.loaded import LoadedModule
@@ -122,7 +119,7 @@ def _exported(
         loading.load_checkpoint(copied, content)
         enter("merging the adapters")
         loading.merge_adapters(copied)
-    observations = _calls(module, config, data.loader, data.name)
+    observations = calls_of(module, config, data.loader, data.name)
     plan = prepare(copied, observations, config)
     source = Source(
         weights="checkpoint",
@@ -212,24 +209,6 @@ def _arguments(make: Callable[..., object], content: Mapping[str, Any], key: str
     return {k: saved[k] for k in taken if plain(saved[k])}
 
 
-def _calls(module: nn.Module, config: ExportConfig, loader: object, data: str | None) -> list[Observation]:
-    signature = method_signature(module, config.method)
-    if data is not None:
-        found = matching.match(signature, _first_batches(loader, data), "the first batches of --data", config.method)
-        return [dataclasses.replace(observation, origin="data") for observation in found]
-    example = getattr(module, "example_input_array", None)
-    if example is None:
-        raise SampleError(
-            f"{type(module).__name__} has no example_input_array, so there is nothing to trace with. Give a loader or "
-            "a LightningDataModule: --data MODULE:NAME."
-        )
-    sample = matching.sample_of(module, config.method, matching.as_call(example))
-    return [Observation.of(sample, "example_input_array")]
-
-
-_BATCHES = 6
-"""Number of batches whose sizes are compared; the callback keeps as many."""
-
 _LOADERS = ("val_dataloader", "train_dataloader", "test_dataloader", "predict_dataloader")
 
 
@@ -260,16 +239,3 @@ def _no_loader(name: str, error: Exception) -> SampleError:
     return SampleError(
         f"{name} returns no loader: {first_line(error)}. Name a function without parameters that returns one."
     )
-
-
-def _first_batches(loader: object, name: str) -> list[tuple[Any, int | None]]:
-    loaders = list(loader.values()) if isinstance(loader, Mapping) else loader
-    if isinstance(loaders, (list, tuple)) and loaders and hasattr(loaders[0], "dataset"):
-        loader = loaders[0]  # several validation loaders
-    if not isinstance(loader, Iterable):
-        raise SampleError(f"{name} is a {type(loader).__name__}, which cannot be iterated. Name a loader.")
-    size = getattr(loader, "batch_size", None)
-    batches = [(batch, size) for batch in itertools.islice(loader, _BATCHES)]
-    if not batches:
-        raise SampleError(f"{name} is empty. Name a loader with at least one batch.")
-    return batches

@@ -124,7 +124,7 @@ class Planner:
         """Return the calls to trace with: the given sample, or else observed calls, the example input, the batch."""
         observed = self.observer.observations()
         if self.config.sample is not None:
-            return [self._given(module, observed)]
+            return [self.config.around.given(module, self.config.sample, observed)]
         notes = tuple(map(without_paths, self.observer.problems))
         found = observed or self._example(module) or self._matched()
         return [dataclasses.replace(o, notes=(*o.notes, *notes)) for o in found]
@@ -141,21 +141,6 @@ class Planner:
             raise type(error)(f"{error} While calls were recorded: {'; '.join(problems)}.") from next(
                 iter(problems.values())
             )
-
-    def _given(self, module: LightningModule, observed: list[Observation]) -> Observation:
-        """Return the user's sample, with the shapes of similar observed calls; only these count, if there are any."""
-        around = self.config.around
-        sample = around.sample(module, as_call(self.config.sample))
-        paths = sample.structure.paths
-        alike = [o for o in observed if not around.takes_raw_sample and o.samples[0].structure.paths == paths]
-        given = Observation.of(sample, "the given sample")
-        return dataclasses.replace(
-            given,
-            shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
-            counts=(0 if alike else 1, *(count for o in alike for _, count in o.counted())),
-            origin="training" if alike else "sample",
-            ran_in_eval_mode=any(o.ran_in_eval_mode for o in observed),
-        )
 
     def _example(self, module: LightningModule) -> list[Observation]:
         example = getattr(module, "example_input_array", None)

@@ -69,7 +69,11 @@ def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None
     return sample if sample.tensors else None
 
 
-_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_STEPS = (
+    "training_step", "validation_step", "test_step", "predict_step",
+    "on_before_batch_transfer", "on_after_batch_transfer",
+)  # fmt: skip
+"""Methods that get the batch, and then indices."""
 
 
 def _ways(signature: inspect.Signature, batch: object, method: str) -> Iterator[Arguments]:
