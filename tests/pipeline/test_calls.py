@@ -41,7 +41,7 @@ def test_a_loader_shows_the_inputs_of_the_method() -> None:
 def test_a_sample_comes_first() -> None:
     given = calls(sample=torch.rand(2, 3, 4, 4))
     assert (given.source, shapes(given)) == ("the given sample", [(2, 3, 4, 4)])
-    assert len(given.shapes) == 3  # with those of the batches
+    assert (len(given.shapes), given.origin) == (3, "data")  # with the sizes of the batches
 
 
 def test_raw_inputs_are_those_of_the_sample_and_never_prepared_batches() -> None:
