@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import filecmp
 import re
 import shutil
 import struct
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_onnx import scratch
 from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
 from lightning_onnx.artifacts.data_set import read_data_set
-from lightning_onnx.deploy.triton_config import Batching, WarmupInput, batching, config, signature_lines
+from lightning_onnx.deploy.triton_config import (
+    Batching,
+    WarmupInput,
+    batching,
+    config,
+    signature_lines,
+    signature_lines_in,
+)
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.base import Arrays
 
 CONFIG = "config.pbtxt"
+_ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+"""A repository may be a mounted disk: then the directory above it is on another one, and often not writable."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -71,30 +83,59 @@ def add_to_repository(
         raise ConfigurationError(f"{name!r} is no name for a model in Triton. Use letters, digits, '_', '-' and '.'.")
     joined = batching(record, max_batch_size)
     model = repository / name
-    names = _class_names(artifact)
-    labels = {output: f"labels_{i}.txt" for i, output in enumerate(names)}
-    _check_same(model, record.signature, joined, labels)
+    _check_same(model, record.signature, joined)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        # Not in the repository, of which Triton takes every directory for a model.
-        with tempfile.TemporaryDirectory(prefix=".onnx-triton-", dir=repository.resolve().parent) as hidden:
-            staged = Path(hidden, name)
-            newest = _newest_version(model)
-            is_new = not _holds(model / str(newest), artifact)
-            version = newest + is_new
-            staged.mkdir()
-            if is_new:
-                (staged / str(version)).mkdir()
-                for file in _model_files(artifact):
-                    shutil.copyfile(artifact.directory / file, staged / str(version) / file)
-            warmup = _write_warmup(artifact, joined, staged / "warmup")
-            for output, file in labels.items():
-                (staged / file).write_text("".join(f"{name}\n" for name in names[output]), encoding="utf-8")
-            (staged / CONFIG).write_text(config(name, record, joined, labels, warmup), encoding="utf-8")
-            _put(staged, model, str(version))
+        if model.exists():
+            return _add(artifact, model, joined, model)
+        try:
+            return _add(artifact, model, joined, repository.resolve().parent)
+        except OSError as error:
+            if error.errno not in _ELSEWHERE:
+                raise
+            return _add(artifact, model, joined, model)
     except OSError as error:
         raise ArtifactError(f"{repository} cannot be written: {error}. Choose another directory.") from error
+
+
+def _add(artifact: ONNXArtifact, model: Path, joined: Batching, place: Path) -> TritonModel:
+    """Write the files into a hidden directory of a place on the same disk, and move them into the model's."""
+    names = _class_names(artifact)
+    labels = {output: f"labels_{i}.txt" for i, output in enumerate(names)}
+    with _hidden_in(place) as hidden:
+        staged = hidden / model.name
+        newest = _newest_version(model)
+        is_new = not _holds(model / str(newest), artifact)
+        version = newest + is_new
+        staged.mkdir()
+        if is_new:
+            (staged / str(version)).mkdir()
+            for file in _model_files(artifact):
+                shutil.copyfile(artifact.directory / file, staged / str(version) / file)
+        warmup = _write_warmup(artifact, joined, staged / "warmup")
+        for output, file in labels.items():
+            (staged / file).write_text("".join(f"{name}\n" for name in names[output]), encoding="utf-8")
+        content = config(model.name, artifact.record, joined, labels, warmup)
+        (staged / CONFIG).write_text(content, encoding="utf-8")
+        _put(staged, model, str(version))
     return TritonModel(model, version, joined, bool(warmup), is_new)
+
+
+@contextlib.contextmanager
+def _hidden_in(place: Path) -> Iterator[Path]:
+    """Make a hidden directory; the place goes with it if nothing else is there.
+
+    The place is never the repository, of which Triton takes every directory for a model. In a model's directory, it
+    passes over those whose names are no numbers.
+    """
+    place.mkdir(exist_ok=True)
+    try:
+        scratch.sweep(place)
+        with scratch.scratch(place, "staging") as hidden:
+            yield hidden
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            place.rmdir()
 
 
 def _class_names(artifact: ONNXArtifact) -> dict[str, tuple[str, ...]]:
@@ -120,16 +161,16 @@ def _model_files(artifact: ONNXArtifact) -> list[str]:
     return [file for file in artifact.record.files if file == model or file.startswith(f"{model}.data")]
 
 
-def _check_same(model: Path, signature: Signature, joined: Batching, labels: Mapping[str, str]) -> None:
+def _check_same(model: Path, signature: Signature, joined: Batching) -> None:
     """Raise if a model is there that clients call in another way."""
     place = model / CONFIG
-    if not model.exists():
+    if not model.exists() or (model.is_dir() and all(path.name.startswith(".") for path in model.iterdir())):
         return
-    known = place.read_text(encoding="utf-8") if place.is_file() else ""
-    if "\n".join(signature_lines(signature, joined, labels)) in known:
+    known = signature_lines_in(place.read_text(encoding="utf-8")) if place.is_file() else []
+    if known == signature_lines(signature, joined):
         return
     other = dataclasses.replace(joined, max_size=0 if joined.max_size else 1)
-    if "\n".join(signature_lines(signature, other, labels)) in known:
+    if known == signature_lines(signature, other):
         now, turned = ("off", "on") if joined.max_size else ("on", "off")
         raise ConfigurationError(
             f"batching is {now} in {model}. Turning it {turned} changes the dims that clients see. Add the artifact "

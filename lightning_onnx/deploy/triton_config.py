@@ -17,6 +17,8 @@ _TYPES = {
 }  # fmt: skip
 """Triton's names of the dtypes."""
 
+_LABELS = "label_filename"
+
 _DEFAULT_BATCH = 8
 """``max_batch_size`` if the manifest does not say which batches the run had."""
 
@@ -126,13 +128,36 @@ def config(
     return "\n".join(lines) + "\n"
 
 
-def signature_lines(signature: Signature, joined: Batching, labels: Mapping[str, str]) -> list[str]:
-    """Return the lines that clients depend on: inputs and outputs, without the batch dim where Triton adds one."""
+def signature_lines(signature: Signature, joined: Batching, labels: Mapping[str, str] | None = None) -> list[str]:
+    """Return the lines of inputs and outputs, without the batch dim where Triton adds one.
+
+    Args:
+        signature: The signature.
+        joined: How requests are joined.
+        labels: The file of the class names, by output; clients do not depend on it.
+    """
+    files = labels or {}
     lines: list[str] = []
     for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for spec in specs:
-            lines += [f"{kind} {{", *(f"  {line}" for line in _tensor(spec, joined, labels.get(spec.name))), "}"]
+            lines += [f"{kind} {{", *(f"  {line}" for line in _tensor(spec, joined, files.get(spec.name))), "}"]
     return lines
+
+
+def signature_lines_in(text: str) -> list[str]:
+    """Return the lines of ``signature_lines`` from a configuration that ``config`` made, without ``labels``.
+
+    Args:
+        text: The text of ``config.pbtxt``.
+    """
+    found: list[str] = []
+    is_inside = False
+    for line in text.splitlines():
+        is_inside = is_inside or line in ("input {", "output {")
+        if is_inside and not line.startswith(f"  {_LABELS}:"):
+            found.append(line)
+        is_inside = is_inside and line != "}"
+    return found
 
 
 def _tensor(spec: TensorSpec, joined: Batching, label_file: str | None) -> Iterator[str]:
@@ -143,7 +168,7 @@ def _tensor(spec: TensorSpec, joined: Batching, label_file: str | None) -> Itera
     if not shape:  # Triton has no empty dims
         yield "reshape { shape: [] }"
     if label_file is not None:
-        yield f"label_filename: {_text(label_file)}"
+        yield f"{_LABELS}: {_text(label_file)}"
 
 
 def type_of(spec: TensorSpec) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import shutil
+import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from lightning_onnx import ConfigurationError, ONNXArtifact
+from lightning_onnx import ArtifactError, ConfigurationError, ONNXArtifact, scratch
 from lightning_onnx.cli import main
 from lightning_onnx.deploy.triton import add_to_repository
 from lightning_onnx.manifest.contract import Contract, OutputContract
@@ -72,13 +76,92 @@ def test_an_artifact_with_another_model_is_a_new_version(exported: ONNXArtifact,
         add_to_repository(exported, models, "alone")
 
 
-def test_other_outputs_are_not_put_over_a_model(exported: ONNXArtifact, tmp_path: Path) -> None:
-    add_to_repository(exported, tmp_path, "net")
-    outputs = (dataclasses.replace(exported.signature.outputs[0], name="scores"),)
-    signature = dataclasses.replace(exported.signature, outputs=outputs)
-    other = dataclasses.replace(exported.record, signature=signature).to_dict()
+def with_outputs(artifact: ONNXArtifact, *names: str, classes: tuple[str, ...] = ()) -> ONNXArtifact:
+    """The artifact as if it had outputs of these names, and class names for the first."""
+    outputs = tuple(dataclasses.replace(artifact.signature.outputs[0], name=name) for name in names)
+    signature = dataclasses.replace(artifact.signature, outputs=outputs)
+    contract = Contract(outputs={names[0]: OutputContract(classes, "scores", 1)}) if classes else None
+    record = dataclasses.replace(artifact.record, signature=signature, contract=contract)
+    return ONNXArtifact(artifact.directory, record.to_dict())
+
+
+@pytest.mark.parametrize("names", [("scores",), ("output",), ("output", "features", "more"), ("features", "output")])
+@pytest.mark.parametrize("classes", [(), ("cat", "dog")])
+def test_other_outputs_are_not_put_over_a_model(
+    names: tuple[str, ...], classes: tuple[str, ...], exported: ONNXArtifact, tmp_path: Path
+) -> None:
+    add_to_repository(with_outputs(exported, "output", "features", classes=classes), tmp_path, "net")
     with pytest.raises(ConfigurationError, match="has other inputs or outputs, on which"):
-        add_to_repository(ONNXArtifact(exported.directory, other), tmp_path, "net")
+        add_to_repository(with_outputs(exported, *names), tmp_path, "net")
+
+
+@pytest.mark.parametrize(("before", "after"), [((), ("cat", "dog")), (("cat", "dog"), ()), (("a", "b"), ("c", "d"))])
+def test_class_names_are_no_part_of_the_signature(
+    before: tuple[str, ...], after: tuple[str, ...], exported: ONNXArtifact, tmp_path: Path
+) -> None:
+    add_to_repository(with_outputs(exported, "output", "features", classes=before), tmp_path, "net")
+    model = add_to_repository(with_outputs(exported, "output", "features", classes=after), tmp_path, "net").directory
+    assert ("label_filename" in (model / "config.pbtxt").read_text()) == bool(after)
+    if after:
+        assert (model / "labels_0.txt").read_text().split() == list(after)
+
+
+def paths_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["rename", "mkdir"])
+def test_the_repository_is_a_mounted_disk(
+    name: str, exported: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory above it is on another disk, or not writable."""
+    repository = tmp_path / "models"
+    repository.mkdir()
+    original = getattr(Path, name)
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> Any:
+        if not path.is_relative_to(repository):
+            raise OSError(errno.EXDEV, "cross-device link") if name == "rename" else PermissionError(errno.EACCES, "no")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, refused)
+    files = ["1", "1/model.onnx", "config.pbtxt", "warmup", "warmup/input_0"]
+    model = add_to_repository(exported, repository, "net")
+    assert (paths_below(model.directory), model.version, model.is_new) == (files, 1, True)
+    assert paths_below(tmp_path)[:2] == ["models", "models/net"]
+    assert not add_to_repository(exported, repository, "net").is_new
+    assert paths_below(model.directory) == files
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no mounted disk that is known to be writable")
+def test_a_mounted_disk_itself(exported: ONNXArtifact) -> None:
+    disk = Path("/dev/shm")
+    model = add_to_repository(exported, disk, f"net-{uuid.uuid4().hex}").directory
+    try:
+        assert paths_below(model) == ["1", "1/model.onnx", "config.pbtxt", "warmup", "warmup/input_0"]
+    finally:
+        shutil.rmtree(model)
+    assert not list(disk.parent.glob(".onnx-staging-*"))
+
+
+def test_what_a_killed_process_left_is_removed(exported: ONNXArtifact, tmp_path: Path) -> None:
+    left = tmp_path / "net" / f".onnx-staging-{scratch.machine()}-1_0"
+    left.mkdir(parents=True)
+    add_to_repository(exported, tmp_path, "net")
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "config.pbtxt", "warmup"]
+
+
+def test_nothing_is_left_of_a_model_that_cannot_be_written(
+    exported: ONNXArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    (tmp_path / "models" / "net").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=r"cannot be written: .*the disk is full"):
+        add_to_repository(exported, tmp_path / "models", "net")
+    assert paths_below(tmp_path) == ["models"]
 
 
 def test_what_is_no_model_is_not_overwritten(exported: ONNXArtifact, tmp_path: Path) -> None:
