@@ -218,6 +218,7 @@ def derive_request(
     Raises:
         ONNXExportError: As for ``prepare``.
     """
+    observations = raw_observations(module, observations, config)
 
     def places(observation: Observation) -> list[int]:
         return [i for i, name in enumerate(_names(observation)) if name in left_out]

@@ -93,6 +93,16 @@ def test_calls_that_fit_are_added_without_a_trace() -> None:
     assert len(extended.cases) > len(plan.cases)
 
 
+@pytest.mark.slow
+def test_calls_change_nothing_where_a_raw_sample_has_free_sizes() -> None:
+    watched = Watched((3, 4), preprocess=lambda raw: raw.mean(1), sample=torch.rand(2, 9, 4))
+    plan = watched.current()
+    assert isinstance(plan.graph.signature.inputs[0].shape[1], str)
+    watched.call(5, 4)
+    assert watched.current().graph is plan.graph
+    assert watched.stages == []
+
+
 class Entries(Net):
     """Uses one entry of a batch."""
 

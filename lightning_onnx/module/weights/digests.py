@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lightning_onnx.module.arrays import to_numpy
@@ -79,7 +80,7 @@ def _attributes(part: nn.Module, reach: Reach, only_written: frozenset[str]) -> 
     takes_all = reach.is_dynamic or not is_project_class(type(part))
     for name, value in part.__dict__.items():
         is_read = takes_all or (name in reach.names and name not in only_written)
-        if is_read and name not in OF_EVERY_MODULE and not is_recorder(value):
+        if is_read and name not in OF_EVERY_MODULE | _of_lightning(part) and not is_recorder(value):
             yield name, value
     if "_trainer" in part.__dict__:  # such as ``current_epoch`` and ``hparams``
         for name in reach.names - part.__dict__.keys():
@@ -88,6 +89,16 @@ def _attributes(part: nn.Module, reach: Reach, only_written: frozenset[str]) -> 
                     value = getattr(part, name)
                     if isinstance(value, (*_NUMBERS, Mapping)):
                         yield name, value
+
+
+def _of_lightning(part: nn.Module) -> frozenset[str]:
+    """Return the names of what Lightning itself keeps on its modules, such as the hook that runs now."""
+    return _set_by_lightning() if "_trainer" in part.__dict__ else frozenset()
+
+
+@functools.cache
+def _set_by_lightning() -> frozenset[str]:
+    return frozenset(LightningModule().__dict__)
 
 
 def _named(owner: Any, reach: Reach) -> Iterator[tuple[str, object]]:

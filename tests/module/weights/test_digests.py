@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_onnx.module.weights.copying import private_copy
@@ -183,6 +184,20 @@ def test_code_that_names_no_attribute_reads_all() -> None:
             return x * self.__dict__["scale_" + "ab"[0]]
 
     assert ("", "scale_a") in digests(Dynamic(), "forward")
+
+
+def test_what_lightning_keeps_on_a_module_is_no_setting() -> None:
+    """The hook that runs now is another one in preflight than at the end, and would make every graph stale."""
+
+    class Dynamic(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale_a = 1.0
+
+        def forward(self, x: Any) -> Any:
+            return x * getattr(self, "scale_" + "ab"[0])
+
+    assert {name for _, name in digests(Dynamic(), "forward")} & Dynamic().__dict__.keys() == {"scale_a"}
 
 
 @pytest.mark.parametrize(
