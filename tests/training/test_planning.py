@@ -48,11 +48,16 @@ class Watched:
 
     def current(self) -> Any:
         self.stages.clear()
-        return self.planner.current(self.module, private_copy(self.module), self.stages.append)
+        return self.planner.current(self.module, self.copied(), self.stages.append)
+
+    def copied(self) -> Any:
+        copied = private_copy(self.module)
+        self.planner.config.around.attach(copied)
+        return copied
 
     @property
     def is_current(self) -> bool:
-        return self.planner.is_current(self.module, private_copy(self.module))
+        return self.planner.is_current(self.module, self.copied())
 
 
 def test_the_plan_is_kept() -> None:
