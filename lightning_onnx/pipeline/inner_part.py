@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 _LARGEST = 2**29
 """In bytes: of a larger model, all values would take too much memory."""
+
+_TRIES = 16
+"""How many choices of equal values are tried."""
 
 ON_THE_PART = "on the part of the graph between preprocessing and postprocessing"
 
@@ -100,22 +104,38 @@ def _found(plan: Plan, flat: FlatModule, context: CheckContext, target: Path) ->
     if context.model_path.stat().st_size > _LARGEST:
         raise SampleError("the model is too large to look at all its values")
     with flat.call_state.kept(), torch.no_grad(), flat.random_state_kept():
-        call = _call(around, flat, tensors)
+        calls = _calls(around, flat, tensors)
     feed = feeds(plan.graph.signature.inputs, tensors)
     values = _values(context, feed, target.with_name("values.onnx"))
-    inputs = [_value(path, tensor, {**feed, **values}, last=True) for path, tensor in call.given.items()]
-    later = _later(values, inputs)
-    outputs = [_value(path, tensor, later, last=False) for path, tensor in call.returned.items()]
-    extract(context.model_path, inputs, outputs, target)
-    exported = ExportedCall(around.method, _signature(target), tuple(call.given), tuple(call.returned))
-    answers = context.runtime.load(target).run(feeds_of(exported, call.given))
-    for name, tensor in zip(outputs, call.returned.values(), strict=True):
-        if not _equal(answers[name], to_numpy(tensor)):
-            raise SampleError("it does not answer like the method")
-    return InnerPart(tuple(inputs), tuple(outputs), operators_after(context.model_path, outputs)), exported
+    problems: list[Exception] = []
+    for inputs, outputs in itertools.islice(_candidates(calls[0], {**feed, **values}, values), _TRIES):
+        try:
+            extract(context.model_path, inputs, outputs, target)
+            exported = ExportedCall(around.method, _signature(target), tuple(calls[0].given), tuple(calls[0].returned))
+            _check_answers(context, target, exported, outputs, calls)
+        except Exception as error:  # another value may do
+            problems.append(error)
+        else:
+            return InnerPart(tuple(inputs), tuple(outputs), operators_after(context.model_path, outputs)), exported
+    raise problems[0]
 
 
-def _call(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> _Call:
+def _check_answers(
+    context: CheckContext, part: Path, exported: ExportedCall, outputs: Sequence[str], calls: Sequence[_Call]
+) -> None:
+    run = context.runtime.load(part).run
+    for call in calls:
+        answers = run(feeds_of(exported, call.given))
+        for name, tensor in zip(outputs, call.returned.values(), strict=True):
+            if not _equal(answers[name], to_numpy(tensor)):
+                raise SampleError("it does not answer like the method")
+
+
+def _calls(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> list[_Call]:
+    """Return the call inside the composition, and one with other values, if the method takes them.
+
+    On the sample alone, a value before a ReLU may equal the one after it.
+    """
     module = flat.module
     args, kwargs = flat.sample.arguments(t.clone() for t in tensors)
     signature = method_signature(module, around.method)
@@ -124,10 +144,29 @@ def _call(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> _Call:
         args, kwargs = around.arguments(module, prepare(*args, **kwargs))
     sample = make_sample(signature, args, kwargs)
     method: Callable[..., Any] = module if around.method == "forward" else getattr(module, around.method)
-    structure, returned = flatten_result(method(*args, **kwargs))
-    return _Call(
-        dict(zip(sample.paths, sample.tensors, strict=True)), dict(zip(structure.paths, returned, strict=True))
-    )
+
+    def call(given: Sequence[Tensor]) -> _Call:
+        args, kwargs = sample.arguments(t.clone() for t in given)
+        with flat.call_state.kept(), flat.random_state_kept():  # both calls begin alike
+            structure, returned = flatten_result(method(*args, **kwargs))
+        return _Call(dict(zip(sample.paths, given, strict=True)), dict(zip(structure.paths, returned, strict=True)))
+
+    calls = [call(sample.tensors)]
+    try:
+        other = call(_others(sample.tensors))
+    except Exception:
+        log.debug("the method does not take other values", exc_info=True)
+        return calls
+    return [*calls, other] if other.returned.keys() == calls[0].returned.keys() else calls
+
+
+def _others(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors with the opposite sign and noise; whole numbers, which may be indices, stay."""
+    noise = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(t.shape, generator=noise, dtype=t.dtype) * t.abs().mean() - t if t.is_floating_point() else t
+        for t in tensors
+    ]
 
 
 def _values(context: CheckContext, feed: Mapping[str, NDArray[Any]], target: Path) -> dict[str, NDArray[Any]]:
@@ -137,13 +176,31 @@ def _values(context: CheckContext, feed: Mapping[str, NDArray[Any]], target: Pat
     return {name: found[name] for name in names}
 
 
-def _value(path: TensorPath, tensor: Tensor, values: Mapping[str, NDArray[Any]], *, last: bool) -> str:
-    """Return the name of the value that equals a tensor: the last one before the method, or the first one after it."""
+def _candidates(
+    call: _Call, known: Mapping[str, NDArray[Any]], computed: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield names of values that may be the arguments, the last ones first, and the result, the first ones first."""
+    given = [_equal_to(path, tensor, known)[::-1] for path, tensor in call.given.items()]
+    for path, tensor in call.returned.items():
+        _equal_to(path, tensor, _later(computed, [names[-1] for names in given]))
+    for inputs in itertools.product(*given):
+        later = _later(computed, inputs)
+        with contextlib.suppress(SampleError):  # nothing after these equals the result
+            returned = [_equal_to(path, tensor, later) for path, tensor in call.returned.items()]
+            yield from ((list(inputs), list(outputs)) for outputs in itertools.product(*returned))
+
+
+def _equal_to(path: TensorPath, tensor: Tensor, values: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the names of the values that equal a tensor, in their order.
+
+    Raises:
+        SampleError: If there is none.
+    """
     wanted = to_numpy(tensor)
     names = [name for name, value in values.items() if _equal(value, wanted)]
     if not names:
         raise SampleError(f"no value of the graph equals {'.'.join(path) or 'what the method returns'}")
-    return names[-1] if last else names[0]
+    return names
 
 
 def _equal(value: NDArray[Any], wanted: NDArray[Any]) -> bool:

@@ -109,6 +109,24 @@ def test_the_part_needs_no_raw_input_for_the_batch_size(engine: Any, tmp_path: P
         np.testing.assert_allclose(got, module(images).numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "layers", [[nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)], [nn.Flatten(), nn.Linear(64, 3), nn.ReLU()]]
+)
+def test_what_changes_nothing_on_the_sample_is_part_of_the_method(layers: list[nn.Module], tmp_path: Path) -> None:
+    module = Measured().eval()
+    module.net = nn.Sequential(*layers)
+    for parameter in module.net.parameters():
+        nn.init.constant_(parameter, 0.1)  # positive inputs have positive outputs, so that a ReLU changes neither
+    raw = torch.randint(1, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    made = exported(tmp_path / "made", module, raw, preprocess=lambda x: x / 255)
+    assert made.record.fused is not None
+    path = made.save_inner_part(tmp_path / "part.onnx")
+    images = torch.randn(5, 1, 8, 8)
+    (got,) = outside.run(path, **{made.record.fused.inner_inputs[0]: images})
+    with torch.no_grad():
+        np.testing.assert_allclose(got, module(images).numpy(), atol=1e-4)
+
+
 def test_a_wrong_part_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(path: Path, inputs: Any, outputs: Any, target: Path) -> None:
         extract(path, inputs, outputs, target)
