@@ -16,6 +16,8 @@ MOST_CLASSES = 30
 """Classes of a matrix that can be read."""
 
 _MOST_VALUES = 20_000
+"""Maximum number of residuals: those of the first batches show their distribution, and need little memory."""
+
 _COLUMNS, _ROWS = 32, 16
 
 
@@ -24,7 +26,8 @@ class AnswerTally:
 
     A batch counts if the method is called once for it, and there is one tensor in it that can only be the target:
     integers ``[batch]`` for an output ``[batch, classes]``, or floats of the output's shape. Tensors that the method
-    takes are no targets. One batch that does not fit ends it: nothing is told of a part of the data.
+    takes are no targets. One batch that does not fit ends it, and nothing is told. Residuals are those of the first
+    20,000 values.
     """
 
     def __init__(self) -> None:
@@ -72,9 +75,10 @@ class AnswerTally:
         if output.dim() == 2 and 1 < output.shape[1] <= MOST_CLASSES and len(classes) == 1:
             return self._count_classes(classes[0].long(), output)
         values = [t for t in others if t.is_floating_point() and t.shape == output.shape]
-        if len(values) == 1 and self._values < _MOST_VALUES:
-            self._pairs.append((values[0].flatten().double(), output.flatten().double()))
-            self._values += output.numel()
+        room = _MOST_VALUES - self._values
+        if len(values) == 1 and room > 0:
+            self._pairs.append((values[0].flatten()[:room].double(), output.flatten()[:room].double()))
+            self._values += len(self._pairs[-1][0])
         return len(values) == 1
 
     def _count_classes(self, targets: Tensor, output: Tensor) -> bool:

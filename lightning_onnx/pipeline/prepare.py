@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_onnx.contract.find import check_fits
 from lightning_onnx.contract.given import check_given
-from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError
+from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError, SearchTooLong
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -109,11 +109,12 @@ def _prepare(
         found = search(run, request)
     unused = _unused(found.graph.traced.unused_inputs, observation, config, needed)
     further = _without(module, observation, run, request, unused, config)
-    if further is not None:
+    again = _found_in_time(search, *further[1:]) if further is not None else None
+    if further is not None and again is not None:
         observation, run, request = further
-        found = search(run, request)
+        found = again
     _check_contract(found.graph, config)
-    left_names = (*(left.values() if reduced else ()), *(unused.values() if further else ()))
+    left_names = (*(left.values() if reduced else ()), *(unused.values() if again else ()))
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
     return Plan(
@@ -136,6 +137,14 @@ def _prepare(
         left_out=left_names,
         proof=Proof(Stamp.of(module), found.judged),
     ).with_sizes([observation])
+
+
+def _found_in_time(search: Callable[[Runner, Request], FoundGraph], run: Runner, request: Request) -> FoundGraph | None:
+    """Search again; return None if the time is over before there is a graph."""
+    try:
+        return search(run, request)
+    except SearchTooLong:
+        return None
 
 
 def with_calls(plan: Plan, module: nn.Module, request: Request) -> Plan:

@@ -12,6 +12,7 @@ from lightning_onnx.errors import EngineError, SearchTooLong
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.signature import BATCH, SizeRange
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.decisions.record import record
 from lightning_onnx.module.decisions.search import search_once
 from lightning_onnx.module.probing import cases_of
 from lightning_onnx.module.runner import Runner
@@ -130,7 +131,7 @@ def _try_engines(
             continue
         if engine.needs_refusal and not candidates:
             candidates += _with_fixed_steps(engines, run, request, config)
-        if engine.follows_values and any(_keeps_wrong_steps(candidate) for candidate in candidates):
+        if engine.follows_values and any(_keeps_wrong_steps(candidate, run) for candidate in candidates):
             continue
         try:
             candidates.append(try_engine(engine, run, request, config, others=candidates))
@@ -161,11 +162,19 @@ def _with_fixed_steps(
     except EngineError as error:
         log.debug("engine %s: %s", engine.name, error)
         return []
-    return [candidate] if _keeps_wrong_steps(candidate) else []
+    return [candidate] if _keeps_wrong_steps(candidate, run) else []
 
 
-def _keeps_wrong_steps(candidate: Candidate) -> bool:
-    return bool(candidate.decisions.loops) and candidate.wrong_as_traced is not None
+def _keeps_wrong_steps(candidate: Candidate, run: Runner) -> bool:
+    """Tell whether a graph is wrong at the traced sizes where a loop takes another number of steps.
+
+    A graph that is wrong on the traced call is translated wrongly, which another engine may do better.
+    """
+    wrong = candidate.wrong_as_traced
+    if wrong is None or wrong.case is candidate.cases[0] or not candidate.decisions.loops:
+        return False
+    traced = record(run.flat, candidate.graph.request.tensors)
+    return bool(traced.uneven_loops(record(run.flat, wrong.case.tensors, traced)))
 
 
 def _refused(
@@ -200,8 +209,13 @@ def _refused(
         told = (search_notes.uneven_loops(sorted(loops)), advice.for_refusal(run, request, config))
         raise failure(errors, " ".join(sentence for sentence in told if sentence))
     error = failure(errors)
-    for dim in dims if len(dims) > 1 and not limit.is_over() else ():
-        candidates, _ = _try_engines(engines, run, request.static([dim]), config, limit)
+    for dim in dims if len(dims) > 1 else ():
+        if limit.is_over():
+            break
+        try:
+            candidates, _ = _try_engines(engines, run, request.static([dim]), config, limit)
+        except SearchTooLong:
+            break
         if candidates:
             return request.static([dim]), candidates, search_notes.refused(request, [dim], error)
     return request.static(dims), everything, search_notes.refused(request, dims, error)

@@ -14,7 +14,7 @@ LEAST_SECONDS = 60.0
 """A search may always take this long, in seconds."""
 
 TIMES = 20
-"""It may take this many times as long as the first trace."""
+"""It may take this many times as long as the longest trace so far."""
 
 ENDED = (
     "the search for a graph took longer than a minute and 20 times as long as one trace, so it was ended: it did not "
@@ -45,15 +45,15 @@ class SearchLimit:
 
     @contextlib.contextmanager
     def of_trace(self) -> Iterator[None]:
-        """Measure a trace; the first one counts, also if the module is refused."""
-        if self._clock is None or self._trace is not None:
+        """Measure a trace; the longest one counts, because a refusal may be quick."""
+        if self._clock is None:
             yield
             return
         started = self._clock()
         try:
             yield
         finally:
-            self._trace = self._clock() - started
+            self._trace = max(self._trace or 0.0, self._clock() - started)
 
     def is_over(self) -> bool:
         """Tell whether the search has taken too long; the first time, this is a warning."""

@@ -70,6 +70,6 @@ def draw(residuals: Residuals) -> str:
     zero = round(_BOTTOM - (0 - low) / (high - low) * (_BOTTOM - _TOP), 2) if low <= 0 <= high else None
     return template("residuals.svg.jinja").render(
         width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_RIGHT, top=_TOP, bottom=_BOTTOM, zero=zero,
-        cell_height=round(height, 2), cells=cells,
+        cell_height=round(height, 2), cells=cells, count=sum(map(sum, residuals.counts)),
         across=[text(value) for value in residuals.targets], along=[text(value) for value in residuals.differences],
     )  # fmt: skip

@@ -81,7 +81,16 @@ def test_nothing_is_told_of_targets_that_are_not_clear(batch: Callable[[Tensor],
     assert tallied(linear(3), [batch(x) for x in inputs], lambda made: made[0]) is None
 
 
-def test_nothing_is_told_of_a_part_of_the_data(inputs: list[Tensor]) -> None:
+def test_residuals_are_those_of_the_first_values() -> None:
+    batches = [(torch.randn(15_000, 1), torch.full((15_000, 1), float(place))) for place in range(3)]
+    found = tallied(lambda x: x, batches, lambda batch: batch[0])
+    assert found is not None
+    assert found.residuals is not None
+    assert np.array(found.residuals.counts).sum() == 20_000
+    assert found.residuals.targets[1] < 2
+
+
+def test_nothing_is_told_if_a_batch_does_not_fit(inputs: list[Tensor]) -> None:
     tally = AnswerTally()
     method = tally.listening(linear(3))
     for calls, x in zip((1, 2, 1), inputs, strict=True):

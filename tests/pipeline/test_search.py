@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
@@ -16,16 +17,23 @@ from torch import Tensor, nn
 
 import lightning_onnx
 from lightning_onnx import EngineError, Parity, ParityError
+from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.errors import SearchTooLong
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.cases import Case
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.weights.copying import private_copy
-from lightning_onnx.pipeline.candidate import try_engine
+from lightning_onnx.pipeline import search as searching
+from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.pipeline.search import find_graph
 from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
+from lightning_onnx.pipeline.traced_file import Mismatch
+from lightning_onnx.tracing.refusals import Refusals
 from lightning_onnx.tracing.torchscript import TorchScriptEngine
 from tests import outside
 from tests.tracing.making import made
@@ -206,3 +214,97 @@ def test_where_one_wrong_case_is_enough_the_others_are_not_compared() -> None:
     assert len(every.mismatches) > 1
     assert [mismatch.case.label for mismatch in first.mismatches] == [every.mismatches[0].case.label]
     assert first.wrong_as_traced is not None
+
+
+def test_the_longest_trace_limits_a_search() -> None:
+    times = iter([0.0, 1.0, 1.2, 2.0, 32.0, 500.0, 700.0])
+    limit = SearchLimit(times.__next__)
+    for _ in ("a refusal", "a trace"):
+        with limit.of_trace():
+            pass
+    assert not limit.is_over()
+    with pytest.warns(UserWarning, match="preflight has taken 600 s"):
+        assert limit.is_over()
+
+
+class Steps(nn.Module):
+    """Halves until it is small."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while x.abs().max() > 1:
+            x = x / 2
+        return x
+
+
+class Engines:
+    """Replaces the engines of a search: a function says which graph an engine has for a request."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: nn.Module, *tensors: Tensor, **options: Any) -> None:
+        flat, self.request = made(module, *tensors, **options)
+        self.run, self.now, self.asked = Runner(flat), 0.0, list[str]()
+        self.limit = SearchLimit(lambda: self.now)
+        self.traced = Case("traced", self.request.tensors, kind="traced")
+        self.tries: Any = None
+        engines = [SimpleNamespace(name=name, follows_values=True, needs_refusal=False) for name in ("first", "second")]
+        monkeypatch.setattr(searching, "order", lambda *_, **__: engines)
+        monkeypatch.setattr(searching, "try_engine", self.try_engine)
+        monkeypatch.setattr(searching, "widest", lambda found, *_: found)
+        monkeypatch.setattr(searching, "decides_by_sizes", lambda _: False)
+        monkeypatch.setattr(searching, "limits_of_module", lambda *_: {})
+
+    def try_engine(self, engine: Any, run: Runner, request: Any, config: ExportConfig, **_: Any) -> Candidate:
+        self.asked.append(engine.name)
+        with self.limit.of_trace():
+            self.now += 1.0
+        return self.tries(engine, request)
+
+    def candidate(self, engine: Any, request: Any, wrong: Any = None, **options: Any) -> Candidate:
+        graph: Any = SimpleNamespace(request=request, traced=SimpleNamespace(kept=()))
+        graph.limited = lambda ranges: graph
+        mismatches = () if wrong is None else (Mismatch(wrong, Comparison("y", problem="differs")),)
+        first = next(iter(mismatches), None)
+        options = {"decisions": KeptDecisions()} | options
+        return Candidate(engine, graph, (self.traced,), (), {}, {}, first, None, None, mismatches, **options)
+
+    def found(self) -> Any:
+        return find_graph(self.run, self.request, ExportConfig(), Refusals(), self.limit)
+
+
+def test_a_graph_that_is_found_in_time_is_kept_while_others_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines(monkeypatch, Bent(), torch.randn(2, 3), axes=({0: "batch", 1: "time"},))
+
+    def tries(engine: Any, request: Any) -> Candidate:
+        if not request.dims:
+            return engines.candidate(engine, request)
+        engines.now += 100.0 if len(request.dims) == 1 else 0.0
+        raise EngineError("refused")
+
+    engines.tries = tries
+    with pytest.warns(UserWarning, match="takes the best graph"):
+        found = engines.found()
+    assert found.graph.request.dims == ()
+    assert ENDED in found.notes
+
+
+@pytest.mark.parametrize("is_translated", [True, False])
+def test_other_engines_are_asked_if_the_loop_is_not_the_cause(
+    is_translated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines(monkeypatch, Steps(), torch.full((2, 3), 3.0), axes=({},))
+    more = Case("more steps", (torch.full((2, 3), 9.0),), kind="values")
+    decisions = KeptDecisions(loops=("test_search.py:1",))
+
+    def tries(engine: Any, request: Any) -> Candidate:
+        if engine.name == "second":
+            return engines.candidate(engine, request)
+        return engines.candidate(engine, request, more if is_translated else engines.traced, decisions=decisions)
+
+    engines.tries = tries
+    if is_translated:
+        monkeypatch.setattr(searching.search_notes, "wrong_as_traced", lambda *_: ParityError("keeps the steps"))
+        with pytest.raises(ParityError, match="keeps the steps"):
+            engines.found()
+        assert engines.asked == ["first"]
+    else:
+        assert engines.found().graph.request is engines.request
+        assert engines.asked == ["first", "second"]

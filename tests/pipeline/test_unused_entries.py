@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.errors import SearchTooLong
 from lightning_onnx.module.calls.request import derive
+from lightning_onnx.pipeline import prepare as preparing
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.prepare import derive_request, prepare
+from lightning_onnx.pipeline.search import find_graph
 from lightning_onnx.pipeline.unused_entries import EntriesRead, have_same_results
 from tests.module.calls.observing import Applies, observed, runner_of
 
@@ -109,3 +112,37 @@ def test_an_entry_that_one_of_the_calls_reads_stays(is_seen: bool, monkeypatch: 
     assert {"batch_x", "batch_mask"} <= set(plan.graph.request.input_names)
     assert 16 in [case.tensors[0].shape[1] for case in plan.cases if case.kind == "observed"]
     assert not any("batch.mask" in note for note in plan.notes)
+
+
+class ForgetsLoss(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        found = self.layer(batch["x"])
+        self.layer.weight.detach() + batch["y"].sum()
+        return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_in_time", [True, False])
+def test_the_first_graph_is_kept_if_there_is_no_time_for_one_without_an_entry(
+    is_in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+
+    def search(*args: Any, **options: Any) -> Any:
+        searches.append(args)
+        if len(searches) == 2 and not is_in_time:
+            raise SearchTooLong("no graph yet")
+        return find_graph(*args, **options)
+
+    monkeypatch.setattr(preparing, "find_graph", search)
+    module = ForgetsLoss()
+    call: Any = ({"x": torch.randn(3, 4), "y": torch.zeros(3)},)
+    plan = prepare(module, [observed(module, call, batch_sizes=(3,))], ExportConfig())
+    assert len(searches) == 2
+    assert plan.graph.request.input_names == plan.request.input_names
+    assert plan.request.input_names == (("batch_x",) if is_in_time else ("batch_x", "batch_y"))
+    assert plan.left_out == (("batch.y",) if is_in_time else ())
