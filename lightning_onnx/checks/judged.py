@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-import torch
-from torch import Tensor
-
 from lightning_onnx.checks.comparison import Comparison
-from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.cases import Case
 
-_Key = tuple[Hashable, str, bool, tuple[tuple[torch.dtype, torch.Size, int], ...]]
+_Key = tuple[Hashable, str, bool, tuple[Content, ...]]
 """Who judged, the kind of the case, whether it is beyond the observed values, and what its tensors hold."""
 
 
@@ -49,15 +46,11 @@ class Judged:
         Args:
             case: The inputs.
         """
-        content = _content(case.tensors)
+        content = tuple(map(content_of, case.tensors))
         other = Judged()
         other._known = {key: found for key, found in self._known.items() if key[-1] != content}
         return other
 
 
 def _key(judge: Hashable, case: Case) -> _Key:
-    return judge, case.kind, case.beyond, _content(case.tensors)
-
-
-def _content(tensors: tuple[Tensor, ...]) -> tuple[tuple[torch.dtype, torch.Size, int], ...]:
-    return tuple((t.dtype, t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
+    return judge, case.kind, case.beyond, tuple(map(content_of, case.tensors))

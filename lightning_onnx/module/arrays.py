@@ -1,7 +1,8 @@
-"""Tensors as the numpy arrays that runtimes take."""
+"""Tensors as the numpy arrays that runtimes take, and digests of their values."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +11,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_onnx.module.calls.signature import TensorSpec
+
+
+Content = tuple[torch.dtype, torch.Size, bytes]
+"""The dtype and shape of a tensor, and the SHA-256 of its values."""
+
+
+def content_of(tensor: Tensor) -> Content:
+    """Return what a tensor holds: equal for equal bytes of the same dtype and shape.
+
+    Raises:
+        RuntimeError: If the bytes of the tensor cannot be read, such as those of a meta tensor.
+
+    Example:
+        >>> content_of(torch.tensor([1, 2])) == content_of(torch.tensor([2, 1]))
+        False
+    """
+    dense = tensor.detach().cpu()
+    dense = dense if dense.layout is torch.strided else dense.to_dense()
+    flat = dense.resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return tensor.dtype, tensor.shape, hashlib.sha256(flat.view(torch.uint8).numpy()).digest()
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import NotReadyError, SampleError, first_line
-from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import Outputs
@@ -24,8 +24,8 @@ _GIVE_A_CALL = (
     "kwargs to export()."
 )
 
-_Key = tuple[tuple[torch.Size, int], ...]
-"""The shape and the hash of the bytes of each tensor."""
+_Key = tuple[Content, ...]
+"""What each tensor holds."""
 
 
 class Runner:
@@ -99,7 +99,7 @@ def _shapes(tensors: Sequence[Tensor]) -> tuple[torch.Size, ...]:
 
 
 def _key(tensors: Sequence[Tensor]) -> _Key:
-    return tuple((t.shape, hash(to_numpy(t).tobytes())) for t in tensors)
+    return tuple(map(content_of, tensors))
 
 
 def first_that_runs(

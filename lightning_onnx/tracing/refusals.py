@@ -8,44 +8,76 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lightning_onnx.errors import CaptureNotApplicable, EngineError, chain
+from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.calls.resizing import Axes
 from lightning_onnx.module.flat import FlatModule
-from lightning_onnx.module.weights.digests import digests
-from lightning_onnx.module.weights.state import structure_of
+from lightning_onnx.module.weights.digests import Digester, digests
+from lightning_onnx.module.weights.state import named_tensors, structure_of
 from lightning_onnx.tracing.base import Engine
 
 log = logging.getLogger(__name__)
 
-_TRANSIENT = (MemoryError, OSError)
-"""Causes that say nothing about the module."""
+_TRANSIENT = (MemoryError, OSError, torch.OutOfMemoryError, torch.linalg.LinAlgError)
+"""Causes that say nothing about the module, or only about its weights, such as a matrix that has no inverse."""
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "std::bad_alloc")
+"""Texts of a plain ``RuntimeError`` that torch raises where there is no memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What an engine was asked for, without weights.
+    """What an engine was asked for.
+
+    A capture with symbolic values has the same refusal for all weights and inputs. One that follows values refuses for
+    the branch that they take, so for such an engine the values belong to what it was asked for.
 
     Attributes:
         module: The structure of the module, and digests of what its method reads besides weights.
+        constants: A digest of the arguments that are no inputs, such as flags and numbers.
         inputs: The path, dtype and traced shape of each input.
+        values: What weights and inputs hold; empty for an engine that does not follow values.
         opset_version: The opset.
         options: Further keywords of ``torch.onnx.export``, as text.
     """
 
     module: Hashable
+    constants: str
     inputs: tuple[tuple[Hashable, torch.dtype, torch.Size], ...]
+    values: tuple[Content, ...]
     opset_version: int
     options: str
 
     @classmethod
-    def of(cls, flat: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]) -> Asked:
-        """Return what an engine is asked for. The arguments are those of ``Engine.trace``."""
+    def of(
+        cls, engine: Engine, flat: FlatModule, request: Request, opset_version: int, options: Mapping[str, Any]
+    ) -> Asked | None:
+        """Return what an engine is asked for; None if it cannot be compared, because values cannot be read.
+
+        Args:
+            engine: The engine. The further arguments are those of its ``trace``.
+            flat: See there.
+            request: See there.
+            opset_version: See there.
+            options: See there.
+        """
+        try:
+            values = _values(flat.module, request.tensors) if engine.follows_values else ()
+        except RuntimeError:
+            return None
+        constants = Digester(flat.module)(request.sample.structure.skeleton)
         read = frozenset(digests(flat.module, flat.method).items())
         pairs = zip(request.sample.paths, request.tensors, strict=True)
         inputs = tuple((path, t.dtype, t.shape) for path, t in pairs)
-        return cls((structure_of(flat.module), flat.method, read), inputs, opset_version, repr(sorted(options.items())))
+        module = (structure_of(flat.module), flat.method, read)
+        return cls(module, constants, inputs, values, opset_version, repr(sorted(options.items())))
+
+
+def _values(module: nn.Module, tensors: tuple[Tensor, ...]) -> tuple[Content, ...]:
+    return tuple(content_of(tensor) for tensor in (*(weight for _, weight in named_tensors(module)), *tensors))
 
 
 class Refusals:
@@ -57,31 +89,37 @@ class Refusals:
     def __init__(self) -> None:
         self._known: dict[tuple[Engine, Asked], list[tuple[Axes, EngineError]]] = {}
 
-    def of(self, engine: Engine, asked: Asked, axes: Axes) -> EngineError | None:
+    def of(self, engine: Engine, asked: Asked | None, axes: Axes) -> EngineError | None:
         """Return the earlier refusal of an engine; None if it was not asked, or did not refuse.
 
         Args:
             engine: The engine.
-            asked: What it is asked for.
+            asked: What it is asked for; nothing is known of None.
             axes: The dynamic dims of each input.
         """
+        if asked is None:
+            return None
         for refused, error in self._known.get((engine, asked), ()):
             if all(earlier.keys() <= now.keys() for earlier, now in zip(refused, axes, strict=True)):
                 log.debug("engine %s refused this module before: %s", engine.name, error)
                 return _anew(error)
         return None
 
-    def add(self, engine: Engine, asked: Asked, axes: Axes, error: EngineError) -> None:
+    def add(self, engine: Engine, asked: Asked | None, axes: Axes, error: EngineError) -> None:
         """Remember a refusal, unless its cause may pass. The first arguments are those of ``of``.
 
         Args:
             engine: The engine.
-            asked: What it was asked for.
+            asked: What it was asked for; with None, nothing is remembered.
             axes: The dynamic dims of each input.
             error: The refusal.
         """
-        if not any(isinstance(cause, _TRANSIENT) for cause in chain(error)):
+        if asked is not None and not any(map(_may_pass, chain(error))):
             self._known.setdefault((engine, asked), []).append((axes, _anew(error)))
+
+
+def _may_pass(cause: BaseException) -> bool:
+    return isinstance(cause, _TRANSIENT) or any(text in str(cause) for text in _OUT_OF_MEMORY)
 
 
 def _anew(error: EngineError) -> EngineError:

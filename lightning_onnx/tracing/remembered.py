@@ -50,7 +50,7 @@ class Remembered(Wrapper):
         for of, earlier, traced in self._traced:
             if of is module and _same(earlier, request):
                 return _copy(traced)
-        asked = Asked.of(module, request, opset_version, options)
+        asked = Asked.of(self.engine, module, request, opset_version, options)
         refused = self._refusals.of(self.engine, asked, request.axes)
         if refused is not None:
             raise refused

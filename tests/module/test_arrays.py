@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_onnx.module.arrays import feeds, to_numpy
+from lightning_onnx.module.arrays import content_of, feeds, to_numpy
 from lightning_onnx.module.calls.signature import TensorSpec
 
 
@@ -41,3 +41,27 @@ def test_feeds_go_by_name_and_none_is_left_over() -> None:
     assert {name: array.shape for name, array in found.items()} == {"x": (3, 2), "n": (1,)}
     with pytest.raises(ValueError, match="zip"):
         feeds(specs, tensors[:1])
+
+
+WEIGHTS = torch.tensor([1.0, 2.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.uint16, torch.int64]
+)
+@pytest.mark.parametrize("other", [WEIGHTS.flip(0), -WEIGHTS, torch.tensor([1.0, 2.0, 5.0, 5.0]), WEIGHTS[None]])
+def test_content_tells_values_apart(dtype: torch.dtype, other: torch.Tensor) -> None:
+    if dtype is torch.uint16:
+        other = other.abs() + 1
+    assert content_of(WEIGHTS.to(dtype)) == content_of(WEIGHTS.clone().to(dtype))
+    assert content_of(WEIGHTS.to(dtype)) != content_of(other.to(dtype))
+
+
+def test_content_of_sparse_empty_and_single_values() -> None:
+    one, two = torch.eye(2).to_sparse(), torch.eye(2).flip(0).to_sparse()
+    assert content_of(one) == content_of(one.clone()) != content_of(two)
+    assert content_of(torch.zeros(0, 2)) != content_of(torch.zeros(0, 3))
+    assert content_of(torch.tensor(1.0)) != content_of(torch.tensor(2.0))
+    assert content_of(torch.zeros(2)) != content_of(torch.zeros(2, dtype=torch.int32))
+    with pytest.raises(RuntimeError, match="meta"):
+        content_of(torch.zeros(2, device="meta"))

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
+from lightning_onnx.tracing.refusals import Refusals
 from tests.module.calls.observing import Applies, observed
 
 
@@ -32,3 +34,21 @@ def test_a_static_batch_is_reported(rows: int, told: str) -> None:
 def test_a_requested_static_batch_is_not_reported() -> None:
     module = Applies(lambda x: x.reshape(4, 3) * 2)
     assert not prepared(module, (torch.randn(4, 3),), batch_size=4, dynamic_axes=None).notes
+
+
+@pytest.mark.slow
+def test_a_module_refused_for_the_branch_it_takes_is_exported_when_it_takes_another() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Buffer(torch.tensor(-1.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if self.gate > 0 else torch.special.bessel_j0(x)
+
+    module, refusals = Gated().eval(), Refusals()
+    calls = [observed(module, (torch.randn(4, 3),), batch_sizes=(4,))]
+    with pytest.raises(EngineError, match="bessel_j0"):
+        prepare(module, calls, ExportConfig(), refusals=refusals)
+    module.gate.fill_(1.0)
+    assert prepare(module, calls, ExportConfig(), refusals=refusals).graph is not None

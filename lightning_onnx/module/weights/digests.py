@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lightning_onnx.module.arrays import to_numpy
+from lightning_onnx.module.arrays import content_of
 from lightning_onnx.module.calls.observer import is_recorder
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import GENERATORS, Place
@@ -189,6 +189,7 @@ def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
     if isinstance(value, Tensor):
         if value.is_meta or type(value) not in (Tensor, nn.Parameter):
             return f"{value.dtype}{tuple(value.shape)}"
-        value = to_numpy(value)
-    content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
-    return f"{value.dtype}{value.shape}{hashlib.sha256(content).hexdigest()}"
+        dtype, shape, content = content_of(value)
+        return f"{dtype}{tuple(shape)}{content.hex()}"
+    held = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+    return f"{value.dtype}{value.shape}{hashlib.sha256(held).hexdigest()}"

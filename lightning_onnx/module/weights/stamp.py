@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import weakref
 
-import torch
 from torch import Tensor, nn
 
-from lightning_onnx.module.saved import version_of
+from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.weights.state import named_tensors
 
-_Mark = tuple[str, int, int | None, int]
-"""Name, identity, version and content of a tensor."""
+_Mark = tuple[str, int, Content | None]
+"""Name, identity and content of a tensor; None if its bytes cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +20,7 @@ class Stamp:
 
     Attributes:
         module: The module; the stamp does not keep it alive.
-        marks: One for each tensor; torch counts changes in its version, and the content shows those that it does not.
+        marks: One for each tensor. Its content shows changes that torch does not count, such as those through ``.data``.
 
     Example:
         >>> module = nn.Linear(2, 2)
@@ -40,19 +39,20 @@ class Stamp:
         return cls(weakref.ref(module), _marks(module))
 
     def fits(self, module: nn.Module) -> bool:
-        """Tell whether this is the same module with the same weights."""
-        return self.module() is module and self.marks == _marks(module)
+        """Tell whether this is the same module with the same weights; if some cannot be read, the answer is no."""
+        if self.module() is not module or any(content is None for _, _, content in self.marks):
+            return False
+        return self.marks == _marks(module)
 
 
 def _marks(module: nn.Module) -> tuple[_Mark, ...]:
-    return tuple((name, id(t), version_of(t), _content(t)) for name, t in named_tensors(module))
+    return tuple((name, id(tensor), _content(tensor)) for name, tensor in named_tensors(module))
 
 
-def _content(tensor: Tensor) -> int:
-    """Return a hash of the values; 0 for those of a class whose values cannot be read."""
-    if tensor.is_meta or type(tensor) not in (Tensor, nn.Parameter):
-        return 0
+def _content(tensor: Tensor) -> Content | None:
+    if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer) or tensor.is_quantized:  # these hold more than bytes
+        return None
     try:
-        return int(torch.hash_tensor(tensor.detach()))
-    except (RuntimeError, NotImplementedError):  # a dtype for which torch has no hash
-        return 0
+        return content_of(tensor)
+    except RuntimeError:  # such as a tensor on the meta device
+        return None

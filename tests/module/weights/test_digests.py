@@ -212,6 +212,7 @@ def test_what_lightning_keeps_on_a_module_is_no_setting() -> None:
         (collections.OrderedDict(a=1), collections.OrderedDict(a=2)),
         (datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)),
         (torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16)),
+        (torch.ones(2, dtype=torch.float8_e5m2), torch.zeros(2, dtype=torch.float8_e5m2)),
         (torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(0.0, 2.0)),
         (torch.nn.functional.relu, torch.nn.functional.gelu),
         ("1", 1),

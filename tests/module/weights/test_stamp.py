@@ -28,7 +28,17 @@ def loaded(module: nn.Linear) -> None:
     module.load_state_dict({name: tensor + 1 for name, tensor in module.state_dict().items()})
 
 
-@pytest.mark.parametrize("change", [swapped, beside_torch, replaced, loaded])
+def permuted_through_data(module: nn.Linear) -> None:
+    module.weight.data = module.weight.data.flip(0)
+
+
+def phase_turned(module: nn.Linear) -> None:
+    phase = module.phase
+    assert isinstance(phase, torch.Tensor)
+    phase.data[0] = 1j
+
+
+@pytest.mark.parametrize("change", [swapped, beside_torch, replaced, loaded, permuted_through_data, phase_turned])
 def test_no_change_is_missed(change: Callable[[nn.Linear], None]) -> None:
     module = nn.Linear(3, 3)
     module.register_buffer("empty", torch.empty(0))
@@ -45,3 +55,21 @@ def test_a_copy_is_another_module() -> None:
     other = nn.Linear(3, 3)
     other.load_state_dict(module.state_dict())
     assert not Stamp.of(module).fits(other)
+
+
+def test_weights_that_cannot_be_read_fit_no_stamp() -> None:
+    class Packed(torch.Tensor):
+        """Keeps its values in a form of its own."""
+
+    module = nn.Module()
+    module.register_buffer("packed", torch.zeros(2).as_subclass(Packed))
+    assert not Stamp.of(module).fits(module)
+
+
+def test_a_value_that_is_restored_leaves_the_stamp_valid() -> None:
+    module = nn.Linear(3, 3)
+    stamp, before = Stamp.of(module), module.bias.detach().clone()
+    with torch.no_grad():
+        module.bias.add_(1)
+        module.bias.copy_(before)
+    assert stamp.fits(module)
