@@ -105,7 +105,7 @@ class CheckContext:
         file: The file, and the runtime.
         module: The module that the file is compared with.
         inputs: The inputs of both.
-        judged: How cases of this file and this module were judged; None if that is not remembered.
+        judged: How cases were judged; used only for the file and the module that it is bound to, see ``judgements``.
     """
 
     file: CheckedFile
@@ -142,6 +142,20 @@ class CheckContext:
     def cases(self) -> tuple[Case, ...]:
         """Inputs to compare on; the first case has the traced sizes."""
         return self.inputs.cases
+
+    @property
+    def judgements(self) -> Judged | None:
+        """How cases of this file and this module were judged; None if that is not remembered."""
+        return self.judged if self.judged is not None and self.judged.is_of(self.file, self.module) else None
+
+    def remembering(self, judged: Judged | None) -> CheckContext:
+        """Return the same context with what is known of a file with these bytes and of this module.
+
+        Args:
+            judged: How its cases were judged; new comparisons are added. With None, nothing is remembered.
+        """
+        bound = None if judged is None else judged.bound_to(self.file, self.module)
+        return dataclasses.replace(self, judged=bound)
 
     def replace(self, **changes: Any) -> CheckContext:
         """Return the same context with new values for fields of its parts, given by field name.

@@ -90,7 +90,7 @@ class Parity:
     ) -> CaseOutcome:
         """Compare all outputs of one case, and excuse differences explained by noise or random numbers.
 
-        What ``context.judged`` remembers is not compared again.
+        What ``context.judgements`` remembers is not compared again.
 
         Args:
             session: The loaded file.
@@ -98,7 +98,7 @@ class Parity:
             case: The inputs.
             random_outputs: Outputs whose values and shapes cannot be compared.
         """
-        judged = None if random_outputs else context.judged
+        judged = None if random_outputs else context.judgements
         known = None if judged is None else judged.of(self, case)
         if known is None:
             known = self._judged(session, context, case, random_outputs)
@@ -187,7 +187,7 @@ def _with_kept_state(result: CheckResult, context: CheckContext) -> CheckResult:
     if not context.module.kept_state:
         return result
     reason = f"the module keeps state between calls ({context.module.kept_state}); all calls start from the same one"
-    return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
+    return _with_reason(result, reason)
 
 
 def _with_imprecise_operators(
@@ -202,7 +202,12 @@ def _with_imprecise_operators(
             for pair in zip(s.shape, t.shape, strict=True))  # fmt: skip
     sizes = {name: size for name, size in dims if isinstance(name, str)}
     found = imprecise_operators(context.model_path, needed, sizes)
-    return result if found is None else dataclasses.replace(result, reason=f"{result.reason}; {found}")
+    return result if found is None else _with_reason(result, found)
+
+
+def _with_reason(result: CheckResult, reason: str) -> CheckResult:
+    """Return the result with a further reason."""
+    return dataclasses.replace(result, reason=f"{result.reason}; {reason}" if result.reason else reason)
 
 
 def _without_proof(result: CheckResult) -> CheckResult:

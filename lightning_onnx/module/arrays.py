@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lightning_onnx.module.calls.signature import TensorSpec
 
-
 Content = tuple[torch.dtype, torch.Size, bytes]
 """The dtype and shape of a tensor, and the SHA-256 of its values."""
 

@@ -51,18 +51,18 @@ class HashedFile:
         self._digest = hashlib.sha256()
         self._blocks: queue.Queue[bytes | memoryview | None] = queue.Queue(_BLOCKS_BEHIND)
         self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
         self._file = path.open("wb")
 
     def write(self, block: bytes | memoryview) -> None:
-        """Append bytes.
+        """Append bytes; an error of the second thread is raised at the end of the block.
 
         Raises:
             OSError: If the file cannot be written.
         """
         self.size += len(block)
         if self._thread is None and self.size > _SMALL:
-            self._thread = threading.Thread(target=self._hash, name="lightning-onnx-sha256", daemon=True)
-            self._thread.start()
+            self._thread = self._started()
         if self._thread is None:
             self._digest.update(block)
         else:
@@ -80,14 +80,34 @@ class HashedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the file, and wait for the digest."""
+        """Close the file, and wait for the digest.
+
+        Raises:
+            BaseException: What the second thread raised, unless the block raised an error itself.
+        """
         try:
             self._file.close()
         finally:
             if self._thread is not None:
                 self._blocks.put(None)
                 self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def _started(self) -> threading.Thread | None:
+        """Return the second thread; None if the system allows no further one."""
+        thread = threading.Thread(target=self._hash, name="lightning-onnx-sha256", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
     def _hash(self) -> None:
+        """Hash blocks up to the end; after an error they are only taken, or the first thread would wait for ever."""
         while (block := self._blocks.get()) is not None:
-            self._digest.update(block)
+            if self._error is None:
+                try:
+                    self._digest.update(block)
+                except BaseException as error:
+                    self._error = error

@@ -59,7 +59,7 @@ class Plan:
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
         left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
         sizes: The sizes of each dynamic dim in the calls so far.
-        proof: What the search found out about the traced weights; None if that is unknown.
+        proof: What the search found out about the traced weights; None if a call of the method changed them meanwhile.
     """
 
     config: ExportConfig

@@ -89,10 +89,12 @@ def _prepare(
     enter: OnStage,
 ) -> Plan:
     observations = raw_observations(module, observations, config)
+    weights = Stamp.of(module)
     observation, run, request = _derived(module, observations, config)
     reset_state = leftover.begins_as_none(module, run.state_between_calls(request.tensors))
     if reset_state:
         leftover.reset(module, reset_state)
+        weights = Stamp.of(module)
         observation, run, request = _derived(module, observations, config)
     if refuse_decisions:
         enter("checking the outputs")
@@ -135,7 +137,7 @@ def _prepare(
         written_outside=tuple(sorted(run.flat.call_state.written_outside)),
         attributes=digests(module, config.traced_method),
         left_out=left_names,
-        proof=Proof(Stamp.of(module), found.judged),
+        proof=Proof(weights, found.judged) if weights.fits(module) else None,
     ).with_sizes([observation])
 
 

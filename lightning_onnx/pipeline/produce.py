@@ -116,10 +116,10 @@ def _produce(
         decisions = plan.decisions if is_traced else with_weights(plan.graph, flat, plan.cases)
         plan = plan.with_decisions(decisions)
         context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
-        context = dataclasses.replace(context, judged=_of_this_file(judged, plan))
+        context = context.remembering(_of_this_file(judged, plan))
         stored, missing = _write_test_data(plan, context, staged)
         side_by_side = _samples(plan, context, stored)
-        context = context.replace(cases=(*context.cases, *stored), judged=context.judged)
+        context = _with_stored(context, stored)
         results, part = _run_checks(plan, flat, context, loaded.loaders)
         if config.variants:
             on_stage("making the variants")
@@ -150,15 +150,23 @@ def _produce(
 
 
 def _of_this_file(judged: Judged | None, plan: Plan) -> Judged | None:
-    """Return what is known of a file that differs from the traced one at most in its metadata.
-
-    The file that is published is loaded and run at least once: on the test data, or else on the traced call.
-    """
+    """Return what is known of a file that differs from the traced one at most in its metadata."""
     if not plan.is_repeatable:
         return None
     if judged is None or plan.config.target is not None:
         return Judged()
-    return judged.without(plan.cases[0]) if plan.config.test_data is None else judged
+    return judged
+
+
+def _with_stored(context: CheckContext, stored: Sequence[Case]) -> CheckContext:
+    """Return the context with the test data as a case.
+
+    The file that is published is loaded and run at least once: on the test data, or without any on the traced call.
+    """
+    known = context.judgements
+    if known is not None and not stored:
+        known = known.without(context.cases[0])
+    return context.replace(cases=(*context.cases, *stored)).remembering(known)
 
 
 def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, threads: int) -> CheckContext:
@@ -277,8 +285,9 @@ def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
     def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
         case = Case(TEST_DATA, tuple(inputs), tuple(outputs), kind="values")
         comparisons = config.parity.judge(session, fresh, case).comparisons
-        if context.judged is not None:
-            context.judged.add(config.parity, case, comparisons)
+        known = context.judgements
+        if known is not None:
+            known.add(config.parity, case, comparisons)
         return all(c.excuse is None for c in comparisons)
 
     return is_stable

@@ -86,7 +86,7 @@ def comparing(
         if not config.has_weights:
             yield lambda case: None
             return
-        context = dataclasses.replace(_context(run, graph, path, cases), judged=judged)
+        context = _context(run, graph, path, cases).remembering(judged)
         random_outputs = find_random_outputs(
             context, cases[0], cases[0].expected or run.flat.reference(cases[0].tensors)
         )

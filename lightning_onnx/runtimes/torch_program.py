@@ -44,8 +44,9 @@ class TorchProgram:
         torch = require("torch", "torch")
         if self.threads:
             torch.set_num_threads(self.threads)
-        names = [spec.name for spec in program_file.read_specs(model_path).outputs]
-        return TorchSession(torch.export.load(model_path).module(), names)
+        specs = program_file.read_specs(model_path)
+        names = ([spec.name for spec in values] for values in (specs.inputs, specs.outputs))
+        return TorchSession(torch.export.load(model_path).module(), *names)
 
 
 class TorchSession:
@@ -53,11 +54,13 @@ class TorchSession:
 
     Args:
         module: Takes the inputs in the file's order, and returns a tuple.
+        inputs: Names of the inputs, in the file's order.
         outputs: Names of the outputs.
     """
 
-    def __init__(self, module: nn.Module, outputs: list[str]) -> None:
+    def __init__(self, module: nn.Module, inputs: list[str], outputs: list[str]) -> None:
         self._module = module
+        self._inputs = inputs
         self._outputs = outputs
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -67,7 +70,7 @@ class TorchSession:
         from lightning_onnx.module.arrays import to_numpy, to_tensor
 
         with torch.no_grad():
-            found = self._module(*(to_tensor(array) for array in inputs.values()))
+            found = self._module(*(to_tensor(inputs[name]) for name in self._inputs))
         return {name: to_numpy(tensor).copy() for name, tensor in zip(self._outputs, found, strict=True)}
 
     def describe(self) -> Description:

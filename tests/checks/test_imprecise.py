@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
@@ -9,6 +11,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from lightning_onnx import Parity, export
+from lightning_onnx.checks import parity
+from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.checks.imprecise import imprecise_operators
 
 
@@ -52,3 +56,13 @@ def test_the_reason_of_parity_tells_them_where_a_tolerance_is_needed(tmp_path: P
     assert "LayerNormalization over 300,000 elements" in strict["reason"]
     usual = export(net, x, directory=tmp_path / "usual").manifest["checks"][0]
     assert usual["reason"] is None
+
+
+def test_without_another_reason_the_operators_are_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "imprecise_operators", lambda *_: "onnxruntime computes less precisely")
+    context: Any = SimpleNamespace(
+        runtime=SimpleNamespace(name="onnxruntime"), cases=(), signature=None, model_path=Path("model.onnx")
+    )
+    for reason, told in ((None, "onnxruntime computes"), ("it is noise", "it is noise; onnxruntime computes")):
+        result = parity._with_imprecise_operators(CheckResult("parity", "passed", reason), (), context)
+        assert str(result.reason).startswith(told)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import EngineError
+from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.plan import Plan
@@ -52,3 +53,21 @@ def test_a_module_refused_for_the_branch_it_takes_is_exported_when_it_takes_anot
         prepare(module, calls, ExportConfig(), refusals=refusals)
     module.gate.fill_(1.0)
     assert prepare(module, calls, ExportConfig(), refusals=refusals).graph is not None
+
+
+class Clamping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            self.weight.data.clamp_(max=1.0)
+        return x * self.weight
+
+
+@pytest.mark.slow
+def test_a_method_that_writes_weights_leaves_no_proof_for_them() -> None:
+    for module, is_proven in ((Clamping(), False), (nn.Linear(3, 2), True)):
+        call = Observation.of(sample_of(module, "forward", ((torch.randn(4, 3),), {})), "a test")
+        assert (prepare(module.eval(), [call], ExportConfig()).proof is not None) == is_proven

@@ -20,6 +20,8 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
+from lightning_onnx.runtimes.worker.client import HostedSession
+from tests.module.calls.observing import Applies
 
 
 class Breaking:
@@ -63,6 +65,35 @@ def test_without_weights_nothing_is_checked(tmp_path: Path) -> None:
         ("skipped", "the file holds no weights (export_params=False)")
     ] * 2
     assert made.scalars()["onnx/parity_passed"] == 0
+
+
+def masked(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return (x @ torch.ones(4, 2)).masked_fill(mask, -torch.inf)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test_data", ["synthetic", None])
+def test_the_published_file_has_run_also_where_no_test_data_can_be_made(
+    test_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Path] = []
+    run = HostedSession.run
+
+    def noted(session: HostedSession, inputs: Any) -> Any:
+        ran.append(session._path)
+        return run(session, inputs)
+
+    monkeypatch.setattr(HostedSession, "run", noted)
+    mask = torch.zeros(3, 2, dtype=torch.bool)
+    mask[:, 0] = True
+    module = private_copy(Applies(masked))
+    observation = Observation.of(sample_of(module, "forward", ((torch.randn(3, 4), mask), {})), "a test")
+    plan = prepare(module, [observation], ExportConfig(test_data=test_data))
+    ran.clear()
+    made = produce(plan, LoadedModule(module, Source()), tmp_path / "made")
+    assert made.passed
+    assert not (made.directory / "test_data_set_0").exists()
+    assert ran
 
 
 def test_an_artifact_is_replaced_only_on_request(tmp_path: Path) -> None:

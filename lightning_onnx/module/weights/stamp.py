@@ -20,7 +20,7 @@ class Stamp:
 
     Attributes:
         module: The module; the stamp does not keep it alive.
-        marks: One for each tensor. Its content shows changes that torch does not count, such as those through ``.data``.
+        marks: One for each tensor; its content also shows changes through ``.data``, which torch does not count.
 
     Example:
         >>> module = nn.Linear(2, 2)
