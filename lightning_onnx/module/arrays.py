@@ -29,7 +29,7 @@ def content_of(tensor: Tensor) -> Content:
     dense = tensor.detach().cpu()
     dense = dense if dense.layout is torch.strided else dense.to_dense()
     flat = dense.resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return tensor.dtype, tensor.shape, hashlib.sha256(flat.view(torch.uint8).numpy()).digest()
+    return tensor.dtype, tensor.shape, hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.generic]:

@@ -21,7 +21,7 @@ from lightning_onnx.tracing.base import Engine
 
 log = logging.getLogger(__name__)
 
-_TRANSIENT = (MemoryError, OSError, torch.OutOfMemoryError, torch.linalg.LinAlgError)
+_TRANSIENT = (MemoryError, OSError, torch.OutOfMemoryError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 """Causes that say nothing about the module, or only about its weights, such as a matrix that has no inverse."""
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "std::bad_alloc")
