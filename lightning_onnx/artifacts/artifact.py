@@ -1,4 +1,7 @@
-"""The artifact: the directory of one export, verified when it is loaded."""
+"""The artifact: the directory of one export, verified when it is loaded.
+
+One file, though it is long: the methods are short, and they are what people find on an artifact.
+"""
 
 from __future__ import annotations
 
