@@ -124,8 +124,8 @@ def test_it_fits(report: Path, tmp_path: Path, width: int) -> None:
     assert seen["overflow"] <= 0
     assert seen["outside"] == []
     assert seen["headings"] == [
-        "Weights", "Inputs and outputs", "Checks", "Answers side by side", "Load it", "The model", "Operators", "Size by module", "Modules",
-        "Metadata", "Versions",
+        "Weights", "Inputs and outputs", "Checks", "Answers side by side", "Load it", "The model", "Operators",
+        "Size by module", "Modules", "Metadata", "Versions",
     ]  # fmt: skip
     assert len(seen["plots"]) == 2
     assert seen["buttons"] == ["Copy"]
