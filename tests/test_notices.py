@@ -69,7 +69,7 @@ from rich.progress import Progress
 from tqdm import tqdm
 from lightning_onnx import notices
 
-with tqdm(total=3, file=sys.stdout) as bar:
+with tqdm(total=3, file=sys.stdout, position=0) as bar:
     bar.update()
     notices.info("ONNX export: beside tqdm")
 with Progress(console=Console(force_terminal=True, width=80)) as progress:

@@ -120,6 +120,7 @@ class Worker:
         if self._channel is not None:
             self._channel.close()
         self._channel = self._process = None
+        self._longest_answer = None  # the next process has to start first, and may get other work
         self._closing.clear()
         self._is_waiting = False
 
