@@ -18,6 +18,9 @@ class Entries:
         batch: The batch: a dict, a dataclass, or anything else that has tensors.
 
     Example:
+        >>> import inspect
+        >>> import torch
+        >>> from lightning_onnx.module.calls.nested import flatten
         >>> x = torch.zeros(2, 3)
         >>> entries = Entries({"image": x})
         >>> def forward(*args): ...
