@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from kit import quiet, tell
+from kit import fastest, quiet, tell
 from torch import nn
 
 from lightning_onnx import export
-
-REPEATS = 5
-
-
-def fastest(command: list[str]) -> float:
-    """Return the seconds of the fastest run."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def main() -> None:

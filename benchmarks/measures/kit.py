@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,16 @@ def quiet() -> None:
 def tell(numbers: dict[str, float]) -> None:
     """Print the numbers for the process that started this one."""
     print("NUMBERS", json.dumps(numbers))
+
+
+def fastest(command: list[str], repeats: int = 5) -> float:
+    """Return the seconds of the fastest of several runs of a command."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def counted_captures() -> tuple[list[bool], Callable[[], None]]:

@@ -24,8 +24,9 @@ def refresher(net: nn.Module, batch: Tensor, root: Path) -> Callable[[], None]:
         from lightning_onnx.module.weights import copying, loading
         from lightning_onnx.module.weights.source import Source
         from lightning_onnx.pipeline.config import ExportConfig
+        from lightning_onnx.pipeline.loaded import LoadedModule
         from lightning_onnx.pipeline.prepare import prepare
-        from lightning_onnx.pipeline.produce import LoadedModule, produce
+        from lightning_onnx.pipeline.produce import produce
     except ImportError:
         return _refresher_of_0_1(net, batch, root)
     copied = copying.private_copy(net)

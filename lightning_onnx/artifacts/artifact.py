@@ -18,6 +18,7 @@ from lightning_onnx.manifest.fused import why_no_inner_part
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
+from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
 from lightning_onnx.report.report import Report
 from lightning_onnx.report.shape_ranges import ShapeRanges
 
@@ -120,7 +121,7 @@ class ONNXArtifact:
             if found != expected:
                 what = "is missing" if found is None else f"is {found}, the manifest says {expected}"
                 raise ArtifactError(f"{paths[name]} {what}. Export again, or copy the directory as a whole.")
-        for model in (name for name in models if not name.endswith(".pt2")):
+        for model in (name for name in models if not name.endswith(PROGRAM_SUFFIX)):
             for location in foreign.weights_beside(paths[model]):
                 beside = foreign.checked_name(paths[model].parent, location).relative_to(paths[model].parent)
                 self._check_listed((PurePosixPath(model).parent / beside.as_posix()).as_posix())

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_onnx.errors import SampleError
 from lightning_onnx.manifest.manifest import Manifest
-from lightning_onnx.module.arrays import feeds
+from lightning_onnx.module.arrays import feeds, to_tensor
 from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
@@ -110,7 +110,7 @@ class FileAnswers(MethodRecorder):
 
     def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, NDArray[np.generic]]) -> Tensor:
         if path in answers:
-            answer = torch.from_numpy(np.array(answers[path])).to(own.device)
+            answer = to_tensor(answers[path]).to(own.device)
             self.is_finite &= bool(torch.isfinite(answer).all())
             return answer
         self.unanswered.add(".".join(path) or "output")

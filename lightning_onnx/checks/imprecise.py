@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto
 
+from lightning_onnx.onnxfile.specs import dims_of
 from lightning_onnx.onnxfile.validity import without_large_weights
 
 Shape = Sequence[int | str]
@@ -56,11 +57,7 @@ def imprecise_operators(path: Path, outputs: Collection[str], sizes: Mapping[str
 
 def _shapes(model: ModelProto) -> dict[str, Shape]:
     graph = model.graph
-    return {value.name: _dims(value) for value in (*graph.input, *graph.value_info, *graph.output)}
-
-
-def _dims(value: ValueInfoProto) -> Shape:
-    return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in value.type.tensor_type.shape.dim]
+    return {v.name: dims_of(v.type.tensor_type) for v in (*graph.input, *graph.value_info, *graph.output)}
 
 
 def _before(graph: GraphProto, outputs: Collection[str]) -> list[NodeProto]:

@@ -21,6 +21,7 @@ from lightning_onnx.cli.base import (
     write_json,
 )
 from lightning_onnx.errors import UsageError, first_line
+from lightning_onnx.onnxfile.specs import dims_of
 from lightning_onnx.printable import one_line
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _value(value: ValueInfoProto) -> ValueDescription:
     if kind != "tensor_type":
         return ValueDescription(value.name, kind, None)
     tensor = value.type.tensor_type
-    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
+    shape = tuple("?" if dim == "" else dim for dim in dims_of(tensor))
     special: dict[int, str] = {TensorProto.STRING: "string", TensorProto.UNDEFINED: "undefined"}
     # Numpy's names, as in the manifest.
     dtype = special.get(tensor.elem_type) or str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))

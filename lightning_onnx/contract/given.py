@@ -67,7 +67,7 @@ def check_given(labels: object, contract: object) -> Given | None:
     for name in values:
         if name not in known:
             raise ConfigurationError(
-                f"contract has the key {name!r}{did_you_mean(name, known) or '.'} Choose from {', '.join(known)}."
+                f"contract has the key {name!r}{did_you_mean(name, known)} Choose from {', '.join(known)}."
             )
     steps, ranges, settings = values.get("steps"), values.get("ranges", {}), values.get("settings")
     if steps is not None and not _are_texts(steps):

@@ -6,7 +6,6 @@ and attributes; any other one is described by how it prints itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,12 @@ from torch import nn
 
 from lightning_onnx.contract.data_sets import data_sets
 from lightning_onnx.manifest.contract import Step, Tokenizer
+from lightning_onnx.module.steps import described
 from lightning_onnx.onnxfile.privacy import without_paths
 
 _LONGEST = 200
 _SCALED = (None, "Image", "PureTensor", "Tensor", "Video")
 """What ``ToDtype`` divides by 255: images and videos, but no masks and boxes."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def find_steps(loaders: object) -> tuple[Step, ...]:
@@ -88,11 +87,7 @@ def _parts(transform: Any) -> Iterator[Any]:
 
 
 def _printed(part: Any) -> str:
-    """Return how it prints itself on one line; a function, or an object without a text of its own, by its name."""
-    printed = " ".join(repr(part).split())
-    if _ADDRESS.search(printed):
-        printed = str(getattr(part, "__name__", type(part).__name__))
-    return without_paths(printed)[:_LONGEST]
+    return without_paths(described(part))[:_LONGEST]
 
 
 def _said(part: Any) -> str:

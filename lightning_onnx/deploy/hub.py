@@ -125,8 +125,7 @@ def _earlier_files(api: HfApi, hub: Hub, files: set[str], prefix: str) -> set[st
     """Return the files of the artifact that is there now; every other file is the user's."""
     if f"{prefix}{MANIFEST}" not in files:
         return set()
-    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as place:
-        manifest = Path(api.hf_hub_download(hub.repo_id, f"{prefix}{MANIFEST}", local_dir=place))
+    with _downloaded(api, hub, f"{prefix}{MANIFEST}") as manifest:
         try:
             earlier = Manifest.from_dict(foreign.read_json(manifest))
         except (ValueError, ArtifactError) as error:
@@ -139,9 +138,14 @@ def _may_write_card(api: HfApi, hub: Hub, files: set[str]) -> bool:
     """Tell whether there is no card yet, or one that this package made."""
     if model_card.NAME not in files:
         return True
-    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as place:
-        card = Path(api.hf_hub_download(hub.repo_id, model_card.NAME, local_dir=place))
+    with _downloaded(api, hub, model_card.NAME) as card:
         return model_card.MARK in card.read_text(encoding="utf-8", errors="replace")
+
+
+@contextlib.contextmanager
+def _downloaded(api: HfApi, hub: Hub, name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lightning-onnx-") as place:
+        yield Path(api.hf_hub_download(hub.repo_id, name, local_dir=place))
 
 
 def _api() -> HfApi:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.fields import Fields, Plain
 
 Counts = tuple[tuple[int, ...], ...]
 Rows = tuple[tuple[float | None, ...], ...]
+_VALUES = (int, float, type(None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +48,11 @@ class Answers:
             found = Fields(figures, "figures").objects_by_name("answers").get(name)
             if found is None:
                 return None
-            confusion = _counts(found, "confusion")
-            own = found.optional("residuals", dict)
+            confusion = _table(found, "confusion", (int,))
+            own = found.optional_object("residuals")
             residuals = None
             if own is not None:
-                fields = Fields(own, "residuals")
-                residuals = Residuals(_pair(fields, "targets"), _pair(fields, "differences"), _counts(fields, "counts"))
+                residuals = Residuals(_pair(own, "targets"), _pair(own, "differences"), _table(own, "counts", (int,)))
         except ArtifactError:
             return None
         is_square = all(len(row) == len(confusion) for row in confusion)
@@ -66,10 +67,11 @@ class Answers:
         return {"residuals": {"targets": list(own.targets), "differences": list(own.differences), "counts": counts}}
 
 
-def _counts(fields: Fields, key: str) -> Counts:
+def _table(fields: Fields, key: str, kinds: tuple[type, ...]) -> tuple[tuple[Any, ...], ...]:
+    """Return rows of values, each of which has one of some types; true and false are no integers."""
     rows = fields.items(key, list)
-    if any(type(count) is not int for row in rows for count in row):
-        raise ArtifactError(f"the manifest is invalid: {key} is no table of integers. Export again.")
+    if any(type(value) not in kinds for row in rows for value in row):
+        raise ArtifactError(f"the manifest is invalid: {fields.place}.{key} is no table of numbers. Export again.")
     return tuple(map(tuple, rows))
 
 
@@ -96,7 +98,8 @@ class Samples:
     def read(cls, fields: Fields) -> Samples:
         """Read the record from its JSON."""
         outputs = {
-            name: (_rows(own, "module"), _rows(own, "file")) for name, own in fields.objects_by_name("outputs").items()
+            name: (_table(own, "module", _VALUES), _table(own, "file", _VALUES))
+            for name, own in fields.objects_by_name("outputs").items()
         }
         return cls(outputs, fields.items("images", str))
 
@@ -107,10 +110,3 @@ class Samples:
             for name, (module, file) in self.outputs.items()
         }
         return {"outputs": outputs, "images": list(self.images)}
-
-
-def _rows(fields: Fields, key: str) -> Rows:
-    rows = fields.items(key, list)
-    if any(not (value is None or type(value) in (int, float)) for row in rows for value in row):
-        raise ArtifactError(f"the manifest is invalid: {key} is no table of numbers. Export again.")
-    return tuple(map(tuple, rows))

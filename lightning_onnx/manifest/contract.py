@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from lightning_onnx.errors import ArtifactError
-from lightning_onnx.manifest.fields import Fields, Plain
+from lightning_onnx.manifest.fields import Fields, Plain, plain
 
 Kind = Literal["scores", "probabilities", "indices"]
 Activation = Literal["softmax", "sigmoid"]
@@ -126,18 +126,18 @@ class Contract:
             {name: _read_output(own) for name, own in fields.objects_by_name("outputs").items()},
             tuple(map(_read_step, fields.objects("steps"))),
             fields.by_name("settings", float),
-            _read_tokenizer(fields.object("tokenizer")) if fields.optional("tokenizer", dict) is not None else None,
+            None if (own := fields.optional_object("tokenizer")) is None else _read_tokenizer(own),
             fields.optional("labels_from", str),
         )
 
     def to_dict(self) -> Plain:
         """Return the JSON of the record."""
         return {
-            "inputs": {name: _plain(own) for name, own in self.inputs.items()},
-            "outputs": {name: _plain(own) for name, own in self.outputs.items()},
-            "steps": [_plain(step) for step in self.steps],
+            "inputs": {name: plain(own) for name, own in self.inputs.items()},
+            "outputs": {name: plain(own) for name, own in self.outputs.items()},
+            "steps": [plain(step) for step in self.steps],
             "settings": dict(self.settings),
-            "tokenizer": None if self.tokenizer is None else _plain(self.tokenizer),
+            "tokenizer": None if self.tokenizer is None else plain(self.tokenizer),
             "labels_from": self.labels_from,
             "instruction": self.instruction,
         }
@@ -147,10 +147,6 @@ def _tokenize(tokenizer: Tokenizer) -> str:
     named = tokenizer.name or tokenizer.class_name
     limit = "" if tokenizer.max_length is None else f" to at most {tokenizer.max_length} tokens"
     return f"tokenize with {named}{limit}"
-
-
-def _plain(record: Step | InputContract | OutputContract | Tokenizer) -> Plain:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(record).items()}
 
 
 def _read_step(fields: Fields) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, TypeVar
 
 from lightning_onnx.errors import ArtifactError
@@ -99,8 +100,17 @@ class Fields:
         """Return a required object."""
         return Fields(self.required(key, dict), self._place(key))
 
+    def optional_object(self, key: str) -> Fields | None:
+        """Return an object, None if the field is missing or null."""
+        return None if self.values.get(key) is None else self.object(key)
+
     def _place(self, key: str) -> str:
         return f"{self.place}.{key}" if self.place else key
+
+
+def plain(record: Any) -> Plain:
+    """Return the JSON of a dataclass whose fields are plain values and tuples of them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(record).items()}
 
 
 def _each(values: list[object], kind: type[T], place: str) -> tuple[T, ...]:

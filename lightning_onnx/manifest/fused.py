@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from lightning_onnx.manifest.fields import Fields, Plain
+from lightning_onnx.manifest.fields import Fields, Plain, plain
 from lightning_onnx.manifest.results import CheckRecord
 
 WITHOUT_PART = "the part of the graph between preprocessing and postprocessing cannot be run by itself"
@@ -39,7 +39,7 @@ class Fused:
 
     def to_dict(self) -> Plain:
         """Return the JSON of the record."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return plain(self)
 
 
 def why_no_inner_part(fused: Fused | None, checks: Iterable[CheckRecord]) -> str:

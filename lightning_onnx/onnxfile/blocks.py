@@ -13,6 +13,7 @@ from onnx import NodeProto
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.onnxfile.graph_summary import MOST_BLOCKS, Block
 from lightning_onnx.onnxfile.scopes import Path, path_of
+from lightning_onnx.onnxfile.specs import dims_of
 
 _FEW = 5
 """Blocks that are enough to see how a model is built; fewer are split up further."""
@@ -50,8 +51,8 @@ def blocks(model: onnx.ModelProto, classes: Mapping[str, str], most: int = MOST_
         classes: The class of each module, by qualified name.
         most: The largest number of parts.
     """
-    nodes = list(_on_values(model.graph))
-    parts = _parts(nodes, _cut([path_of(node)[:-1] for node in nodes], classes, most))
+    nodes = [(node, path_of(node)[:-1]) for node in _on_values(model.graph)]
+    parts = _parts(nodes, _cut([path for _, path in nodes], classes, most))
     _merge(parts, classes, most)
     return _blocks(model.graph, parts, classes)
 
@@ -87,13 +88,12 @@ def _cut(paths: Sequence[Path], classes: Mapping[str, str], most: int) -> set[Pa
     return chosen
 
 
-def _parts(nodes: Sequence[NodeProto], chosen: set[Path]) -> list[_Part]:
+def _parts(nodes: Sequence[tuple[NodeProto, Path]], chosen: set[Path]) -> list[_Part]:
     """Return the nodes in parts; a module that runs again after others is a new part, so that no value flows back."""
     parts: list[_Part] = []
     newest: dict[tuple[Path, bool], int] = {}
     place: dict[str, int] = {}
-    for node in nodes:
-        path = path_of(node)[:-1]
+    for node, path in nodes:
         module = next((path[:depth] for depth in range(len(path) + 1) if path[:depth] in chosen), None)
         key = (path, False) if module is None else (module, True)
         earliest = max((place.get(name, _INPUT) for name in walk.inputs(node)), default=_INPUT)
@@ -166,4 +166,4 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in kind.shape.dim)
+    return tuple("?" if dim == "" else dim for dim in dims_of(kind))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+
+from lightning_onnx.onnxfile.specs import dims_of
 
 Dim = int | str
 """A size, or the name of one; the empty name is unknown."""
@@ -24,7 +26,7 @@ def read_sizes_from(graph: GraphProto, inputs: Sequence[str]) -> None:
         graph: The whole graph with inferred shapes; changed in place. Afterwards it can only be cut at these inputs.
         inputs: Names of the values that the part takes.
     """
-    shapes = {value.name: _dims(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes = {value.name: dims_of(value.type.tensor_type) for value in (*graph.input, *graph.value_info, *graph.output)}
     places = {dim: (name, axis) for name in inputs for axis, dim in enumerate(shapes.get(name, ())) if dim}
     inside, nodes = set(inputs), []
     for node in graph.node:
@@ -63,8 +65,3 @@ def _read(name: str, value: str, axis: int) -> Iterator[NodeProto]:
 
 def _constant(name: str, number: int) -> Iterator[NodeProto]:
     yield helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array([number])))
-
-
-def _dims(value: ValueInfoProto) -> tuple[Dim, ...]:
-    dims = value.type.tensor_type.shape.dim
-    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims)

@@ -13,7 +13,6 @@ from lightning_onnx.errors import InputError, first_line
 from lightning_onnx.onnxfile.privacy import private_in
 from lightning_onnx.onnxfile.specs import ModelSpecs, ValueSpec
 
-SUFFIX = ".pt2"
 MEMBER = "lightning_onnx.json"
 """The extra file with what ``description`` returns."""
 

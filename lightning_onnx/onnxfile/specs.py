@@ -18,7 +18,10 @@ from lightning_onnx.errors import InputError
 from lightning_onnx.onnxfile.wire import Field, fields
 
 if TYPE_CHECKING:
-    from onnx import ValueInfoProto
+    from onnx import TypeProto, ValueInfoProto
+
+PROGRAM_SUFFIX = ".pt2"
+"""Suffix of the files of ``torch.export.save``; all other files are ONNX files."""
 
 Shape = tuple["int | str | None", ...]
 """One entry for each dim: its size, its name, or None if the file gives neither."""
@@ -61,7 +64,7 @@ class ModelSpecs:
         Raises:
             InputError: If the file is neither.
         """
-        if path.suffix == ".pt2":
+        if path.suffix == PROGRAM_SUFFIX:
             from lightning_onnx.onnxfile.program_file import read_specs
 
             return read_specs(path)
@@ -142,6 +145,15 @@ def _check_named_dims(inputs: Iterable[tuple[ValueSpec, NDArray[np.generic]]]) -
                 )
 
 
+def dims_of(tensor: TypeProto.Tensor) -> tuple[int | str, ...]:
+    """Return the size or the name of each dim of a type; the name is empty if the file gives neither.
+
+    Args:
+        tensor: The type of a value; one without a shape has no dims.
+    """
+    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim)
+
+
 def _name(file: BinaryIO, tensor: Field) -> str:
     """Return the name of an initializer without reading its values."""
     from onnx import TensorProto
@@ -158,6 +170,6 @@ def _spec(value: ValueInfoProto, optional: bool) -> ValueSpec:
     tensor = value.type.tensor_type  # empty if it is a sequence or another thing
     if tensor.elem_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return ValueSpec(value.name, None, None, optional)
-    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
+    shape = tuple(None if dim == "" else dim for dim in dims_of(tensor))
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     return ValueSpec(value.name, dtype, shape if tensor.HasField("shape") else None, optional)

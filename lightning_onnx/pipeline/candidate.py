@@ -216,15 +216,12 @@ def _hints(traced: Traced, conditions: Sequence[SizeCondition], request: Request
 
 
 def _graph(traced: Traced, run: Runner, request: Request, cases: Sequence[Case], config: ExportConfig) -> Graph:
-    outcomes, others = (
-        [
-            Outcome(request.sizes(case.tensors), case.expected or ())
-            for case in cases
-            if (case.kind == "values") == is_other
-        ]
-        for is_other in (False, True)
-    )
-    achieved = achieved_signature(traced, request, outcomes, [other for other in others if other.outputs])
+    def outcome(case: Case) -> Outcome:
+        return Outcome(request.sizes(case.tensors), case.expected or ())
+
+    outcomes = [outcome(case) for case in cases if case.kind != "values"]
+    others = [outcome(case) for case in cases if case.kind == "values" and case.expected]
+    achieved = achieved_signature(traced, request, outcomes, others)
     relations = (*achieved.signature.relations, *multiples(request, run, [outcome.sizes for outcome in outcomes]))
     return Graph(
         traced,

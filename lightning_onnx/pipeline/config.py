@@ -12,7 +12,7 @@ from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
-from lightning_onnx.contract.given import check_given
+from lightning_onnx.contract.given import Given, check_given
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.fused import Around, Part, check_part
 from lightning_onnx.notices import warn
@@ -112,6 +112,11 @@ class ExportConfig:
             "default_checks=False to keep what this list does now, or default_checks=True to have Parity as well.",
             FutureWarning,
         )
+
+    @property
+    def given(self) -> Given | None:
+        """What the user says of inputs and outputs; None without a contract."""
+        return check_given(self.labels, self.contract)
 
     @property
     def around(self) -> Around:

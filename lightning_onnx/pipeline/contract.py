@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from lightning_onnx.contract.find import Known, find_contract, with_kinds
-from lightning_onnx.contract.given import Given, check_given
+from lightning_onnx.contract.given import Given
 from lightning_onnx.contract.transforms import steps_of
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.manifest.contract import Contract, Step
@@ -52,7 +52,7 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         plan: The plan, with the options and the traced graph.
         loaded: The module, and the validation batches.
     """
-    given = check_given(plan.config.labels, plan.config.contract)
+    given = plan.config.given
     if given is None:
         return FoundContract()
     request = plan.graph.request

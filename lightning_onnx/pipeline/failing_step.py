@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_onnx.errors import EngineError, first_line
+from lightning_onnx.errors import EngineError, chain, first_line
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step
 from lightning_onnx.module.steps import StepCall, described, step_calls
@@ -88,8 +88,5 @@ def _problem(step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
             warnings.simplefilter("ignore")
             torch.onnx.export(part, args, kwargs=dict(kwargs), dynamo=True, optimize=False, verbose=False)
     except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        return first_line(cause)
+        return first_line(chain(error)[-1])
     return None

@@ -34,6 +34,7 @@ from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.fused import PREPROCESS, Around
 from lightning_onnx.onnxfile.part import extract, operators_after, with_all_values
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.onnxfile.specs import dims_of
 from lightning_onnx.pipeline.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -228,8 +229,5 @@ def _signature(path: Path) -> Signature:
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
-    shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_dim_{i}"
-        for i, dim in enumerate(tensor.shape.dim)
-    )
+    shape = tuple(f"{value.name}_dim_{i}" if dim == "" else dim for i, dim in enumerate(dims_of(tensor)))
     return TensorSpec(value.name, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)

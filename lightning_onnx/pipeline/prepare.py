@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from lightning_onnx.contract.find import check_fits
-from lightning_onnx.contract.given import check_given
 from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError, SearchTooLong
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
@@ -276,9 +275,8 @@ def _check_outputs(run: Runner, request: Request, config: ExportConfig) -> None:
 
 def _check_contract(graph: Graph, config: ExportConfig) -> None:
     """Raise if the given labels or ranges do not fit the graph: before the training, and not after it."""
-    given = check_given(config.labels, config.contract)
-    if given is not None:
-        check_fits(given, graph.signature)
+    if config.given is not None:
+        check_fits(config.given, graph.signature)
 
 
 def _engine_reason(graph: Graph, config: ExportConfig) -> str:

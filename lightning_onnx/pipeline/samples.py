@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_onnx.manifest.answers import Rows, Samples
-from lightning_onnx.module.arrays import feeds
+from lightning_onnx.module.arrays import feeds, to_tensor
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.cases import Case
 from lightning_onnx.runtimes.base import Session
@@ -39,7 +39,7 @@ def samples(session: Session, signature: Signature, case: Case, *, is_real: bool
     assert case.expected is not None
     answers = session.run(feeds(signature.inputs, case.tensors))
     outputs = {
-        spec.name: (_rows(own), _rows(torch.from_numpy(answers[spec.name].copy())))
+        spec.name: (_rows(own), _rows(to_tensor(answers[spec.name])))
         for spec, own in list(zip(signature.outputs, case.expected, strict=True))[:_OUTPUTS]
         if own.dim() and not own.is_complex() and spec.dtype in _SHOWN
     }

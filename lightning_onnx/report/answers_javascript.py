@@ -12,7 +12,8 @@ from lightning_onnx.report.answers import intake
 
 _PROBABILITIES = {
     "softmax": (
-        "const scores = values.map((value) => Math.exp(value - Math.max(...values)));",
+        "const highest = Math.max(...values);",
+        "const scores = values.map((value) => Math.exp(value - highest));",
         "const sum = scores.reduce((a, b) => a + b);",
         "const probabilities = scores.map((score) => score / sum);",
     ),

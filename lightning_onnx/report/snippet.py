@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import TensorSpec
 from lightning_onnx.report.answers import answers, intake
+from lightning_onnx.report.example_inputs import dims_in_words, example_sizes
 from lightning_onnx.report.text_inputs import fed, tokenizer_of, tokenizing
 
 
@@ -20,7 +21,7 @@ def snippet(manifest: Manifest) -> str:
     """
     signature, traced = manifest.signature, manifest.source.traced_shapes
     is_text = tokenizer_of(manifest) is not None
-    made = [fed(spec) if is_text else _feed(spec, traced.get(spec.name)) for spec in signature.inputs]
+    made = [fed(spec) if is_text else _feed(spec, traced) for spec in signature.inputs]
     feeds = "".join(f"    {line}\n" for line in made)
     lines = [
         "import numpy as np",
@@ -39,16 +40,14 @@ def snippet(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _feed(spec: TensorSpec, traced: Sequence[int] | None) -> str:
-    sizes = traced if traced is not None else [2 if isinstance(dim, str) else dim for dim in spec.shape]
+def _feed(spec: TensorSpec, traced: Mapping[str, Sequence[int]]) -> str:
     module = "ml_dtypes." if _is_extra(spec.dtype) else "" if spec.dtype == "bool" else "np."
-    made = f"np.zeros({tuple(sizes)}, {module}{spec.dtype})"
+    sizes = tuple(example_sizes(spec, traced))
+    made = f"np.zeros({sizes}, {module}{spec.dtype})"
     if spec.dtype == "string":
-        made = f"np.full({tuple(sizes)}, '', object)"
-    # A name may hold any character; in a comment a line break would end it.
-    names = ", ".join(ascii(dim)[1:-1] if isinstance(dim, str) else str(dim) for dim in spec.shape)
-    comment = f"  # [{names}]" if any(isinstance(dim, str) for dim in spec.shape) else ""
-    return f"{spec.name!r}: {made},{comment}"
+        made = f"np.full({sizes}, '', object)"
+    dims = dims_in_words(spec)
+    return f"{spec.name!r}: {made},{f'  # {dims}' if dims else ''}"
 
 
 def _is_extra(dtype: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.module.calls.signature import TensorSpec
 from lightning_onnx.report.answers_javascript import answers, instructions
+from lightning_onnx.report.example_inputs import dims_in_words, example_sizes
 
 _ARRAYS = {
     "float32": "Float32Array", "float64": "Float64Array", "float16": "Uint16Array", "int8": "Int8Array",
@@ -31,7 +32,7 @@ def snippet(manifest: Manifest) -> str:
         ConfigurationError: If onnxruntime has no JavaScript type for the dtype of an input.
     """
     traced = manifest.source.traced_shapes
-    feeds = [f"  {_feed(spec, traced.get(spec.name))}" for spec in manifest.signature.inputs]
+    feeds = [f"  {_feed(spec, traced)}" for spec in manifest.signature.inputs]
     lines = [
         '// npm install onnxruntime-node; in a browser: import * as ort from "onnxruntime-web"',
         'import * as ort from "onnxruntime-node";',
@@ -50,8 +51,8 @@ def snippet(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _feed(spec: TensorSpec, traced: Sequence[int] | None) -> str:
-    sizes = list(traced) if traced is not None else [2 if isinstance(dim, str) else dim for dim in spec.shape]
+def _feed(spec: TensorSpec, traced: Mapping[str, Sequence[int]]) -> str:
+    sizes = example_sizes(spec, traced)
     count = math.prod(sizes)
     if spec.dtype == "string":
         data = f'new Array({count}).fill("")'
@@ -62,10 +63,8 @@ def _feed(spec: TensorSpec, traced: Sequence[int] | None) -> str:
             f"input {spec.name!r} is {spec.dtype}, which onnxruntime does not take in JavaScript. Use Python, or "
             "export float32."
         )
-    named = any(isinstance(dim, str) for dim in spec.shape)
-    # A name may hold any character; in a comment a line break would end it.
-    comment = f" // [{', '.join(ascii(dim)[1:-1] if isinstance(dim, str) else str(dim) for dim in spec.shape)}]"
-    return f"{_text(spec.name)}: new ort.Tensor({_text(spec.dtype)}, {data}, {sizes}),{comment if named else ''}"
+    dims = dims_in_words(spec)
+    return f"{_text(spec.name)}: new ort.Tensor({_text(spec.dtype)}, {data}, {sizes}),{f' // {dims}' if dims else ''}"
 
 
 def _text(value: str) -> str:

@@ -23,23 +23,26 @@ METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allo
 
 def essentials(manifest: Manifest) -> list[str]:
     """Return what to know of an artifact beside the verdict, in a few lines."""
+    shapes = (f"{kind} {name}: {dtype} {shape}" for kind, name, dtype, shape in tensors(manifest)[:_MOST_TENSORS])
+    return [*file_and_weights(manifest), *shapes, *largest_difference(manifest)]
+
+
+def file_and_weights(manifest: Manifest) -> list[str]:
+    """Return a line on the model's file, and one on its weights."""
     own = manifest.model
-    worst = [
+    loads = f", loads in onnxruntime {own.oldest_onnxruntime} and later" if own.oldest_onnxruntime else ""
+    return [f"{own.file}: {size(_bytes(manifest))}, opset {own.opset}{loads}", f"weights: {weights_line(manifest)}"]
+
+
+def largest_difference(manifest: Manifest) -> list[str]:
+    """Return a line on the largest difference from the module; none if nothing was compared."""
+    found = [
         (ratio, output)
         for check in manifest.checks
-        for output, found in ComparisonFigures.find(check.figures).outputs.items()
-        for ratio in found.worst_ratio.values()
+        for output, own in ComparisonFigures.find(check.figures).outputs.items()
+        for ratio in own.worst_ratio.values()
     ]
-    lines = [
-        f"{own.file}: {size(_bytes(manifest))}, opset {own.opset}"
-        + (f", loads in onnxruntime {own.oldest_onnxruntime} and later" if own.oldest_onnxruntime else ""),
-        f"weights: {weights_line(manifest)}",
-        *(f"{kind} {name}: {dtype} {shape}" for kind, name, dtype, shape in tensors(manifest)[:_MOST_TENSORS]),
-    ]
-    if worst:
-        ratio, output = max(worst)
-        lines.append(f"largest difference: {100 * ratio:.3g}% of what is allowed, in {output}")
-    return lines
+    return [f"largest difference: {100 * max(found)[0]:.3g}% of what is allowed, in {max(found)[1]}"] if found else []
 
 
 def what(manifest: Manifest) -> str:

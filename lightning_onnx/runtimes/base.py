@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, did_you_mean
+from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -84,7 +85,7 @@ def program_for(path: Path, runtime: str) -> str:
         >>> program_for(Path("model.onnx"), "openvino"), program_for(Path("model.pt2"), "openvino")
         ('openvino', 'torch')
     """
-    return PROGRAM if path.suffix == ".pt2" else runtime
+    return PROGRAM if path.suffix == PROGRAM_SUFFIX else runtime
 
 
 def check_name(name: object) -> None:

@@ -125,8 +125,9 @@ class FitLog:
             artifact: The run's artifact.
             place: Path or URL where it stays.
         """
-        model, weights, *_, last = wording.essentials(artifact.record)
-        figures = f"{model}; {weights}; {last}; exported in {_seconds(artifact.record)}"
+        record = artifact.record
+        found = (*wording.file_and_weights(record), *wording.largest_difference(record))
+        figures = f"{'; '.join(found)}; exported in {_seconds(record)}"
         if "://" in place:
             then = f"copy {place} to a disk and run lightning-onnx check on the copy"
         else:

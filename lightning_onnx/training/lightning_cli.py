@@ -23,7 +23,6 @@ from lightning_onnx.printable import printable
 from lightning_onnx.training.best_checkpoint import find_checkpoint
 from lightning_onnx.training.callback import ONNXExport
 from lightning_onnx.training.run_directories import run_directories
-from lightning_onnx.variants.base import by_name
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -178,7 +177,7 @@ class _Exporting:
             "output_names": output_names,
             "dynamic_axes": dynamic_axes,
             "engine": engine,
-            "variants": None if variants is None else by_name(variants),
+            "variants": variants,
             "runtimes": runtimes,
             "metadata": metadata,
         }

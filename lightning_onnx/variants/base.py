@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
+from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import DEFAULT, Arrays
 
@@ -127,7 +128,7 @@ class Form:
 
 
 ONNX = Form(".onnx", DEFAULT, "lightning_onnx.variants.files:problems")
-PROGRAM = Form(".pt2", runtimes.PROGRAM, "lightning_onnx.variants.pt2:problems")
+PROGRAM = Form(PROGRAM_SUFFIX, runtimes.PROGRAM, "lightning_onnx.variants.pt2:problems")
 
 
 def form_of(variant: Variant) -> Form:

@@ -173,24 +173,35 @@ def torchs_filters_seen(witness: Witness) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def alongside(work: Callable[[], None], pause: float = 0.0) -> Iterator[None]:
+    """Do work again and again in another thread while the block runs."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(pause):
+            work()
+
+    thread = threading.Thread(target=again)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def watched(witness: Witness) -> Iterator[None]:
     """Let another thread look again and again, and compare what it saw."""
-    over, differences, looks = threading.Event(), set(), 0
+    differences, looks = set(), 0
 
     def look() -> None:
         nonlocal looks
-        while not over.is_set():
-            differences.update(witness.differences())
-            looks += 1
+        differences.update(witness.differences())
+        looks += 1
 
-    thread = threading.Thread(target=look)
-    with torchs_filters_seen(witness):
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    with torchs_filters_seen(witness), alongside(look):
+        yield
     assert differences == set()
     assert looks
 
@@ -259,22 +270,9 @@ def test_two_exports_in_two_threads_leave_nothing_replaced(tmp_path: Path) -> No
     assert state() == before
 
 
-@contextlib.contextmanager
-def drawing(drawn: list[float]) -> Iterator[None]:
+def drawing(drawn: list[float]) -> contextlib.AbstractContextManager[None]:
     """Draw random numbers in another thread while the block runs."""
-    over = threading.Event()
-
-    def draw() -> None:
-        while not over.wait(0.0005):
-            drawn.append(float(torch.rand(1, dtype=torch.float64)))
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return alongside(lambda: drawn.append(float(torch.rand(1, dtype=torch.float64))), pause=0.0005)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: 
 from tensorboard.compat.proto.types_pb2 import DataType  # type: ignore[import-untyped]
 
 from lightning_onnx.onnxfile.scopes import Path, path_of
+from lightning_onnx.onnxfile.specs import dims_of
 from lightning_onnx.onnxfile.walk import bodies
 
 
@@ -142,7 +143,7 @@ def _type_attributes(types: Sequence[TypeProto | None]) -> dict[str, AttrValue]:
 def _shape(tensor: TypeProto.Tensor | None) -> TensorShapeProto:
     if tensor is None or not tensor.HasField("shape"):
         return TensorShapeProto(unknown_rank=True)
-    sizes = (dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
+    sizes = (dim if isinstance(dim, int) else -1 for dim in dims_of(tensor))
     return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
 
 
@@ -158,7 +159,7 @@ def _describe(tensor: TypeProto.Tensor | None) -> str:
     name = TensorProto.DataType.Name(tensor.elem_type).lower()
     if not tensor.HasField("shape"):
         return f"{name}[...]"
-    dims = (str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
+    dims = ("?" if dim == "" else str(dim) for dim in dims_of(tensor))
     return f"{name}[{', '.join(dims)}]"
 
 
