@@ -40,7 +40,7 @@ def range_of(tensors: Sequence[Tensor]) -> tuple[float, float] | None:
     for least, most in _COMMON:
         if least <= low and high <= most and high > most / 2 and (least == 0 or low < least / 2):
             return least, most
-    return -_up(-low), _up(high)
+    return 0.0 - _up(-low), _up(high)  # without -0.0
 
 
 def _up(value: float) -> float:

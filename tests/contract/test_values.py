@@ -31,6 +31,10 @@ def test_range(values: Tensor, expected: Any) -> None:
     assert range_of([values]) == expected
 
 
+def test_zero_has_no_sign() -> None:
+    assert str(range_of([torch.tensor([0.0, 16.0])])) == "(0.0, 20.0)"
+
+
 def test_ends_of_ranges_are_no_values_of_the_data() -> None:
     torch.manual_seed(0)
     for scale in (1e-3, 1.0, 37.0, 1e4):
