@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -138,12 +138,22 @@ def _static(program: Program, artifact: ONNXArtifact) -> tuple[str, ...]:
     )
 
 
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _train(program: Program, module: pl.LightningModule, directory: str) -> ONNXArtifact:
     rows = program.observed[0]["batch"]
     loader = DataLoader(_Batches(program), batch_size=rows)
     export = ONNXExport(dirpath=directory)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with _quiet_lightning(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         trainer = pl.Trainer(
             max_epochs=1,
