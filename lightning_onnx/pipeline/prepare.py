@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_onnx.contract.find import check_fits
 from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError, SearchTooLong
+from lightning_onnx.module.calls.batch_parts import named_by_parts
 from lightning_onnx.module.calls.names import check_axes_names
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
@@ -244,12 +245,15 @@ def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig
 ) -> tuple[Observation, Runner, Request]:
     observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
+    around = config.around
+    naming = tuple if around.takes_raw_sample else functools.partial(named_by_parts, module, around.observed_method)
     request = derive(
         observation,
         run,
         input_names=config.input_names,
         output_names=config.output_names,
         dynamic_axes=config.dynamic_axes,
+        naming=naming,
     )
     if not request.output_names:
         raise ConfigurationError(

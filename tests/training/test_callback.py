@@ -639,7 +639,7 @@ def test_steps_get_the_batch_by_position(fit: Any) -> None:
     module, callback = Predicts(), ONNXExport(method="predict_step")
     fit(module, callback)
     assert callback.artifact is not None
-    assert outside.shapes(callback.artifact.model_path) == {"rows_0": ["batch", 6], "output": ["batch", 3]}
+    assert outside.shapes(callback.artifact.model_path) == {"x": ["batch", 6], "output": ["batch", 3]}
 
 
 def test_score_that_is_not_finite(fit: Any, tmp_path: Path) -> None:

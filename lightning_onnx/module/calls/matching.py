@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.batch_parts import STEPS
 from lightning_onnx.module.calls.names import name_paths
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
@@ -69,17 +70,10 @@ def _sample(signature: inspect.Signature, arguments: Arguments) -> Sample | None
     return sample if sample.tensors else None
 
 
-_STEPS = (
-    "training_step", "validation_step", "test_step", "predict_step",
-    "on_before_batch_transfer", "on_after_batch_transfer",
-)  # fmt: skip
-"""Methods that get the batch, and then indices."""
-
-
 def _ways(signature: inspect.Signature, batch: object, method: str) -> Iterator[Arguments]:
     parameters = list(signature.parameters.values())
     wanted = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if method in _STEPS:
+    if method in STEPS:
         yield (batch, *([0] * (len(wanted) - 1))), {}
         return
     if isinstance(batch, Mapping):

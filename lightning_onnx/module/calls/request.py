@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -81,6 +81,7 @@ def derive(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_axes: RequestedAxes | str | None = "auto",
+    naming: Callable[[Sequence[TensorPath]], Sequence[TensorPath]] = tuple,
 ) -> Request:
     """Derive the request to the engines from the observed calls.
 
@@ -94,12 +95,13 @@ def derive(
         input_names: Names to use instead of the derived ones.
         output_names: Names to use instead of the derived ones.
         dynamic_axes: ``"auto"``, or as in ``torch.onnx.export``.
+        naming: Returns the paths that give the inputs their names for those of the arguments.
 
     Raises:
         ConfigurationError: If the requested names or axes do not fit the tensors.
     """
     sample = observation.samples[0]
-    names = chosen_names("input", input_names, name_paths(sample.paths, "input"))
+    names = chosen_names("input", input_names, name_paths(naming(sample.paths), "input"))
     if isinstance(dynamic_axes, str):
         dims = derive_dims(observation, names, run)
     else:
