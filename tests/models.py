@@ -69,6 +69,30 @@ class Classifier(Validated):
         return loader()
 
 
+class VAE(Validated):
+    """Two methods that are called in training; both use ``mix``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(6, 6)
+        self.encoder, self.decoder = nn.Linear(6, 4), nn.Linear(2, 6)
+
+    def encode(self, x: Tensor) -> dict[str, Tensor]:
+        mean, log_variance = self.encoder(self.mix(x)).chunk(2, -1)
+        return {"mean": mean, "log_variance": log_variance}
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.mix(self.decoder(z).tanh())
+
+    def call(self, batch: Any) -> Tensor:
+        code = self.encode(batch[0])
+        z = code["mean"] + torch.randn_like(code["mean"]) * code["log_variance"].mul(0.5).exp()
+        return self.decode(z) - batch[0]
+
+    def batches(self) -> DataLoader[Any]:
+        return loader()
+
+
 class EqualAtInit(Validated):
     """Parameters that are equal when training starts and differ afterwards."""
 

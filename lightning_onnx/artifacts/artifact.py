@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
+from lightning_onnx.artifacts.data_set import folder_of
 from lightning_onnx.errors import ArtifactError, InputError, first_line
 from lightning_onnx.manifest.fused import why_no_inner_part
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.methods import scalars_of
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
@@ -39,6 +41,9 @@ _ENDS = {"passed": "was not kept", "failed": "failed", "skipped": "was skipped"}
 class ONNXArtifact:
     """One export on disk.
 
+    Of an artifact of several methods, ``verify``, ``passed``, ``proven``, ``report``, ``scalars`` and ``as_module``
+    include all of them. Everything else is that of the first method; ``method`` returns that of another.
+
     Attributes:
         directory: Its directory.
         manifest: What ``manifest.json`` says, in plain values.
@@ -55,14 +60,18 @@ class ONNXArtifact:
     def __repr__(self) -> str:
         """Return where it is, its signature and the verdict; the manifest is too long to print."""
         try:
-            lines = [f"{self.signature}"[:_LONGEST], self.report.summary]
+            records = self.record.by_method
+            named = [
+                f"{name}{own.signature}" if len(records) > 1 else str(own.signature) for name, own in records.items()
+            ]
+            lines = [*(line[:_LONGEST] for line in named), self.report.summary]
         except ArtifactError as error:
             lines = [str(error)]
         return "\n  ".join([f"ONNXArtifact({str(self.directory)!r})", *lines])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out loaded models."""
-        return {name: value for name, value in self.__dict__.items() if name != "_sessions"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_sessions", "_by_method")}
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
@@ -137,6 +146,41 @@ class ONNXArtifact:
         """The ONNX file."""
         return self.directory / self.record.model.file
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the exported methods."""
+        return tuple(self.record.by_method)
+
+    def method(self, name: str) -> ONNXArtifact:
+        """Return one of the exported methods, as if it had the artifact to itself.
+
+        Args:
+            name: Name of the method.
+
+        Raises:
+            ArtifactError: If it was not exported.
+
+        Example:
+            >>> artifact.method("decode").run(z)  # doctest: +SKIP
+        """
+        if name not in self._by_method:
+            raise ArtifactError(
+                f"{self.directory} has no method {name!r}; it has {', '.join(self.methods)}. Export with method=[…]."
+            )
+        return self._by_method[name]
+
+    @functools.cached_property
+    def _by_method(self) -> dict[str, ONNXArtifact]:
+        records = self.record.by_method
+        if len(records) == 1:
+            return dict.fromkeys(records, self)
+        return {name: ONNXArtifact(self.directory, record.to_dict()) for name, record in records.items()}
+
+    @property
+    def test_data(self) -> Path:
+        """The directory of the test data of the model; it does not exist if there are none."""
+        return folder_of(self.model_path) / TEST_DATA
+
     def variant_path(self, name: str) -> Path:
         """Return the file of a variant: an ONNX file, or the ``.pt2`` file of ``"pt2"``.
 
@@ -182,12 +226,15 @@ class ONNXArtifact:
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
-        return all(check.status != "failed" for check in self.record.checks)
+        return all(check.status != "failed" for own in self.record.by_method.values() for check in own.checks)
 
     @property
     def proven(self) -> bool:
-        """Whether parity was checked and passed."""
-        return any(check.name == "parity" and check.status == "passed" for check in self.record.checks)
+        """Whether parity was checked and passed; of several methods, for each of them."""
+        return all(
+            any(check.name == "parity" and check.status == "passed" for check in own.checks)
+            for own in self.record.by_method.values()
+        )
 
     @property
     def report(self) -> Report:
@@ -219,9 +266,9 @@ class ONNXArtifact:
         return running.result_of(self.record, self._session(runtime).run(inputs))
 
     def as_module(self, module: nn.Module, runtime: str = "onnxruntime") -> nn.Module:
-        """Return a copy of the module whose exported method is answered by the file, for ``Trainer.test`` and others.
+        """Return a copy of the module whose exported methods are answered by files, for ``Trainer.test`` and others.
 
-        The method's results have the module's own classes: it still runs, and floats that the file does not return are
+        The methods' results have the module's own classes: it still runs, and floats that the file does not return are
         NaN.
 
         Args:
@@ -242,7 +289,8 @@ class ONNXArtifact:
             )
         from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by
 
-        return answered_by(module, ExportedCall.of(self.record), self._session(runtime))
+        methods = self._by_method.values()
+        return answered_by(module, [(ExportedCall.of(own.record), own._session(runtime)) for own in methods])
 
     def save_inner_part(self, path: str | os.PathLike[str]) -> Path:
         """Write the part of the graph between preprocessing and postprocessing to a file of its own.
@@ -283,8 +331,8 @@ class ONNXArtifact:
         return {}
 
     def scalars(self) -> dict[str, float]:
-        """Return the numbers for loggers; their names begin with ``onnx/``."""
-        return {f"onnx/{name}": float(value) for name, value in self.record.scalars.items()}
+        """Return the numbers for loggers; their names begin with ``onnx/``, of several methods ``onnx/<method>/``."""
+        return {f"onnx/{name}": float(value) for name, value in scalars_of(self.record).items()}
 
 
 def describe_file(path: Path, expected_bytes: int | None = None) -> FileDigest:

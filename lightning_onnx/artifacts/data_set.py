@@ -35,6 +35,18 @@ def find_data_sets(directory: Path) -> list[Path]:
     return sorted(p for p in directory.glob("test_data_set_*") if p.is_dir())
 
 
+def folder_of(model: Path) -> Path:
+    """Return where the test data of a model are: in the folder of its name beside it, if there is one, or beside it.
+
+    In an artifact of several methods, ``encode.onnx`` and its variants have the folder ``encode``.
+
+    Args:
+        model: The model, or a variant of it.
+    """
+    own = model.with_name(model.name.partition(".")[0])
+    return own if own.is_dir() and find_data_sets(own) else model.parent
+
+
 def read_data_set(directory: Path, specs: ModelSpecs) -> DataSet:
     """Read a data set.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -150,15 +150,15 @@ def stand_in_for(module: Any, stand_in: MethodRecorder) -> Any:
     return module
 
 
-def answered_by(module: nn.Module, call: ExportedCall, session: Session) -> nn.Module:
-    """Return a copy of a module whose exported method runs the file, and returns the module's own classes.
+def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session]]) -> nn.Module:
+    """Return a copy of a module whose exported methods run files, and return the module's own classes.
 
     Args:
         module: The module; it is not changed.
-        call: How its exported method is called.
-        session: The loaded file.
+        answers: How each exported method is called, and its loaded file.
     """
     copied = copying.private_copy(module)
     wrappers.unsilence(copied)
-    stood_in: nn.Module = stand_in_for(copied, FileAnswers(copied, call, session))
-    return stood_in
+    for call, session in answers:
+        stand_in_for(copied, FileAnswers(copied, call, session))
+    return copied

@@ -176,7 +176,7 @@ def _outputs(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> dict[st
         DataSetError: If the first has none, or it does not fit.
         RuntimeUnavailable: If the runtime is not installed.
     """
-    sets = data_set.find_data_sets(first.directory)
+    sets = data_set.find_data_sets(data_set.folder_of(first.model_path))
     if not sets:
         raise DataSetError(f"{first.directory} has no test data. Export with test_data='synthetic'.")
     specs = [ModelSpecs.read(artifact.model_path) for artifact in (first, second)]

@@ -133,6 +133,24 @@ def runtimes_of(arguments: argparse.Namespace, path: Path | None = None) -> tupl
     return tuple(names)
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses one of the methods of an artifact."""
+    parser.add_argument("--method", metavar="NAME", help="one of the artifact's methods; default: the first")
+
+
+def models_at(path: Path) -> dict[str, Path]:
+    """Return the models at a path by method: several of an artifact of several methods; otherwise one, without a name.
+
+    Raises:
+        UsageError: As for ``model_at``.
+    """
+    if path.is_dir() and (path / MANIFEST).is_file():
+        artifact = artifact_at(path)
+        if len(artifact.methods) > 1:
+            return {name: artifact.method(name).model_path for name in artifact.methods}
+    return {"": model_at(path)}
+
+
 def model_at(path: Path) -> Path:
     """Return the model at a path: an ONNX file, or that of an artifact or of a directory with a ``model.onnx``.
 
@@ -173,17 +191,21 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
     return artifact.model_path, artifact
 
 
-def artifact_at(path: Path) -> ONNXArtifact:
+def artifact_at(path: Path, method: str | None = None) -> ONNXArtifact:
     """Return the artifact in a directory.
+
+    Args:
+        path: The directory.
+        method: One of its methods; None for all of them.
 
     Raises:
         UsageError: If it is a file, or no directory of an artifact.
-        ArtifactError: If the artifact does not match its manifest.
+        ArtifactError: If the artifact does not match its manifest, or has no such method.
     """
     artifact = locate(path)[1]
     if artifact is None:
         raise UsageError(f"{path} is a file. Give the directory of an artifact, which holds manifest.json.")
-    return artifact
+    return artifact if method is None else artifact.method(method)
 
 
 def _suggest(path: Path) -> str:

@@ -13,7 +13,9 @@ from lightning_onnx.cli.base import (
     PASSED,
     SKIPPED,
     Subparsers,
+    add_method,
     add_run_parser,
+    artifact_at,
     model_at,
     runtimes_of,
     write,
@@ -35,6 +37,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_run_parser(
         subparsers, "bench", run, "measure the latency of an artifact or an ONNX file, with a plot", _EXAMPLES
     )
+    add_method(parser)
     parser.add_argument(
         "--batch", type=int, action="append", metavar="N", help="a batch size, may be repeated; default: 1 and 8"
     )
@@ -51,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.checks.measuring import measure, resized
 
     names = runtimes_of(arguments, arguments.path)
-    model = model_at(arguments.path)
+    chosen = arguments.method
+    model = model_at(arguments.path) if chosen is None else artifact_at(arguments.path, chosen).model_path
     sizes = arguments.batch or [1, 8]
     if min(sizes) < 1 or arguments.threads < 1:
         raise UsageError("--batch and --threads are numbers of 1 or more.")
@@ -81,7 +85,7 @@ def _inputs(model: Path, specs: ModelSpecs, data: Path | None) -> Arrays:
     """Return the inputs of the first test data set, or generated ones if there is none."""
     from lightning_onnx.artifacts import data_set
 
-    sets = data_set.find_data_sets(data or model.parent)
+    sets = data_set.find_data_sets(data or data_set.folder_of(model))
     if sets:
         return data_set.read_data_set(sets[0], specs).inputs
     if data is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning_onnx.cli.base import (
     Subparsers,
     add_run_parser,
     code_of,
-    model_at,
+    models_at,
     runtimes_of,
     write,
     write_json,
@@ -40,28 +41,39 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check; 1 if outputs differ or a runtime fails, 3 if all is skipped."""
+    names = runtimes_of(arguments, arguments.path)
+    models = models_at(arguments.path)
+    if arguments.data is not None and not arguments.data.is_dir():
+        raise UsageError(f"--data {arguments.data} is no directory. Give one that holds input_0.pb and output_0.pb.")
+    if arguments.data is not None and len(models) > 1:
+        raise UsageError(f"--data is for one model, but {arguments.path} has several. Give one of its files.")
+    for option, value in (("--rtol", arguments.rtol), ("--atol", arguments.atol)):
+        if value is not None and not value >= 0:
+            raise UsageError(f"{option} {value} is invalid. Give a number of 0 or more.")
+    found = {method: _checked(arguments, model, names) for method, model in models.items()}
+    if arguments.json:
+        write_json(found.get("", {"methods": found}))
+    else:
+        write("\n".join(line for method, own in found.items() for line in _lines(method, own)))
+    return code_of(row["status"] for own in found.values() for row in own["runtimes"].values())
+
+
+def _checked(arguments: argparse.Namespace, model: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Run a model in each runtime; return what ``--json`` writes of it."""
     from lightning_onnx.artifacts import data_set
     from lightning_onnx.checks import stored_data
 
-    names = runtimes_of(arguments, arguments.path)
-    model = model_at(arguments.path)
-    directory = arguments.data or model.parent
-    if not directory.is_dir():
-        raise UsageError(f"--data {directory} is no directory. Give one that holds input_0.pb and output_0.pb.")
-    rtol, atol = arguments.rtol, arguments.atol
-    for option, value in (("--rtol", rtol), ("--atol", atol)):
-        if value is not None and not value >= 0:
-            raise UsageError(f"{option} {value} is invalid. Give a number of 0 or more.")
-    sets = data_set.find_data_sets(directory)
-    rows = {name: stored_data.check(model, sets, name, rtol, atol, arguments.precision) for name in names}
+    sets = data_set.find_data_sets(arguments.data or data_set.folder_of(model))
+    options = arguments.rtol, arguments.atol, arguments.precision
+    rows = {name: stored_data.check(model, sets, name, *options) for name in names}
     for name, row in rows.items():
         if row["status"] == "skipped" and name in arguments.require:
             row.update(status="failed", reason=f"it is required: {row['reason']}")
-    if arguments.json:
-        write_json({"file": model.name, "data_sets": [s.name for s in sets], "runtimes": rows})
-    else:
-        write("\n".join(_line(name, row) for name, row in rows.items()))
-    return code_of(row["status"] for row in rows.values())
+    return {"file": model.name, "data_sets": [s.name for s in sets], "runtimes": rows}
+
+
+def _lines(method: str, found: Mapping[str, Any]) -> list[str]:
+    return [f"{method}: {_line(name, row)}" if method else _line(name, row) for name, row in found["runtimes"].items()]
 
 
 def _line(name: str, row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_json, add_parser, artifact_at, write, write_json
 
 if TYPE_CHECKING:
+    from lightning_onnx.artifacts.artifact import ONNXArtifact
     from lightning_onnx.checks.artifact_diff import ArtifactDiff, OutputDiff
 
 _EXAMPLES = (
@@ -41,17 +42,44 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare; 1 if B does not pass a check, or lacks a variant, that passed in A."""
+    """Compare; 1 if B does not pass a check, or lacks a variant or a method, that passed in A."""
     from lightning_onnx.checks.artifact_diff import compare
     from lightning_onnx.runtimes import base as runtimes
 
     runtimes.check_name(arguments.runtime)
-    found = compare(artifact_at(arguments.first), artifact_at(arguments.second), arguments.runtime)
+    first, second = artifact_at(arguments.first), artifact_at(arguments.second)
+    if len(first.methods) > 1 or len(second.methods) > 1:
+        return _run_by_method(first, second, arguments)
+    found = compare(first, second, arguments.runtime)
     if arguments.json:
-        write_json(_finite({**dataclasses.asdict(found), "worse": found.worse}))
+        write_json(_plain(found))
     else:
         write("\n".join(_lines(found)))
     return FAILED if found.worse else PASSED
+
+
+def _run_by_method(first: ONNXArtifact, second: ONNXArtifact, arguments: argparse.Namespace) -> int:
+    from lightning_onnx.checks.artifact_diff import compare
+
+    found = {
+        name: compare(first.method(name), second.method(name), arguments.runtime)
+        for name in first.methods
+        if name in second.methods
+    }
+    gone, new = (
+        [name for name in one.methods if name not in other.methods] for one, other in ((first, second), (second, first))
+    )
+    if arguments.json:
+        write_json({"methods": {name: _plain(own) for name, own in found.items()}, "gone": gone, "new": new})
+    else:
+        parts = [f"{name}\n" + "\n".join(f"  {line}" for line in _lines(own)) for name, own in found.items()]
+        parts += [f"{name}\n  only in A: B is worse" for name in gone] + [f"{name}\n  only in B" for name in new]
+        write("\n\n".join(parts))
+    return FAILED if gone or any(own.worse for own in found.values()) else PASSED
+
+
+def _plain(found: ArtifactDiff) -> Any:
+    return _finite({**dataclasses.asdict(found), "worse": found.worse})
 
 
 def _lines(found: ArtifactDiff) -> Iterator[str]:

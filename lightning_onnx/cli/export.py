@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json({"directory": str(artifact.directory), **artifact.manifest})
     else:
         write(f"{artifact.report.text()}\n\n{artifact.directory}")
-    return code_of(check.status for check in artifact.record.checks)
+    return code_of(check.status for own in artifact.record.by_method.values() for check in own.checks)
 
 
 @contextlib.contextmanager

@@ -71,7 +71,10 @@ class ValueDescription:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What ``--json`` writes, in this order; what only a manifest can say is empty for a file on its own."""
+    """What ``--json`` writes, in this order; what only a manifest can say is empty for a file on its own.
+
+    Of an artifact of several methods, the fields are those of the first, and ``methods`` has the others by name.
+    """
 
     file: str
     opset: Mapping[str, int]
@@ -92,17 +95,23 @@ class Description:
     source: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     format_version: int | None = None
+    methods: Mapping[str, Description] = dataclasses.field(default_factory=dict)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show a model; 1 if a recorded check failed or the artifact is damaged, 3 if all checks were skipped."""
     model, artifact = locate(arguments.path)
     found = describe(model, artifact)
+    if artifact is not None:
+        others = {name: artifact.method(name) for name in artifact.methods[1:]}
+        found = dataclasses.replace(
+            found, methods={name: describe(own.model_path, own) for name, own in others.items()}
+        )
     if arguments.json:
         write_json(dataclasses.asdict(found))
     else:
         write(_text(found, artifact))
-    return code_of(check["status"] for check in found.checks)
+    return code_of(check["status"] for own in (found, *found.methods.values()) for check in own.checks)
 
 
 def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
@@ -164,10 +173,13 @@ def _value(value: ValueInfoProto) -> ValueDescription:
 
 
 def _text(found: Description, artifact: ONNXArtifact | None) -> str:
-    operators = one_line(", ".join(f"{name} {count}" for name, count in found.operators.items()))
-    private = one_line("; ".join(f"{p.kind} in {p.where}: {p.found}" for p in found.private)) or "none found"
     if artifact is not None:
-        return f"{artifact.report.text()}\n\nOperators\n  {operators}\n\nPrivate data\n  {private}"
+        every = {artifact.methods[0]: found, **found.methods}
+        titled = [(f"{name}: " if len(every) > 1 else "", own) for name, own in every.items()]
+        parts = [
+            f"{title}Operators\n  {_operators(own)}\n\n{title}Private data\n  {_private(own)}" for title, own in titled
+        ]
+        return "\n\n".join([artifact.report.text(), *parts])
     oldest = found.oldest_onnxruntime
     lines = [
         found.file,
@@ -177,8 +189,16 @@ def _text(found: Description, artifact: ONNXArtifact | None) -> str:
         f"  producer    {found.producer or 'unknown'}",
         *(f"  input       {value}" for value in found.inputs),
         *(f"  output      {value}" for value in found.outputs),
-        f"  operators   {operators}",
-        f"  private     {private}",
+        f"  operators   {_operators(found)}",
+        f"  private     {_private(found)}",
         *(f"  metadata    {key} = {value}" for key, value in found.metadata.items()),
     ]
     return "\n".join(map(one_line, lines))
+
+
+def _operators(found: Description) -> str:
+    return one_line(", ".join(f"{name} {count}" for name, count in found.operators.items()))
+
+
+def _private(found: Description) -> str:
+    return one_line("; ".join(f"{p.kind} in {p.where}: {p.found}" for p in found.private)) or "none found"

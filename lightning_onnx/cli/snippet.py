@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lightning_onnx.cli.base import PASSED, Subparsers, add_parser, artifact_at, write
+from lightning_onnx.cli.base import PASSED, Subparsers, add_method, add_parser, artifact_at, write
 
 _EXAMPLES = (
     "lightning-onnx snippet DIR > DIR/load.py",
@@ -19,6 +19,7 @@ def add(subparsers: Subparsers) -> None:
         subparsers, "snippet", run, "print code that runs an artifact's model, to be run in its directory", _EXAMPLES
     )
     parser.add_argument("path", type=Path, metavar="DIR", help="the artifact")
+    add_method(parser)
     parser.add_argument(
         "--language",
         choices=("python", "javascript"),
@@ -32,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.report import snippet, snippet_javascript
 
     made = snippet_javascript.snippet if arguments.language == "javascript" else snippet.snippet
-    write(made(artifact_at(arguments.path).record))
+    write(made(artifact_at(arguments.path, arguments.method).record))
     return PASSED

@@ -31,6 +31,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("path", type=Path, metavar="DIR", help="the artifact")
     parser.add_argument("repository", type=Path, metavar="REPOSITORY", help="the model repository; made if missing")
     parser.add_argument("--name", help="name of the model; default: the class of the module, in small letters")
+    parser.add_argument("--method", metavar="NAME", help="one of the artifact's methods; default: a model for each")
     parser.add_argument(
         "--max-batch-size",
         type=int,
@@ -40,18 +41,20 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Add the artifact, and say how it is served."""
+    """Add the artifact, each method as a model of its own, and say how it is served."""
     from lightning_onnx.deploy.triton import add_to_repository
 
-    added = add_to_repository(
-        artifact_at(arguments.path), arguments.repository, arguments.name, arguments.max_batch_size
-    )
-    write("\n".join(_lines(added)))
-    if added.batching.is_of_sample:
-        sys.stderr.write(
-            f"lightning-onnx triton: the limit of {added.batching.max_size} comes from the sample: give "
-            "--max-batch-size\n"
-        )
+    artifact = artifact_at(arguments.path, arguments.method)
+    for method in artifact.methods:
+        is_one = len(artifact.methods) == 1
+        name = arguments.name if is_one or arguments.name is None else f"{arguments.name}-{method}"
+        added = add_to_repository(artifact.method(method), arguments.repository, name, arguments.max_batch_size)
+        write("\n".join(_lines(added)))
+        if added.batching.is_of_sample:
+            sys.stderr.write(
+                f"lightning-onnx triton: the limit of {added.batching.max_size} comes from the sample: give "
+                "--max-batch-size\n"
+            )
     return PASSED
 
 

@@ -59,16 +59,28 @@ def _code(record: Manifest, hub: Hub, name: str) -> str:
         "",
         f"os.chdir(snapshot_download({hub.repo_id!r}, local_dir={name!r}))",
         "",
-        snippet(record),
+        "\n\n".join(_snippets(record)),
     ]
     return "\n".join(lines)
+
+
+def _snippets(record: Manifest) -> list[str]:
+    """Return the code that runs each method's model."""
+    if not record.methods:
+        return [snippet(record)]
+    return [f"# {method}\n{snippet(own)}" for method, own in record.by_method.items()]
 
 
 def _results(record: Manifest, task: str | None) -> list[EvalResult]:
     """Return the metrics of validation: with the file's outputs if they were measured, else the monitored one."""
     from huggingface_hub import EvalResult
 
-    measured = {k.removeprefix(_METRICS): v for k, v in record.scalars.items() if k.startswith(_METRICS)}
+    measured = {
+        k.removeprefix(_METRICS): v
+        for own in reversed(record.by_method.values())  # of several methods that answered, the first counts
+        for k, v in own.scalars.items()
+        if k.startswith(_METRICS)
+    }
     source = record.source
     if not measured and source.monitor is not None and source.score is not None:
         measured = {source.monitor: source.score}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_onnx import scratch
-from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
+from lightning_onnx.artifacts.artifact import MODEL, ONNXArtifact
 from lightning_onnx.artifacts.data_set import read_data_set
 from lightning_onnx.deploy.triton_config import (
     Batching,
@@ -78,6 +78,11 @@ def add_to_repository(
         ArtifactError: If the repository cannot be written.
     """
     record = artifact.record
+    if record.methods:
+        raise ConfigurationError(
+            f"{artifact.directory} has the methods {', '.join(artifact.methods)}, each of them a model of its own in "
+            f"Triton. Add one after the other: artifact.method({artifact.methods[0]!r})."
+        )
     name = name if name is not None else _default_name(artifact)
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name for a model in Triton. Use letters, digits, '_', '-' and '.'.")
@@ -151,7 +156,10 @@ def _class_names(artifact: ONNXArtifact) -> dict[str, tuple[str, ...]]:
 
 
 def _default_name(artifact: ONNXArtifact) -> str:
-    name = artifact.record.source.module or artifact.name
+    source = artifact.record.source
+    name = source.module or artifact.name
+    if artifact.record.model.file != MODEL:  # one of several methods
+        name = f"{name}-{source.method}"
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.").lower() or "model"
 
 
@@ -210,7 +218,7 @@ def _put(staged: Path, model: Path, version: str) -> None:
 
 def _write_warmup(artifact: ONNXArtifact, joined: Batching, directory: Path) -> list[WarmupInput]:
     """Write the test data's first row, of which Triton makes a batch, or all of it if it makes none."""
-    data = artifact.directory / TEST_DATA
+    data = artifact.test_data
     if not data.is_dir():
         return []
     inputs: Arrays = read_data_set(data, ModelSpecs.read(artifact.model_path)).inputs

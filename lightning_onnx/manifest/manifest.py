@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.answers import Samples
@@ -25,12 +25,15 @@ from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.graph_summary import GraphSummary
 
 FORMAT_VERSION = 2
-"""The format that is written: 2 added ``requires`` and ``contract``."""
+"""The format that is written: 2 added ``requires``, ``contract`` and ``methods``."""
 
 READ_VERSIONS = (1, 2)
 
 REQUIRES = "0.2"
 """The oldest version of lightning-onnx that reads ``FORMAT_VERSION``."""
+
+_SHARED = ("format_version", "requires", "name", "metadata", "versions", "files", "assets", "seconds")
+"""Fields that are the same for all methods of an artifact, and stand in its manifest once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Manifest:
         assets: Files that callers need beside the model, by path relative to the directory.
         contract: What inputs and outputs mean; None if it was left out, and in format 1.
         seconds: Where the time of the export went, in seconds by stage; empty if it was not measured.
+        methods: Of an artifact of several methods, the records of all but the first, by method. The other fields
+            describe the first method.
     """
 
     name: str | None
@@ -87,6 +92,7 @@ class Manifest:
     fused: Fused | None = None
     assets: tuple[str, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    methods: Mapping[str, Manifest] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: object) -> Manifest:
@@ -99,8 +105,12 @@ class Manifest:
             ArtifactError: If it has a later format, or a field that every version has written is missing, or one has
                 the wrong type; the message names it.
         """
-        fields = Fields(values)
+        return cls._read(Fields(values))
+
+    @classmethod
+    def _read(cls, fields: Fields) -> Manifest:
         version = checked_version(fields)
+        methods = fields.objects_by_name("methods")
         return cls(
             name=fields.optional("name", str),
             model=ModelFile.read(fields.object("model")),
@@ -124,10 +134,22 @@ class Manifest:
             assets=fields.items("assets", str),
             fused=None if (own := fields.optional_object("fused")) is None else Fused.read(own),
             seconds=fields.by_name("seconds", float),
+            methods={name: cls._read(_completed(own, fields)) for name, own in methods.items()},
         )
+
+    @classmethod
+    def joined(cls, records: Sequence[Manifest]) -> Manifest:
+        """Return the manifest of an artifact of these methods.
+
+        Args:
+            records: The record of each method, the first one first.
+        """
+        first, *others = records
+        return dataclasses.replace(first, methods={record.source.method: record for record in others})
 
     def to_dict(self) -> Plain:
         """Return the JSON of the manifest in plain values."""
+        methods = {name: _without_shared(own.to_dict()) for name, own in self.methods.items()}
         sizes = {name: own.to_dict() for name, own in self.shape_ranges.items()}
         return {
             "format_version": self.format_version,
@@ -152,7 +174,13 @@ class Manifest:
             **({} if self.shape_ranges_from is None else {"shape_ranges_from": self.shape_ranges_from}),
             **({"samples": self.samples.to_dict()} if self.samples.outputs or self.format_version > 1 else {}),
             **({"seconds": dict(self.seconds)} if self.seconds else {}),
+            **({"methods": methods} if methods else {}),
         }
+
+    @property
+    def by_method(self) -> dict[str, Manifest]:
+        """The record of each exported method, the first one first, as if the method had an artifact of its own."""
+        return {self.source.method: dataclasses.replace(self, methods={}), **self.methods}
 
     @property
     def input_ranges(self) -> tuple[InputRange, ...]:
@@ -165,13 +193,27 @@ class Manifest:
 
     @property
     def model_files(self) -> tuple[str, ...]:
-        """File names of the model, and of the variants that have a file."""
-        return (self.model.file, *(variant.file for variant in self.variants if variant.file is not None))
+        """File names of the models, and of the variants that have a file."""
+        own = (self.model.file, *(variant.file for variant in self.variants if variant.file is not None))
+        return (*own, *(name for record in self.methods.values() for name in record.model_files))
 
     def model_digests(self) -> dict[str, FileDigest]:
-        """Return the digest of the model and of each variant that has a file, by file name."""
-        variants = {v.file: v.digest for v in self.variants if v.file is not None and v.digest is not None}
-        return {self.model.file: self.model.digest, **variants}
+        """Return the digest of each model, and of each variant that has a file, by file name."""
+        found = {self.model.file: self.model.digest}
+        found |= {v.file: v.digest for v in self.variants if v.file is not None and v.digest is not None}
+        for record in self.methods.values():
+            found |= record.model_digests()
+        return found
+
+
+def _completed(own: Fields, whole: Fields) -> Fields:
+    """Return the fields of a further method, with those that the manifest has once for all methods."""
+    shared = {key: whole.values[key] for key in _SHARED if key in whole.values}
+    return Fields({**own.values, **shared, "methods": {}}, own.place)
+
+
+def _without_shared(values: Plain) -> Plain:
+    return {key: value for key, value in values.items() if key not in _SHARED}
 
 
 def checked_version(fields: Fields) -> int:

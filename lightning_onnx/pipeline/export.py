@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
+from lightning_onnx.module.calls.matching import Arguments, as_call
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
@@ -23,6 +24,7 @@ from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.loaded import LoadedModule
+from lightning_onnx.pipeline.methods import configs_of
 from lightning_onnx.pipeline.options import check_known
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
@@ -50,7 +52,9 @@ def export(
         more: Nothing; only for a message that says how to give several arguments.
         directory: The artifact's directory; must not exist.
         dataloaders: As in ``Trainer.validate``, for checks that run the module's validation loop.
-        options: As in ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` …
+        options: As in ``lightning_onnx.ONNXExport``: ``method``, ``input_names``, ``opset_version`` … With a list of
+            methods, ``sample`` has a call of each, as in ``export(vae, method=["encode", "decode"],
+            sample={"encode": image, "decode": z}, directory=...)``.
 
     Returns:
         The artifact.
@@ -71,7 +75,8 @@ def export(
         ('(input: float32[batch, 4]) -> (output: float32[batch, 2])', True)
     """
     started = time.perf_counter()
-    known = {f.name for f in dataclasses.fields(ExportConfig)} - {"sample"}
+    is_list = isinstance(options.get("method"), (list, tuple))
+    known = {f.name for f in dataclasses.fields(ExportConfig)} - (set() if is_list else {"sample"})
     check_known("export()", options, known)
     if more or not (kwargs is None or isinstance(kwargs, Mapping)):
         raise ConfigurationError(
@@ -81,26 +86,46 @@ def export(
     module = _unwrapped(module)
     if options.get("checks", ()) is None:
         del options["checks"]
-    config = ExportConfig(**options)
+    configs = configs_of(options.pop("method", "forward"), **options)
     target = Path(directory)
     if target.exists():
         raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
     positional = (args,) if isinstance(args, Tensor) else tuple(args)
-    sample = config.around.sample(module, (positional, dict(kwargs or {})))
-    with stages_named(module, config.method, "copying the module") as enter:
+    calls = _calls(configs, positional, dict(kwargs or {})) if is_list else [(positional, dict(kwargs or {}))]
+    samples = [config.around.sample(module, call) for config, call in zip(configs, calls, strict=True)]
+    with stages_named(module, " and ".join(c.method for c in configs), "copying the module") as enter:
         copied = copying.private_copy(module)
         enter("merging the adapters")
         loading.merge_adapters(copied)
-    plan = prepare(copied, [Observation.of(sample, "the given arguments")], config)
-    for note in plan.notes:
-        warn(f"ONNX export: {note}")
+    plans = []
+    for config, sample in zip(configs, samples, strict=True):
+        plans.append(prepare(copied, [Observation.of(sample, "the given arguments")], config))
+        for note in plans[-1].notes:
+            warn(f"ONNX export: {note}")
     first = next((p for p in module.parameters()), torch.empty(0))
     source = Source(precision=str(first.dtype).removeprefix("torch."), device=first.device.type)
     loaders = NO_LOADERS if dataloaders is None else Loaders(dataloaders, missing=None)
-    made = produce(plan, LoadedModule(copied, source, loaders, started), target)
-    if made.record.contract is not None and made.record.contract.warning is not None:
-        warn(f"ONNX export: {made.record.contract.warning}")
+    made = produce(plans, LoadedModule(copied, source, loaders, started), target)
+    for record in made.record.by_method.values():
+        if record.contract is not None and record.contract.warning is not None:
+            warn(f"ONNX export: {record.contract.warning}")
     return made
+
+
+def _calls(configs: Sequence[ExportConfig], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Arguments]:
+    """Return the call of each of several methods.
+
+    Raises:
+        ConfigurationError: If a method has none, or arguments are given that do not say for which method they are.
+    """
+    missing = [config.method for config in configs if config.sample is None]
+    if args or kwargs or missing:
+        got = "arguments outside of it" if not missing else f"no call of {', '.join(missing)}"
+        raise ConfigurationError(
+            f"export() with a list of methods takes a call of each in sample=..., but got {got}. Write "
+            f"sample={{{configs[0].method!r}: (first, second), ...}}."
+        )
+    return [as_call(config.sample) for config in configs]
 
 
 def _unwrapped(module: object) -> nn.Module:

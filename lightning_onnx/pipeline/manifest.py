@@ -63,17 +63,15 @@ def build(
     digest: FileDigest,
     source: Source,
     *,
-    name: str,
     module: str,
     checks: Sequence[CheckResult],
     variants: Sequence[VariantResult],
     notes: Sequence[str],
     samples: Samples,
     contract: Contract | None = None,
-    assets: Sequence[str] = (),
     part: InnerPart | None = None,
 ) -> Manifest:
-    """Return the manifest of a written model, without the digests of the other files.
+    """Return the manifest of a written model, without what the artifact as a whole says: name, files, assets.
 
     Args:
         plan: The plan, with the options, the request and the traced graph.
@@ -81,18 +79,16 @@ def build(
         skeleton: The model without the values of its weights.
         digest: The model's digest.
         source: Where its weights come from.
-        name: Name of the artifact.
         module: Name of the module's class.
         checks: The results of the checks.
         variants: The results of the variants.
         notes: What the user should know.
         samples: Answers of module and file side by side.
         contract: What inputs and outputs mean.
-        assets: Files that callers need beside the model.
         part: The part of the graph between preprocessing and postprocessing; None if there is none.
     """
     return Manifest(
-        name=name,
+        name=None,
         model=_model(plan, model_path, digest),
         signature=plan.graph.signature,
         source=_source(plan, source, module),
@@ -108,7 +104,6 @@ def build(
         shape_ranges_from=plan.sizes.origin if plan.sizes.dims else None,
         samples=samples,
         contract=contract,
-        assets=tuple(assets),
         fused=_fused(plan.config.around, part),
     )
 

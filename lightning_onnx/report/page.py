@@ -31,6 +31,25 @@ log = logging.getLogger(__name__)
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "–", "not checked": "–"}
 
 
+@dataclasses.dataclass(frozen=True)
+class _MethodView:
+    """What the page shows of an exported method.
+
+    Attributes:
+        name: Name of the method.
+        verdict: How its checks ended.
+        worst: The worst that is in it.
+        sentence: The verdict in a sentence.
+        body: Its sections.
+    """
+
+    name: str
+    verdict: str
+    worst: str
+    sentence: str
+    body: Markup
+
+
 def render(manifest: Manifest) -> str:
     """Return one page that needs nothing else: no network, no other file.
 
@@ -39,12 +58,10 @@ def render(manifest: Manifest) -> str:
     """
     from markupsafe import Markup
 
-    graph, script = manifest.graph, text("copy.js")
-    labels = () if manifest.contract is None else manifest.contract.labels
-    whole = module_tree.tree(graph.modules)
+    script = text("copy.js")
+    records = list(manifest.by_method.values())
     page = template("report.html.jinja").render(
         marks=MARKS,
-        size=size,
         title=wording.headline(manifest),
         what=wording.what(manifest),
         verdict=verdict(manifest),
@@ -53,8 +70,26 @@ def render(manifest: Manifest) -> str:
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         cards=wording.cards(manifest),
+        methods=[_method(record, has_weights=record is records[0]) for record in records],
+        metadata=_pairs("", manifest.metadata.items()),
+        versions=_pairs("", manifest.versions.items()),
+    )
+    return str(page)
+
+
+def _method(manifest: Manifest, *, has_weights: bool) -> _MethodView:
+    """Return the sections of one method; where the weights come from is the same for all, and told with the first."""
+    from markupsafe import Markup
+
+    graph = manifest.graph
+    labels = () if manifest.contract is None else manifest.contract.labels
+    whole = module_tree.tree(graph.modules)
+    body = template("method.html.jinja").render(
+        marks=MARKS,
+        size=size,
+        title=wording.headline(manifest),
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
-        weights=_pairs("", wording.weights(manifest)),
+        weights=_pairs("", wording.weights(manifest) if has_weights else []),
         signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
         conditions=manifest.signature.conditions,
         sizes=[table for table in size_tables(manifest) if table.rows],
@@ -75,10 +110,9 @@ def render(manifest: Manifest) -> str:
         picture=_drawn("of the model", lambda: blocks_plot.draw(graph.blocks, manifest.signature)),
         own={name: own.operators for name, own in graph.modules.items()},
         notes=manifest.notes,
-        metadata=_pairs("", manifest.metadata.items()),
-        versions=_pairs("", manifest.versions.items()),
     )
-    return str(page)
+    told = verdict(manifest), worst(manifest), sentence(manifest)
+    return _MethodView(manifest.source.method, *told, Markup(body))  # the template has escaped it
 
 
 def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:

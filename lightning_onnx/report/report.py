@@ -93,32 +93,50 @@ class Report:
         return Manifest.from_dict(in_lines(self.manifest))
 
     def _tables(self) -> list[Table]:
+        """Return the tables; of several methods, those of each under its name, then what is the same for all."""
         m = self._record
-        about = [
-            *([name, value] for name, value in wording.model(m) if name != "traced with"),
-            ["weights", wording.weights_line(m)],
-            ["trained", wording.training(m)],
+        if not m.methods:
+            return [*_tables_of(m), *_last_tables(m)]
+        titled = [
+            dataclasses.replace(table, title=f"{method}: {table.title}")
+            for method, record in m.by_method.items()
+            for table in _tables_of(record)
         ]
-        figures = [(check, ComparisonFigures.find(check.figures)) for check in m.checks]
-        always = [
-            Table("ONNX export", (), about),
-            Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
-            *(table for table in size_tables(m) if table.rows),
-            *([Table("What goes in and comes out", (), rows)] if (rows := wording.contract(m)) else []),
-            Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
-            *(_compared(check.name, found) for check, found in figures if found.has_differences),
-            *(_cases(check.name, found) for check, found in figures if found.outcomes),
-            *(table for check in m.checks for table in _first_difference(check)),
-            *(table for check, found in figures if not found.has_differences for table in _measured(check)),
-        ]
-        further = [
-            Table("Variants", wording.VARIANT_COLUMNS, wording.variants(m)),
-            Table("Variants: metrics", wording.METRIC_COLUMNS, wording.variant_metrics(m)),
-            Table("Notes", ("",), [[note] for note in (*m.signature.conditions, *m.notes)]),
-            Table("Seconds of the export", (), [[name, f"{own:.1f}"] for name, own in m.seconds.items()]),
-            Table("Versions", (), [list(pair) for pair in m.versions.items()]),
-        ]
-        return [*always, *(table for table in further if table.rows)]
+        return [*titled, *_last_tables(m)]
+
+
+def _tables_of(m: Manifest) -> list[Table]:
+    about = [
+        *([name, value] for name, value in wording.model(m) if name != "traced with"),
+        ["weights", wording.weights_line(m)],
+        ["trained", wording.training(m)],
+    ]
+    figures = [(check, ComparisonFigures.find(check.figures)) for check in m.checks]
+    always = [
+        Table("ONNX export", (), about),
+        Table("Inputs and outputs", ("", "name", "dtype", "shape"), wording.tensors(m)),
+        *(table for table in size_tables(m) if table.rows),
+        *([Table("What goes in and comes out", (), rows)] if (rows := wording.contract(m)) else []),
+        Table("Checks", ("check", "status", "runtime", "reason"), wording.checks(m)),
+        *(_compared(check.name, found) for check, found in figures if found.has_differences),
+        *(_cases(check.name, found) for check, found in figures if found.outcomes),
+        *(table for check in m.checks for table in _first_difference(check)),
+        *(table for check, found in figures if not found.has_differences for table in _measured(check)),
+    ]
+    further = [
+        Table("Variants", wording.VARIANT_COLUMNS, wording.variants(m)),
+        Table("Variants: metrics", wording.METRIC_COLUMNS, wording.variant_metrics(m)),
+        Table("Notes", ("",), [[note] for note in (*m.signature.conditions, *m.notes)]),
+    ]
+    return [*always, *(table for table in further if table.rows)]
+
+
+def _last_tables(m: Manifest) -> list[Table]:
+    found = [
+        Table("Seconds of the export", (), [[name, f"{own:.1f}"] for name, own in m.seconds.items()]),
+        Table("Versions", (), [list(pair) for pair in m.versions.items()]),
+    ]
+    return [table for table in found if table.rows]
 
 
 def _compared(name: str, figures: ComparisonFigures) -> Table:

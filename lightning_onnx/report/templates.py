@@ -19,8 +19,8 @@ def template(name: str) -> jinja2.Template:
     """
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(text(name))
+    loader = jinja2.FunctionLoader(text)
+    return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=loader).get_template(name)
 
 
 @functools.cache

@@ -10,21 +10,29 @@ from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.results import CheckRecord
 
 Verdict = Literal["passed", "failed", "not checked"]
+_WORST_FIRST = ("failed", "not checked", "attention", "passed")
 
 
 def verdict(manifest: Manifest) -> Verdict:
-    """Return how the checks ended as a whole."""
+    """Return how the checks of all methods ended as a whole."""
+    if manifest.methods:
+        return min(map(verdict, manifest.by_method.values()), key=_WORST_FIRST.index)
     statuses = {check.status for check in manifest.checks}
     return "failed" if "failed" in statuses else "passed" if "passed" in statuses else "not checked"
 
 
 def sentence(manifest: Manifest) -> str:
-    """Return whether the file can be used, and what to know first."""
+    """Return whether the file can be used, and what to know first; of several methods, the worst comes first."""
+    if manifest.methods:
+        ordered = sorted(manifest.by_method.items(), key=lambda item: _WORST_FIRST.index(worst(item[1])))
+        return " ".join(f"{method}: {sentence(record)}" for method, record in ordered)
     return "; ".join([_checks(manifest), *_skipped(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
 
 
 def worst(manifest: Manifest) -> Verdict | Literal["attention"]:
     """Return the worst that is in the artifact: variants that failed count, and checks that warned or did not run."""
+    if manifest.methods:
+        return min(map(worst, manifest.by_method.values()), key=_WORST_FIRST.index)
     if _failed_variants(manifest):
         return "failed"
     own = verdict(manifest)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.figures import ComparisonFigures, MetricFigures, VariantFigures, runtime_of
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.methods import scalars_of
 from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.report.tables import size, text
 
@@ -22,16 +23,19 @@ METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allo
 
 
 def essentials(manifest: Manifest) -> list[str]:
-    """Return what to know of an artifact beside the verdict, in a few lines."""
+    """Return what to know of an artifact beside the verdict, in a few lines; of several methods, of each."""
+    if manifest.methods:
+        lines = {name: essentials(record) for name, record in manifest.by_method.items()}
+        return [f"{name}: {line}" for name, own in lines.items() for line in own]
     shapes = (f"{kind} {name}: {dtype} {shape}" for kind, name, dtype, shape in tensors(manifest)[:_MOST_TENSORS])
-    return [*file_and_weights(manifest), *shapes, *largest_difference(manifest)]
+    return [file_line(manifest), f"weights: {weights_line(manifest)}", *shapes, *largest_difference(manifest)]
 
 
-def file_and_weights(manifest: Manifest) -> list[str]:
-    """Return a line on the model's file, and one on its weights."""
+def file_line(manifest: Manifest) -> str:
+    """Return a line on the model's file."""
     own = manifest.model
     loads = f", loads in onnxruntime {own.oldest_onnxruntime} and later" if own.oldest_onnxruntime else ""
-    return [f"{own.file}: {size(_bytes(manifest))}, opset {own.opset}{loads}", f"weights: {weights_line(manifest)}"]
+    return f"{own.file}: {size(_bytes(manifest))}, opset {own.opset}{loads}"
 
 
 def largest_difference(manifest: Manifest) -> list[str]:
@@ -46,9 +50,9 @@ def largest_difference(manifest: Manifest) -> list[str]:
 
 
 def what(manifest: Manifest) -> str:
-    """Return the method that was exported, with its class if known."""
-    source = manifest.source
-    return f"{source.module}.{source.method}" if source.module else source.method
+    """Return the methods that were exported, with their class if known."""
+    module, methods = manifest.source.module, " and ".join(manifest.by_method)
+    return f"{module}.{methods}" if module else methods
 
 
 def headline(manifest: Manifest) -> str:
@@ -226,6 +230,6 @@ def _metrics(variant: VariantRecord) -> list[tuple[str, MetricFigures]]:
 
 
 def _bytes(manifest: Manifest) -> float:
-    """Return the size of the model, with the weights in a file beside it."""
-    whole = manifest.scalars.get("size_mib")
+    """Return the size of all models, with the weights in files beside them."""
+    whole = scalars_of(manifest).get("size_mib")
     return manifest.model.digest.bytes if whole is None else float(whole * 2**20)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.manifest.methods import scalars_of
 
 
 def clean(text: str, allowed: str, limit: int = 128) -> str:
@@ -39,9 +40,19 @@ def summary(artifact: ONNXArtifact) -> dict[str, str | int | float]:
 
     Returns:
         ``opset``, ``engine``, ``sha256``, ``signature``; ``epoch``, ``monitor``, ``score`` and the like; each check's
-        status by its name; the scalars of the loggers without ``onnx/``.
+        status by its name; the scalars of the loggers without ``onnx/``. Of several methods, what differs between
+        them has the method before its name, such as ``decode/signature``.
     """
     record = artifact.record
+    if record.methods:
+        own = {method: summary(artifact.method(method)) for method in artifact.methods}
+        first = own[artifact.methods[0]]
+        shared = [name for name, value in first.items() if all(table.get(name) == value for table in own.values())]
+        return {
+            **{name: first[name] for name in shared},
+            **{f"{m}/{name}": v for m, table in own.items() for name, v in table.items() if name not in shared},
+            **scalars_of(record),
+        }
     model = record.model
     return {
         "opset": model.opset,

@@ -98,12 +98,16 @@ class FitLog:
         Args:
             artifact: The artifact.
         """
-        record = artifact.record
+        records = artifact.record.by_method
+        for method, record in records.items():
+            self._report_method(record, f"{method}: " if len(records) > 1 else "")
+
+    def _report_method(self, record: Manifest, prefix: str) -> None:
         for check in record.checks:
             warns = bool(ComparisonFigures.find(check.figures).warnings)
-            self._report(check.name, check.status, check.reason, warns)
+            self._report(f"{prefix}{check.name}", check.status, check.reason, warns)
         for variant in record.variants:
-            self._report(f"variant {variant.name}", variant.status, variant.reason, False)
+            self._report(f"{prefix}variant {variant.name}", variant.status, variant.reason, False)
         told = None if record.contract is None else record.contract.warning
         if told is not None and told not in self._told:  # once, not for each checkpoint
             self._told.add(told)
@@ -126,7 +130,11 @@ class FitLog:
             place: Path or URL where it stays.
         """
         record = artifact.record
-        found = (*wording.file_and_weights(record), *wording.largest_difference(record))
+        found = [
+            *(wording.file_line(own) for own in record.by_method.values()),
+            f"weights: {wording.weights_line(record)}",
+            *(line for own in record.by_method.values() for line in wording.largest_difference(own)),
+        ]
         figures = f"{'; '.join(found)}; exported in {_seconds(record)}"
         if "://" in place:
             then = f"copy {place} to a disk and run lightning-onnx check on the copy"

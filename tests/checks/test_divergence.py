@@ -30,8 +30,8 @@ from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights import copying
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.method_file import check_context
 from lightning_onnx.pipeline.prepare import prepare
-from lightning_onnx.pipeline.produce import check_context
 from lightning_onnx.report.report import Report
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing.graph import Graph

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_onnx.artifacts.artifact import TEST_DATA, ONNXArtifact
+from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.module.calls.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ _LARGEST_EXAMPLE = 2**20
 
 def write_model_files(artifact: ONNXArtifact, directory: Path, *, model_id: str, run_id: str) -> None:
     """Write what MLflow needs besides the artifact's own files, which stay byte for byte as they were checked.
+
+    MLflow loads one model: of several methods, the first. The others are files beside it.
 
     `mlflow.onnx.save_model` would serialize the model again: other bytes, and its external data renamed.
 
@@ -62,7 +64,7 @@ def input_example(artifact: ONNXArtifact) -> dict[str, Any]:
     import onnx
     from onnx import numpy_helper
 
-    paths = [artifact.directory / TEST_DATA / f"input_{i}.pb" for i in range(len(artifact.signature.inputs))]
+    paths = [artifact.test_data / f"input_{i}.pb" for i in range(len(artifact.signature.inputs))]
     # Zeros of the signature's shapes would need no test data, but not every module accepts them.
     if not all(path.is_file() for path in paths):
         return {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
+from lightning_onnx.manifest.methods import scalars_of
 from lightning_onnx.report import wording
 from lightning_onnx.trackers.describe import clean, clean_all, summary
 from lightning_onnx.trackers.mlflow.model import write_model_files
@@ -95,7 +96,7 @@ def _params(artifact: ONNXArtifact) -> dict[str, str | int | float]:
     return {
         key: value
         for key, value in summary(artifact).items()
-        if isinstance(value, (str, int, float)) and key not in artifact.record.scalars
+        if isinstance(value, (str, int, float)) and key not in scalars_of(artifact.record)
     }
 
 

@@ -25,7 +25,8 @@ class TensorBoardTracker:
     """Keeps artifacts in ``<log_dir>/onnx``, the report as text ``onnx/report``, the graph in the run ``onnx_graph``.
 
     The graph has its own run, ``<log_dir>/onnx_graph``: TensorBoard shows one graph per run, and the logger's
-    ``log_graph=True`` writes one as well. It shows the model that was published last.
+    ``log_graph=True`` writes one as well. It shows the model that was published last. Of several methods, each has a
+    run: ``onnx_graph_<method>``.
     """
 
     def publish(
@@ -36,7 +37,9 @@ class TensorBoardTracker:
         logger.experiment.add_text("onnx/report", artifact.report.markdown(), global_step=step)
         logger.experiment.flush()
         if _TENSORBOARD:
-            write_graph(artifact.model_path, os.path.join(logger.log_dir, "onnx_graph"))
+            for method in artifact.methods:
+                run = "onnx_graph" if len(artifact.methods) == 1 else f"onnx_graph_{method}"
+                write_graph(artifact.method(method).model_path, os.path.join(logger.log_dir, run))
         else:  # The logger also works with tensorboardX, but the graph needs TensorBoard's own messages.
             info(f"The ONNX graph is left out of TensorBoard's Graphs tab. {_TENSORBOARD}")
         return place
