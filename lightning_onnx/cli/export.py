@@ -57,7 +57,9 @@ def add(subparsers: Subparsers) -> None:
         help="a LightningDataModule, a DataLoader, or a function that returns one; default: example_input_array",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the checkpoint's name, here")
-    parser.add_argument("--method", default="forward", help="what to export; default: forward")
+    parser.add_argument(
+        "--method", action="append", metavar="NAME", help="what to export; may be repeated; default: forward"
+    )
     parser.add_argument("--opset", type=int, metavar="N", help="default: 20, or the target's")
     parser.add_argument("--target", help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10")
     parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
@@ -89,14 +91,20 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 1 if a check or the export failed, 3 if all checks were skipped."""
-    from lightning_onnx.pipeline.config import ExportConfig
     from lightning_onnx.pipeline.from_checkpoint import export_checkpoint
+    from lightning_onnx.pipeline.methods import configs_of
     from lightning_onnx.variants.base import named
 
     names = runtimes_of(arguments)
-    config = ExportConfig(
+    methods = arguments.method or ["forward"]
+    names_given = [name for name in ("input_names", "output_names") if getattr(arguments, name) is not None]
+    if len(methods) > 1 and names_given:
+        raise UsageError(
+            f"--{names_given[0].replace('_', '-')} is for one method. Give --method once, or leave it out."
+        )
+    configs = configs_of(
+        methods[0] if len(methods) == 1 else methods,
         checks=_checks(arguments, names),
-        method=arguments.method,
         opset_version=arguments.opset,
         target=arguments.target,
         input_names=arguments.input_names,
@@ -112,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
     with _log_shown() if arguments.profile else contextlib.nullcontext():
         artifact = export_checkpoint(
-            arguments.checkpoint, arguments.model, directory, config, data=arguments.data, init=_given(arguments.init)
+            arguments.checkpoint, arguments.model, directory, configs, data=arguments.data, init=_given(arguments.init)
         )
     if arguments.json:
         write_json({"directory": str(artifact.directory), **artifact.manifest})

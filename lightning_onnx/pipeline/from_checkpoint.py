@@ -10,7 +10,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def export_checkpoint(
     checkpoint: str,
     model: str,
     directory: Path,
-    config: ExportConfig,
+    configs: Sequence[ExportConfig],
     *,
     data: str | None = None,
     init: Mapping[str, Any] | None = None,
@@ -48,7 +48,7 @@ def export_checkpoint(
         checkpoint: Path or URL.
         model: The module's class, or a function that returns a module, as ``"module:name"``.
         directory: The artifact's directory; must not exist.
-        config: The options.
+        configs: The options, by method.
         data: A ``LightningDataModule``, a loader, or a function that returns one, as ``"module:name"``. Its first
             batches are the sample, and show which dims vary; checks that run the validation loop use all batches.
             Default: the module's ``example_input_array``.
@@ -65,11 +65,11 @@ def export_checkpoint(
     content = read_checkpoint(checkpoint)
     module = _build(make, model, content, dict(init or {}))
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
-    return _exported(module, checkpoint, content, directory, config, _Data(loader, datamodule, data))
+    return _exported(module, checkpoint, content, directory, configs, _Data(loader, datamodule, data))
 
 
 def export_module(
-    module: nn.Module, checkpoint: str, directory: Path, config: ExportConfig, *, data: Any = None
+    module: nn.Module, checkpoint: str, directory: Path, configs: Sequence[ExportConfig], *, data: Any = None
 ) -> ONNXArtifact:
     """Export a checkpoint of a module that is made already; it is not changed.
 
@@ -77,7 +77,7 @@ def export_module(
         module: The module, with any weights.
         checkpoint: Path or URL.
         directory: The artifact's directory; must not exist.
-        config: The options.
+        configs: The options, by method.
         data: A ``LightningDataModule``, or None for the module's own loaders, or else its ``example_input_array``.
 
     Raises:
@@ -93,7 +93,7 @@ def export_module(
         name = type(found).__name__
         loader, datamodule = _loader_of(found, name)
         given = _Data(loader, datamodule if data is not None else None, name)
-    return _exported(module, checkpoint, content, directory, config, given)
+    return _exported(module, checkpoint, content, directory, configs, given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,17 +110,17 @@ def _exported(
     checkpoint: str,
     content: dict[str, Any],
     directory: Path,
-    config: ExportConfig,
+    configs: Sequence[ExportConfig],
     data: _Data,
 ) -> ONNXArtifact:
-    with stages_named(module, config.method, "copying the module") as enter:
+    with stages_named(module, " and ".join(config.method for config in configs), "copying the module") as enter:
         copied = copying.private_copy(module)
         enter("loading the weights")
         loading.load_checkpoint(copied, content)
         enter("merging the adapters")
         loading.merge_adapters(copied)
-    observations = calls_of(module, config, data.loader, data.name)
-    plan = prepare(copied, observations, config)
+    calls = [calls_of(module, config, data.loader, data.name) for config in configs]
+    plans = [prepare(copied, observations, config) for observations, config in zip(calls, configs, strict=True)]
     source = Source(
         weights="checkpoint",
         epoch=content.get("epoch"),
@@ -130,7 +130,7 @@ def _exported(
     loaders = NO_LOADERS
     if data.loader is not None:
         loaders = Loaders(data.loader, datamodule=data.datamodule, missing=None)
-    return produce(plan, LoadedModule(copied, source, loaders, moment=None), directory)
+    return produce(plans, LoadedModule(copied, source, loaders, moment=None), directory)
 
 
 def named(name: str) -> Any:

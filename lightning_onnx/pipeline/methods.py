@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_onnx.errors import ConfigurationError, did_you_mean
+from lightning_onnx.pipeline.assets import DIRECTORY as ASSETS
 from lightning_onnx.pipeline.config import ExportConfig
 
 BY_METHOD = ("sample", "input_names", "output_names", "dynamic_axes", "labels", "contract")
@@ -57,6 +58,10 @@ def _checked(methods: Sequence[object]) -> list[str]:
         )
     if len({name.lower() for name in names}) < len(names):  # each is the name of a file
         raise ConfigurationError(f"method={names} has the same name twice. Give each method once.")
+    if ASSETS in {name.lower() for name in names}:
+        raise ConfigurationError(
+            f"method={names} has {ASSETS!r}, which is the name of a directory in artifacts. Rename the method."
+        )
     return names
 
 

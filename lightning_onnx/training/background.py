@@ -6,9 +6,9 @@ import concurrent.futures
 
 from lightning.pytorch import Trainer
 
-from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.training.interruption import Interruption
 from lightning_onnx.training.jobs import Finished, Job, Maker
+from lightning_onnx.training.planners import Plans
 
 
 class Background:
@@ -30,10 +30,10 @@ class Background:
         """Whether there are results to take."""
         return self._running is not None and self._running.done()
 
-    def start(self, jobs: list[Job], plan: Plan, trainer: Trainer) -> None:
+    def start(self, jobs: list[Job], plans: Plans, trainer: Trainer) -> None:
         """Start on jobs; the results of the last ones must have been taken."""
         self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(1, "lightning-onnx")
-        self._running = self._pool.submit(self._make, jobs, plan, trainer)
+        self._running = self._pool.submit(self._make, jobs, plans, trainer)
 
     def take(self) -> list[Finished]:
         """Wait for the results of the last jobs, and return them; none if nothing was started.
@@ -53,6 +53,6 @@ class Background:
             self._pool.shutdown(wait=True)
             self._pool = None
 
-    def _make(self, jobs: list[Job], plan: Plan, trainer: Trainer) -> list[Finished]:
+    def _make(self, jobs: list[Job], plans: Plans, trainer: Trainer) -> list[Finished]:
         with self._interruption.ends(trainer):
-            return [self._maker.make_concurrently(job, plan) for job in jobs]
+            return [self._maker.make_concurrently(job, plans) for job in jobs]

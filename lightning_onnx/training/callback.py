@@ -29,6 +29,7 @@ from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import state
 from lightning_onnx.module.weights.loading import overrides
 from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.methods import configs_of
 from lightning_onnx.pipeline.options import with_known_options
 from lightning_onnx.training.batch_hooks import check_batch_hook
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
@@ -43,6 +44,8 @@ from lightning_onnx.training.ranks import wait_for_rank_zero
 from lightning_onnx.training.ray_storage import kept_by_ray
 from lightning_onnx.training.resuming import Earlier
 from lightning_onnx.variants.base import Variant, by_name
+
+_Axes = Mapping[str, Mapping[int, str] | Sequence[int]]
 
 
 class ONNXExport(Callback):
@@ -64,7 +67,9 @@ class ONNXExport(Callback):
         weights: At the end of fit, ``"best"`` exports the best checkpoint of the followed ``ModelCheckpoint``, or the
             live weights if there is none; ``"live"`` always exports the live weights.
         checkpoint: The ``ModelCheckpoint`` to follow. Default: the Trainer's first one that monitors a metric.
-        method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``.
+        method: Method to export, ``"forward"`` or any other, such as ``"predict_step"``. A list such as
+            ``["encode", "decode"]`` gives one artifact with a file for each; ``sample``, ``input_names``,
+            ``output_names``, ``dynamic_axes``, ``labels`` and ``contract`` are then dicts by method.
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
             Default: the calls observed during training, or else the module's ``example_input_array``, or else the batch
             matched to the method's signature.
@@ -156,12 +161,12 @@ class ONNXExport(Callback):
         when: Literal["fit_end", "checkpoint"] = "fit_end",
         weights: Literal["best", "live"] = "best",
         checkpoint: Any = None,
-        method: str = "forward",
+        method: str | Sequence[str] = "forward",
         sample: Any = None,
-        input_names: Sequence[str] | None = None,
-        output_names: Sequence[str] | None = None,
+        input_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        output_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         opset_version: int | None = None,
-        dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | Literal["auto"] | None = "auto",
+        dynamic_axes: _Axes | Mapping[str, _Axes] | Literal["auto"] | None = "auto",
         exclude_inputs: Sequence[str] = ("labels",),
         engine: Literal["auto", "dynamo", "torchscript"] = "auto",
         target: str | None = None,
@@ -182,7 +187,7 @@ class ONNXExport(Callback):
         assets: Sequence[str | os.PathLike[str]] = (),
         preprocess: nn.Module | Callable[..., Any] | str | None = None,
         postprocess: nn.Module | Callable[..., Any] | str | None = None,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         contract: Mapping[str, Any] | Literal[False] | None = None,
         export_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -201,8 +206,8 @@ class ONNXExport(Callback):
             register_as=register_as,
             hub=hub if hub is None or isinstance(hub, Hub) else Hub(hub),
         )
-        self.config = ExportConfig(
-            method=method,
+        self.configs = configs_of(
+            method,
             sample=sample,
             input_names=input_names,
             output_names=output_names,
@@ -225,7 +230,7 @@ class ONNXExport(Callback):
             contract=contract,
             export_options=export_options,
         )
-        if self.config.around.takes_raw_sample and sample is None:
+        if any(config.around.takes_raw_sample for config in self.configs) and sample is None:
             raise ConfigurationError(
                 "preprocess=... is not the name of a method, so no call in training shows the raw inputs. Give one: "
                 "sample=torch.zeros(1, 64, 64, 3, dtype=torch.uint8)."
@@ -234,13 +239,18 @@ class ONNXExport(Callback):
             raise ConfigurationError(f"dirpath={dirpath!r} is not a path. Give one such as 'exported'.")
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
         self._result = FitResult()
-        self._observer: ForwardObserver | None = None
+        self._observers: tuple[ForwardObserver, ...] = ()
         self._exporter: Exporter | None = None
         self._resumed = Earlier()
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight = Preflight(is_on=False)
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
+
+    @property
+    def config(self) -> ExportConfig:
+        """What to export and how; of several methods, the options of the first."""
+        return self.configs[0]
 
     @property
     def artifact(self) -> ONNXArtifact | None:
@@ -260,13 +270,14 @@ class ONNXExport(Callback):
     @property
     @override
     def state_key(self) -> str:
+        methods = [config.method for config in self.configs]
         return self._generate_state_key(
             dirpath=self.dirpath,
             filename=self.options.filename,
             when=self.options.when,
-            method=self.config.method,
+            method=methods[0] if len(methods) == 1 else methods,
             weights=self.options.weights,
-            opset_version=self.config.opset_version,
+            opset_version=self.configs[0].opset_version,
             monitor=getattr(self.options.checkpoint, "monitor", None),
         )
 
@@ -290,11 +301,12 @@ class ONNXExport(Callback):
             return
         self._result.clear()
         self._resumed = Earlier()  # a checkpoint that is resumed from is read after this hook
-        self._exporter = self._observer = self._gathered = None
+        self._exporter = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
-        self._observer = ForwardObserver(pl_module, self.config.around.observed_method)
-        check_batch_hook(trainer, pl_module, self.config.preprocess)
+        self._observers = tuple(ForwardObserver(pl_module, config.around.observed_method) for config in self.configs)
+        for config in self.configs:
+            check_batch_hook(trainer, pl_module, config.preprocess)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(
@@ -309,10 +321,10 @@ class ONNXExport(Callback):
                 store = Store(target)
                 store.open()
                 self._exporter = Exporter(
-                    self.config,
+                    self.configs,
                     self.options,
                     store,
-                    self._observer,
+                    self._observers,
                     followed,
                     self._interruption,
                     _is_fast_dev_run(trainer),
@@ -321,8 +333,8 @@ class ONNXExport(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._observer is not None:
-            self._observer.attach()
+        for observer in self._observers:
+            observer.attach()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -331,14 +343,14 @@ class ONNXExport(Callback):
             with self._exporter.log.recorded():
                 self._exporter.resume(trainer, self._resumed)
                 self._exporter.moments.begin()
-        seen = self._observer is not None and (bool(self._observer.calls) or self.config.sample is not None)
+        seen = self._exporter is not None and self._exporter.can_trace
         if self._preflight.is_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._observer is not None:
-            self._observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0))
+        for observer in self._observers:
+            observer.see_batch(batch, _batch_size(trainer.train_dataloader, 0))
         self._follow(trainer, pl_module)
         self._run_preflight_again(trainer, pl_module)
 
@@ -346,8 +358,8 @@ class ONNXExport(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if self._observer is not None:
-            self._observer.see_batch(batch, _batch_size(trainer.val_dataloaders, dataloader_idx))
+        for observer in self._observers:
+            observer.see_batch(batch, _batch_size(trainer.val_dataloaders, dataloader_idx))
 
     @override
     def on_train_batch_end(
@@ -405,9 +417,9 @@ class ONNXExport(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._observer is None:
+        if not self._observers:
             return
-        self._observer.detach()
+        self._detach()
         if not (self._preflight.waits and overrides(type(pl_module), "on_fit_end")):
             self._finish(trainer, pl_module)
 
@@ -427,9 +439,9 @@ class ONNXExport(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._observer is None:
+        if not self._observers:
             return
-        self._observer.detach()
+        self._detach()
         if self._exporter is not None:
             with (
                 self._exporter.log.recorded(),
@@ -441,9 +453,9 @@ class ONNXExport(Callback):
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._observer is None:
+        if not self._observers:
             return
-        self._observer.detach()
+        self._detach()
         if stage == "fit" and self._preflight.waits:  # the module's own on_fit_end, which may complete it, has run
             self._finish(trainer, pl_module)
         self._close()
@@ -454,7 +466,11 @@ class ONNXExport(Callback):
                 self._exporter.close()
             finally:
                 self._result.hand_over()
-        self._observer = self._gathered = None
+        self._observers, self._gathered = (), None
+
+    def _detach(self) -> None:
+        for observer in self._observers:
+            observer.detach()
 
     def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
         """Return the ModelCheckpoint to follow."""

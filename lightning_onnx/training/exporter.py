@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -16,7 +16,6 @@ from lightning_onnx.module.weights import loading
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.stages import stages_named
 from lightning_onnx.training.background import Background
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower, Saved
@@ -25,7 +24,7 @@ from lightning_onnx.training.interruption import Interruption
 from lightning_onnx.training.jobs import LIVE, Finished, Fit, Job, Maker, checkpoint_job, live_job
 from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.options import CallbackConfig
-from lightning_onnx.training.planning import Planner
+from lightning_onnx.training.planners import Planners
 from lightning_onnx.training.publishing import Publisher
 from lightning_onnx.training.resuming import Earlier, adopt_earlier, remove_overwritten
 from lightning_onnx.training.unexported import Unexported
@@ -35,10 +34,10 @@ class Exporter:
     """Makes, keeps and removes the artifacts of one fit.
 
     Args:
-        config: What to export and how.
+        configs: What to export and how, by method.
         options: The callback's own options.
         store: The store of the artifacts.
-        observer: Records the module's calls.
+        observers: Records the calls of each method.
         followed: The ModelCheckpoint to follow, or None.
         interruption: Whether an interrupt of the run has ended exports.
         fast_dev_run: Whether this is a ``fast_dev_run``, which logs nothing.
@@ -50,23 +49,21 @@ class Exporter:
 
     def __init__(
         self,
-        config: ExportConfig,
+        configs: Sequence[ExportConfig],
         options: CallbackConfig,
         store: Store,
-        observer: ForwardObserver,
+        observers: Sequence[ForwardObserver],
         followed: CheckpointCallback | None,
         interruption: Interruption,
         fast_dev_run: bool = False,
     ) -> None:
-        self.config = config
         self.options = options
         self.store = store
-        self.observer = observer
         self.follower = None if followed is None else CheckpointFollower(followed)
-        self.moments = Moments(followed, config.method)
         self.log = FitLog()
-        self._planner = Planner(config, observer)
-        self._maker = Maker(store, self._planner, options.filename)
+        self._planners = Planners(configs, observers)
+        self.moments = Moments(followed, self._planners.methods)
+        self._maker = Maker(store, self._planners, options.filename)
         self._publisher = Publisher(options, self.log, store.location, is_silent=fast_dev_run)
         self._interruption = interruption
         self._background = Background(self._maker, interruption)
@@ -87,6 +84,11 @@ class Exporter:
         return next(reversed(self.store.artifacts.values()), None)
 
     @property
+    def can_trace(self) -> bool:
+        """Whether there is a call of each method to trace with, other than the batch itself."""
+        return self._planners.has_calls
+
+    @property
     def _follows_best(self) -> bool:
         return self.options.weights == "best"
 
@@ -101,12 +103,12 @@ class Exporter:
             ONNXExportError: If it runs and cannot be exported.
         """
         try:
-            with stages_named(fit.module, self.config.method, "copying the module") as enter:
+            with stages_named(fit.module, str(self._planners), "copying the module") as enter:
                 copied = private_copy(fit.module, gathered)
                 enter("merging the adapters")
                 loading.merge_adapters(copied)
                 enter("collecting the calls")
-                self._planner.trace(fit.module, copied, fit.on_stage, is_preflight=True)
+                self._planners.trace(fit.module, copied, fit.on_stage, is_preflight=True)
         except NotReadyError as error:
             self.log.wait(error)
             return False
@@ -172,7 +174,7 @@ class Exporter:
         with contextlib.suppress(SystemExit), self._interruption.ends(fit.trainer):
             self._join(fit)
             may_go_on = self.options.on_exception and not self._interruption.has_ended_exports
-            if may_go_on and (self.observer.calls or self._planner.plan is not None):
+            if may_go_on and (self._planners.were_called or self._planners.plans is not None):
                 self.finish(fit, epoch, None)
             elif self.follower is not None:
                 remove_overwritten(self.store, self.follower.look())
@@ -198,7 +200,7 @@ class Exporter:
         jobs = []
         for checkpoint in saved:
             try:
-                with stages_named(fit.module, self.config.method, "copying the module"):
+                with stages_named(fit.module, str(self._planners), "copying the module"):
                     jobs.append(self._checkpoint_job(fit, checkpoint))
             except Exception as error:
                 self._give_up(checkpoint.path, error)
@@ -216,7 +218,7 @@ class Exporter:
             return self._checkpoint_jobs(fit, [best])
         if self.best is not None and self._follows_best:
             return []  # made by an earlier part of the run
-        with stages_named(fit.module, self.config.method, "copying the module"):
+        with stages_named(fit.module, str(self._planners), "copying the module"):
             return [live_job(fit, epoch, gathered)]
 
     def _best_due(self, saved: list[Saved]) -> Saved | None:
@@ -232,22 +234,12 @@ class Exporter:
 
     def _start(self, fit: Fit, jobs: list[Job]) -> None:
         """Make artifacts in the other thread if that is safe, otherwise now."""
-        plan = self._planner.counted(fit.module)
-        if plan is not None and all(self._can_run_concurrently(plan, job, fit) for job in jobs):
-            self._background.start(jobs, plan, fit.trainer)
+        plans = self._planners.counted(fit.module)
+        is_safe = self.options.background and all(self._planners.run_concurrently(fit.module, j.copied) for j in jobs)
+        if plans is not None and is_safe:
+            self._background.start(jobs, plans, fit.trainer)
         else:
             self._make(fit, jobs)
-
-    def _can_run_concurrently(self, plan: Plan, job: Job, fit: Fit) -> bool:
-        """Tell whether another thread may do it: traces, random numbers and globals would interfere with training."""
-        return (
-            self.options.background
-            and not self.config.needs_validation
-            and plan.refreshes
-            and not plan.is_stochastic
-            and not plan.written_outside
-            and self._planner.is_current(fit.module, job.copied)
-        )
 
     def _join(self, fit: Fit) -> None:
         """Wait for the other thread, and keep its artifacts."""

@@ -25,12 +25,11 @@ from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.loaded import LoadedModule
-from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.profile import profiled
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
-from lightning_onnx.training.planning import Planner
+from lightning_onnx.training.planners import Planners, Plans
 
 LIVE = ""
 """Key of the artifact of the live weights; other artifacts have the path of their checkpoint."""
@@ -196,13 +195,13 @@ class Maker:
 
     Args:
         store: The store of the artifacts.
-        planner: Returns the plan of a module, with a new trace if no plan fits.
+        planners: Returns the plans of a module, with a new trace of a method whose plan does not fit.
         filename: Template of an artifact's name; None for the default.
     """
 
-    def __init__(self, store: Store, planner: Planner, filename: str | None) -> None:
+    def __init__(self, store: Store, planners: Planners, filename: str | None) -> None:
         self.store = store
-        self.planner = planner
+        self.planners = planners
         self.filename = filename
 
     @profiled()
@@ -210,34 +209,33 @@ class Maker:
         """Make an artifact now, with a new trace if needed; if a check fails on an earlier trace, trace and retry."""
         loaded = None
         try:
-            before = self.planner.plan
-            with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
+            before = self.planners.plans
+            with stages_named(job.copied, str(self.planners), "loading the weights") as enter:
                 loaded = self._loaded(job)
                 enter("comparing the module with the last trace")
-                plan = self.planner.current(fit.module, job.copied, fit.on_stage)
-            finished = Finished(job, self._produce(plan, job, loaded, fit.on_stage), loaded)
-            is_new_graph = before is None or plan.graph is not before.graph
-            return (
-                self.make_from_new_trace(finished, fit) if finished.has_failed_check and not is_new_graph else finished
-            )
+                plans = self.planners.current(fit.module, job.copied, fit.on_stage)
+            finished = Finished(job, self._produce(plans, job, loaded, fit.on_stage), loaded)
+            are_new = before is None or all(now.graph is not was.graph for now, was in zip(plans, before, strict=True))
+            return self.make_from_new_trace(finished, fit) if finished.has_failed_check and not are_new else finished
         except Exception as error:
             return Finished(job, error, loaded)
 
     def _loaded(self, job: Job) -> LoadedModule:
         loaded = job.load()
-        self.planner.config.around.attach(job.copied)
+        self.planners.attach(job.copied)
         return loaded
 
-    def make_concurrently(self, job: Job, plan: Plan) -> Finished:
+    def make_concurrently(self, job: Job, plans: Plans) -> Finished:
         """Make an artifact in another thread, without touching the module in training or the random state."""
         loaded = None
         try:
-            with stages_named(job.copied, self.planner.config.method, "loading the weights") as enter:
+            with stages_named(job.copied, str(self.planners), "loading the weights") as enter:
                 loaded = self._loaded(job)
                 enter("comparing the module with the last trace")
-                plan.reset(job.copied)
-                is_stale = not plan.serves(job.copied)
-            result = self._produce(plan, job, loaded, concurrent=True)
+                for plan in plans:
+                    plan.reset(job.copied)
+                is_stale = not all(plan.serves(job.copied) for plan in plans)
+            result = self._produce(plans, job, loaded, concurrent=True)
             return Finished(job, result, loaded, concurrent=True, is_stale=is_stale)
         except Exception as error:
             return Finished(job, error, loaded)
@@ -251,8 +249,8 @@ class Maker:
         job, loaded = finished.job, finished.loaded
         assert loaded is not None
         try:
-            plan = self.planner.trace(fit.module, job.copied, fit.on_stage)
-            result = self._produce(plan, job, loaded, fit.on_stage, earlier=finished.result)
+            plans = self.planners.trace(fit.module, job.copied, fit.on_stage)
+            result = self._produce(plans, job, loaded, fit.on_stage, earlier=finished.result)
         except ONNXExportError as error:
             if not finished.is_stale:
                 return finished
@@ -263,7 +261,7 @@ class Maker:
 
     def _produce(
         self,
-        plan: Plan,
+        plans: Plans,
         job: Job,
         loaded: LoadedModule,
         on_stage: OnStage = no_progress,
@@ -273,4 +271,4 @@ class Maker:
     ) -> ONNXArtifact:
         name = artifact_name(self.filename, loaded.source, job.metrics)
         with self.store.place(job.key, name, earlier) as (directory, if_taken):
-            return produce(plan, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=on_stage)
+            return produce(plans, loaded, directory, if_taken=if_taken, concurrent=concurrent, on_stage=on_stage)

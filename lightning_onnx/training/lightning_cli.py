@@ -19,6 +19,7 @@ from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, RuntimeUnavailable
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.from_checkpoint import export_module
+from lightning_onnx.pipeline.methods import BY_METHOD
 from lightning_onnx.printable import printable
 from lightning_onnx.training.best_checkpoint import find_checkpoint
 from lightning_onnx.training.callback import ONNXExport
@@ -155,7 +156,7 @@ class _Exporting:
             datamodule: Its batches are the sample; else the module's own loaders, or its ``example_input_array``.
             ckpt_path: A checkpoint, ``best`` or ``last`` of the newest run.
             directory: The artifact's directory; default: the checkpoint's name, here.
-            method: The method to export; default: forward.
+            method: The method to export; default: those of the callback, or forward.
             opset_version: The opset; default: 20, or the target's.
             target: The program that is to load the file, such as ``onnxruntime>=1.17``.
             input_names: Names of the inputs.
@@ -182,24 +183,50 @@ class _Exporting:
             "metadata": metadata,
         }
         with _errors_told():
-            config = _config(self, {name: value for name, value in given.items() if value is not None}, static, metrics)
+            told = {name: value for name, value in given.items() if value is not None}
+            configs = options_of(self, told, static=static, metrics=metrics)
             checkpoint = str(ckpt_path)
             place = Path(directory or f"{Path(checkpoint).name.removesuffix('.ckpt')}.onnx-export")
             if place.exists():
                 raise ConfigurationError(f"{place} exists. Remove it, or choose another one with --directory.")
-            artifact = export_module(model, checkpoint, place, config, data=datamodule)
+            artifact = export_module(model, checkpoint, place, configs, data=datamodule)
         sys.stdout.write(printable(f"{artifact.report.text()}\n\n{checkpoint}\n{artifact.directory}") + "\n")
         _end(artifact)
 
 
-def _config(trainer: object, given: Mapping[str, Any], static: bool, metrics: bool) -> ExportConfig:
-    """Return the options: those of the Trainer's ``ONNXExport`` if it has one, and what was given."""
+def options_of(trainer: object, given: Mapping[str, Any], *, static: bool, metrics: bool) -> tuple[ExportConfig, ...]:
+    """Return the options by method: those of the Trainer's ``ONNXExport`` if it has one, and what was given.
+
+    Args:
+        trainer: The Trainer, with its callbacks.
+        given: Options of the command line.
+        static: Whether all dims are static.
+        metrics: Whether to run the validation loop.
+
+    Raises:
+        ConfigurationError: If an option of one method is given, and there are several.
+    """
     callbacks: list[Any] = list(getattr(trainer, "callbacks", ()))
-    config = next((c.config for c in callbacks if isinstance(c, ONNXExport)), ExportConfig())
+    configs = next((c.configs for c in callbacks if isinstance(c, ONNXExport)), (ExportConfig(),))
     changes = {**given, **({"dynamic_axes": None} if static else {})}
-    if metrics and not any(isinstance(check, MetricParity) for check in config.checks):
-        changes["checks"] = (*config.checks, MetricParity())
-    return dataclasses.replace(config, **changes)
+    if "method" in changes:
+        named = tuple(config for config in configs if config.method == changes["method"])
+        if not named and len(configs) > 1:  # what the callback says of its methods is not true of another one
+            changes = {
+                **{f.name: f.default for f in dataclasses.fields(ExportConfig) if f.name in BY_METHOD},
+                **changes,
+            }
+        configs = named or configs[:1]
+    of_one = [name for name in given if name in BY_METHOD]
+    if of_one and len(configs) > 1:
+        methods = [config.method for config in configs]
+        raise ConfigurationError(
+            f"--{of_one[0]} is for one method, but the callback exports {methods}. Choose one with --method, or give "
+            f"{of_one[0]} to the callback."
+        )
+    if metrics and not any(isinstance(check, MetricParity) for check in configs[0].checks):
+        changes["checks"] = (*configs[0].checks, MetricParity())
+    return tuple(dataclasses.replace(config, **changes) for config in configs)
 
 
 def _end(artifact: ONNXArtifact) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from lightning_onnx.module.weights import attributes
@@ -14,12 +16,12 @@ class Moments:
 
     Args:
         followed: The ModelCheckpoint, or None.
-        method: Name of the exported method.
+        methods: Names of the exported methods.
     """
 
-    def __init__(self, followed: CheckpointCallback | None, method: str = "forward") -> None:
+    def __init__(self, followed: CheckpointCallback | None, methods: Sequence[str] = ("forward",)) -> None:
         self._follower = None if followed is None else CheckpointFollower(followed)
-        self._method = method
+        self._methods = methods
         self._saving: Snapshot | None = None
         self._by_path: dict[str, Snapshot] = {}
 
@@ -31,7 +33,7 @@ class Moments:
     def saving(self, module: nn.Module) -> None:
         """Record the attributes of a module whose checkpoint is being saved."""
         if self._follower is not None:
-            self._saving = attributes.snapshot(module, self._method)
+            self._saving = attributes.snapshot(module, *self._methods)
 
     def look(self, module: nn.Module) -> None:
         """Assign the recorded attributes, or else the current ones, to the checkpoints saved since the last look."""
@@ -41,7 +43,7 @@ class Moments:
         kept = set(self._follower.kept)
         self._by_path = {path: values for path, values in self._by_path.items() if path in kept}
         if saved:
-            values = attributes.snapshot(module, self._method) if self._saving is None else self._saving
+            values = attributes.snapshot(module, *self._methods) if self._saving is None else self._saving
             self._by_path.update({checkpoint.path: values for checkpoint in saved})
             self._saving = None
 

@@ -45,6 +45,11 @@ class Net(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Doubled(Net):
+    def doubled(self, x):
+        return self(x) * 2
+
+
 class WithExample(Net):
     example_input_array = torch.zeros(4, 6)
 

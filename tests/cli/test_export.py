@@ -39,6 +39,20 @@ def test_export(data: str | None, project: Any, tmp_path: Path, capsys: Captured
         np.testing.assert_allclose(got, module(torch.from_numpy(x)).numpy(), atol=1e-5)
 
 
+def test_export_of_two_methods(project: Any, tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:Doubled", "--data", "my_nets:loader", "-o", "made",
+                 "--method", "forward", "--method", "doubled"]  # fmt: skip
+    assert main.main([*arguments, "--output-names", "y"]) == 2
+    assert "is for one method" in capsys.readouterr().err
+    assert main.main(arguments) == 0
+    made = ONNXArtifact.load(tmp_path / "made")
+    assert made.proven
+    x = np.ones((3, 6), "float32")
+    np.testing.assert_allclose(2 * made.run(x), made.method("doubled").run(x), atol=1e-5)
+    assert main.main(["check", "made"]) == 0
+    assert capsys.readouterr().out.count("passed") >= 2
+
+
 def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path) -> None:
     assert main.main(["export", "last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:lengths", "-o", "made"]) == 0
     made = ONNXArtifact.load(tmp_path / "made")

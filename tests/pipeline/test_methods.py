@@ -38,6 +38,7 @@ BOTH = ["encode", "decode"]
         ([], {}, "no list of names"),
         (["encode", 3], {}, "no list of names"),
         (["encode", "Encode"], {}, "twice"),
+        (["encode", "assets"], {}, "name of a directory in artifacts"),
         (BOTH, {"input_names": ["x"]}, "which of the methods"),
         (BOTH, {"labels": ["cat"]}, "which of the methods"),
         (BOTH, {"output_names": {"encoder": ["x"]}}, "did you mean 'encode'"),

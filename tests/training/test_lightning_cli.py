@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonargparse
@@ -23,6 +24,7 @@ from lightning_onnx import (
     ONNXCLI,
     CheckContext,
     CheckResult,
+    ConfigurationError,
     Latency,
     MetricParity,
     ONNXArtifact,
@@ -30,6 +32,7 @@ from lightning_onnx import (
     Parity,
     RuntimeParity,
 )
+from lightning_onnx.training import lightning_cli
 
 
 class Own:
@@ -313,3 +316,25 @@ importlib.util.find_spec = lambda name, *more: None if name == "jsonargparse" el
     done = _main(tmp_path, "export")
     assert done.returncode == 1
     assert "RuntimeUnavailable: jsonargparse is not installed. Install it: pip install" in done.stderr
+
+
+def test_several_methods_from_the_command_line() -> None:
+    made = _made("method=[encode, decode]", "output_names={decode: [image]}", "dynamic_axes={encode: {x: {0: rows}}}")
+    assert [(config.method, config.output_names) for config in made.configs] == [
+        ("encode", None), ("decode", ["image"]),
+    ]  # fmt: skip
+    assert made.configs[0].dynamic_axes == {"x": {0: "rows"}}
+    assert _made("method=predict_step").configs[0].method == "predict_step"
+
+
+def test_export_takes_the_methods_of_the_callback() -> None:
+    trainer = SimpleNamespace(callbacks=[ONNXExport(method=["encode", "decode"], output_names={"decode": ["image"]})])
+
+    def methods(**given: Any) -> list[str]:
+        return [config.method for config in lightning_cli.options_of(trainer, given, static=False, metrics=False)]
+
+    assert methods(opset_version=18) == ["encode", "decode"]
+    assert methods(method="decode") == ["decode"]
+    assert methods(method="forward") == ["forward"]
+    with pytest.raises(ConfigurationError, match="--output_names is for one method"):
+        methods(output_names=["image"])

@@ -191,7 +191,7 @@ def test_preflight_is_tried_again_after_validation_or_an_epoch(kind: Any, traine
 
     class Watching(kind):  # type: ignore[misc]
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-            planned.append(callback._exporter._planner.plan is not None)
+            planned.append(callback._exporter._planners.plans is not None)
 
     callback = ONNXExport()
     fit = Fit(trainer, Watching(), callback, max_epochs=2)

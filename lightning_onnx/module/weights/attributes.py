@@ -36,19 +36,19 @@ class Snapshot:
 
     Attributes:
         values: Copies of plain attributes, and of plain values inside others, by where they are.
-        digests: Digests of all that the exported method reads.
+        digests: Digests of all that the exported methods read.
     """
 
     values: Mapping[Place, Mapping[_Path, Any]]
     digests: Mapping[Place, str]
 
 
-def snapshot(module: nn.Module, method: str) -> Snapshot:
+def snapshot(module: nn.Module, *methods: str) -> Snapshot:
     """Return what a module is now.
 
     Args:
         module: The module.
-        method: Name of the exported method.
+        methods: Names of the exported methods.
     """
     values = {}
     for name, part in module.named_modules():
@@ -56,7 +56,8 @@ def snapshot(module: nn.Module, method: str) -> Snapshot:
             for attribute, value in part.__dict__.items():
                 if attribute not in OF_EVERY_MODULE:
                     values[name, attribute] = {path: _copied(found) for path, found in _plain(value, (), _DEPTH)}
-    return Snapshot(values, digests(module, method))
+    read = {place: value for method in methods for place, value in digests(module, method).items()}
+    return Snapshot(values, read)
 
 
 def put(module: nn.Module, kept: Snapshot) -> None:
