@@ -60,6 +60,14 @@ _SUMS = _LINEAR | {
 """Operators that add or multiply many numbers: another order changes even an exact result."""
 
 
+_RESIZING = {
+    _aten._upsample_bicubic2d_aa,
+    _aten._upsample_bilinear2d_aa,
+    _aten.upsample_bicubic2d,
+    _aten.upsample_bilinear2d,
+}
+"""Weighted averages of pixels: where these are integers, each program rounds after other steps."""
+
 _TRANSFORMS = {_aten._fft_c2c, _aten._fft_c2r, _aten._fft_r2c}
 """Sums over whole dims: each element is as uncertain as the largest one is large, but for zeros that are exact."""
 
@@ -120,8 +128,9 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not _computes(func, args):
             return result
         terms = None
+        wide = _pixels_in_double if func.overloadpacket in _RESIZING else _in_double
         try:
-            exact = func(*tree_map(_in_double, args), **tree_map(_in_double, kwargs))
+            exact = func(*tree_map(wide, args), **tree_map(wide, kwargs))
             if func.overloadpacket in _LINEAR:
                 terms = func(*tree_map(_magnitude, args), **tree_map(_magnitude, kwargs))
         except Exception:  # an operator without float64
@@ -135,6 +144,12 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(result)(self._changed(r, e, is_sum) for r, e in zip(result, exact, strict=True))
         return result
 
+    def _average(self, exact: Tensor) -> Tensor:
+        """Return averages of pixels as pixels, rounded after an error of up to half a pixel's unit."""
+        if self.generator is not None:
+            exact = exact + torch.rand(exact.shape, generator=self.generator, dtype=exact.dtype) - 0.5
+        return exact.round().clamp(0, 255).to(torch.uint8)
+
     def _changed(self, result: Any, exact: Any, is_sum: bool, terms: Tensor | None = None) -> Any:
         if not isinstance(result, Tensor) or exact.shape != result.shape:
             return result
@@ -142,6 +157,8 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parts, exact_parts = (torch.view_as_real(t.resolve_conj()) for t in (result, exact))
             along = None if terms is None else terms[..., None]
             return torch.view_as_complex(self._changed(parts, exact_parts, is_sum, along))
+        if result.dtype == torch.uint8 and exact.is_floating_point():
+            return self._average(exact)
         if result.dtype != torch.float32:
             return result
         if self.generator is None:
@@ -210,6 +227,11 @@ def _largest(transformed: Tensor, dims: Sequence[int]) -> Tensor:
 def _magnitude(value: Any) -> Any:
     doubled = _in_double(value)
     return doubled.abs() if doubled is not value and isinstance(doubled, Tensor) else doubled
+
+
+def _pixels_in_double(value: Any) -> Any:
+    is_image = isinstance(value, Tensor) and value.dtype == torch.uint8
+    return value.double() if is_image else _in_double(value)
 
 
 def _in_double(value: Any) -> Any:

@@ -122,3 +122,16 @@ def test_the_nearest_results_of_equal_rows_are_equal() -> None:
         found = x @ weight
     assert torch.equal(found, found[:1].expand(3, 64))
     torch.testing.assert_close(found, x @ weight)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_averages_of_pixels_change_by_about_one(mode: str, antialias: bool) -> None:
+    x = torch.randint(0, 256, (1, 3, 40, 30), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    expected = torch.nn.functional.interpolate(x, (20, 25), mode=mode, antialias=antialias).int()
+    with rounded():
+        changed = torch.nn.functional.interpolate(x, (20, 25), mode=mode, antialias=antialias).int()
+    off = (changed - expected).abs().float()
+    assert 0 < off.mean() < 1  # single pixels are off by more: torch clips between the two dims
+    with rounded():
+        assert torch.equal(x + x.flip(0), x * 2)

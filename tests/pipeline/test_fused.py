@@ -103,6 +103,19 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, ONNXArtifact]:
     )
 
 
+@pytest.mark.slow
+def test_images_of_integers_are_resized(tmp_path: Path) -> None:
+    steps = ChannelsFirst(), v2.Resize([8, 8], antialias=True), v2.ToDtype(torch.float32, scale=True)
+    preprocess = nn.Sequential(*steps)
+    sample = torch.randint(0, 256, (2, 21, 13, 1), dtype=torch.uint8)
+    module, artifact = trained(tmp_path, raw=False, preprocess=preprocess, sample=sample)
+    assert artifact.proven, artifact.manifest["checks"]
+    images = torch.randint(0, 256, (5, 30, 17, 1), dtype=torch.uint8)
+    (got,) = outside.run(artifact.model_path, **{artifact.signature.inputs[0].name: images})
+    with torch.no_grad():
+        np.testing.assert_allclose(got, module(preprocess(images)).numpy(), atol=0.02)
+
+
 def test_any_size_from_raw_input_to_answer(fused: tuple[Net, ONNXArtifact]) -> None:
     module, artifact = fused
     shape = outside.shapes(artifact.model_path)["images"]

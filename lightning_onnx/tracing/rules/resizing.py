@@ -1,4 +1,4 @@
-"""Nearest-neighbor resizing of images, for sizes at which onnxruntime picks other pixels than torch."""
+"""Resizing of images where onnxruntime picks other pixels than torch, or does not round averages of pixels."""
 
 from __future__ import annotations
 
@@ -85,7 +85,42 @@ def differs_by_factor(node: fx.Node) -> bool:
     return node.args[1] is None and differs(node)
 
 
+def bilinear(
+    x: Tensor, output_size: Sequence[Size] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> Any:
+    """Average the pixels of an image of integers in float32, and round."""
+    if x.dtype != torch.uint8:
+        return NotImplemented
+    return _rounded(aten.upsample_bilinear2d.vec(x.to(torch.float32), output_size, align_corners, scale_factors))
+
+
+def bicubic(
+    x: Tensor, output_size: Sequence[Size] | None, align_corners: bool, scale_factors: Sequence[float] | None
+) -> Any:
+    """Average the pixels of an image of integers in float32, round, and clip what lies beyond them."""
+    if x.dtype != torch.uint8:
+        return NotImplemented
+    return _rounded(aten.upsample_bicubic2d.vec(x.to(torch.float32), output_size, align_corners, scale_factors))
+
+
+def _rounded(averages: Tensor) -> Tensor:
+    return averages.round().clamp(0, 255).to(torch.uint8)
+
+
+def of_pixels(node: fx.Node) -> bool:
+    """Tell whether an image consists of integers."""
+    found = value(node.args[0])
+    return isinstance(found, Tensor) and found.dtype == torch.uint8
+
+
 RULES = (
+    Rule(
+        (aten.upsample_bilinear2d.vec,),
+        bilinear,
+        "onnxruntime cuts off the digits of averages where torch rounds them.",
+        of_pixels,
+    ),
+    Rule((aten.upsample_bicubic2d.vec,), bicubic, "onnxruntime does not run it on integers.", of_pixels),
     Rule(
         (aten.upsample_nearest1d.vec, aten.upsample_nearest2d.vec, aten.upsample_nearest3d.vec),
         nearest,
