@@ -29,7 +29,7 @@ help:
 	@echo "make ray     run the tests with Ray Train and Ray Tune, in an environment of their own"
 	@echo "make libraries  train modules of other libraries and write docs/zoo.md (ARGS=monai)"
 	@echo "make readme  run the code of the README, of docs/ and of the docstrings"
-	@echo "make docs    build the documentation into site/, warnings as errors"
+	@echo "make docs    train the demo for what the documentation shows of it, and build that into site/, warnings as errors"
 	@echo "make lint    ruff, mypy and the order of imports"
 	@echo "make bench   what exports cost, each number with its goal (ARGS=--slow for those that take minutes)"
 	@echo "make check   all of it, as CI does"
@@ -76,6 +76,7 @@ readme: $(VENV)/.dev
 	$(PYTEST) --doctest-modules lightning_onnx
 
 docs: $(VENV)/.dev
+	$(BIN)/python -m docs.made
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev

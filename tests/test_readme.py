@@ -1,25 +1,22 @@
-"""The Python blocks of the README and of docs/ run, one page's after another, as if pasted into one session."""
+"""The Python blocks of the README and of docs/ run, one page's after another, as if pasted into one session.
+
+What they print is what the page shows, apart from numbers.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from docs.printed import blocks_of, printed_by, with_printed
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 NOT_RUN = {"trackers.md": "its blocks need the trackers' services"}
 
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def blocks_of(page: Path) -> list[tuple[int, str]]:
-    """Each Python block with the number of lines before it."""
-    text = page.read_text(encoding="utf-8")
-    found = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(text.count("\n", 0, block.start(1)), block[1]) for block in found]
 
 
 @pytest.mark.parametrize(
@@ -32,9 +29,8 @@ def blocks_of(page: Path) -> list[tuple[int, str]]:
 )
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {"__name__": page.stem}
-    for lines_before, block in blocks_of(page):
-        exec(compile("\n" * lines_before + block, page, "exec", dont_inherit=True), namespace)
+    text = page.read_text(encoding="utf-8")
+    assert with_printed(text, printed_by(page)) == text  # the page shows what its code prints
 
 
 def test_readme_has_blocks() -> None:
@@ -53,3 +49,13 @@ def test_files_that_a_page_points_to_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text)
     assert links or page != README
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_what_is_printed_now_replaces_what_a_page_shows() -> None:
+    page = (
+        "<!-- printed -->\n\n```text\nparity passed over 15 cases\n```\n\n"
+        "```python\nprint(signature)\n# (x: float32[batch, 4])\nprint(parity)\n```\n"
+    )
+    assert with_printed(page, {8: "(x: float32[batch, 6])\n", 10: "parity passed over 17 cases\n"}) == page
+    changed = with_printed(page, {8: "(rows: float32[batch, 4])\n", 10: "parity failed\n"})
+    assert changed == page.replace("(x:", "(rows:").replace("parity passed over 15 cases", "parity failed")

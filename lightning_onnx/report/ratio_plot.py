@@ -16,7 +16,7 @@ MOST = 16
 _WIDTH, _LEFT, _RIGHT = 390.0, 8.0, 382.0  # so that the text can be read on a telephone
 _ROW = 36
 _LOW, _HIGH = 1e-7, 1e4
-_TICKS = {1e-6: "10⁻⁶", 1e-4: "10⁻⁴", 1e-2: "0.01", 1.0: "1", 1e2: "100"}
+_TICKS = {1e-6: "10⁻⁶", 1e-4: "10⁻⁴", 1e-2: "10⁻²", 1.0: "1", 1e2: "10²"}
 
 
 @dataclasses.dataclass(frozen=True)

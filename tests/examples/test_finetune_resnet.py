@@ -15,6 +15,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from docs.made import IMAGES, outline
+
 from .running import REPOSITORY, run
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,11 @@ def test_output_tells_the_result(output: str, artifact: Path) -> None:
     assert str(artifact) in output
     module, onnx_file = re.findall(r"(\d+) right +\d+\.\d+%", output)
     assert abs(int(module) - int(onnx_file)) <= 1
+
+
+def test_the_report_in_the_documents_is_not_older_than_the_page(artifact: Path) -> None:
+    """If it is, ``make docs`` makes a new one."""
+    assert outline(artifact / "report.html") == outline(IMAGES / "report.html")
 
 
 def test_model_is_valid_and_its_batch_is_free(artifact: Path) -> None:
