@@ -139,7 +139,9 @@ def _try(
     cases += tuple(case for case in further_cases if request.sizes(case.tensors) not in known)
     graph = _graph(traced, run, request, cases, config)
     decisions = KeptDecisions.of(graph, search_once(run, request, cases)) if may_keep(graph) else KeptDecisions()
-    cases += decisions.cases
+    included = set(map(id, cases))
+    deciding = (case for case in further_cases if case.kind in ("traced", "decision") and id(case) not in included)
+    cases += (*decisions.cases, *deciding)
     known += [request.sizes(case.tensors) for case in cases]
     assumed = (condition for other in others for condition in other.conditions)
     conditions = tuple(dict.fromkeys((*traced.conditions, *assumed)))

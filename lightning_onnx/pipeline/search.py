@@ -21,6 +21,7 @@ from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.limits import Limit, limits_of_module
+from lightning_onnx.pipeline.other_traces import traced_at_other_sizes, traced_with_other_decisions
 from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
 from lightning_onnx.pipeline.splitting import decides_by_sizes, split
 from lightning_onnx.pipeline.widening import Limited, limited, widest
@@ -88,6 +89,9 @@ def find_graph(
             request, candidates, note = _refused(engines, run, request, config, limit, errors)
             notes.append(note)
         best = min(candidates, key=lambda c: c.badness)
+        if not best.is_right_at_all_sizes:
+            again = traced_with_other_decisions(best, run, request, config, limit)
+            candidates, best = ([*candidates, again], again) if again is not None else (candidates, best)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config, refusals_of(errors))
         if not best.is_right_at_all_sizes and not _tells_pieces(candidates) and not limit.is_over():
@@ -223,7 +227,7 @@ def _refused(
 
 def _elsewhere_or_split(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> list[Candidate]:
     """Return another trace that is right at all sizes, or else graphs joined of several traces."""
-    again = _traced_elsewhere(candidate, run, request, config)
+    again = traced_at_other_sizes(candidate, run, request, config)
     if again is not None:
         return [again]
     return list(split(candidate, functools.partial(_attempt, run=run, config=config)))
@@ -250,37 +254,6 @@ def _within_limits(
 
 def _attempt(engine: Engine, request: Request, *, run: Runner, config: ExportConfig) -> Candidate:
     return try_engine(engine, run, request, config)
-
-
-def _traced_elsewhere(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> Candidate | None:
-    """Trace again at sizes at which the graph was wrong; return None if the new graph is not right at all sizes either.
-
-    At a size that needs no padding, a module may skip padding and cropping. Traced at a size that needs it, the graph
-    does both.
-    """
-    traced = request.sizes(request.tensors)
-    other = dict(traced)
-    for dim in candidate.wrong:
-        sizes = {request.sizes(case.tensors)[dim] for case in candidate.wrong_cases} - {1, traced[dim]}
-        if not sizes:
-            return None
-        other[dim] = min(sizes, key=lambda n: (n % 2 == 0, n))  # odd ones need padding more often
-    tensors = request.resized(other)
-    if other == traced or run(tensors) is None:
-        return None
-    try:
-        again = try_engine(
-            candidate.engine,
-            run,
-            dataclasses.replace(request, tensors=tensors),
-            config,
-            others=[candidate],
-            further_cases=candidate.cases,
-        )
-    except EngineError as error:
-        log.debug("engine %s, traced at %s: %s", candidate.engine.name, other, error)
-        return None
-    return again if again.is_right else None
 
 
 def _refused_for_values(errors: Sequence[EngineError]) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,33 +70,6 @@ def test_a_size_is_not_blamed_for_what_the_values_of_some_rows_cause(tmp_path: P
     x[4, 1] = 9.5
     with pytest.raises(ParityError, match=r"rows of observed \(batch=8\)"):
         lightning_onnx.export(ReadsMemory(), x, directory=tmp_path / "made")
-
-
-class OnFours(nn.Module):
-    """Works on groups of four: pads the length to a multiple, and cuts the padding off again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
-        missing = -length % 4
-        if missing:
-            x = nn.functional.pad(x, (0, missing))
-        return self.net(x.unflatten(1, (-1, 4))).flatten(1)[:, :length]
-
-
-@pytest.mark.slow
-def test_a_size_that_needs_no_padding_is_traced_at_another_size(tmp_path: Path) -> None:
-    module = OnFours()
-    axes = {"x": {0: "batch", 1: "time"}}
-    made = lightning_onnx.export(module, torch.randn(2, 8), directory=tmp_path / "made", dynamic_axes=axes)
-    session = onnxruntime.InferenceSession(made.model_path)
-    for length in (4, 8, 11, 13, 30):
-        x = torch.randn(3, length)
-        (got,) = session.run(None, {"x": x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), module(x).detach(), rtol=1e-4, atol=1e-5)
 
 
 class Bent(nn.Module):

@@ -45,9 +45,9 @@ WITHOUT_WARNING = frozenset(
 """Reads that torch performs during a TorchScript trace without a warning that names the user's line."""
 
 _SIZED_BY_VALUES = frozenset(
-    {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "repeat_interleave", "bincount"}
+    {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "repeat_interleave", "bincount", "nms"}
 )
-"""Torch's functions whose result size depends on values."""
+"""Functions of torch and torchvision whose result size depends on values."""
 
 _FEW_BRANCHES = 10_000
 """Branches that a call may take on any inputs."""
@@ -189,7 +189,7 @@ class ReadRecorder(TorchFunctionMode):
                 value = _plain(args[0].detach().numpy() if name == "__dlpack__" else result)
                 self.found.setdefault(site, []).append(value)
                 self.read.append((site, value, len(self.branches)))
-        elif name in _SIZED_BY_VALUES or (name == "__getitem__" and _has_mask(args[1:])):
+        elif name in _SIZED_BY_VALUES or _selects(name, args, kwargs or {}):
             self.has_value_sizes = True
         return result
 
@@ -199,6 +199,11 @@ def _plain(value: object) -> Hashable:
     if isinstance(value, bool):
         return value
     return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _selects(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether a call takes what a mask selects: ``x[mask]``, or ``torch.where`` with only a condition."""
+    return (name == "__getitem__" and _has_mask(args[1:])) or (name == "where" and len(args) + len(kwargs) == 1)
 
 
 def _has_mask(indices: tuple[Any, ...]) -> bool:

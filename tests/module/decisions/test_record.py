@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from lightning_onnx.module.decisions.record import Decisions, record
@@ -91,6 +92,9 @@ def test_a_branch_by_a_number_that_was_read_earlier_is_seen() -> None:
 def test_sizes_that_depend_on_values_are_seen() -> None:
     assert decided(lambda x: x[x > 0], torch.ones(2)).has_value_sizes
     assert decided(torch.nonzero, torch.ones(2)).has_value_sizes
+    assert decided(lambda x: torch.where(x > 0), torch.ones(2)).has_value_sizes
+    assert decided(lambda x: torchvision.ops.nms(x[:, None].expand(-1, 4), x, 0.5), torch.ones(2)).has_value_sizes
+    assert not decided(lambda x: torch.where(x > 0, x, 1), torch.ones(2)).has_value_sizes
     assert not decided(lambda x: x[:1], torch.ones(2)).has_value_sizes
 
 
