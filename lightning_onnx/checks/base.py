@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning_onnx.manifest.results import CheckRecord
 from lightning_onnx.module.calls.signature import Signature
-from lightning_onnx.runtimes.base import Runtime, Session
+from lightning_onnx.runtimes.base import LoadsAhead, Runtime, Session
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,10 +52,16 @@ class CheckedFile:
     signature: Signature
     runtime: Runtime
 
+    def load_ahead(self) -> None:
+        """Let the runtime load the file, if it can, while the caller does something else."""
+        if isinstance(self.runtime, LoadsAhead):
+            self.__dict__["loading"] = self.runtime.begin_load(self.model_path)
+
     @functools.cached_property
     def session(self) -> Session:
         """The loaded file; it is loaded once."""
-        return self.runtime.load(self.model_path)
+        loading: Callable[[], Session] | None = self.__dict__.pop("loading", None)
+        return self.runtime.load(self.model_path) if loading is None else loading()
 
 
 @dataclasses.dataclass(frozen=True)

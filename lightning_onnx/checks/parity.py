@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.non_finite import non_finite_weights
-from lightning_onnx.runtimes.base import Arrays, Session
+from lightning_onnx.runtimes.base import Arrays, RunsAhead, Session
 
 _HIDDEN_STATE = (
     "the module keeps state between calls that cannot be put back, such as an iterator, a file or the time: "
@@ -109,6 +109,7 @@ class Parity:
     def _judged(
         self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str]
     ) -> tuple[Comparison, ...]:
+        outputs = _begun(session, context, case)
         try:
             expected = context.reference(case.tensors) if case.expected is None else case.expected
         except Exception as error:
@@ -116,7 +117,7 @@ class Parity:
                 raise
             problem = f"the module does not take these values: {first_line(error)}"
             return (Comparison(_first_output(context), problem, excuse="refused"),)
-        actual = self._run(session, context, case, len(expected))
+        actual = _actual(outputs, context, len(expected))
         if isinstance(actual, Comparison):
             return (actual,)
         changed = ChangedRuns(context, case)
@@ -128,18 +129,6 @@ class Parity:
         excused = [_excuse_undefined(output, case) for output in compared]
         judged = [excuse_noise(output, changed, self.compare_output) for output in excused]
         return tuple(_excuse_random(c, random_outputs) for c in judged)
-
-    def _run(self, session: Session, context: CheckContext, case: Case, number: int) -> Arrays | Comparison:
-        """Return the outputs of the file by name, or a problem with all of them."""
-        names = [spec.name for spec in context.signature.outputs]
-        first = _first_output(context)
-        try:
-            actual = session.run(feeds(context.signature.inputs, case.tensors))
-        except Exception as error:  # any exception of a runtime is reported
-            return Comparison(first, f"{context.runtime.name} failed: {first_line(error)}")
-        if list(actual) != names or number != len(names):
-            return Comparison(first, f"outputs are {list(actual)}, but the module returns {number} for {names}")
-        return actual
 
     def _compared(self, name: str, expected: Array, actual: Array, changed: ChangedRuns) -> ComparedOutput:
         """Compare one output; if it is wrong by the scales of its slices, again with those raised by their noise.
@@ -174,6 +163,36 @@ class Parity:
         is_inexact = np.issubdtype(expected.dtype, np.inexact)
         whole = np.abs(expected[np.isfinite(expected)]).max(initial=0.0) if is_inexact else 0.0
         return self.compare_output(name, expected, actual, np.asarray(whole, np.float64))
+
+
+def _begun(session: Session, context: CheckContext, case: Case) -> Callable[[], Arrays]:
+    """Return what gives the outputs of the file, which may run while the module does.
+
+    The file does not get what the module may refuse: not every kernel checks its indices.
+    """
+    waits_for_module = case.expected is not None or case.may_be_refused
+    if waits_for_module or not isinstance(session, RunsAhead):
+        return lambda: session.run(feeds(context.signature.inputs, case.tensors))
+    return session.begin(feeds(context.signature.inputs, case.tensors))
+
+
+def _actual(outputs: Callable[[], Arrays], context: CheckContext, number: int) -> Arrays | Comparison:
+    """Return the outputs of the file by name, or a problem with all of them.
+
+    Args:
+        outputs: Returns them.
+        context: The runtime, and the names.
+        number: How many outputs the module returns.
+    """
+    names = [spec.name for spec in context.signature.outputs]
+    first = _first_output(context)
+    try:
+        actual = outputs()
+    except Exception as error:  # any exception of a runtime is reported
+        return Comparison(first, f"{context.runtime.name} failed: {first_line(error)}")
+    if list(actual) != names or number != len(names):
+        return Comparison(first, f"outputs are {list(actual)}, but the module returns {number} for {names}")
+    return actual
 
 
 def _first_output(context: CheckContext) -> str:

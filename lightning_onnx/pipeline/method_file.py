@@ -118,6 +118,8 @@ def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on
     plan = plan.with_decisions(decisions)
     context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
     context = context.remembering(_of_this_file(judged, plan))
+    if plan.config.has_weights:
+        context.file.load_ahead()
     stored, missing = _write_test_data(plan, context, made.folder)
     side_by_side = _samples(plan, context, stored)
     context = _with_stored(context, stored)
@@ -175,7 +177,8 @@ def check_context(plan: Plan, flat: FlatModule, path: Path, loaders: Loaders, th
         loaders: Validation batches.
         threads: Number of threads of the runtime; with 0, the runtime chooses.
     """
-    runtime = client.hosted("onnxruntime", threads=threads)
+    ahead = threads != 1  # else one thread has to do: module and file take turns
+    runtime = client.hosted("onnxruntime", threads=threads, ahead=ahead, spins=False)
     request = plan.graph.request
     call = ExportedCall(plan.config.method, plan.graph.signature, request.sample.paths, request.output_paths)
     context = CheckContext(
@@ -272,14 +275,13 @@ def _samples(plan: Plan, context: CheckContext, stored: Sequence[Case]) -> Sampl
 
 def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
     """Return a function that tells whether only noise changes outputs; it says yes if the file does not run."""
-    try:
-        session = context.session
-    except Exception:  # the file contains no weights, or the check reports what is wrong with it
-        return lambda inputs, outputs: True
-
     fresh = dataclasses.replace(context, judged=None)  # the file that is published runs at least here
 
     def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+        try:
+            session = context.session
+        except Exception:  # the file contains no weights, or the check reports what is wrong with it
+            return True
         case = Case(TEST_DATA, tuple(inputs), tuple(outputs), kind="values")
         comparisons = config.parity.judge(session, fresh, case).comparisons
         known = context.judgements

@@ -36,6 +36,8 @@ from lightning_onnx.pipeline.search_limit import SearchLimit
 from lightning_onnx.pipeline.stages import OnStage, stages_named
 from lightning_onnx.pipeline.unused_entries import EntriesRead, are_needed, have_same_results
 from lightning_onnx.profile import profiled
+from lightning_onnx.runtimes.base import DEFAULT
+from lightning_onnx.runtimes.worker import client
 from lightning_onnx.tracing.graph import Graph
 from lightning_onnx.tracing.refusals import Refusals
 
@@ -100,6 +102,8 @@ def _prepare(
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
+    if config.has_weights:
+        client.hosted(DEFAULT).start()  # it is needed as soon as there is a graph
     read = EntriesRead() if _keeps_all(observation, config) else EntriesRead.by(run, request)
     names = _names(observation)
     needed = {names[i] for i in read.sometimes}

@@ -132,7 +132,7 @@ def _traced_file(run: Runner, graph: Graph) -> Iterator[Path]:
 
 def _context(run: Runner, graph: Graph, path: Path, cases: Sequence[Case]) -> CheckContext:
     return CheckContext(
-        file=CheckedFile(path, graph.signature, client.hosted("onnxruntime")),
+        file=CheckedFile(path, graph.signature, client.hosted("onnxruntime", spins=False)),
         module=CheckedModule(
             run.flat.reference,
             run.perturbed,

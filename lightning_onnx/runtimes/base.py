@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,14 @@ class Session(Protocol):
         """Run the model, and return outputs by name, in the graph's order. Later calls do not change these arrays."""
 
 
+@runtime_checkable
+class RunsAhead(Protocol):
+    """A session that can run the model while the caller does something else."""
+
+    def begin(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], Arrays]:
+        """Start a run; the result waits for its outputs, or raises what ``Session.run`` raises."""
+
+
 class Runtime(Protocol):
     """A program that runs ONNX.
 
@@ -61,6 +69,14 @@ class Runtime(Protocol):
 
     def load(self, model_path: Path) -> Session:
         """Load an ONNX file."""
+
+
+@runtime_checkable
+class LoadsAhead(Protocol):
+    """A runtime that can load a file while the caller does something else."""
+
+    def begin_load(self, model_path: Path) -> Callable[[], Session]:
+        """Start to load an ONNX file; the result waits for the session, or raises what ``Runtime.load`` raises."""
 
 
 RUNTIMES: dict[str, str] = {

@@ -383,3 +383,38 @@ def test_a_part_that_is_noise_is_in_the_reason() -> None:
     result = summarize("parity", [outcome], (), context)
     assert (result.status, result.figures["unstable_outputs"]) == ("passed", [])
     assert "a part of y is noise" in str(result.reason)
+
+
+class Ahead(ONNXRuntime):
+    """onnxruntime whose sessions can run ahead, and tell what happened in which order."""
+
+    def __init__(self, happened: list[str]) -> None:
+        super().__init__()
+        self.happened = happened
+
+    def load(self, model_path: Path) -> Any:
+        session = super().load(model_path)
+
+        def begin(inputs: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+            self.happened.append("file begins")
+            return lambda: session.run(inputs)
+
+        session.begin = begin
+        return session
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [("traced", ["file begins", "module"]), ("resized", ["file begins", "module"]), ("values", ["module"])],
+)
+def test_the_file_runs_while_the_module_does_unless_the_module_may_refuse_the_values(context, kind, order):
+    happened: list[str] = []
+
+    def reference(tensors: Any) -> list[torch.Tensor]:
+        happened.append("module")
+        return context.reference(tensors)
+
+    cases = (Case("one", (torch.randn(2, 4),), kind=kind),)
+    once = context.replace(runtime=Ahead(happened), reference=reference, is_stochastic=False, cases=cases)
+    assert Parity()(once).status == "passed"
+    assert happened == order

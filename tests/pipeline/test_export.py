@@ -172,13 +172,13 @@ class Told(nn.Module):
 @pytest.mark.slow
 def test_the_module_and_the_file_run_once_on_each_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[Any, ...]] = []
-    run = HostedSession.run
+    begin = HostedSession.begin
 
     def counted(session: HostedSession, inputs: Any) -> Any:
         ran.append(tuple((a.shape, a.tobytes()) for a in inputs.values()))
-        return run(session, inputs)
+        return begin(session, inputs)
 
-    monkeypatch.setattr(HostedSession, "run", counted)
+    monkeypatch.setattr(HostedSession, "begin", counted)
     told = tmp_path / "told"
     module = Told(os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND))
     made = lightning_onnx.export(module, torch.randn(3, 4), directory=tmp_path / "made")

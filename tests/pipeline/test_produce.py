@@ -77,13 +77,13 @@ def test_the_published_file_has_run_also_where_no_test_data_can_be_made(
     test_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Path] = []
-    run = HostedSession.run
+    begin = HostedSession.begin
 
     def noted(session: HostedSession, inputs: Any) -> Any:
         ran.append(session._path)
-        return run(session, inputs)
+        return begin(session, inputs)
 
-    monkeypatch.setattr(HostedSession, "run", noted)
+    monkeypatch.setattr(HostedSession, "begin", noted)
     mask = torch.zeros(3, 2, dtype=torch.bool)
     mask[:, 0] = True
     module = private_copy(Applies(masked))

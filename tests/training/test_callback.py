@@ -340,13 +340,17 @@ def test_artifact_with_failed_parity_is_kept_marked_and_never_best(
     fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     callback, logger = ONNXExport(tmp_path / "onnx"), CSVLogger(tmp_path / "csv")
-    original = HostedSession.run
+    original = HostedSession.begin
 
     def wrong(self: Any, inputs: Any) -> Any:
-        return {name: value + 1 for name, value in original(self, inputs).items()}
+        outputs = original(self, inputs)
+        return lambda: {name: value + 1 for name, value in outputs().items()}
 
     monkeypatch.setattr(
-        models.Classifier, "on_train_end", lambda self: monkeypatch.setattr(HostedSession, "run", wrong), raising=False
+        models.Classifier,
+        "on_train_end",
+        lambda self: monkeypatch.setattr(HostedSession, "begin", wrong),
+        raising=False,
     )
     trainer = fit(models.Classifier(), callback, logger=logger)
     assert trainer.state.finished

@@ -6,8 +6,10 @@ The default runtime has one worker for the whole run; any other worker ends with
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from lightning_onnx.errors import WorkerEnded, WorkerReplaced
 from lightning_onnx.profile import measured
 from lightning_onnx.runtimes.base import DEFAULT, PROGRAM, PROGRAMS, Arrays, Description, check_name
-from lightning_onnx.runtimes.worker.process import SERVER, Answer, Worker
+from lightning_onnx.runtimes.worker.process import SERVER, Answer, Posted, Worker
 
 _worker = Worker()
 atexit.register(_worker.stop)
@@ -31,18 +33,28 @@ class HostedRuntime:
         target: Class of the runtime, as ``"module:class"``.
         own_process: Whether it has its own worker instead of the shared one.
         time_limit: Time limit of one call in seconds; default: 600.
+        ahead: Whether its sessions may load and run a file while the caller does something else.
         options: Arguments of the class.
 
     Attributes:
         worker: The process.
+        ahead: Whether its sessions may load and run a file while the caller does something else.
     """
 
     def __init__(
-        self, name: str, target: str, *, own_process: bool = False, time_limit: float | None = None, **options: object
+        self,
+        name: str,
+        target: str,
+        *,
+        own_process: bool = False,
+        time_limit: float | None = None,
+        ahead: bool = True,
+        **options: object,
     ) -> None:
         self.name = name
         self._target = target
         self.worker = Worker() if own_process else _worker
+        self.ahead = ahead
         self._time_limit = time_limit
         self._options = options
         self._own_process = own_process
@@ -53,6 +65,10 @@ class HostedRuntime:
         """Stop the worker unless it is the shared one; another call would restart it."""
         if self._own_process:
             self.worker.stop()
+
+    def start(self) -> None:
+        """Start the worker, which imports the runtime, unless it runs already; the caller does not wait for it."""
+        self.worker.start(f"{SERVER}:version", self._target, self._options)
 
     def version(self) -> str:
         """Return the version of the installed package.
@@ -71,6 +87,12 @@ class HostedRuntime:
         """
         return HostedSession(self, model_path.resolve())
 
+    def begin_load(self, model_path: Path) -> Callable[[], HostedSession]:
+        """Start to load an ONNX file; the result waits for the session, and raises what ``load`` raises."""
+        if not self.ahead:
+            return functools.partial(self.load, model_path)
+        return HostedSession(self, model_path.resolve(), waits=False).loaded
+
     def call(self, function: str, *arguments: object, generation: int | None = None) -> Any:
         """Call a function of ``lightning_onnx.runtimes.worker.server`` in the worker, or in one process of it."""
         return self._ask(function, *arguments, generation=generation).value
@@ -87,6 +109,15 @@ class HostedRuntime:
         """
         return self._ask("load", number, self._target, str(model_path), self._options)
 
+    def post(self, function: str, *arguments: object, generation: int | None = None) -> Posted:
+        """Send the same request as ``call``, without waiting for the answer."""
+        target = f"{SERVER}:{function}"
+        return self.worker.post(target, *arguments, time_limit=self._time_limit, generation=generation)
+
+    def post_load(self, number: int, model_path: Path) -> Posted:
+        """Send the same request as ``load_as``, without waiting for the answer."""
+        return self.post("load", number, self._target, str(model_path), self._options)
+
     def _ask(self, function: str, *arguments: object, generation: int | None = None) -> Answer:
         target = f"{SERVER}:{function}"
         return self.worker.ask(target, *arguments, time_limit=self._time_limit, generation=generation)
@@ -100,22 +131,55 @@ class HostedSession:
     Args:
         runtime: The runtime; the session keeps its worker alive.
         model_path: The file.
-
-    Attributes:
-        load_seconds: How long the runtime took to load the file, in seconds.
+        waits: Whether to wait until the file is loaded.
     """
 
-    def __init__(self, runtime: HostedRuntime, model_path: Path) -> None:
+    def __init__(self, runtime: HostedRuntime, model_path: Path, *, waits: bool = True) -> None:
         self._runtime = runtime
         self._path = model_path
         self._has_ended = False
-        with measured("running the file"):
-            self.load_seconds = self._load()
+        self._loading: Posted | None = None
+        self._load_seconds: float | None = None
+        if waits:
+            self.loaded()
+        else:
+            self._post_load()
+
+    def loaded(self) -> HostedSession:
+        """Wait until the file is loaded, and return this session.
+
+        Raises:
+            WorkerError: As for ``HostedRuntime.load``, and so the other exceptions.
+        """
+        if self._load_seconds is None:
+            with measured("running the file"):
+                self._load_seconds = self._load()
+        return self
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the runtime took to load the file, in seconds."""
+        self.loaded()
+        assert self._load_seconds is not None
+        return self._load_seconds
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Run the model, and return outputs by name, in the graph's order."""
-        outputs: Arrays = self._call("run", dict(inputs))
-        return outputs
+        return self.begin(inputs)()
+
+    def begin(self, inputs: Mapping[str, NDArray[np.generic]]) -> Callable[[], Arrays]:
+        """Start a run; the result waits for its outputs, and raises what ``run`` raises.
+
+        The run may wait itself for the worker, which does one thing at a time.
+        """
+        run_now = functools.partial(self._call, "run", dict(inputs))
+        if self._has_ended or not self._runtime.ahead:
+            return run_now
+        try:
+            posted = self._runtime.post("run", self._number, dict(inputs), generation=self._generation)
+        except (WorkerEnded, OSError):  # a process that cannot take it; the file is loaded again
+            return run_now
+        return functools.partial(self._outputs_of, posted, run_now)
 
     def describe(self) -> Description | None:
         """Return how the file is run; None if the runtime does not report it."""
@@ -132,14 +196,40 @@ class HostedSession:
         number: int | None = self._call("added_memory")
         return number
 
+    def _outputs_of(self, posted: Posted, run_now: Callable[[], Arrays]) -> Arrays:
+        try:
+            with measured("running the file"):
+                outputs: Arrays = self._runtime.worker.collect(posted).value
+                return outputs
+        except WorkerReplaced:
+            return run_now()
+        except WorkerEnded:
+            self._has_ended = True
+            raise
+
+    def _post_load(self) -> None:
+        self._number = self._runtime.worker.new_number()
+        with contextlib.suppress(WorkerEnded, OSError):  # then it is loaded when it is needed
+            self._loading = self._runtime.post_load(self._number, self._path)
+            self._is_at(self._loading.generation)
+
     def _load(self) -> float:
-        worker = self._runtime.worker
-        self._number = worker.new_number()
+        posted, self._loading = self._loading, None
+        seconds: float
+        if posted is not None:
+            with contextlib.suppress(WorkerReplaced):
+                seconds = self._runtime.worker.collect(posted).value
+                return seconds
+        self._number = self._runtime.worker.new_number()
         loaded = self._runtime.load_as(self._number, self._path)
-        self._generation = loaded.generation  # by now, another thread may have replaced the process
-        weakref.finalize(self, worker.close_later, self._generation, self._number)
-        seconds: float = loaded.value
+        self._is_at(loaded.generation)  # by now, another thread may have replaced the process
+        seconds = loaded.value
         return seconds
+
+    def _is_at(self, generation: int) -> None:
+        """Note the process that has the session."""
+        self._generation = generation
+        weakref.finalize(self, self._runtime.worker.close_later, generation, self._number)
 
     def _call(self, function: str, *arguments: object) -> Any:
         if self._has_ended:
@@ -160,7 +250,7 @@ class HostedSession:
 
 
 def hosted(
-    name: str, *, own_process: bool = False, time_limit: float | None = None, **options: object
+    name: str, *, own_process: bool = False, time_limit: float | None = None, ahead: bool = True, **options: object
 ) -> HostedRuntime:
     """Return the runtime ``name``, in a worker process.
 
@@ -169,6 +259,7 @@ def hosted(
             execution provider, or ``"torch"`` for ``.pt2`` files.
         own_process: Whether it gets its own process. All runtimes except the default one always do.
         time_limit: Time limit of one call in seconds; default: 600.
+        ahead: Whether its sessions may load and run a file while the caller does something else.
         options: Arguments of the runtime's class, such as ``threads`` and ``precision``.
 
     Raises:
@@ -180,4 +271,4 @@ def hosted(
     if provider:
         options["provider"] = provider
     own_process = own_process or name != DEFAULT
-    return HostedRuntime(name, PROGRAMS[base], own_process=own_process, time_limit=time_limit, **options)
+    return HostedRuntime(name, PROGRAMS[base], own_process=own_process, time_limit=time_limit, ahead=ahead, **options)

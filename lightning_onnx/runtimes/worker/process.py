@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -13,12 +14,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_onnx.errors import RuntimeUnavailable, WorkerEnded, WorkerError, WorkerReplaced
 from lightning_onnx.runtimes.worker.channel import Channel
 from lightning_onnx.runtimes.worker.waiting import Wait, ask_whether_to_go_on
+
+log = logging.getLogger(__name__)
 
 TIME_LIMIT = 600.0
 """Default time limit for one call, in seconds; a runtime that takes longer counts as hanging."""
@@ -43,6 +47,28 @@ class Answer:
     generation: int
 
 
+class Posted:
+    """A request that was sent ahead: its answer is read by ``Worker.collect``, or before the worker's next request.
+
+    Args:
+        request: Its number.
+        generation: The process that has it.
+        limit: Time limit in seconds.
+    """
+
+    def __init__(self, request: int, generation: int, limit: float) -> None:
+        self.request = request
+        self.generation = generation
+        self.limit = limit
+        self.outcome: tuple[bool, Any] | WorkerEnded | None = None
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """The time since it was sent, in seconds."""
+        return time.monotonic() - self._started
+
+
 class Worker:
     """A process that executes one call at a time; started by the first call, and restarted if it has died.
 
@@ -58,6 +84,7 @@ class Worker:
         self._pid = os.getpid()
         self._is_waiting = False
         self._longest_answer: float | None = None
+        self._posted: Posted | None = None
         self._closing: list[int] = []
         self._numbers = itertools.count()
         self._requests = itertools.count()
@@ -86,18 +113,67 @@ class Worker:
             RuntimeUnavailable: If the function raises it.
         """
         with self._lock:
-            self._start()
-            if generation is not None and generation != self.generation:
-                raise WorkerReplaced("the worker process was replaced by another one")
-            while self._closing:
-                self._exchange(f"{SERVER}:close", (self._closing.pop(),), 60)
-            done, value = self._exchange(target, arguments, TIME_LIMIT if time_limit is None else time_limit)
-            answer = Answer(value, self.generation)
-        if isinstance(value, RuntimeUnavailable):
-            raise value
-        if not done:
-            raise WorkerError(value)
-        return answer
+            self._make_ready(generation)
+            limit = TIME_LIMIT if time_limit is None else time_limit
+            return Answer(_value(*self._exchange(target, arguments, limit)), self.generation)
+
+    def start(self, target: str, *arguments: object) -> None:
+        """Start the process and let it call a function, such as one that imports a package, while the caller goes on.
+
+        The answer is dropped, even an exception. Nothing happens if the process runs already, or cannot be started.
+
+        Args:
+            target: ``"module:function"``.
+            arguments: Its arguments.
+        """
+        if not self._lock.acquire(blocking=False):  # another thread uses the process
+            return
+        try:
+            if self._channel is None or self._pid != os.getpid():
+                self._start()
+                with self._waiting(TIME_LIMIT) as wait:
+                    self._send(wait, target, arguments, TIME_LIMIT)
+        except (OSError, WorkerEnded):
+            log.debug("the worker process cannot be started ahead", exc_info=True)
+        finally:
+            self._lock.release()
+
+    def post(
+        self, target: str, *arguments: object, time_limit: float | None = None, generation: int | None = None
+    ) -> Posted:
+        """Send a request without waiting for its answer. Arguments as for ``ask``.
+
+        At most one answer is outstanding, or the two processes could block each other with large messages.
+
+        Raises:
+            WorkerEnded: If the process is another one than asked for, or dies before it has read the request.
+        """
+        with self._lock:
+            self._make_ready(generation)
+            limit = TIME_LIMIT if time_limit is None else time_limit
+            with self._waiting(limit) as wait:
+                request = self._send(wait, target, arguments, limit)
+            self._posted = Posted(request, self.generation, limit)
+            return self._posted
+
+    def collect(self, posted: Posted) -> Answer:
+        """Wait for the answer of a request that was sent ahead.
+
+        Args:
+            posted: What ``post`` returned.
+
+        Raises:
+            WorkerReplaced: If the process was ended for another reason before it had answered.
+            WorkerError: As for ``ask``, and so the other exceptions.
+        """
+        with self._lock:
+            if posted is self._posted:
+                self._finish_posted()
+        if posted.outcome is None:
+            raise WorkerReplaced("the worker process was ended before it had answered")
+        if isinstance(posted.outcome, WorkerEnded):
+            raise posted.outcome
+        return Answer(_value(*posted.outcome), posted.generation)
 
     def new_number(self) -> int:
         """Return a number for a new session, unique in this worker."""
@@ -122,21 +198,69 @@ class Worker:
         self._channel = self._process = None
         self._longest_answer = None  # the next process has to start first, and may get other work
         self._closing.clear()
+        self._posted = None
         self._is_waiting = False
+
+    def _make_ready(self, generation: int | None) -> None:
+        """Start the process if needed, and let it finish what it was asked for before; it has to be the given one."""
+        self._finish_posted()
+        self._start()
+        if generation is not None and generation != self.generation:
+            raise WorkerReplaced("the worker process was replaced by another one")
+        while self._closing:
+            self._exchange(f"{SERVER}:close", (self._closing.pop(),), 60)
+
+    def _finish_posted(self) -> None:
+        """Read the answer of the request that was sent ahead, if there is one."""
+        posted = self._posted
+        if posted is None or self._pid != os.getpid():
+            return
+        try:
+            with self._waiting(posted.limit) as wait:
+                posted.outcome = self._receive(wait, posted.request, time.monotonic() + posted.limit)
+        except WorkerEnded as error:
+            posted.outcome = error
+        else:
+            self._longest_answer = max(posted.seconds, self._longest_answer or 0.0)
+        self._posted = None
 
     def _exchange(self, target: str, arguments: tuple[object, ...], limit: float) -> tuple[bool, Any]:
         """Send a request, and return the answer that has its number."""
+        deadline = time.monotonic() + limit
+        with self._waiting(limit) as wait:
+            request = self._send(wait, target, arguments, limit)
+            answer = self._receive(wait, request, deadline)
+        self._longest_answer = max(wait.seconds, self._longest_answer or 0.0)
+        return answer
+
+    def _send(self, wait: Wait, target: str, arguments: tuple[object, ...], limit: float) -> int:
         assert self._channel is not None
-        assert self._process is not None
-        request, deadline = next(self._requests), time.monotonic() + limit
-        wait = Wait(self._process.pid, self._longest_answer)
+        request = next(self._requests)
+        self._channel.send((request, target, arguments), limit, functools.partial(ask_whether_to_go_on, wait))
+        return request
+
+    def _receive(self, wait: Wait, request: int, deadline: float) -> tuple[bool, Any]:
+        assert self._channel is not None
         while_waiting = functools.partial(ask_whether_to_go_on, wait)
+        answered = None
+        while answered != request:
+            answered, done, answer = self._channel.receive(deadline - time.monotonic(), while_waiting)
+        return done, answer
+
+    @contextlib.contextmanager
+    def _waiting(self, limit: float) -> Iterator[Wait]:
+        """Yield a wait for the process; an exception that ends it ends the process, too.
+
+        Args:
+            limit: Time limit in seconds, for the message.
+
+        Raises:
+            WorkerEnded: If the process dies, or the time is over.
+        """
+        assert self._process is not None
         self._is_waiting = True
         try:
-            self._channel.send((request, target, arguments), limit, while_waiting)
-            answered = None
-            while answered != request:
-                answered, done, answer = self._channel.receive(deadline - time.monotonic(), while_waiting)
+            yield Wait(self._process.pid, self._longest_answer)
         except TimeoutError as error:
             self.stop()
             raise WorkerEnded(f"no answer within {limit:g} s; the worker process was stopped") from error
@@ -146,8 +270,6 @@ class Worker:
             self.stop()
             raise
         self._is_waiting = False
-        self._longest_answer = max(wait.seconds, self._longest_answer or 0.0)
-        return done, answer
 
     def _cause(self) -> str:
         assert self._process is not None
@@ -182,3 +304,12 @@ class Worker:
             )
         self.generation += 1
         self._channel = Channel(ours)
+
+
+def _value(done: bool, value: Any) -> Any:
+    """Return what a function returned, or raise what it raised."""
+    if isinstance(value, RuntimeUnavailable):
+        raise value
+    if not done:
+        raise WorkerError(value)
+    return value

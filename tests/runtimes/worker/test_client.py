@@ -93,3 +93,33 @@ def test_a_session_knows_its_process_where_another_thread_replaces_it(linear):
     session = runtime.load(linear.model_path)
     assert session.run({"input": np.zeros((1, 4), np.float32)})["output"].shape == (1, 2)
     runtime.close()
+
+
+def test_a_file_is_loaded_and_run_while_the_caller_goes_on(linear):
+    runtime = client.hosted("onnxruntime")
+    x = np.ones((2, 4), np.float32)
+    waits = runtime.begin_load(linear.model_path)
+    session = waits()
+    outputs = session.begin({"input": x})
+    np.testing.assert_array_equal(outputs()["output"], session.run({"input": x})["output"])
+    assert session.load_seconds > 0
+    with pytest.raises(WorkerError, match="No such file"):
+        runtime.begin_load(linear.model_path.with_name("none.onnx"))()
+
+
+def test_a_run_that_was_begun_is_repeated_where_another_call_ended_the_process(linear):
+    session = client.hosted("onnxruntime").load(linear.model_path)
+    outputs = session.begin({"input": np.zeros((1, 4), np.float32)})
+    client._worker.stop()
+    assert outputs()["output"].shape == (1, 2)
+
+
+def test_a_run_that_ends_the_process_is_not_repeated(linear):
+    runtime = client.hosted("onnxruntime", time_limit=0.3)
+    session = runtime.load(linear.model_path)
+    os.killpg(client._worker.call("os:getpid"), signal.SIGSTOP)
+    outputs = session.begin({"input": np.zeros((1, 4), np.float32)})
+    for message in ("no answer within", "an earlier call of this session"):
+        with pytest.raises(WorkerEnded, match=message):
+            outputs()
+        outputs = session.begin({"input": np.zeros((1, 4), np.float32)})

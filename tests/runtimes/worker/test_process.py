@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from lightning_onnx.errors import WorkerEnded, WorkerError
+from lightning_onnx.errors import WorkerEnded, WorkerError, WorkerReplaced
 from lightning_onnx.runtimes.worker.process import Worker
 from lightning_onnx.runtimes.worker.waiting import Wait, interruptible
 from tests.processes import assert_ends
@@ -119,3 +119,47 @@ def test_a_function_can_end_the_wait(worker, stopped):
 def test_large_values_arrive_whole(worker):
     value = np.random.default_rng(0).normal(size=1_000_000)
     np.testing.assert_array_equal(worker.call("numpy:negative", value), -value)
+
+
+def test_an_answer_can_be_read_later(worker):
+    posted = worker.post("builtins:abs", -1)
+    assert worker.collect(posted).value == 1
+    failing = worker.post("builtins:int", "x")
+    with pytest.raises(WorkerError, match="ValueError"):
+        worker.collect(failing)
+
+
+def test_the_next_request_waits_for_an_answer_that_is_outstanding(worker):
+    """Or else two large messages would meet, and each process would wait for the other to read."""
+    value = np.zeros(1_000_000)
+    posted = worker.post("numpy:negative", value)
+    assert worker.call("builtins:abs", -2) == 2
+    other = worker.post("numpy:negative", value)
+    np.testing.assert_array_equal(worker.collect(posted).value, value)
+    np.testing.assert_array_equal(worker.collect(other).value, value)
+
+
+def test_a_crash_of_a_posted_request_is_told_to_the_one_who_posted_it(worker):
+    posted = worker.post("signal:raise_signal", int(signal.SIGKILL))
+    assert worker.call("builtins:abs", -1) == 1
+    with pytest.raises(WorkerEnded, match="died by SIGKILL"):
+        worker.collect(posted)
+
+
+def test_an_answer_is_lost_with_its_process(worker):
+    posted = worker.post("time:sleep", 60)
+    worker.stop()
+    with pytest.raises(WorkerReplaced):
+        worker.collect(posted)
+
+
+def test_a_posted_request_has_a_time_limit(worker):
+    posted = worker.post("time:sleep", 60, time_limit=0.3)
+    with pytest.raises(WorkerEnded, match=r"no answer within 0\.3 s"):
+        worker.collect(posted)
+
+
+def test_a_process_is_started_ahead_once_and_what_it_did_is_dropped(worker):
+    worker.start("builtins:int", "not a number")
+    worker.start("os:_exit", 3)
+    assert (worker.call("builtins:abs", -1), worker.generation) == (1, 1)
