@@ -42,7 +42,7 @@ from lightning_onnx.tracing.patches.patch import (
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
-_PRECAUTIONS = ("onnx_ir", "torch.export", "torch._export")
+_PRECAUTIONS = ("onnx_ir", "torch.export", "torch._export", "torch.utils._sympy.interp")
 
 
 @contextlib.contextmanager
@@ -367,6 +367,7 @@ PATCHES: tuple[Patch, ...] = (
             "onnx_ir": "It can warn of initializers without a value; no export was seen that makes it.",
             "torch.export": "It can warn of deprecated dynamic shapes; no export was seen that makes it.",
             "torch._export": "It can warn of a dim that is traced at size 1; no export was seen that makes it.",
+            "torch.utils._sympy.interp": "It warns of sizes that it cannot divide; seen with a resize of kornia.",
             "torch.fx.experimental.symbolic_shapes": "It warns of values that decide, before a trace is refused.",
         }.items()
     ),
