@@ -104,19 +104,21 @@ def test_the_final_state_starts_other_layers(tmp_path: Path) -> None:
 class PadsToTheLongest(nn.Module):
     """As quickstarts write it: the result is as long as the longest sequence, not as long as the input."""
 
-    def __init__(self, *, batch_first: bool) -> None:
+    def __init__(self, *, batch_first: bool, padding: float) -> None:
         super().__init__()
         self.batch_first, self.layer = batch_first, nn.GRU(3, 4, batch_first=batch_first)
+        self.padding = padding
 
     def forward(self, x: Tensor, lengths: Tensor) -> Any:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
-        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=self.batch_first)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], self.batch_first, self.padding)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_sequences_are_padded_to_the_longest(batch_first: bool, tmp_path: Path) -> None:
-    module, lengths = PadsToTheLongest(batch_first=batch_first).eval(), torch.tensor([5, 3, 2])
+@pytest.mark.parametrize(("batch_first", "padding"), [(True, 0.0), (True, 2.0), (False, -1.5)])
+def test_sequences_are_padded_to_the_longest(batch_first: bool, padding: float, tmp_path: Path) -> None:
+    module = PadsToTheLongest(batch_first=batch_first, padding=padding).eval()
+    lengths = torch.tensor([5, 3, 2])
     example = torch.randn(3, 5, 3) if batch_first else torch.randn(5, 3, 3)
     axes = {"x": {int(not batch_first): "batch"}, "lengths": {0: "batch"}}
     made = lightning_onnx.export(module, (example, lengths), directory=tmp_path / "made", dynamic_axes=axes)

@@ -51,6 +51,10 @@ def pad(
     if not _is_length_given():
         longest = lengths.max()
         padded = padded[:, :longest] if batch_first else padded[:longest]
+    if padding_value:  # the exporter pads with zeros
+        steps = torch.arange(padded.shape[1 if batch_first else 0])
+        beyond = steps >= lengths[:, None] if batch_first else steps[:, None] >= lengths
+        padded = padded.masked_fill(beyond[..., None], padding_value)
     return padded, lengths
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing by index: rolls, scatters, windows, and a squeeze of a dim that is not 1."""
+"""Reading and writing by index: rolls, scatters, masks, windows, and a squeeze of a dim that is not 1."""
 
 from __future__ import annotations
 
@@ -64,6 +64,29 @@ def index_reduce(
     return x.scatter_reduce(dim, index.view(shape).expand(source.shape), source, reduce, include_self=include_self)
 
 
+def put_by_mask(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> object:
+    """Write where a mask of inner dims is true: one number by ``where``, others with the mask's dims first."""
+    given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or not given[0][0] or given[0][1].dtype != torch.bool:
+        return NotImplemented
+    dim, mask = given[0]
+    after = x.dim() - dim - mask.dim()
+    if values.dim() == 0 and not accumulate:
+        return torch.where(mask.view(*mask.shape, *[1] * after), values.to(x.dtype), x)
+    inner = range(dim, dim + mask.dim())
+    front = [*inner, *(d for d in range(x.dim()) if d not in inner)]
+    missing = dim + 1 + after - values.dim()
+    values = values.view([1] * missing + list(values.shape)).movedim(dim, 0)
+    written = torch.ops.aten.index_put.default(x.permute(front), [mask], values, accumulate)
+    return written.permute([front.index(d) for d in range(x.dim())])
+
+
+def is_inner_mask(node: fx.Node) -> bool:
+    """Tell whether a mask selects among inner dims, as in ``x[:, mask] = values``."""
+    found = [value(index) for index in node.args[1]]  # type: ignore[union-attr]
+    return found[0] is None and any(isinstance(index, Tensor) and index.dtype == torch.bool for index in found)
+
+
 def is_mean(node: fx.Node) -> bool:
     """Tell whether the reduction is a mean."""
     return bool(node.args[4] == "mean")
@@ -91,5 +114,6 @@ RULES = (
     Rule((aten.squeeze.dim,), squeeze, "ONNX rejects a Squeeze of a dim that is not 1.", is_not_one),
     Rule((aten.im2col.default,), unfolded, "The exporter writes the windows of the traced size.", has_symbols),
     Rule((aten.scatter_reduce.two,), scatter_mean, "ONNX has no ScatterElements with a mean.", is_mean),
+    Rule((aten.index_put.default,), put_by_mask, "The exporter takes a mask of the first dims only.", is_inner_mask),
     Rule((aten.index_reduce.default,), index_reduce, "The exporter has no translation."),
 )

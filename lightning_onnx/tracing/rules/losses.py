@@ -28,20 +28,27 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """See the formulas in the documentation of ``CrossEntropyLoss``."""
-    if weight is not None:
-        return NotImplemented  # type: ignore[no-any-return]
     dim = min(x.dim() - 1, 1)
     logs = functional.log_softmax(x, dim)
+    classes = x.shape[dim]
     if target.is_floating_point():
-        target = target * (1 - label_smoothing) + label_smoothing / x.shape[dim] if label_smoothing else target
-        loss = -(logs * target).sum(dim)
+        target = target * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else target
+        loss = -(_weighted(logs, weight, dim) * target).sum(dim)
         return loss.sum() / (loss.numel() or 1) if reduction == 1 else _reduced(loss, reduction)
     if not label_smoothing:
         return NotImplemented  # type: ignore[no-any-return]
     kept = target != ignore_index
-    chosen = logs.gather(dim, torch.where(kept, target, 0).unsqueeze(dim)).squeeze(dim)
-    loss = torch.where(kept, -((1 - label_smoothing) * chosen + label_smoothing * logs.mean(dim)), 0.0)
-    return loss.sum() / kept.sum() if reduction == 1 else _reduced(loss, reduction)
+    target = torch.where(kept, target, 0)
+    chosen = logs.gather(dim, target.unsqueeze(dim)).squeeze(dim)
+    share = torch.ones_like(chosen) if weight is None else weight[target]
+    others = _weighted(logs, weight, dim).sum(dim) / classes
+    loss = torch.where(kept, -((1 - label_smoothing) * share * chosen + label_smoothing * others), 0.0)
+    return loss.sum() / torch.where(kept, share, 0.0).sum() if reduction == 1 else _reduced(loss, reduction)
+
+
+def _weighted(logs: Tensor, weight: Tensor | None, dim: int) -> Tensor:
+    """Multiply by the weights of the classes, which are along a dim."""
+    return logs if weight is None else logs * weight.view([-1 if d == dim else 1 for d in range(logs.dim())])
 
 
 def _reduced(loss: Tensor, reduction: int) -> Tensor:

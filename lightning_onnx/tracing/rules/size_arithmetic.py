@@ -103,19 +103,24 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) or _dtype(value) == _INT64
 
 
+_OF_DOUBLE = "lightning_onnx.of_double"
+"""Key of the number in double precision that a value was made from."""
+
+
 def _double(value: object) -> object:
-    """Cast to float64; undo an earlier cast down instead of casting twice."""
+    """Cast to float64; take the number that ``_single`` rounded instead of the rounded one."""
     if isinstance(value, (int, float)):
         return _operators().Constant(value=_scalar(float(value)))
-    made = value.producer() if isinstance(value, ir.Value) else None
-    if made is not None and made.op_type == "Cast" and _dtype(made.inputs[0]) == _DOUBLE:
-        return made.inputs[0]
-    return _operators().Cast(value, to=_DOUBLE)
+    known = value.meta.get(_OF_DOUBLE) if isinstance(value, ir.Value) else None
+    return _operators().Cast(value, to=_DOUBLE) if known is None else known
 
 
 def _single(double: object) -> object:
     """Cast to float32, which a network computes with."""
-    return _operators().Cast(double, to=_FLOAT)
+    rounded = _operators().Cast(double, to=_FLOAT)
+    if isinstance(rounded, ir.Value):
+        rounded.meta[_OF_DOUBLE] = double
+    return rounded
 
 
 def _scalar(value: float) -> onnx.TensorProto:

@@ -17,6 +17,7 @@ from torch import fx
 from lightning_onnx.tracing.rules import (
     attention,
     booleans_integers,
+    boxes,
     clamp,
     convolutions,
     double,
@@ -59,7 +60,7 @@ _ROUNDS = 4
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    return size_arithmetic.translations() | convolutions.translations()
+    return size_arithmetic.translations() | convolutions.translations() | boxes.translations()
 
 
 def for_every_size(

@@ -78,6 +78,17 @@ def complex_(x: Tensor) -> Tensor:
 _scaled = functional.scaled_dot_product_attention
 
 
+def masked_columns(x: Tensor) -> Tensor:
+    """Write into the columns that a mask selects: a number, a row for all, and a value for each place."""
+    mask = x.mean(0) > 0
+    written = x.clone()
+    written[:, mask] = 3.0
+    pairs = torch.stack([written, x], 1)
+    pairs[:, :, ~mask] = x[:, None, ~mask] * 2
+    pairs[:, torch.stack([mask, ~mask])] += torch.arange(5.0)
+    return pairs
+
+
 def resized(x: Tensor, mode: str, parity: int) -> Tensor:
     """Resize an image of integers whose rows are equal and whose neighboring pixels differ by even numbers + parity.
 
@@ -155,6 +166,7 @@ CASES: dict[str, Case] = {
         lambda x: torch.zeros(4, 5).scatter_reduce(0, place(x).expand(-1, 5), x, "mean"), (X,)
     ),
     "indexing index_reduce": Case(lambda x: torch.zeros(4, 5).index_reduce(0, place(x)[:, 0], x, "amax"), (X,)),
+    "indexing index_put": Case(lambda x: masked_columns(x), (X,)),
     "linalg inverse": Case(torch.inverse, (MATRICES,)),
     "linalg linalg_solve": Case(lambda x: torch.linalg.solve(x, x[..., 0]), (MATRICES,)),
     "linalg linalg_cholesky": Case(lambda x: torch.linalg.cholesky(positive(x)), (MATRICES,)),

@@ -19,6 +19,7 @@ import lightning_onnx
 from lightning_onnx.tracing.rules import table
 
 WINDOW = torch.hann_window(16)
+SHARES = torch.arange(1.0, 6.0)
 
 
 def spectral(x: Tensor, length: int | None = None) -> Tensor:
@@ -85,6 +86,14 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "adaptive_max_pool": (lambda x: functional.adaptive_max_pool2d(x, 3), (2, 8, 8)),
     "smoothed_cross_entropy": (
         lambda x: functional.cross_entropy(x, place(x)[:, 0], label_smoothing=0.1, ignore_index=1),
+        (5,),
+    ),
+    "weighted_cross_entropy": (
+        lambda x: (
+            functional.cross_entropy(x, place(x)[:, 0], SHARES, label_smoothing=0.1, ignore_index=1),
+            functional.cross_entropy(x, place(x)[:, 0], SHARES, label_smoothing=0.2, reduction="none"),
+            functional.cross_entropy(x, x.softmax(1), SHARES, label_smoothing=0.1),
+        ),
         (5,),
     ),
     "istft": (spectral, (64,)),
