@@ -118,8 +118,6 @@ def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on
     plan = plan.with_decisions(decisions)
     context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
     context = context.remembering(_of_this_file(judged, plan))
-    if plan.config.has_weights:
-        context.file.load_ahead()
     stored, missing = _write_test_data(plan, context, made.folder)
     side_by_side = _samples(plan, context, stored)
     context = _with_stored(context, stored)
@@ -251,6 +249,8 @@ def _write_test_data(plan: Plan, context: CheckContext, folder: Path) -> tuple[l
     kind, signature = plan.config.test_data, plan.graph.signature
     if kind is None:
         return [], []
+    if plan.config.has_weights:
+        context.file.load_ahead()
     is_stable = _stability(context, plan.config)
     tries = max(1, plan.affordable_cases // 2)  # each runs the module several times, and the file
     data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind, tries)

@@ -20,7 +20,7 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
-from lightning_onnx.runtimes.worker.client import HostedSession
+from lightning_onnx.runtimes.worker.client import HostedRuntime, HostedSession
 from tests.module.calls.observing import Applies
 
 
@@ -105,3 +105,20 @@ def test_an_artifact_is_replaced_only_on_request(tmp_path: Path) -> None:
     second = produce(plan, loaded, tmp_path / "made", if_taken="replace")
     assert second.directory == first.directory
     assert second.manifest["model"]["sha256"] != first.manifest["model"]["sha256"]
+
+
+@pytest.mark.slow
+def test_a_file_that_nothing_runs_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+    make = HostedSession.__init__
+
+    def noted(session: HostedSession, runtime: HostedRuntime, path: Path, **options: Any) -> None:
+        loaded.append(path)
+        make(session, runtime, path, **options)
+
+    silent, tested = prepared(checks=(), test_data=None), prepared(checks=())
+    monkeypatch.setattr(HostedSession, "__init__", noted)
+    produce(*silent, tmp_path / "silent")
+    assert not loaded
+    produce(*tested, tmp_path / "tested")
+    assert loaded

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import weakref
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -36,17 +38,20 @@ class Stamp:
     @classmethod
     def of(cls, module: nn.Module) -> Stamp:
         """Return the stamp of a module as it is now."""
-        return cls(weakref.ref(module), _marks(module))
+        return cls(weakref.ref(module), tuple(_marks(module)))
 
     def fits(self, module: nn.Module) -> bool:
-        """Tell whether this is the same module with the same weights; if some cannot be read, the answer is no."""
+        """Tell whether this is the same module with the same weights; if some cannot be read, the answer is no.
+
+        Tensors are read up to the first one that has changed: after a step of training, mostly the first of all.
+        """
         if self.module() is not module or any(content is None for _, _, content in self.marks):
             return False
-        return self.marks == _marks(module)
+        return all(mark == now for mark, now in itertools.zip_longest(self.marks, _marks(module)))
 
 
-def _marks(module: nn.Module) -> tuple[_Mark, ...]:
-    return tuple((name, id(tensor), _content(tensor)) for name, tensor in named_tensors(module))
+def _marks(module: nn.Module) -> Iterator[_Mark]:
+    return ((name, id(tensor), _content(tensor)) for name, tensor in named_tensors(module))
 
 
 def _content(tensor: Tensor) -> Content | None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_onnx.module.arrays import content_of
+from lightning_onnx.module.weights import stamp as stamps
 from lightning_onnx.module.weights.stamp import Stamp
 
 
@@ -73,3 +75,31 @@ def test_a_value_that_is_restored_leaves_the_stamp_valid() -> None:
         module.bias.add_(1)
         module.bias.copy_(before)
     assert stamp.fits(module)
+
+
+def test_nothing_is_read_beyond_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    stamp = Stamp.of(module)
+    read: list[torch.Tensor] = []
+
+    def content(tensor: torch.Tensor) -> object:
+        read.append(tensor)
+        return content_of(tensor)
+
+    monkeypatch.setattr(stamps, "content_of", content)
+    assert stamp.fits(module)
+    assert len(read) == 4
+    read.clear()
+    loaded(module[0])
+    assert not stamp.fits(module)
+    assert len(read) == 1
+
+
+def test_a_tensor_more_or_less_is_a_change() -> None:
+    module = nn.Linear(3, 3)
+    stamp = Stamp.of(module)
+    module.register_buffer("mask", torch.ones(3))
+    assert not stamp.fits(module)
+    stamp = Stamp.of(module)
+    del module.mask
+    assert not stamp.fits(module)
