@@ -88,6 +88,8 @@ class ONNXArtifact:
             ArtifactError: If it is no artifact, its format is a later one, a field of its manifest is invalid, or a
                 file is missing or altered.
         """
+        if not isinstance(directory, (str, os.PathLike)):
+            raise ArtifactError(f"{directory!r} is no path. Give the directory of an artifact.")
         root = Path(directory)
         try:
             manifest = foreign.read_json(root / MANIFEST)
@@ -276,7 +278,8 @@ class ONNXArtifact:
             runtime: As for ``run``.
 
         Raises:
-            InputError: If the graph has preprocessing or postprocessing: the loops of the module do it themselves.
+            InputError: If it is no module, or the graph has preprocessing or postprocessing: the loops of the module
+                do it themselves.
             RuntimeUnavailable: As for ``run``.
 
         Example:
@@ -287,8 +290,14 @@ class ONNXArtifact:
                 f"the graph of {self.directory} has preprocessing or postprocessing, so it cannot answer for "
                 f"{self.record.source.method}, which the loops call with prepared inputs. Use run() with raw inputs."
             )
+        import torch
+
         from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by
 
+        if not isinstance(module, torch.nn.Module):
+            raise InputError(
+                f"as_module() takes a torch.nn.Module, got {type(module).__name__}. Give the module itself."
+            )
         methods = self._by_method.values()
         return answered_by(module, [(ExportedCall.of(own.record), own._session(runtime)) for own in methods])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +86,12 @@ def _array(value: Any, dtype: str) -> NDArray[Any]:
         from lightning_onnx.module.arrays import to_numpy
 
         return to_numpy(value)
-    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value, dtype)
+    try:
+        return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{reprlib.repr(value)} is no array of {dtype} ({error}). Give an array or a tensor."
+        ) from error
 
 
 def _with_lists(value: Any) -> Any:

@@ -10,6 +10,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.measuring import Figures, measure, resized
 from lightning_onnx.checks.timing import Timed
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.runtimes import base as runtimes
 
 if TYPE_CHECKING:
@@ -53,10 +54,14 @@ class Latency:
         """Check the options."""
         runtimes.check_names("runtimes", self.runtimes)
         sizes = self.batch_sizes
-        if not isinstance(sizes, Sequence) or not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        is_list = isinstance(sizes, Sequence) and not isinstance(sizes, (str, bytes))
+        if not is_list or not sizes or not all(type(size) is int and size > 0 for size in sizes):
             raise ConfigurationError(f"Latency(batch_sizes={sizes!r}) is invalid. Give sizes of 1 or more.")
-        if type(self.threads) is not int or self.threads < 1:
-            raise ConfigurationError(f"Latency(threads={self.threads!r}) is invalid. Give a number of 1 or more.")
+        check_choice(self, "compiled", (False, True))
+        check_number(self, "threads", least=1, is_whole=True)
+        check_choice(self, "precision", runtimes.PRECISIONS)
+        check_number(self, "seconds")
+        check_number(self, "max_ratio")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Measure."""

@@ -18,6 +18,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.validation import LoopResult, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
+from lightning_onnx.option_values import check_numbers
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
 from lightning_onnx.runtimes.worker import client
@@ -70,9 +71,7 @@ class MetricParity:
     def __post_init__(self) -> None:
         """Check the options."""
         runtimes.check_name(self.runtime)
-        bad = {k: v for k, v in (self.tolerances or {}).items() if not (isinstance(v, (int, float)) and v >= 0)}
-        if bad:
-            raise ConfigurationError(f"MetricParity(tolerances={bad!r}) is invalid. Give numbers of 0 or more.")
+        check_numbers(self, "tolerances", "val_loss")
         check_limit(self.limit_batches)
 
     def __call__(self, context: CheckContext) -> CheckResult:

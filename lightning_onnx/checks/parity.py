@@ -14,11 +14,12 @@ from lightning_onnx.checks.imprecise import imprecise_operators
 from lightning_onnx.checks.noise import ChangedRuns, ComparedOutput, excuse_noise, find_random_outputs, has_hidden_state
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.checks.scales import Scales, raised_by_noise, scales_of
-from lightning_onnx.errors import ConfigurationError, first_line
+from lightning_onnx.errors import first_line
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.non_finite import non_finite_weights
+from lightning_onnx.option_values import check_number
 from lightning_onnx.runtimes.base import Arrays, RunsAhead, Session
 
 _HIDDEN_STATE = (
@@ -49,10 +50,8 @@ class Parity:
 
     def __post_init__(self) -> None:
         """Check the tolerances."""
-        for option in ("rtol", "atol"):
-            value = getattr(self, option)
-            if value is not None and not value >= 0:
-                raise ConfigurationError(f"Parity({option}={value!r}) is invalid. Give a number of 0 or more.")
+        check_number(self, "rtol")
+        check_number(self, "atol")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run all cases."""

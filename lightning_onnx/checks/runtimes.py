@@ -13,6 +13,7 @@ from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.module.cases import Case
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.option_values import check_choice, check_number, check_texts
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Description
 from lightning_onnx.runtimes.worker import client
@@ -52,14 +53,17 @@ class RuntimeParity:
     def __post_init__(self) -> None:
         """Check the options."""
         runtimes.check_names("runtimes", self.runtimes)
+        check_texts(self, "require", runtimes.DEFAULT)
         missing = set(self.require) - set(self.runtimes)
         if missing:
             raise ConfigurationError(
                 f"RuntimeParity(require={self.require!r}) has {sorted(missing)}, missing in "
                 f"runtimes={self.runtimes!r}. Add them to runtimes."
             )
-        if self.precision not in ("float32", "deploy"):
-            raise ConfigurationError(f"precision={self.precision!r} is invalid. Choose 'float32' or 'deploy'.")
+        check_choice(self, "precision", runtimes.PRECISIONS)
+        check_number(self, "time_limit")
+        if not isinstance(self.parity, Parity):
+            raise ConfigurationError(f"RuntimeParity(parity={self.parity!r}) is invalid. Give one such as Parity().")
 
     def __call__(self, context: CheckContext) -> CheckResult:
         """Run all cases in all runtimes, one after the other."""

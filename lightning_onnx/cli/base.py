@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
-from lightning_onnx.errors import UsageError, first_line
+from lightning_onnx.errors import InputError, UsageError, first_line
 from lightning_onnx.printable import CONTROLS, printable
 
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
@@ -165,10 +165,25 @@ def model_at(path: Path) -> Path:
     try:
         specs = ModelSpecs.read(model)
     except Exception as error:
-        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+        raise no_model(model, error) from error
     if not specs.outputs:
         raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     return model
+
+
+def no_model(path: Path, error: Exception) -> UsageError:
+    """Return the error for a file that is no ONNX model.
+
+    Args:
+        path: The file.
+        error: What was raised when it was read.
+    """
+    if path.suffix == ".ckpt":
+        return UsageError(f"{path} is a checkpoint. Export it: lightning-onnx export {path} --model MODULE:NAME.")
+    what = str(error).removeprefix("the file ")
+    if isinstance(error, InputError) and what.startswith("is no ONNX model"):
+        return UsageError(f"{path} {what}")
+    return UsageError(f"{path} is no ONNX model ({first_line(error)}). Give an ONNX file.")
 
 
 def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:

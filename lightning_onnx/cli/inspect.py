@@ -17,10 +17,11 @@ from lightning_onnx.cli.base import (
     add_path,
     code_of,
     locate,
+    no_model,
     write,
     write_json,
 )
-from lightning_onnx.errors import UsageError, first_line
+from lightning_onnx.errors import UsageError
 from lightning_onnx.onnxfile.specs import dims_of
 from lightning_onnx.printable import one_line
 
@@ -130,7 +131,7 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         found = _described(model, onnx.load(str(model), "protobuf" if artifact else None, load_external_data=False))
         json.dumps(dataclasses.asdict(found))  # a name that is no UTF-8 comes as bytes
     except Exception as error:
-        raise UsageError(f"{model} is no ONNX model ({first_line(error)}). Give an ONNX file.") from error
+        raise no_model(model, error) from error
     if not found.outputs:
         raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:

@@ -17,6 +17,7 @@ from lightning_onnx.deploy import model_card
 from lightning_onnx.errors import ArtifactError, ConfigurationError, first_line
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.notices import warn
+from lightning_onnx.option_values import check_choice
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -49,9 +50,9 @@ class Hub:
         """Check the arguments."""
         if not isinstance(self.repo_id, str) or not _REPO_ID.fullmatch(self.repo_id):
             raise ConfigurationError(f"hub={self.repo_id!r} is no repository. Give one such as 'user/name'.")
-        if not isinstance(self.private, bool):
-            raise ConfigurationError(f"Hub(private={self.private!r}) is invalid. Choose True or False.")
-        if self.pipeline_tag is not None and not re.fullmatch(r"[a-z0-9-]+", str(self.pipeline_tag)):
+        check_choice(self, "private", (True, False))
+        tag = self.pipeline_tag
+        if tag is not None and not (isinstance(tag, str) and re.fullmatch(r"[a-z0-9-]+", tag)):
             raise ConfigurationError(
                 f"Hub(pipeline_tag={self.pipeline_tag!r}) is no task. Give one such as 'image-classification'."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.contract.given import Given, check_given
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.fused import Around, Part, check_part
 from lightning_onnx.notices import warn
 from lightning_onnx.onnxfile import compatibility
@@ -75,6 +77,7 @@ class ExportConfig:
             choose(option, getattr(self, option), choices)
         if not isinstance(self.method, str) or not self.method.isidentifier():
             raise ConfigurationError(f"method={self.method!r} is not the name of a method. Give one such as 'forward'.")
+        _check_sample(self.sample)
         _check_names("input_names", self.input_names)
         _check_names("output_names", self.output_names)
         both = sorted(set(self.input_names or ()) & set(self.output_names or ()))
@@ -170,6 +173,14 @@ class ExportConfig:
         possible = opsets()
         highest = possible.highest if self.engine == "auto" else possible.engines[self.engine][1]
         return min(compatibility.find_target(self.target).opset, highest)
+
+
+def _check_sample(sample: object) -> None:
+    if sample is not None and not flatten(sample)[1]:
+        raise ConfigurationError(
+            f"sample={reprlib.repr(sample)} has no tensor. Give the arguments of one call, such as "
+            "torch.zeros(1, 3, 224, 224)."
+        )
 
 
 def _check_names(option: str, names: Sequence[str] | None) -> None:

@@ -36,7 +36,7 @@ from lightning_onnx.profile import profiled
 @random_states_kept_for_training()
 def export(
     module: nn.Module,
-    args: Sequence[Any] | Tensor = (),
+    args: Sequence[Any] | Mapping[str, Any] | Tensor = (),
     kwargs: Mapping[str, Any] | None = None,
     *more: Any,
     directory: str | os.PathLike[str],
@@ -47,7 +47,7 @@ def export(
 
     Args:
         module: Any module. It is copied; the module itself and the random states are not changed.
-        args: Positional arguments of one call of the method; a single tensor is one argument.
+        args: Arguments of one call of the method: a tuple in order, a dict by name, or one tensor.
         kwargs: Keyword arguments of the same call.
         more: Nothing; only for a message that says how to give several arguments.
         directory: The artifact's directory; must not exist.
@@ -83,6 +83,8 @@ def export(
             f"export() takes the arguments of the module as one tuple, but got {2 + len(more)} of them. Write "
             "export(module, (first, second), directory=...), and keyword arguments as a dict after the tuple."
         )
+    if not isinstance(directory, (str, os.PathLike)):
+        raise ConfigurationError(f"directory={directory!r} is not a path. Give one such as 'exported'.")
     module = _unwrapped(module)
     if options.get("checks", ()) is None:
         del options["checks"]
@@ -90,8 +92,10 @@ def export(
     target = Path(directory)
     if target.exists():
         raise ArtifactError(f"{target} exists. Remove it or choose another directory.")
-    positional = (args,) if isinstance(args, Tensor) else tuple(args)
-    calls = _calls(configs, positional, dict(kwargs or {})) if is_list else [(positional, dict(kwargs or {}))]
+    is_one = not isinstance(args, (list, tuple, Mapping))
+    positional = (args,) if is_one else () if isinstance(args, Mapping) else tuple(args)
+    named = {**(args if isinstance(args, Mapping) else {}), **(kwargs or {})}
+    calls = _calls(configs, positional, named) if is_list else [(positional, named)]
     samples = [config.around.sample(module, call) for config, call in zip(configs, calls, strict=True)]
     with stages_named(module, " and ".join(c.method for c in configs), "copying the module") as enter:
         copied = copying.private_copy(module)
@@ -136,5 +140,7 @@ def _unwrapped(module: object) -> nn.Module:
     """
     if not isinstance(module, nn.Module):
         made = f" Make one: {module.__name__}(...)." if isinstance(module, type) else ""
-        raise ConfigurationError(f"export() takes a torch.nn.Module, got {type(module).__name__}.{made}")
+        raise ConfigurationError(
+            f"export() takes a torch.nn.Module, got {type(module).__name__}.{made or ' Give the module itself.'}"
+        )
     return cast(nn.Module, module.module) if is_wrapped(module) else module

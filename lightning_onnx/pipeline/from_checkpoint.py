@@ -31,6 +31,8 @@ from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named
 from lightning_onnx.profile import profiled
 
+_ADVICE = "Give the path of a checkpoint that Lightning has written (.ckpt)."
+
 
 @profiled()
 def export_checkpoint(
@@ -62,7 +64,7 @@ def export_checkpoint(
     """
     make = named(model)
     check_versions()  # now that the user's modules have imported theirs
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, _ADVICE)
     module = _build(make, model, content, dict(init or {}))
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
     return _exported(module, checkpoint, content, directory, configs, _Data(loader, datamodule, data))
@@ -85,7 +87,7 @@ def export_module(
         SampleError: If there is no call to trace with.
     """
     check_versions()
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, _ADVICE)
     own = any(loading.overrides(type(module), loader) for loader in _LOADERS)
     found = data if data is not None else module if own else None
     given = _Data()

@@ -22,6 +22,10 @@ DEFAULT = "onnxruntime"
 """The runtime that checks every artifact. Its sessions share one worker process; any other runtime has its own."""
 
 
+PRECISIONS = ("float32", "deploy")
+"""Which float types a runtime may use; ``"deploy"`` is its own default."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """How a loaded file is run, as reported by the runtime itself.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
 from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
+from lightning_onnx.option_values import check_number
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import DEFAULT, Arrays
 
@@ -209,11 +210,9 @@ def check_options(variant: Variant) -> None:
         raise ConfigurationError(
             f"{kind}(name={variant.name!r}) is invalid in a file name. Use letters, digits, '_' and '-'."
         )
-    for option in ("max_difference", "max_metric_drop"):
-        value = getattr(variant, option)
-        none = value is None and option == "max_difference"
-        if not none and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
-            raise ConfigurationError(f"{kind}({option}={value!r}) is invalid. Give a number such as 0.01, or 0.")
+    if variant.max_difference is not None:
+        check_number(variant, "max_difference")
+    check_number(variant, "max_metric_drop")
     if variant.metric is not None and not isinstance(variant.metric, str):
         raise ConfigurationError(
             f"{kind}(metric={variant.metric!r}) is invalid. Give the name of a logged metric, such as 'val_acc'."

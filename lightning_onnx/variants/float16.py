@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.tracing_thread import without_warnings
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_values import check_texts
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -57,10 +57,7 @@ class Float16:
     def __post_init__(self) -> None:
         """Check the options."""
         base.check_options(self)
-        if isinstance(self.keep_float32, str):
-            raise ConfigurationError(
-                f"Float16(keep_float32={self.keep_float32!r}) is one string. Give a tuple such as ('Softmax',)."
-            )
+        check_texts(self, "keep_float32", "Softmax")
 
     def make(self, making: Making, destination: Path) -> list[str]:
         """Convert."""

@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lightning_onnx.errors import ConfigurationError, VariantNotApplicable
+from lightning_onnx.errors import VariantNotApplicable
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
 
@@ -54,12 +55,9 @@ class Int4:
     def __post_init__(self) -> None:
         """Check the options."""
         base.check_options(self)
-        if self.block_size not in _BLOCKS:
-            raise ConfigurationError(
-                f"Int4(block_size={self.block_size!r}) is invalid. Choose one of {', '.join(map(str, _BLOCKS))}."
-            )
-        if type(self.min_weights) is not int or self.min_weights < 1:
-            raise ConfigurationError(f"Int4(min_weights={self.min_weights!r}) is invalid. Give a number of 1 or more.")
+        check_choice(self, "block_size", _BLOCKS)
+        check_choice(self, "symmetric", (False, True))
+        check_number(self, "min_weights", least=1, is_whole=True)
 
     def make(self, making: Making, destination: Path) -> list[str]:
         """Quantize."""

@@ -11,6 +11,7 @@ import onnx
 
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -74,15 +75,9 @@ class Int8:
         """Check the options."""
         base.check_options(self)
         for option, choices in _CHOICES.items():
-            value = getattr(self, option)
-            if value not in choices:
-                raise ConfigurationError(
-                    f"Int8({option}={value!r}) is invalid. Choose one of {', '.join(map(repr, choices))}."
-                )
-        if type(self.calibration_batches) is not int or self.calibration_batches < 1:
-            raise ConfigurationError(
-                f"Int8(calibration_batches={self.calibration_batches!r}) is invalid. Give a number of 1 or more."
-            )
+            check_choice(self, option, choices)
+        check_number(self, "calibration_batches", least=1, is_whole=True)
+        check_choice(self, "per_channel", (True, False))
         if self.mode == "dynamic" and self.preset == "tensorrt":
             raise ConfigurationError(
                 "Int8(mode='dynamic', preset='tensorrt') is invalid: TensorRT runs only statically quantized models. "

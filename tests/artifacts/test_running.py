@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.errors import InputError
+from lightning_onnx.errors import ArtifactError, InputError
 
 
 @dataclasses.dataclass
@@ -109,6 +109,7 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
         ((Batch(torch.zeros(1, 4), {}), 1.0), {}, "batch.more has no 'mask'"),
         ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, "5"),
         ((Batch(torch.zeros(1, 4).double(), batch_of(1).more), 1.0), {}, "float64"),
+        ((batch_of(1), "one"), {}, "'one' is no array of float32"),
     ],
 )
 def test_what_does_not_fit(args: Any, kwargs: Any, message: str, artifact: ONNXArtifact) -> None:
@@ -167,3 +168,11 @@ def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
         module.layer.weight.zero_()  # the file answers, not the module
     assert trainer.test(made.as_module(module, runtime), rows, verbose=False)[0]["loss"] == pytest.approx(other["loss"])
     assert "forward" not in vars(module)
+
+
+def test_what_is_no_module_or_path(artifact: ONNXArtifact) -> None:
+    wrong: Any = None
+    with pytest.raises(InputError, match=r"takes a torch\.nn\.Module, got NoneType"):
+        artifact.as_module(wrong)
+    with pytest.raises(ArtifactError, match=r"None is no path\. Give the directory of an artifact"):
+        ONNXArtifact.load(wrong)

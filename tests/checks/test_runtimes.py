@@ -128,7 +128,7 @@ def test_options() -> None:
         RuntimeParity(("tvm",))
     with pytest.raises(ConfigurationError, match=r"has \['ncnn'\], missing in runtimes="):
         RuntimeParity(require=("ncnn",))
-    with pytest.raises(ConfigurationError, match="precision='half' is invalid"):
+    with pytest.raises(ConfigurationError, match=r"precision='half'\) is invalid"):
         RuntimeParity(precision="half")
 
 

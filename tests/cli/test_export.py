@@ -124,7 +124,7 @@ def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["none.ckpt", "--model", "my_nets:Net"], 1, "none.ckpt' cannot be read"),
+        (["none.ckpt", "--model", "my_nets:Net"], 1, "Give the path of a checkpoint that Lightning"),
         (["last.ckpt", "--model", "my_nets"], 2, "does not have the form MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),

@@ -60,6 +60,10 @@ def test_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None
     (tmp_path / "text.onnx").write_text("no model")
     assert main.main(["inspect", str(tmp_path / "text.onnx")]) == 2
     assert "is no ONNX model" in capsys.readouterr().err
+    (tmp_path / "last.ckpt").write_text("no model")
+    for command in ("inspect", "check"):
+        assert main.main([command, str(tmp_path / "last.ckpt")]) == 2
+        assert "last.ckpt --model MODULE:NAME" in capsys.readouterr().err
     for wrong in ([], ["fly"], ["inspect"], ["inspect", "--fast", "x"]):
         with pytest.raises(SystemExit) as caught:
             main.main(wrong)

@@ -20,15 +20,22 @@ from lightning_onnx.module.weights.inert_pickle import InertPickle, InertUnpickl
 if TYPE_CHECKING:
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 
+_OF_A_RUN = 'Keep checkpoints until training ends, or export the live weights (weights="live").'
+
 
 class OpenCheckpoint:
     """A checkpoint whose file is open, so that it can still be read after its path is removed or overwritten.
 
     Use it as a context manager, or call ``close``.
+
+    Args:
+        path: Path or URL.
+        advice: What to do if it cannot be read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, advice: str = _OF_A_RUN) -> None:
         self.name = os.path.basename(path)
+        self._advice = advice
         system, plain = fsspec.core.url_to_fs(path)
         self._stack = contextlib.ExitStack()
         self._folder = self._stack.enter_context(_snapshot(Path(plain))) if system.isdir(plain) else None
@@ -46,7 +53,7 @@ class OpenCheckpoint:
         try:
             content = _read_shards(self._folder) if self._folder else _unpickled(self._file)
         except Exception as error:
-            raise _unreadable(self.name, error) from error
+            raise _unreadable(self.name, error, self._advice) from error
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
             raise WeightsError(f"{self.name!r} contains no state_dict. Give a Lightning checkpoint.")
         return content
@@ -64,32 +71,30 @@ class OpenCheckpoint:
         self.close()
 
 
-def open_checkpoint(path: str) -> OpenCheckpoint:
+def open_checkpoint(path: str, advice: str = _OF_A_RUN) -> OpenCheckpoint:
     """Open a checkpoint.
 
     Args:
         path: Path or URL of a file, or of a directory written by a sharded strategy.
+        advice: What to do if it cannot be read.
 
     Raises:
         WeightsError: If it cannot be opened.
     """
     try:
-        return OpenCheckpoint(path)
+        return OpenCheckpoint(path, advice)
     except Exception as error:
-        raise _unreadable(os.path.basename(path), error) from error
+        raise _unreadable(os.path.basename(path), error, advice) from error
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """Open and read a checkpoint; errors as for ``open_checkpoint`` and ``OpenCheckpoint.read``."""
-    with open_checkpoint(path) as opened:
+def read_checkpoint(path: str, advice: str = _OF_A_RUN) -> dict[str, Any]:
+    """Open and read a checkpoint; arguments and errors as for ``open_checkpoint`` and ``OpenCheckpoint.read``."""
+    with open_checkpoint(path, advice) as opened:
         return opened.read()
 
 
-def _unreadable(name: str, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"the checkpoint {name!r} cannot be read: {first_line(error)}. "
-        'Keep checkpoints until training ends, or export the live weights (weights="live").'
-    )
+def _unreadable(name: str, error: Exception, advice: str) -> WeightsError:
+    return WeightsError(f"the checkpoint {name!r} cannot be read: {first_line(error)}. {advice}")
 
 
 @contextlib.contextmanager
