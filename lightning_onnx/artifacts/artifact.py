@@ -85,17 +85,17 @@ class ONNXArtifact:
             directory: The artifact's directory.
 
         Raises:
-            ArtifactError: If it is no artifact, its format is a later one, a field of its manifest is invalid, or a
+            ArtifactError: If it is not an artifact, its format is a later one, a field of its manifest is invalid, or a
                 file is missing or altered.
         """
         if not isinstance(directory, (str, os.PathLike)):
-            raise ArtifactError(f"{directory!r} is no path. Give the directory of an artifact.")
+            raise ArtifactError(f"{directory!r} is not a path. Give the directory of an artifact.")
         root = Path(directory)
         try:
             manifest = foreign.read_json(root / MANIFEST)
         except (OSError, ValueError) as error:
             raise ArtifactError(
-                f"{root} is no artifact: {MANIFEST} cannot be read ({first_line(error)}). Give the directory that "
+                f"{root} is not an artifact: {MANIFEST} cannot be read ({first_line(error)}). Give the directory that "
                 "holds it."
             ) from error
         artifact = cls(root, manifest)
@@ -140,7 +140,7 @@ class ONNXArtifact:
     def _check_listed(self, name: str) -> None:
         if name not in self.record.files:
             raise ArtifactError(
-                f"{self.directory} is no artifact: the manifest is invalid: files lacks {name}. Export again."
+                f"{self.directory} is not an artifact: the manifest is invalid: files lacks {name}. Export again."
             )
 
     @property
@@ -278,7 +278,7 @@ class ONNXArtifact:
             runtime: As for ``run``.
 
         Raises:
-            InputError: If it is no module, or the graph has preprocessing or postprocessing: the loops of the module
+            InputError: If it is not a module, or the graph has preprocessing or postprocessing: the loops of the module
                 do it themselves.
             RuntimeUnavailable: As for ``run``.
 
@@ -352,7 +352,7 @@ def describe_file(path: Path, expected_bytes: int | None = None) -> FileDigest:
         expected_bytes: The size that it should have; a file of another size is not read, and its digest is empty.
 
     Raises:
-        OSError: If it is no regular file, or cannot be read.
+        OSError: If it is not a regular file, or cannot be read.
     """
     digest = hashlib.sha256()
     with foreign.open_regular(path) as file:

@@ -85,5 +85,5 @@ def _arrays(directory: Path, kind: str, names: Sequence[str], optional: Sequence
                 raise ValueError("its values are in another file")
             found[name] = numpy_helper.to_array(tensor)
         except Exception as error:
-            raise DataSetError(f"{file.name} of {directory.name} is no tensor ({first_line(error)}).") from error
+            raise DataSetError(f"{file.name} of {directory.name} is not a tensor ({first_line(error)}).") from error
     return found

@@ -18,7 +18,7 @@ _DEPTH = 64
 """Of objects and lists in each other; a manifest has about eight."""
 
 _LARGEST = 2**63
-"""Integers beyond it are no sizes and no numbers of steps, and some are too long to print."""
+"""Integers beyond it are neither sizes nor numbers of steps, and some are too long to print."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -28,11 +28,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: If it is missing or no regular file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path.name} is no regular file")
+        raise OSError(f"{path.name} is not a regular file")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced in between
         os.close(descriptor)
-        raise OSError(f"{path.name} is no regular file")
+        raise OSError(f"{path.name} is not a regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -44,7 +44,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: If it is missing, a link, or no regular file.
-        ValueError: If it is no JSON, too large, or holds values that this package never writes: NaN and infinity,
+        ValueError: If it is not JSON, too large, or holds values that this package never writes: NaN and infinity,
             integers of more than 64 bits, surrogates, more than 64 levels.
     """
     if path.is_symlink():
@@ -74,7 +74,7 @@ def checked_name(directory: Path, name: str) -> Path:
         name: The name, relative to it.
 
     Raises:
-        ArtifactError: If it is no plain relative name, or leads out of the directory.
+        ArtifactError: If it is not a plain relative name, or leads out of the directory.
     """
     if not is_valid_name(name):
         raise ArtifactError(f"{directory} names the file {name[:80]!r}, which is an invalid name. {_ADVICE}")
@@ -88,7 +88,7 @@ def weights_beside(model: Path) -> set[str]:
     """Return the names of the files that a model names for its weights, relative to the model.
 
     Raises:
-        ArtifactError: If the file is no ONNX model.
+        ArtifactError: If the file is not an ONNX model.
         OSError: If it cannot be read.
     """
     import onnx
@@ -100,9 +100,9 @@ def weights_beside(model: Path) -> set[str]:
     try:  # not onnx.load, which takes a file for text if its name ends so
         proto = onnx.ModelProto.FromString(content)
         entries = [entry for tensor in walk.tensors(proto) for entry in tensor.external_data]
-        return {str(entry.value) for entry in entries if entry.key == "location"}  # what is no UTF-8 comes as bytes
+        return {str(entry.value) for entry in entries if entry.key == "location"}  # what is not UTF-8 comes as bytes
     except Exception as error:
-        raise ArtifactError(f"{model} is no ONNX model ({first_line(error)}). {_ADVICE}") from error
+        raise ArtifactError(f"{model} is not an ONNX model ({first_line(error)}). {_ADVICE}") from error
 
 
 _ADVICE = "Do not use this artifact; get it again from where it was exported."
@@ -118,7 +118,7 @@ def _is_inside(path: Path, directory: Path) -> bool:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _integer(digits: str) -> int:

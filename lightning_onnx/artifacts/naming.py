@@ -134,7 +134,7 @@ def artifact_name(filename: str | None, source: Source, metrics: Mapping[str, Te
     stem = Path(source.checkpoint).name.removesuffix(".ckpt") if source.checkpoint else None
     name = stem or f"epoch={source.epoch}-step={source.global_step}"
     if filename is not None:
-        with contextlib.suppress(ValueError, TypeError):  # such as {n:d} where n is no whole number
+        with contextlib.suppress(ValueError, TypeError):  # such as {n:d} where n is not a whole number
             name = _fill(filename, {**metrics, "epoch": source.epoch or 0, "step": source.global_step or 0})
     name = _UNPRINTABLE.sub("_", name.replace("/", "_")).lstrip(".") or "model"
     if len(os.fsencode(name)) > _MOST_BYTES:

@@ -60,7 +60,7 @@ def remove_url(url: str) -> None:
     """Remove an artifact from a URL, its manifest first; nothing happens if there is none."""
     system, root = fsspec.core.url_to_fs(url)
     with contextlib.suppress(FileNotFoundError):
-        system.rm(f"{root}/{MANIFEST}")  # from here on it is no artifact
+        system.rm(f"{root}/{MANIFEST}")  # from here on it is not an artifact
     if system.exists(root):
         system.rm(root, recursive=True)
 
@@ -127,8 +127,8 @@ def read_json(place: str) -> Any:
         place: Path or URL of the file.
 
     Raises:
-        OSError: If it cannot be read, or is no regular file.
-        ValueError: If it is no JSON, or has values that are refused.
+        OSError: If it cannot be read, or is not a regular file.
+        ValueError: If it is not JSON, or has values that are refused.
     """
     if "://" not in place:
         return foreign.read_json(Path(place))

@@ -90,7 +90,7 @@ def _array(value: Any, dtype: str) -> NDArray[Any]:
         return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value, dtype)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{reprlib.repr(value)} is no array of {dtype} ({error}). Give an array or a tensor."
+            f"{reprlib.repr(value)} is not an array of {dtype} ({error}). Give an array or a tensor."
         ) from error
 
 

@@ -27,7 +27,7 @@ class Store:
     """The artifacts of one run, by the checkpoint that each was made from.
 
     A directory on another file system is made in a local one and copied: object stores cannot rename, so the manifest
-    is copied last, and a directory without one is no artifact.
+    is copied last, and a directory without one is not an artifact.
 
     Args:
         dirpath: Path or URL as ``naming.resolve`` returns it.

@@ -26,7 +26,7 @@ class AnswerTally:
 
     A batch counts if the method is called once for it, and there is one tensor in it that can only be the target:
     integers ``[batch]`` for an output ``[batch, classes]``, or floats of the output's shape. Tensors that the method
-    takes are no targets. One batch that does not fit ends it, and nothing is told. Residuals are those of the first
+    takes are not targets. One batch that does not fit ends it, and nothing is told. Residuals are those of the first
     20,000 values.
     """
 

@@ -155,7 +155,7 @@ def model_at(path: Path) -> Path:
     """Return the model at a path: an ONNX file, or that of an artifact or of a directory with a ``model.onnx``.
 
     Raises:
-        UsageError: If there is no model, or the file is no ONNX model.
+        UsageError: If there is no model, or the file is not an ONNX model.
     """
     if path.is_dir() and not (path / MANIFEST).is_file() and (path / MODEL).is_file():
         return path / MODEL
@@ -167,12 +167,12 @@ def model_at(path: Path) -> Path:
     except Exception as error:
         raise no_model(model, error) from error
     if not specs.outputs:
-        raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
+        raise UsageError(f"{model} is not an ONNX model: it has no outputs. Give an ONNX file.")
     return model
 
 
 def no_model(path: Path, error: Exception) -> UsageError:
-    """Return the error for a file that is no ONNX model.
+    """Return the error for a file that is not an ONNX model.
 
     Args:
         path: The file.
@@ -181,9 +181,9 @@ def no_model(path: Path, error: Exception) -> UsageError:
     if path.suffix == ".ckpt":
         return UsageError(f"{path} is a checkpoint. Export it: lightning-onnx export {path} --model MODULE:NAME.")
     what = str(error).removeprefix("the file ")
-    if isinstance(error, InputError) and what.startswith("is no ONNX model"):
+    if isinstance(error, InputError) and what.startswith("is not an ONNX model"):
         return UsageError(f"{path} {what}")
-    return UsageError(f"{path} is no ONNX model ({first_line(error)}). Give an ONNX file.")
+    return UsageError(f"{path} is not an ONNX model ({first_line(error)}). Give an ONNX file.")
 
 
 def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
@@ -201,7 +201,7 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
     if not path.is_dir():
         raise UsageError(f"{path} does not exist. Give an artifact's directory, or an ONNX file.")
     if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path} holds no {MANIFEST}, so it is no artifact. {_suggest(path)}")
+        raise UsageError(f"{path} holds no {MANIFEST}, so it is not an artifact. {_suggest(path)}")
     artifact = ONNXArtifact.load(path)
     return artifact.model_path, artifact
 
@@ -232,7 +232,7 @@ def _suggest(path: Path) -> str:
 
 
 def code_of(statuses: Iterable[str]) -> int:
-    """Return the exit code for the statuses of checks; no checks at all is no failure.
+    """Return the exit code for the statuses of checks; no checks at all is not a failure.
 
     Example:
         >>> code_of(["passed", "skipped"]), code_of(["passed", "failed"]), code_of(["skipped"]), code_of([])

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = runtimes_of(arguments, arguments.path)
     models = models_at(arguments.path)
     if arguments.data is not None and not arguments.data.is_dir():
-        raise UsageError(f"--data {arguments.data} is no directory. Give one that holds input_0.pb and output_0.pb.")
+        raise UsageError(f"--data {arguments.data} is not a directory. Give one that holds input_0.pb and output_0.pb.")
     if arguments.data is not None and len(models) > 1:
         raise UsageError(f"--data is for one model, but {arguments.path} has several. Give one of its files.")
     for option, value in (("--rtol", arguments.rtol), ("--atol", arguments.atol)):

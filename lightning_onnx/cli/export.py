@@ -171,7 +171,7 @@ def _given(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"--init {pair} is no NAME=VALUE. Give one such as --init hidden=64.")
+            raise UsageError(f"--init {pair} does not have the form NAME=VALUE. Give one such as --init hidden=64.")
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -58,7 +58,7 @@ def add(subparsers: Subparsers) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ValueDescription:
-    """An input or output; the shape is None if it is unknown or the value is no tensor."""
+    """An input or output; the shape is None if it is unknown or the value is not a tensor."""
 
     name: str
     dtype: str | None
@@ -123,17 +123,17 @@ def describe(model: Path, artifact: ONNXArtifact | None) -> Description:
         artifact: Its artifact, whose manifest says more; None for a file on its own.
 
     Raises:
-        UsageError: If the file is no ONNX model.
+        UsageError: If the file is not an ONNX model.
     """
     import onnx
 
     try:  # a file from anybody: names may be no text, types may not exist
         found = _described(model, onnx.load(str(model), "protobuf" if artifact else None, load_external_data=False))
-        json.dumps(dataclasses.asdict(found))  # a name that is no UTF-8 comes as bytes
+        json.dumps(dataclasses.asdict(found))  # a name that is not UTF-8 comes as bytes
     except Exception as error:
         raise no_model(model, error) from error
     if not found.outputs:
-        raise UsageError(f"{model} is no ONNX model: it has no outputs. Give an ONNX file.")
+        raise UsageError(f"{model} is not an ONNX model: it has no outputs. Give an ONNX file.")
     if artifact is None:
         return found
     return dataclasses.replace(found, **{key: artifact.manifest[key] for key in _RECORDED if key in artifact.manifest})

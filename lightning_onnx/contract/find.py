@@ -73,7 +73,7 @@ def check_fits(given: Given, signature: Signature) -> None:
     unknown = sorted(given.ranges.keys() - {spec.name for spec in signature.inputs})
     if unknown:
         names = ", ".join(spec.name for spec in signature.inputs)
-        raise ConfigurationError(f"contract['ranges'] names {unknown}, which are no inputs. The graph takes {names}.")
+        raise ConfigurationError(f"contract['ranges'] names {unknown}, which are not inputs. The graph takes {names}.")
     if given.labels is not None and not _labelled(given.labels, signature, "softmax"):
         raise ConfigurationError(
             f"labels has {len(given.labels)} names, but no output has a dim of this size: {signature}. "

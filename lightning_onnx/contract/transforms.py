@@ -54,7 +54,7 @@ def find_tokenizer(loaders: object, owners: Sequence[object]) -> Tokenizer | Non
             return Tokenizer(
                 without_paths(name) if isinstance(name, str) and name else None,
                 type(found).__name__,
-                limit if isinstance(limit, int) and limit < 10**9 else None,  # transformers: a huge number is no limit
+                limit if isinstance(limit, int) and limit < 10**9 else None,  # transformers: a huge one means none
                 size if isinstance(size, int) else None,
             )
     return None

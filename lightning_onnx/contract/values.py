@@ -1,4 +1,4 @@
-"""What values say of inputs and outputs: ranges that are no values of the data, and which scores are probabilities."""
+"""What values say of inputs and outputs: ranges that are not values of the data, and which scores are probabilities."""
 
 from __future__ import annotations
 

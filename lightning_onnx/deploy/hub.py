@@ -49,12 +49,12 @@ class Hub:
     def __post_init__(self) -> None:
         """Check the arguments."""
         if not isinstance(self.repo_id, str) or not _REPO_ID.fullmatch(self.repo_id):
-            raise ConfigurationError(f"hub={self.repo_id!r} is no repository. Give one such as 'user/name'.")
+            raise ConfigurationError(f"hub={self.repo_id!r} is not a repository. Give one such as 'user/name'.")
         check_choice(self, "private", (True, False))
         tag = self.pipeline_tag
         if tag is not None and not (isinstance(tag, str) and re.fullmatch(r"[a-z0-9-]+", tag)):
             raise ConfigurationError(
-                f"Hub(pipeline_tag={self.pipeline_tag!r}) is no task. Give one such as 'image-classification'."
+                f"Hub(pipeline_tag={self.pipeline_tag!r}) is not a task. Give one such as 'image-classification'."
             )
 
     def command(self, place: str) -> str:

@@ -85,7 +85,9 @@ def add_to_repository(
         )
     name = name if name is not None else _default_name(artifact)
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is no name for a model in Triton. Use letters, digits, '_', '-' and '.'.")
+        raise ConfigurationError(
+            f"{name!r} is not a valid name for a model in Triton. Use letters, digits, '_', '-' and '.'."
+        )
     joined = batching(record, max_batch_size)
     model = repository / name
     _check_same(model, record.signature, joined)
@@ -131,7 +133,7 @@ def _hidden_in(place: Path) -> Iterator[Path]:
     """Make a hidden directory; the place goes with it if nothing else is there.
 
     The place is never the repository, of which Triton takes every directory for a model. In a model's directory, it
-    passes over those whose names are no numbers.
+    passes over those whose names are not numbers.
     """
     place.mkdir(exist_ok=True)
     try:

@@ -68,10 +68,10 @@ class Answers:
 
 
 def _table(fields: Fields, key: str, kinds: tuple[type, ...]) -> tuple[tuple[Any, ...], ...]:
-    """Return rows of values, each of which has one of some types; true and false are no integers."""
+    """Return rows of values, each of which has one of some types; true and false are not integers."""
     rows = fields.items(key, list)
     if any(type(value) not in kinds for row in rows for value in row):
-        raise ArtifactError(f"the manifest is invalid: {fields.place}.{key} is no table of numbers. Export again.")
+        raise ArtifactError(f"the manifest is invalid: {fields.place}.{key} is not a table of numbers. Export again.")
     return tuple(map(tuple, rows))
 
 

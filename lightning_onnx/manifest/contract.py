@@ -34,7 +34,7 @@ class InputContract:
 
     Attributes:
         dtype: Its dtype in the calls that were seen.
-        range: Its smallest and largest value, rounded outwards so that they are no values of the data; None if unknown.
+        range: Its smallest and largest value, rounded outwards so that neither is a value of the data; None if unknown.
     """
 
     dtype: str

@@ -45,7 +45,7 @@ def _refuse(x: Tensor) -> Tensor:
 
 
 def quantized(self: FakeQuantizeBase, x: Tensor) -> Tensor:
-    """Return what ``forward`` of a module of fake quantization does without its observer; flags are no tensors."""
+    """Return what ``forward`` of a module of fake quantization does without its observer; flags are not tensors."""
     quantizer: Any = self
     if not quantizer.__dict__.get(_FLAG, True):
         return x

@@ -13,7 +13,7 @@ def read_head(path: Path) -> onnx.ModelProto:
     """Read a model without its graph.
 
     Raises:
-        InputError: If the file is no ONNX model.
+        InputError: If the file is not an ONNX model.
     """
     head = onnx.ModelProto()
     with path.open("rb") as file:

@@ -94,7 +94,7 @@ def _bits(kind: np.dtype[Any]) -> int:
         return 8 * kind.itemsize
     try:
         return int(ml_dtypes.iinfo(kind).bits)  # type: ignore[no-untyped-call]
-    except ValueError:  # it is no integer
+    except ValueError:  # it is not an integer
         parts = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
         return min(8 * kind.itemsize, 1 + int(parts.nexp) + int(parts.nmant))
 

@@ -18,7 +18,7 @@ _PATH = re.compile(
     r"|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+"
 )
 _ANY_PATH = re.compile(r"(?<![\w.:/<])/(?:[^\s\"':;,/]+/)+[^\s\"':;,/]*|\b[A-Za-z]:\\[^\s\"':;,]+|file://[^\s\"']+")
-"""In messages, which are no names of layers, anything with two parts counts: disks are mounted under any name."""
+"""In messages, which are not names of layers, anything with two parts counts: disks are mounted under any name."""
 
 _STAGE = re.compile(r"\.onnx-staging-[^\s\"':;,/]*/?")
 """The directory in which an artifact is staged; its name contains the host's."""

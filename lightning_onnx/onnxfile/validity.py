@@ -28,7 +28,7 @@ def check_model(path: Path) -> None:
         path: The file. A small one is written beside it, and removed.
 
     Raises:
-        InputError: If it is no ONNX model.
+        InputError: If it is not an ONNX model.
         Exception: What onnx raises if the model is invalid.
     """
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".onnx") as file:
@@ -44,7 +44,7 @@ def without_large_weights(path: Path) -> ModelProto:
         path: The file.
 
     Raises:
-        InputError: If it is no ONNX model.
+        InputError: If it is not an ONNX model.
     """
     model = ModelProto()
     with path.open("rb") as file:

@@ -18,7 +18,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _VARINT_BITS = 70
 """Ten bytes of seven bits; protobuf has no longer numbers."""
 
-_BROKEN = "the file is no ONNX model: its bytes are no protobuf. Give an ONNX file."
+_BROKEN = "the file is not an ONNX model: its bytes are not protobuf. Give an ONNX file."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _unwrapped(module: object) -> nn.Module:
     """Return the module, without what ``Fabric.setup`` puts around it: its ``forward`` takes ``*args``.
 
     Raises:
-        ConfigurationError: If it is no module.
+        ConfigurationError: If it is not a module.
     """
     if not isinstance(module, nn.Module):
         made = f" Make one: {module.__name__}(...)." if isinstance(module, type) else ""

@@ -34,7 +34,7 @@ def configs_of(method: object, **options: Any) -> tuple[ExportConfig, ...]:
         (['mean', 'log_variance'], None)
     """
     if not isinstance(method, (list, tuple)):
-        return (ExportConfig(method=method, **options),)  # type: ignore[arg-type]  # it raises if it is no name
+        return (ExportConfig(method=method, **options),)  # type: ignore[arg-type]  # it raises if it is not a name
     methods = _checked(method)
     for name in _OF_ONE:
         if options.get(name) is not None and len(methods) > 1:
@@ -54,7 +54,7 @@ def _checked(methods: Sequence[object]) -> list[str]:
     names = [name for name in methods if isinstance(name, str) and name.isidentifier()]
     if not methods or len(names) < len(methods):
         raise ConfigurationError(
-            f"method={list(methods)!r} is no list of names of methods. Give one such as ['encode', 'decode']."
+            f"method={list(methods)!r} is not a list of method names. Give one such as ['encode', 'decode']."
         )
     if len({name.lower() for name in names}) < len(names):  # each is the name of a file
         raise ConfigurationError(f"method={names} has the same name twice. Give each method once.")

@@ -57,7 +57,7 @@ class Plan:
         reset_state: Those of them that begin as None: the graph has no state in them.
         written_outside: Variables outside the module that a call changes; they are restored afterwards.
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
-        left_out: Names of the parts of arguments that the graph does not use, and that are no inputs.
+        left_out: Names of the parts of arguments that the graph does not use, and that are not inputs.
         sizes: The sizes of each dynamic dim in the calls so far.
         proof: What the search found out about the traced weights; None if a call of the method changed them meanwhile.
     """

@@ -92,7 +92,7 @@ RUNTIMES: dict[str, str] = {
 """The class of each runtime by name, as ``"module:class"``; it is imported on first use."""
 
 PROGRAM = "torch"
-"""The program that runs ``.pt2`` files. It is no runtime, because it does not run ONNX."""
+"""The program that runs ``.pt2`` files. It is not a runtime, because it does not run ONNX."""
 
 PROGRAMS: Mapping[str, str] = ChainMap(RUNTIMES, {PROGRAM: "lightning_onnx.runtimes.torch_program:TorchProgram"})
 """All programs that a worker process can run files with; a runtime that is added later is among them."""

@@ -37,7 +37,7 @@ class Asked:
 
     Attributes:
         module: The structure of the module, and digests of what its method reads besides weights.
-        constants: A digest of the arguments that are no inputs, such as flags and numbers.
+        constants: A digest of the arguments that are not inputs, such as flags and numbers.
         inputs: The path, dtype and traced shape of each input.
         values: What weights and inputs hold; empty for an engine that does not follow values.
         opset_version: The opset.

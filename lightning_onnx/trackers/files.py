@@ -58,7 +58,7 @@ def copy_below(artifact: ONNXArtifact, log_dir: str | os.PathLike[str]) -> str:
     if destination.resolve() != source:
         if destination.is_dir() and not (destination.is_symlink() or (destination / MANIFEST).is_file()):
             raise ArtifactError(
-                f"{destination} is no artifact, and is not replaced. Remove it, or choose another name."
+                f"{destination} is not an artifact, and is not replaced. Remove it, or choose another name."
             )
         destination.parent.mkdir(parents=True, exist_ok=True)
         with staging.stage(destination.parent) as staged:

@@ -1,6 +1,6 @@
 """A progress bar for long stages, drawn like the Trainer's own, and only if the Trainer draws one.
 
-Where the output is no terminal and no notebook, each stage is a line instead.
+Where the output is neither a terminal nor a notebook, each stage is a line instead.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_missing_files_are_found(artifact: ONNXArtifact) -> None:
 
 
 def test_not_an_artifact(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="is no artifact"):
+    with pytest.raises(ArtifactError, match="is not an artifact"):
         ONNXArtifact.load(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(ArtifactError, match="format_version 99"):

@@ -283,7 +283,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "a length without an end": lambda: b"\x3a" + b"\xff" * 3_000_000,
     "empty": lambda: b"",
     "subgraphs in subgraphs": lambda: _nested_bytes(3_000),
-    "names that are no UTF-8": lambda: (GOLDEN / "model.onnx").read_bytes().replace(b"images", b"im\xff\xfees"),
+    "names that are not UTF-8": lambda: (GOLDEN / "model.onnx").read_bytes().replace(b"images", b"im\xff\xfees"),
     "type that does not exist": lambda: _changed(
         lambda m: m.graph.input[0].type.tensor_type.__setattr__("elem_type", 9_999)
     ),
@@ -334,7 +334,7 @@ def test_test_data_that_is_no_file(directory: Path) -> None:
     assert list(_data_set(directory).inputs) == ["images"]
     (place / "input_0.pb").unlink()
     os.mkfifo(place / "input_0.pb")
-    with pytest.raises(DataSetError, match="no regular file"):
+    with pytest.raises(DataSetError, match="not a regular file"):
         _data_set(directory)
 
 

@@ -109,7 +109,7 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
         ((Batch(torch.zeros(1, 4), {}), 1.0), {}, "batch.more has no 'mask'"),
         ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, "5"),
         ((Batch(torch.zeros(1, 4).double(), batch_of(1).more), 1.0), {}, "float64"),
-        ((batch_of(1), "one"), {}, "'one' is no array of float32"),
+        ((batch_of(1), "one"), {}, "'one' is not an array of float32"),
     ],
 )
 def test_what_does_not_fit(args: Any, kwargs: Any, message: str, artifact: ONNXArtifact) -> None:
@@ -174,5 +174,5 @@ def test_what_is_no_module_or_path(artifact: ONNXArtifact) -> None:
     wrong: Any = None
     with pytest.raises(InputError, match=r"takes a torch\.nn\.Module, got NoneType"):
         artifact.as_module(wrong)
-    with pytest.raises(ArtifactError, match=r"None is no path\. Give the directory of an artifact"):
+    with pytest.raises(ArtifactError, match=r"None is not a path\. Give the directory of an artifact"):
         ONNXArtifact.load(wrong)

@@ -67,4 +67,4 @@ def test_check_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -
         assert main.main(["check", *wrong]) == 2, wrong
     (tmp_path / "text.onnx").write_text("no model at all")
     assert main.main(["check", str(tmp_path / "text.onnx")]) == 2
-    assert capsys.readouterr().err.count("no ONNX model") == 1
+    assert capsys.readouterr().err.count("not an ONNX model") == 1

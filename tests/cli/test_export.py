@@ -135,7 +135,7 @@ def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tm
         (["last.ckpt", "--model", "my_nets:Data"], 2, "which is not a torch.nn.Module"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, "weights do not fit"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden='x'"], 2, "fails: TypeError"),
-        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden"], 2, "is no NAME=VALUE"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden"], 2, "does not have the form NAME=VALUE"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--method", "fly"], 2, "has no such method"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--target", "abacus"], 2, "target='abacus' is not known"),
     ],

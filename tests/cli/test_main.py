@@ -59,7 +59,7 @@ def test_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None
     assert str(artifact.directory) in capsys.readouterr().err  # what may have been meant
     (tmp_path / "text.onnx").write_text("no model")
     assert main.main(["inspect", str(tmp_path / "text.onnx")]) == 2
-    assert "is no ONNX model" in capsys.readouterr().err
+    assert "is not an ONNX model" in capsys.readouterr().err
     (tmp_path / "last.ckpt").write_text("no model")
     for command in ("inspect", "check"):
         assert main.main([command, str(tmp_path / "last.ckpt")]) == 2
@@ -97,4 +97,4 @@ def test_an_empty_file_is_an_error(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "empty.onnx").write_bytes(b"")
     for command in ("inspect", "check", "bench"):
         assert main.main([command, str(tmp_path / "empty.onnx")]) == 2
-        assert "empty.onnx is no ONNX model" in capsys.readouterr().err
+        assert "empty.onnx is not an ONNX model" in capsys.readouterr().err

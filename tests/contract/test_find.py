@@ -65,7 +65,7 @@ def test_labels_that_fit_no_output() -> None:
     assert found(Given(), ("features", "float32", ("batch", 64))).outputs == {}
     with pytest.raises(ConfigurationError, match=r"labels has 2 names, but no output has a dim of this size"):
         found(Given(("x", "y")), LOGITS)
-    with pytest.raises(ConfigurationError, match=r"\['image'\], which are no inputs. The graph takes images"):
+    with pytest.raises(ConfigurationError, match=r"\['image'\], which are not inputs. The graph takes images"):
         found(Given(ranges={"image": (0.0, 1.0)}), LOGITS)
 
 
@@ -73,7 +73,7 @@ def test_what_is_given_can_be_checked_without_a_run() -> None:
     check_fits(Given(("x", "y", "z"), None, {"images": (0.0, 1.0)}), signature(LOGITS))
     with pytest.raises(ConfigurationError, match="labels has 2 names"):
         check_fits(Given(("x", "y")), signature(LOGITS))
-    with pytest.raises(ConfigurationError, match="which are no inputs"):
+    with pytest.raises(ConfigurationError, match="which are not inputs"):
         check_fits(Given(ranges={"image": (0.0, 1.0)}), signature(LOGITS))
 
 

@@ -22,7 +22,7 @@ class Named(TensorDataset):
     ("value", "names"),
     [
         (["cat", "dog"], ("cat", "dog")),
-        (["caf\udce9", "dog"], ("caf?", "dog")),  # a directory whose name is no UTF-8
+        (["caf\udce9", "dog"], ("caf?", "dog")),  # a directory whose name is not UTF-8
         ({"caf\udce9": 0}, ("caf?",)),
         (("cat", "dog"), ("cat", "dog")),
         ({"dog": 1, "cat": 0}, ("cat", "dog")),

@@ -174,7 +174,7 @@ def test_what_is_no_model_is_not_overwritten(exported: ONNXArtifact, tmp_path: P
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])
 def test_names_that_are_no_names(name: str, exported: ONNXArtifact, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is no name for a model"):
+    with pytest.raises(ConfigurationError, match="is not a valid name for a model"):
         add_to_repository(exported, tmp_path / "models", name)
     assert not (tmp_path / "models").exists()
 

@@ -34,5 +34,5 @@ def test_a_model_of_other_operators_has_no_opset() -> None:
 
 def test_text_has_no_head(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no model at all")
-    with pytest.raises(InputError, match="is no ONNX model"):
+    with pytest.raises(InputError, match="is not an ONNX model"):
         read_head(tmp_path / "model.onnx")

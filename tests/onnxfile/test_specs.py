@@ -78,5 +78,5 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
 def test_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("no model at all")
-    with pytest.raises(InputError, match="is no ONNX model"):
+    with pytest.raises(InputError, match="is not an ONNX model"):
         ModelSpecs.read(path)

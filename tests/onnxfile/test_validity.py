@@ -89,5 +89,5 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
 def test_no_model(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\xff" * 100)
-    with pytest.raises(InputError, match="no ONNX model"):
+    with pytest.raises(InputError, match="not an ONNX model"):
         check_model(path)

@@ -51,5 +51,5 @@ def test_keys_are_those_of_protobuf(length: int) -> None:
     ],
 )
 def test_bytes_that_are_not_a_message(data: bytes) -> None:
-    with pytest.raises(InputError, match="is no ONNX model"):
+    with pytest.raises(InputError, match="is not an ONNX model"):
         list(fields(io.BytesIO(data), 0, len(data)))

@@ -35,8 +35,8 @@ BOTH = ["encode", "decode"]
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ([], {}, "no list of names"),
-        (["encode", 3], {}, "no list of names"),
+        ([], {}, "not a list of method names"),
+        (["encode", 3], {}, "not a list of method names"),
         (["encode", "Encode"], {}, "twice"),
         (["encode", "assets"], {}, "name of a directory in artifacts"),
         (BOTH, {"input_names": ["x"]}, "which of the methods"),

@@ -137,7 +137,7 @@ def test_what_is_no_artifact_is_not_replaced(artifact: ONNXArtifact, tmp_path: P
     precious.parent.mkdir(parents=True)
     precious.touch()
     (tmp_path / "onnx").symlink_to(tmp_path / "precious")
-    with pytest.raises(ArtifactError, match="is no artifact, and is not replaced"):
+    with pytest.raises(ArtifactError, match="is not an artifact, and is not replaced"):
         copy_below(artifact, tmp_path)
     assert precious.exists()
 

@@ -27,7 +27,7 @@ from lightning_onnx.module.weights.state import named_tensors
 from lightning_onnx.module.weights.trainer_view import views_of
 
 OF_EVERY_MODULE = frozenset(nn.Module().__dict__) | {"_trainer", "_fabric", "_device", "_dtype"}
-"""Attributes that are no settings of a module."""
+"""Attributes that are not settings of a module."""
 
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic)
 _CONTAINERS = (list, tuple, set, frozenset, deque)

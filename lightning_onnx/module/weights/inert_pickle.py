@@ -99,7 +99,7 @@ class InertUnpickler(pickle._Unpickler):
         elif isinstance(state, dict):
             vars(made).update(state)
         else:
-            raise pickle.UnpicklingError(f"the state of an object of the class {kind.__name__} is no dict")
+            raise pickle.UnpicklingError(f"the state of an object of the class {kind.__name__} is not a dict")
 
     dispatch[pickle.BUILD[0]] = load_build
 

@@ -92,7 +92,7 @@ def _log_model(client: MlflowClient, experiment_id: str, run_id: str, artifact: 
 
 
 def _params(artifact: ONNXArtifact) -> dict[str, str | int | float]:
-    """Return what models are compared by and is no metric; what is long is in the manifest."""
+    """Return what models are compared by and is not a metric; what is long is in the manifest."""
     return {
         key: value
         for key, value in summary(artifact).items()
