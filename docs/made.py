@@ -19,8 +19,8 @@ from docs.printed import printed_by, with_printed, without_numbers
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "img"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDTH, HEIGHT = 900, 1485
-"""Size of the picture in pixels: the upper part of the report, down to the plot of the differences."""
+SIZE = 900, 1485
+"""Width and height of the picture in pixels: the upper part of the report, down to the plot of the differences."""
 
 
 def main() -> None:
@@ -62,12 +62,17 @@ def write_report(folder: Path) -> None:
     if is_old:
         shutil.copyfile(made, page)
         print(f"written: {page.relative_to(ROOT)}")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         print(f"There is no Chromium here, so {picture.name} stays as it is: apt-get install chromium")
     elif is_old or not picture.exists():
-        photograph(browser, page, picture, folder / "profile")
+        photograph(browser, page.as_uri(), picture, SIZE)
         print(f"written: {picture.relative_to(ROOT)}")
+
+
+def find_browser() -> str | None:
+    """Return the path of Chromium; None if it is not installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def outline(report: Path) -> list[str]:
@@ -85,18 +90,19 @@ def outline(report: Path) -> list[str]:
     return [without_numbers(part) for part in (*parts, *rows)]
 
 
-def photograph(browser: str, page: Path, picture: Path, profile: Path) -> None:
+def photograph(browser: str, url: str, picture: Path, size: tuple[int, int]) -> None:
     """Take a picture of the upper part of a page.
 
     Args:
         browser: The program.
-        page: The page.
+        url: The page.
         picture: Where the picture goes.
-        profile: A folder for the browser's own files.
+        size: Width and height in pixels.
     """
-    own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-    command = [browser, *own, f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, "TZ": "UTC"})
+    with tempfile.TemporaryDirectory() as profile:
+        own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
+        shown = [f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=15000", f"--screenshot={picture}"]
+        subprocess.run([browser, *own, *shown, url], check=True, capture_output=True, timeout=240)
 
 
 if __name__ == "__main__":
