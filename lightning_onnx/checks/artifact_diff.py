@@ -18,6 +18,7 @@ from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.onnxfile.outline import outline
+from lightning_onnx.onnxfile.shared_weights import size_of
 from lightning_onnx.onnxfile.specs import ModelSpecs
 from lightning_onnx.runtimes.worker import client
 
@@ -97,7 +98,7 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
     return ArtifactDiff(
         _pair(str(record.signature) for record in records),
         _pair(record.model.opset for record in records),
-        _pair(map(_size, both)),
+        _pair(size_of(artifact.model_path) for artifact in both),
         _changed(*(dict(outline(model).operators) for model in models)),
         _changes(*weights),
         len(weights[0].keys() & weights[1].keys()),
@@ -111,12 +112,6 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
 def _pair(values: Any) -> Pair:
     first, second = values
     return first, second
-
-
-def _size(artifact: ONNXArtifact) -> int:
-    """Return the size of the model and of the files beside it that hold its weights."""
-    files, model = artifact.record.files, artifact.model_path.name
-    return sum(digest.bytes for name, digest in files.items() if name == model or name.startswith(f"{model}."))
 
 
 def _changed(first: Mapping[str, Any], second: Mapping[str, Any], *, all_of_them: bool = False) -> dict[str, Pair]:

@@ -19,6 +19,7 @@ from lightning_onnx.checks.comparison import Array, Comparison
 from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.inner_values import InnerValues
+from lightning_onnx.onnxfile.shared_weights import SHARED
 from lightning_onnx.runtimes.base import Arrays
 
 _AT_ONCE = 2**28
@@ -111,6 +112,8 @@ class InnerComparison:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "model.onnx"
             shutil.copyfile(self.context.model_path, path)
+            for shared in self.context.model_path.parent.glob(SHARED):
+                shutil.copyfile(shared, path.with_name(SHARED))
             with path.open("ab") as file:
                 file.write(further.SerializeToString())
             session = self.context.runtime.load(path)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lightning_onnx import scratch
 from lightning_onnx.artifacts.artifact import MODEL, ONNXArtifact
 from lightning_onnx.artifacts.data_set import read_data_set
+from lightning_onnx.artifacts.foreign import weights_beside
 from lightning_onnx.deploy.triton_config import (
     Batching,
     WarmupInput,
@@ -166,9 +167,8 @@ def _default_name(artifact: ONNXArtifact) -> str:
 
 
 def _model_files(artifact: ONNXArtifact) -> list[str]:
-    """Return the model, and the weights beside it in files of their own."""
-    model = artifact.record.model.file
-    return [file for file in artifact.record.files if file == model or file.startswith(f"{model}.data")]
+    """Return the model, and the files beside it that have its weights."""
+    return [artifact.record.model.file, *sorted(weights_beside(artifact.model_path))]
 
 
 def _check_same(model: Path, signature: Signature, joined: Batching) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from lightning_onnx.manifest.manifest import Manifest
-
-WEIGHTS = "weights.data"
-"""The file of weights that several methods use."""
+from lightning_onnx.onnxfile.shared_weights import SHARED
 
 
 def scalars_of(manifest: Manifest) -> dict[str, float]:
@@ -34,5 +32,5 @@ def scalars_of(manifest: Manifest) -> dict[str, float]:
 def _bytes(manifest: Manifest) -> list[int]:
     """Return the sizes of all models and of the files of their weights, each once."""
     models = [record.model.file for record in manifest.by_method.values()]
-    names = {WEIGHTS, *models, *(f"{model}.data" for model in models)}
+    names = {SHARED, *models, *(f"{model}.data" for model in models)}
     return [file.bytes for name, file in manifest.files.items() if name in names]

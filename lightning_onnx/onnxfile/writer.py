@@ -16,6 +16,7 @@ import onnx
 from lightning_onnx.errors import WeightsError
 from lightning_onnx.onnxfile.hashed_file import HashedFile, WrittenFile
 from lightning_onnx.onnxfile.recipes import Array, Constant, Recipe, State
+from lightning_onnx.onnxfile.shared_weights import ALIGNMENT, SHARED, SMALLEST, SharedWeights
 from lightning_onnx.onnxfile.wire import key
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 SINGLE_FILE_BYTES = 2**31 - 2**24
 """Weights of one file at most: protobuf's limit of 2 GiB, less 16 MiB for the graph itself."""
-
-_ALIGNMENT = 4096
-"""Alignment of weights in a separate file, in bytes: the size of a page, so that runtimes can map them into memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +77,12 @@ class Template:
         return cls(head, graph, tuple(weights))
 
     def write(
-        self, state: State, metadata: Mapping[str, str], destination: Path, highest_ir_version: int | None = None
+        self,
+        state: State,
+        metadata: Mapping[str, str],
+        destination: Path,
+        highest_ir_version: int | None = None,
+        shared: SharedWeights | None = None,
     ) -> Written:
         """Write the model with its weights; one computed weight after the other is in memory.
 
@@ -89,6 +92,7 @@ class Template:
             destination: The ``.onnx`` file. Weights of more than 2 GiB go to ``<destination>.data`` beside it.
             highest_ir_version: The highest IR version of the file, if it is limited. Versions 9 to 14 added element
                 types, and annotations that older programs ignore.
+            shared: A file for the weights of this and other models of the directory.
 
         Raises:
             WeightsError: If a weight's dtype differs from the graph's.
@@ -100,7 +104,10 @@ class Template:
             head.ir_version = min(head.ir_version, highest_ir_version)
         weights = [_Weight(proto, recipe, state) for proto, recipe in self.weights]
         files = {}
-        if self._size(state) > SINGLE_FILE_BYTES:
+        if shared is not None:
+            for weight in weights:
+                weight.write_shared(shared)
+        elif self._size(state) > SINGLE_FILE_BYTES:
             data = destination.with_name(destination.name + ".data")
             with HashedFile(data) as file:
                 for weight in weights:
@@ -145,11 +152,19 @@ class _Weight:
 
     def write_external(self, file: HashedFile, location: str) -> None:
         """Append the values to a data file; the header refers to them."""
-        file.write(bytes(-file.size % _ALIGNMENT))
-        self.header.data_location = onnx.TensorProto.EXTERNAL
-        for name, value in (("location", location), ("offset", file.size), ("length", self.nbytes)):
-            self.header.external_data.add(key=name, value=str(value))
+        file.write(bytes(-file.size % ALIGNMENT))
+        self._refer(location, file.size)
         file.write(self.raw())
+
+    def write_shared(self, file: SharedWeights) -> None:
+        """Put the values into a file for several models, unless they are small; the header refers to them."""
+        if self.nbytes >= SMALLEST:
+            self._refer(SHARED, file.place(self.raw()))
+
+    def _refer(self, location: str, offset: int) -> None:
+        self.header.data_location = onnx.TensorProto.EXTERNAL
+        for name, value in (("location", location), ("offset", offset), ("length", self.nbytes)):
+            self.header.external_data.add(key=name, value=str(value))
 
     @property
     def is_external(self) -> bool:

@@ -29,6 +29,7 @@ from lightning_onnx.onnxfile.graph_summary import GraphSummary
 from lightning_onnx.onnxfile.head import opset_of, read_head
 from lightning_onnx.onnxfile.outline import outline
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.onnxfile.shared_weights import size_of
 from lightning_onnx.pipeline.inner_part import InnerPart
 from lightning_onnx.pipeline.plan import Plan
 from lightning_onnx.variants.judging import VariantResult
@@ -164,11 +165,10 @@ def _source(plan: Plan, source: Source, module: str) -> ExportSource:
 
 def _scalars(path: Path, checks: Sequence[CheckResult], variants: Sequence[VariantResult]) -> dict[str, float]:
     """Return the scalars for loggers; the size includes external weights."""
-    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     found: dict[str, float] = {}
     for scalars in (*(check.scalars for check in checks), *(variant.scalars for variant in variants)):
         found |= scalars
-    return {**found, "size_mib": size / 2**20}
+    return {**found, "size_mib": size_of(path) / 2**20}
 
 
 def _runtimes(checks: Sequence[CheckResult]) -> Plain:

@@ -8,17 +8,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
-from lightning_onnx.artifacts.artifact import MODEL, TEST_DATA
+from lightning_onnx.artifacts.artifact import MODEL
 from lightning_onnx.artifacts.stand_in import ExportedCall
-from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
 from lightning_onnx.checks.base import Check, CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
 from lightning_onnx.checks.judged import Judged
 from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.validation import Validation
 from lightning_onnx.errors import SampleError, first_line
-from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.call_state import attribute_names
@@ -26,16 +22,16 @@ from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.onnxfile import compatibility
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.onnxfile.shared_weights import SharedWeights
 from lightning_onnx.onnxfile.writer import Written
 from lightning_onnx.pipeline import manifest
-from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.contract import FoundContract, contract_of, with_outputs
 from lightning_onnx.pipeline.decisions import with_weights
 from lightning_onnx.pipeline.inner_part import ON_THE_PART, InnerPart, for_the_loop
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.plan import Plan
-from lightning_onnx.pipeline.samples import samples
 from lightning_onnx.pipeline.stages import OnStage
+from lightning_onnx.pipeline.stored_data import answers_side_by_side, write_stored
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.judging import VariantResult
@@ -56,6 +52,7 @@ class MethodFile:
         path: The model.
         written: What was written.
         meaning: What inputs and outputs mean.
+        shares_weights: Whether weights are in a file that other methods use, too.
     """
 
     plan: Plan
@@ -63,6 +60,7 @@ class MethodFile:
     path: Path
     written: Written
     meaning: FoundContract
+    shares_weights: bool = False
 
     @property
     def digests(self) -> dict[str, FileDigest]:
@@ -75,7 +73,9 @@ class MethodFile:
         return self.path.parent if self.path.name == MODEL else self.path.with_suffix("")
 
 
-def write_method(plan: Plan, loaded: LoadedModule, path: Path, *, concurrent: bool) -> MethodFile:
+def write_method(
+    plan: Plan, loaded: LoadedModule, path: Path, *, concurrent: bool, shared: SharedWeights | None = None
+) -> MethodFile:
     """Write the model of a method.
 
     Args:
@@ -83,6 +83,7 @@ def write_method(plan: Plan, loaded: LoadedModule, path: Path, *, concurrent: bo
         loaded: The module with the weights to export.
         path: The file.
         concurrent: Whether training runs at the same time.
+        shared: A file for the weights of all methods; without one, the file has its own.
     """
     config = plan.config
     flat = FlatModule(
@@ -95,7 +96,8 @@ def write_method(plan: Plan, loaded: LoadedModule, path: Path, *, concurrent: bo
     meaning = contract_of(plan, loaded)
     metadata = manifest.embedded(loaded.source, plan.graph.signature, {**meaning.metadata, **(config.metadata or {})})
     highest = None if config.target is None else compatibility.find_target(config.target).ir_version
-    return MethodFile(plan, flat, path, plan.graph.refresh(flat, metadata, path, highest), meaning)
+    written = plan.graph.refresh(flat, metadata, path, highest, shared)
+    return MethodFile(plan, flat, path, written, meaning, shares_weights=shared is not None)
 
 
 def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on_stage: OnStage) -> Manifest:
@@ -117,9 +119,10 @@ def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on
     decisions = plan.decisions if is_traced else with_weights(plan.graph, flat, plan.cases)
     plan = plan.with_decisions(decisions)
     context = check_context(plan, flat, path, loaded.loaders, threads=1 if concurrent else 0)
-    context = context.remembering(_of_this_file(judged, plan))
-    stored, missing = _write_test_data(plan, context, made.folder)
-    side_by_side = _samples(plan, context, stored)
+    is_like_traced = plan.config.target is None and not made.shares_weights
+    context = context.remembering(_of_this_file(judged, plan, is_like_traced))
+    stored, missing = write_stored(plan, context, made.folder)
+    side_by_side = answers_side_by_side(plan, context, stored)
     context = _with_stored(context, stored)
     results, part = _run_checks(plan, flat, context, loaded.loaders)
     if plan.config.variants:
@@ -145,13 +148,17 @@ def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on
     )
 
 
-def _of_this_file(judged: Judged | None, plan: Plan) -> Judged | None:
-    """Return what is known of a file that differs from the traced one at most in its metadata."""
+def _of_this_file(judged: Judged | None, plan: Plan, is_like_traced: bool) -> Judged | None:
+    """Return what is known of a file.
+
+    Args:
+        judged: How the traced file was judged; None if it has other weights.
+        plan: The plan.
+        is_like_traced: Whether the file differs from the traced one at most in its metadata.
+    """
     if not plan.is_repeatable:
         return None
-    if judged is None or plan.config.target is not None:
-        return Judged()
-    return judged
+    return judged if judged is not None and is_like_traced else Judged()
 
 
 def _with_stored(context: CheckContext, stored: Sequence[Case]) -> CheckContext:
@@ -242,54 +249,6 @@ def _make_variants(plan: Plan, context: CheckContext, flat: FlatModule) -> Seque
         target=config.target,
         save_program=None if program is None else functools.partial(program.save, flat),
     )
-
-
-def _write_test_data(plan: Plan, context: CheckContext, folder: Path) -> tuple[list[Case], list[str]]:
-    """Write test data if the options ask for it; return it as a case, and a note if there is none."""
-    kind, signature = plan.config.test_data, plan.graph.signature
-    if kind is None:
-        return [], []
-    if plan.config.has_weights:
-        context.file.load_ahead()
-    is_stable = _stability(context, plan.config)
-    tries = max(1, plan.affordable_cases // 2)  # each runs the module several times, and the file
-    data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind, tries)
-    if data is None:
-        return [], [f"no test data: the module returns no finite outputs on {kind} inputs"]
-    folder.mkdir(exist_ok=True)
-    write_test_data(folder / TEST_DATA, signature, data)
-    return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
-
-
-def _samples(plan: Plan, context: CheckContext, stored: Sequence[Case]) -> Samples:
-    """Return answers of module and file for the test data; none if there is none, or the file does not run on it."""
-    if not stored or not plan.config.has_weights:
-        return Samples()
-    try:
-        is_real = plan.config.test_data == "observed"
-        return samples(context.session, plan.graph.signature, stored[0], is_real=is_real)
-    except Exception:  # the checks report what is wrong with the file
-        log.debug("the file does not run on its test data", exc_info=True)
-        return Samples()
-
-
-def _stability(context: CheckContext, config: ExportConfig) -> IsStable:
-    """Return a function that tells whether only noise changes outputs; it says yes if the file does not run."""
-    fresh = dataclasses.replace(context, judged=None)  # the file that is published runs at least here
-
-    def is_stable(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-        try:
-            session = context.session
-        except Exception:  # the file contains no weights, or the check reports what is wrong with it
-            return True
-        case = Case(TEST_DATA, tuple(inputs), tuple(outputs), kind="values")
-        comparisons = config.parity.judge(session, fresh, case).comparisons
-        known = context.judgements
-        if known is not None:
-            known.add(config.parity, case, comparisons)
-        return all(c.excuse is None for c in comparisons)
-
-    return is_stable
 
 
 def _no_weights(check: Check) -> CheckResult:

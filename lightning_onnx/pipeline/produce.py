@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 from lightning_onnx.artifacts import staging
 from lightning_onnx.artifacts.artifact import MODEL, ONNXArtifact
 from lightning_onnx.manifest.manifest import Manifest
+from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.tracing_thread import tracing_thread
+from lightning_onnx.onnxfile.shared_weights import SHARED, SharedWeights
 from lightning_onnx.pipeline.assets import copy_assets
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.method_file import check_method, write_method
@@ -20,6 +23,9 @@ from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.profile import Profile, profiled
 
 log = logging.getLogger(__name__)
+
+SHARED_ABOVE = 100 * 2**20
+"""Bytes of weights above which several methods have them in one file; below it, each file is complete in itself."""
 
 
 def produce(
@@ -69,7 +75,11 @@ def _produce(
 ) -> ONNXArtifact:
     with staging.stage(directory.parent) as staged:
         on_stage("writing the weights")
-        files = [write_method(plan, loaded, staged / _name(plan, plans), concurrent=concurrent) for plan in plans]
+        with _shared_weights(plans, loaded, staged) as shared:
+            files = [
+                write_method(plan, loaded, staged / _name(plan, plans), concurrent=concurrent, shared=shared)
+                for plan in plans
+            ]
         records = [check_method(file, loaded, concurrent=concurrent, on_stage=on_stage) for file in files]
         seconds = round(time.perf_counter() - loaded.started, 3)
         described = dataclasses.replace(
@@ -79,9 +89,22 @@ def _produce(
             seconds={stage: round(own, 3) for stage, own in profile.seconds.items()},
         )
         digests = {name: digest for file in files for name, digest in file.digests.items()}
+        if shared is not None:
+            digests[SHARED] = FileDigest(shared.written.sha256, shared.written.bytes)
         return staging.commit(staged, described, directory, if_taken, digests)
 
 
 def _name(plan: Plan, plans: Sequence[Plan]) -> str:
     """Return the name of a method's file."""
     return MODEL if len(plans) == 1 else f"{plan.config.method}.onnx"
+
+
+def _shared_weights(
+    plans: Sequence[Plan], loaded: LoadedModule, staged: Path
+) -> contextlib.AbstractContextManager[SharedWeights | None]:
+    """Return the file for the weights of several methods; None if each method's file has its own."""
+    tensors = (*loaded.module.parameters(), *loaded.module.buffers())
+    is_large = sum(t.nbytes for t in tensors) > SHARED_ABOVE
+    if len(plans) > 1 and plans[0].config.has_weights and is_large:
+        return SharedWeights(staged)
+    return contextlib.nullcontext()

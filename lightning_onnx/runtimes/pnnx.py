@@ -50,9 +50,7 @@ def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
         ConversionError: If pnnx fails, or drops part of the model.
     """
     program = require("pnnx", "pnnx").EXEC_PATH
-    for beside in model_path.parent.glob(f"{model_path.name}?*"):
-        (directory / beside.name).symlink_to(beside)
-    (directory / model_path.name).symlink_to(model_path)  # pnnx writes to the directory of its input file
+    _put(model_path, directory / model_path.name)
     done = subprocess.run(
         [program, model_path.name, f"fp16={int(half)}"],
         cwd=directory,
@@ -72,6 +70,18 @@ def convert(model_path: Path, directory: Path, half: bool = False) -> Converted:
     if dropped:
         raise ConversionError(f"ncnn cannot run the model: pnnx drops {'; '.join(dict.fromkeys(dropped))}")
     return Converted(param, binary, batch_indices(script.read_text(encoding="utf-8")))
+
+
+def _put(model_path: Path, place: Path) -> None:
+    """Put the file where pnnx may write, with the weights in it: pnnx takes no values from other files."""
+    import onnx
+
+    model = onnx.load(model_path, load_external_data=False)
+    if any(tensor.external_data for tensor in model.graph.initializer):
+        onnx.load_external_data_for_model(model, str(model_path.parent))
+        onnx.save(model, place)
+    else:
+        place.symlink_to(model_path)
 
 
 def batch_indices(script: str) -> dict[str, int]:

@@ -15,6 +15,7 @@ from lightning_onnx.module.calls.signature import Signature, SizeRange
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.inner_values import InnerValues
 from lightning_onnx.onnxfile.recipes import Array
+from lightning_onnx.onnxfile.shared_weights import SharedWeights
 from lightning_onnx.onnxfile.writer import Template, Written
 from lightning_onnx.profile import measured
 from lightning_onnx.tracing.base import EngineModel, Traced
@@ -77,6 +78,7 @@ class Graph:
         metadata: Mapping[str, str],
         destination: Path,
         highest_ir_version: int | None = None,
+        shared: SharedWeights | None = None,
     ) -> Written:
         """Write the model with other weights.
 
@@ -85,6 +87,7 @@ class Graph:
             metadata: Goes into the model's ``metadata_props``.
             destination: The ``.onnx`` file; above 2 GiB the weights go to ``<destination>.data`` beside it.
             highest_ir_version: The highest IR version of the file, if it is limited.
+            shared: A file for the weights of this and other models of the directory.
         """
         trace_again = self.traced.trace_again
         if trace_again is None:
@@ -92,7 +95,7 @@ class Graph:
         else:
             with measured("tracing"):
                 template = self._template(trace_again(weights))
-        return template.write(self._arrays(weights), metadata, destination, highest_ir_version)
+        return template.write(self._arrays(weights), metadata, destination, highest_ir_version, shared)
 
     def write_traced(self, weights: FlatModule, destination: Path) -> None:
         """Write the model as it was traced; ``weights`` are those of the trace."""

@@ -26,6 +26,7 @@ from lightning_onnx.manifest.results import Status, VariantRecord
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.onnxfile import privacy
 from lightning_onnx.onnxfile.head import opset_of, read_head
+from lightning_onnx.onnxfile.shared_weights import size_of
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.worker import client
 from lightning_onnx.variants import budget
@@ -202,8 +203,7 @@ class _Maker:
         if not self.path.is_file():
             return None
         size = sum(f.stat().st_size for f in self._paths())
-        whole = sum(f.stat().st_size for f in self.original.parent.glob(f"{self.original.name}*"))
-        self.figures = {"size_ratio": float(f"{size / whole:.3g}"), **self.figures}
+        self.figures = {"size_ratio": float(f"{size / size_of(self.original):.3g}"), **self.figures}
         try:
             opset = opset_of(read_head(self.path))
         except Exception:

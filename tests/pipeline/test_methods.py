@@ -22,6 +22,7 @@ from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.pipeline import produce as produce_module
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.methods import configs_of
 from lightning_onnx.pipeline.prepare import prepare
@@ -208,6 +209,47 @@ def test_a_method_whose_file_is_wrong_fails_the_artifact(tmp_path: Path, capsys:
     assert main.main(["inspect", str(made.directory)]) == 1
     assert main.main(["diff", str(right.directory), str(made.directory)]) == 1
     capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_large_weights_that_both_use_are_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.encoder, self.decoder = nn.Linear(64, 64), nn.Linear(64, 32), nn.Linear(32, 64)
+
+        def encode(self, x: Tensor) -> Tensor:
+            return self.encoder(self.mix(x).relu())
+
+        def decode(self, z: Tensor) -> Tensor:
+            return self.mix(self.decoder(z).relu())
+
+    monkeypatch.setattr(produce_module, "SHARED_ABOVE", 10_000)
+    module = Wide().eval()
+    x, z = torch.randn(3, 64), torch.randn(3, 32)
+    made = lightning_onnx.export(
+        module, method=BOTH, sample={"encode": x, "decode": z}, directory=tmp_path / "made",
+        variants=["fp16", "int8"],
+    )  # fmt: skip
+    assert made.proven
+    assert {v.status for own in made.record.by_method.values() for v in own.variants} == {"passed"}
+    weights = 4 * (64 * 64 + 2 * 64 * 32)
+    assert (made.directory / "weights.data").stat().st_size == weights  # all three of whole pages
+    moved = made.directory.rename(tmp_path / "moved")
+    loaded = ONNXArtifact.load(moved)
+    with torch.no_grad():
+        np.testing.assert_allclose(outside.run(moved / "encode.onnx", x=x)[0], module.encode(x), atol=1e-5)
+        np.testing.assert_allclose(loaded.method("decode").run(z), module.decode(z), atol=1e-5)
+    sizes = loaded.scalars()
+    graphs = sum((moved / f"{method}.onnx").stat().st_size for method in BOTH)
+    assert sizes["onnx/size_mib"] == (graphs + weights) / 2**20
+    assert sizes["onnx/encode/size_mib"] < 0.75 * sizes["onnx/size_mib"]
+    add_to_repository(loaded.method("decode"), tmp_path / "models", "decode")
+    names = {path.name for path in (tmp_path / "models" / "decode" / "1").iterdir()}
+    assert names == {"decode.onnx", "weights.data"}
+    (moved / "weights.data").write_bytes(b"\0" * weights)
+    with pytest.raises(ArtifactError, match=r"weights\.data is"):
+        ONNXArtifact.load(moved)
 
 
 class Towers(nn.Module):

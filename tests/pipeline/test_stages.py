@@ -39,7 +39,7 @@ STAGES = [
     ("pipeline.produce.staging.stage", "starting"),
     ("tracing.graph.Graph.refresh", "writing the weights"),
     ("pipeline.method_file.check_context", "checking"),
-    ("pipeline.method_file.make_test_data", "checking"),
+    ("pipeline.stored_data.make_test_data", "checking"),
     ("pipeline.method_file.judging.make", "making the variants"),
     ("pipeline.method_file.manifest.build", "writing the report"),
     ("report.report.Report.write", "writing the report"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -67,3 +68,13 @@ def test_float16_is_requested(exported: dict[str, ONNXArtifact]) -> None:
     want = client.hosted(base.DEFAULT).load(artifact.model_path).run(inputs)["output"]
     own = client.hosted("ncnn", precision="deploy").load(artifact.model_path).run(inputs)["output"]
     assert 1e-5 < np.abs(own - want).max() < 1e-1
+
+
+def test_weights_in_another_file_are_read(exported: dict[str, ONNXArtifact], tmp_path: Path) -> None:
+    artifact = exported["convolutional"]
+    beside = tmp_path / "model.onnx"
+    model = onnx.load(artifact.model_path)
+    onnx.save(model, beside, save_as_external_data=True, location="weights.data", size_threshold=0)
+    inputs = feeds(artifact, 2)
+    want = client.hosted(base.DEFAULT).load(artifact.model_path).run(inputs)["output"]
+    np.testing.assert_allclose(client.hosted("ncnn").load(beside).run(inputs)["output"], want, atol=1e-4)
