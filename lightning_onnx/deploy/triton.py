@@ -168,7 +168,8 @@ def _default_name(artifact: ONNXArtifact) -> str:
 
 def _model_files(artifact: ONNXArtifact) -> list[str]:
     """Return the model, and the files beside it that have its weights."""
-    return [artifact.record.model.file, *sorted(weights_beside(artifact.model_path))]
+    model, beside = artifact.record.model.file, weights_beside(artifact.model_path)
+    return [f for f in artifact.record.files if f == model or f.startswith(f"{model}.data") or f in beside]
 
 
 def _check_same(model: Path, signature: Signature, joined: Batching) -> None:
