@@ -17,6 +17,8 @@ import lightning_onnx
 from lightning_onnx import ArtifactError, ConfigurationError, ONNXArtifact
 from lightning_onnx.artifacts.data_set import find_data_sets, folder_of
 from lightning_onnx.cli import main
+from lightning_onnx.deploy import model_card
+from lightning_onnx.deploy.hub import Hub
 from lightning_onnx.deploy.triton import add_to_repository
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
@@ -147,6 +149,15 @@ def test_numbers_for_loggers_and_trackers(made: ONNXArtifact) -> None:
     assert (table["parity"], table["weights"]) == ("passed", "live")
     assert table["decode/signature"] == str(made.method("decode").signature)
     assert table["encode/sha256"] != table["decode/sha256"]
+
+
+@pytest.mark.slow
+def test_the_model_card_has_code_for_each(made: ONNXArtifact) -> None:
+    pytest.importorskip("huggingface_hub")
+    card = model_card.render(made, Hub("user/vae"))
+    assert "# encode\nimport numpy as np" in card
+    assert "InferenceSession('decode.onnx')" in card
+    assert "## decode: Checks" in card
 
 
 @pytest.mark.slow
