@@ -18,6 +18,7 @@ from lightning_onnx.tracing.patches import (
     convolutions,
     copies,
     derivatives,
+    flex_attention,
     frequencies,
     functions,
     integers,
@@ -241,6 +242,15 @@ PATCHES: tuple[Patch, ...] = (
         why="Without nested tensors, which ONNX lacks, the padding is not zero before the last norm.",
         seen=_TORCH,
         case="padded_encoder",
+    ),
+    Patch(
+        owner="torch.nn.attention.flex_attention",
+        name="flex_attention_hop",
+        replacement=flex_attention.by_scores,
+        why="ONNX lacks the operator, which takes functions.",
+        seen=_TORCH,
+        case="flexible_attention",
+        optional=True,
     ),
     Patch(
         owner="torch.ao.quantization:FusedMovingAvgObsFakeQuantize",

@@ -260,6 +260,24 @@ def batched_nms(capfd: Any) -> None:
     check_program(Calls(kept), (few, torch.rand(40)), (many, torch.rand(1200)), TorchExport())
 
 
+@case
+def flexible_attention(capfd: Any) -> None:
+    from torch.nn.attention import flex_attention as flex
+
+    def attend(x: Tensor) -> Any:
+        def near(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return score + slopes[head] * (query - key)
+
+        def later(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return query > key  # hides all from the first
+
+        slopes = torch.tensor([0.5, -0.25])
+        blocks = flex.create_block_mask(later, None, None, 7, 7, device="cpu")
+        return flex.flex_attention(x, x[:, :1], x[:, 1:], score_mod=near, block_mask=blocks, enable_gqa=True)
+
+    check_file(Calls(attend), (torch.randn(2, 2, 7, 4),), (torch.randn(3, 2, 7, 4),))
+
+
 def transform(*sizes: int) -> Any:
     detection = pytest.importorskip("torchvision.models.detection")
     return detection.transform.GeneralizedRCNNTransform(*sizes, [0.5] * 3, [0.2] * 3).eval()

@@ -31,6 +31,7 @@ SLOW = {f"{kind}_pool_of_the_whole_{dims}d" for kind in ("max", "avg") for dims 
     "resized_image",
     "batched_images",
     "batched_nms",
+    "flexible_attention",
 }
 """Cases that take longer, each like a fast one."""
 
