@@ -60,6 +60,21 @@ def shift_right(x: Tensor, other: Tensor) -> Tensor:
     return torch.bitwise_right_shift(x, other)
 
 
+def shift_bytes_right(x: Tensor, other: Tensor | int) -> object:
+    """Shift bytes as integers of 32 bits."""
+    if x.dtype != torch.uint8:
+        return NotImplemented
+    return torch.bitwise_right_shift(x.int(), other.int() if isinstance(other, Tensor) else other).to(torch.uint8)
+
+
+def shift_bytes_left(x: Tensor, other: Tensor | int) -> object:
+    """Shift bytes as integers of 32 bits, and drop what leaves the byte."""
+    if x.dtype != torch.uint8:
+        return NotImplemented
+    shifted = torch.bitwise_left_shift(x.int(), other.int() if isinstance(other, Tensor) else other)
+    return (shifted & 255).to(torch.uint8)
+
+
 def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> object:
     """Convert before the exponentials are taken; the exporter does it after."""
     return NotImplemented if dtype is None or x.is_floating_point() else torch.softmax(x.to(dtype), dim)
@@ -97,6 +112,12 @@ def from_a_float(node: fx.Node) -> bool:
     return isinstance(node.args[1], float) and is_integer(value(node.args[0]))
 
 
+def are_bytes(node: fx.Node) -> bool:
+    """Tell whether the first operand is a tensor of bytes."""
+    found = value(node.args[0])
+    return isinstance(found, Tensor) and found.dtype == torch.uint8
+
+
 def of_integers(node: fx.Node) -> bool:
     """Tell whether integers are to become floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
@@ -123,6 +144,18 @@ RULES = (
     ),
     Rule((aten.masked_fill.Scalar, aten.masked_fill.Tensor), fill, "As for where.", is_boolean),
     Rule((aten.index.Tensor,), index, "ONNX takes indices of 64 bits.", by_short_integers),
+    Rule(
+        (aten.__rshift__.Scalar, aten.__rshift__.Tensor, aten.bitwise_right_shift.Tensor),
+        shift_bytes_right,
+        "The exporter returns int8 for uint8.",
+        are_bytes,
+    ),
+    Rule(
+        (aten.__lshift__.Scalar, aten.__lshift__.Tensor, aten.bitwise_left_shift.Tensor),
+        shift_bytes_left,
+        "As for shifts to the right.",
+        are_bytes,
+    ),
     Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.softmax.int,), softmax, "The exporter converts integers after the exponentials.", of_integers),

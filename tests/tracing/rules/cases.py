@@ -109,6 +109,18 @@ CASES: dict[str, Case] = {
     "booleans_integers where.self": Case(lambda x: torch.where(x > 0, x > 1, x < -1).float(), (X,)),
     "booleans_integers masked_fill.Scalar": Case(lambda x: (x > 0).masked_fill(x > 1, False).float(), (X,)),
     "booleans_integers index.Tensor": Case(lambda x: torch.arange(4.0)[place(x).int()], (X,)),
+    "booleans_integers __rshift__.Scalar": Case(
+        lambda x: (
+            ((place(x) * 70).to(torch.uint8) >> 2) & ((place(x) * 70).to(torch.uint8) >> place(x).to(torch.uint8))
+        ),
+        (X,),
+    ),
+    "booleans_integers __lshift__.Scalar": Case(
+        lambda x: (
+            ((place(x) * 70).to(torch.uint8) << 2) | ((place(x) * 70).to(torch.uint8) << place(x).to(torch.uint8))
+        ),
+        (X,),
+    ),
     "booleans_integers __lshift__.Tensor": Case(lambda x: place(x) << place(x), (X,)),
     "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
     "booleans_integers softmax.int": Case(lambda x: (x * 3).long().softmax(-1, dtype=torch.float32), (X,)),
