@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
@@ -63,7 +66,7 @@ class Parity:
         if context.module.is_stochastic:
             first = dataclasses.replace(first, expected=tuple(context.reference(first.tensors)))
             random_outputs = find_random_outputs(context, first, first.expected or ())
-        outcomes = [self.judge(session, context, case, random_outputs) for case in (first, *context.cases[1:])]
+        outcomes = list(self.judge_each(session, context, (first, *context.cases[1:]), random_outputs))
         result = _with_kept_state(summarize(self.name, outcomes, random_outputs, context), context)
         is_in_doubt = result.status == "failed" or any(c.excuse == "noise" for o in outcomes for c in o.comparisons)
         if is_in_doubt and not random_outputs and has_hidden_state(context, first, self.compare_output):
@@ -87,35 +90,70 @@ class Parity:
     def judge(
         self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str] = ()
     ) -> CaseOutcome:
-        """Compare all outputs of one case, and excuse differences explained by noise or random numbers.
+        """Compare all outputs of one case: see ``judge_each``."""
+        (outcome,) = self.judge_each(session, context, [case], random_outputs)
+        return outcome
 
-        What ``context.judgements`` remembers is not compared again.
+    def judge_each(
+        self, session: Session, context: CheckContext, cases: Iterable[Case], random_outputs: Collection[str] = ()
+    ) -> Iterator[CaseOutcome]:
+        """Compare all outputs of each case, and excuse differences explained by noise or random numbers.
+
+        What ``context.judgements`` remembers is not compared again. If the session can run ahead, the file runs on one
+        case while the module runs on the next.
 
         Args:
             session: The loaded file.
             context: The module.
-            case: The inputs.
+            cases: The inputs.
             random_outputs: Outputs whose values and shapes cannot be compared.
         """
+        begun = (self._begun(session, context, case, random_outputs) for case in cases)
+        for outcome, _ in itertools.pairwise(itertools.chain(begun, [None])):
+            assert outcome is not None
+            yield outcome()
+
+    def _begun(
+        self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str]
+    ) -> Callable[[], CaseOutcome]:
+        """Run the module on a case and start to run the file; return what compares the two."""
         judged = None if random_outputs else context.judgements
         known = None if judged is None else judged.of(self, case)
-        if known is None:
-            known = self._judged(session, context, case, random_outputs)
-            if judged is not None:
-                judged.add(self, case, known)
-        return CaseOutcome(case, known)
+        if known is not None:
+            remembered = CaseOutcome(case, known)
+            return lambda: remembered
+        compare = self._comparing(session, context, case, random_outputs)
 
-    def _judged(
+        def outcome() -> CaseOutcome:
+            comparisons = compare()
+            if judged is not None:
+                judged.add(self, case, comparisons)
+            return CaseOutcome(case, comparisons)
+
+        return outcome
+
+    def _comparing(
         self, session: Session, context: CheckContext, case: Case, random_outputs: Collection[str]
-    ) -> tuple[Comparison, ...]:
-        outputs = _begun(session, context, case)
+    ) -> Callable[[], tuple[Comparison, ...]]:
         try:
             expected = context.reference(case.tensors) if case.expected is None else case.expected
-        except Exception as error:
+        except Exception as error:  # then the file does not run: not every kernel checks its indices
             if not case.may_be_refused:
                 raise
             problem = f"the module does not take these values: {first_line(error)}"
-            return (Comparison(_first_output(context), problem, excuse="refused"),)
+            refused = Comparison(_first_output(context), problem, excuse="refused")
+            return lambda: (refused,)
+        outputs = _outputs(session, context, case)
+        return functools.partial(self._judged, outputs, context, case, tuple(expected), random_outputs)
+
+    def _judged(
+        self,
+        outputs: Callable[[], Arrays],
+        context: CheckContext,
+        case: Case,
+        expected: Sequence[Tensor],
+        random_outputs: Collection[str],
+    ) -> tuple[Comparison, ...]:
         actual = _actual(outputs, context, len(expected))
         if isinstance(actual, Comparison):
             return (actual,)
@@ -164,15 +202,18 @@ class Parity:
         return self.compare_output(name, expected, actual, np.asarray(whole, np.float64))
 
 
-def _begun(session: Session, context: CheckContext, case: Case) -> Callable[[], Arrays]:
-    """Return what gives the outputs of the file, which may run while the module does.
+def _outputs(session: Session, context: CheckContext, case: Case) -> Callable[[], Arrays]:
+    """Return what waits for the outputs of the file, which runs meanwhile if the session can do that."""
 
-    The file does not get what the module may refuse: not every kernel checks its indices.
-    """
-    waits_for_module = case.expected is not None or case.may_be_refused
-    if waits_for_module or not isinstance(session, RunsAhead):
-        return lambda: session.run(feeds(context.signature.inputs, case.tensors))
-    return session.begin(feeds(context.signature.inputs, case.tensors))
+    def run() -> Arrays:
+        return session.run(feeds(context.signature.inputs, case.tensors))
+
+    if not isinstance(session, RunsAhead):
+        return run
+    try:
+        return session.begin(feeds(context.signature.inputs, case.tensors))
+    except Exception:  # told where its outputs are needed
+        return run
 
 
 def _actual(outputs: Callable[[], Arrays], context: CheckContext, number: int) -> Arrays | Comparison:

@@ -69,7 +69,7 @@ def find_limits(candidate: Candidate, run: Runner, config: ExportConfig) -> dict
     with comparing(run, candidate.graph, candidate.cases, config, candidate.judged) as compare:
 
         def mismatch(case: Case) -> Mismatch | None:
-            found = compare(case)
+            (found,) = compare([case])
             return None if found is None or (found.comparison.is_small and not is_exact) else found
 
         for dim in dims:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lightning_onnx.artifacts.artifact import MODEL
@@ -58,18 +58,15 @@ def find_mismatches(
     Raises:
         EngineError: If the file is invalid, does not have the requested opset, or cannot be loaded by onnxruntime.
     """
-    with comparing(run, graph, cases, config, judged) as mismatch:
-        for case in cases:
-            found = mismatch(case)
-            if found is not None:
-                yield found
+    with comparing(run, graph, cases, config, judged) as compare:
+        yield from (found for found in compare(cases) if found is not None)
 
 
 @contextlib.contextmanager
 def comparing(
     run: Runner, graph: Graph, cases: Sequence[Case], config: ExportConfig, judged: Judged | None = None
-) -> Iterator[Callable[[Case], Mismatch | None]]:
-    """Yield a function that compares one case; it finds no mismatch if the file contains no weights.
+) -> Iterator[Callable[[Iterable[Case]], Iterator[Mismatch | None]]]:
+    """Yield a function that compares cases one by one; it finds no mismatch if the file contains no weights.
 
     Args:
         run: Runs the module that was traced.
@@ -84,7 +81,7 @@ def comparing(
     with _traced_file(run, graph) as path:
         _check_file(path, graph, config)
         if not config.has_weights:
-            yield lambda case: None
+            yield lambda cases: (None for _ in cases)
             return
         context = _context(run, graph, path, cases).remembering(judged)
         random_outputs = find_random_outputs(
@@ -97,11 +94,12 @@ def comparing(
                 f"engine '{graph.traced.engine}': onnxruntime cannot load the file ({first_line(error)})"
             ) from error
 
-        def mismatch(case: Case) -> Mismatch | None:
-            failures = config.parity.judge(session, context, case, random_outputs).failures
-            return Mismatch(case, min(failures, key=lambda c: c.is_small)) if failures else None
+        def mismatches(cases: Iterable[Case]) -> Iterator[Mismatch | None]:
+            for outcome in config.parity.judge_each(session, context, cases, random_outputs):
+                worst = min(outcome.failures, key=lambda c: c.is_small, default=None)
+                yield None if worst is None else Mismatch(outcome.case, worst)
 
-        yield mismatch
+        yield mismatches
 
 
 def locate_divergence(run: Runner, graph: Graph, mismatch: Mismatch, config: ExportConfig) -> Divergence | None:

@@ -396,25 +396,40 @@ class Ahead(ONNXRuntime):
         session = super().load(model_path)
 
         def begin(inputs: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-            self.happened.append("file begins")
-            return lambda: session.run(inputs)
+            number = len(next(iter(inputs.values())))
+            self.happened.append(f"file {number} begins")
+
+            def end() -> dict[str, Any]:
+                self.happened.append(f"file {number} ends")
+                return session.run(inputs)
+
+            return end
 
         session.begin = begin
         return session
 
 
-@pytest.mark.parametrize(
-    ("kind", "order"),
-    [("traced", ["file begins", "module"]), ("resized", ["file begins", "module"]), ("values", ["module"])],
-)
-def test_the_file_runs_while_the_module_does_unless_the_module_may_refuse_the_values(context, kind, order):
+def test_the_file_runs_on_one_case_while_the_module_runs_on_the_next_unless_the_module_refuses_it(
+    context: CheckContext,
+) -> None:
     happened: list[str] = []
 
     def reference(tensors: Any) -> list[torch.Tensor]:
-        happened.append("module")
+        happened.append(f"module {len(tensors[0])}")
+        if len(tensors[0]) == 2:
+            raise ValueError("refused")
         return context.reference(tensors)
 
-    cases = (Case("one", (torch.randn(2, 4),), kind=kind),)
-    once = context.replace(runtime=Ahead(happened), reference=reference, is_stochastic=False, cases=cases)
-    assert Parity()(once).status == "passed"
-    assert happened == order
+    cases = tuple(Case(f"{n} rows", (torch.randn(n, 4),), kind="values") for n in (1, 2, 3))
+    ahead = context.replace(runtime=Ahead(happened), reference=reference, is_stochastic=False, cases=cases)
+    outcomes = Parity().judge_each(ahead.session, ahead, cases)
+    assert [outcome.result for outcome in outcomes] == ["passed", "undecidable", "passed"]
+    assert happened == [
+        "module 1",
+        "file 1 begins",
+        "module 2",
+        "file 1 ends",
+        "module 3",
+        "file 3 begins",
+        "file 3 ends",
+    ]

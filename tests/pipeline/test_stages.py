@@ -66,7 +66,7 @@ ENGINES = [
     "pipeline.candidate.achieved_signature",
     "pipeline.candidate.find_mismatches",
     "tracing.graph.Graph.write_traced",
-    "checks.parity.Parity.judge",
+    "checks.parity.Parity.judge_each",
 ]
 
 
