@@ -81,16 +81,17 @@ def _produce(
                 for plan in plans
             ]
         records = [check_method(file, loaded, concurrent=concurrent, on_stage=on_stage) for file in files]
+        digests = {name: digest for file in files for name, digest in file.digests.items()}
+        if shared is not None:
+            digests[SHARED] = FileDigest(shared.written.sha256, shared.written.bytes)
         seconds = round(time.perf_counter() - loaded.started, 3)
         described = dataclasses.replace(
             Manifest.joined(records).with_scalar("export_seconds", seconds),
             name=directory.name,
             assets=copy_assets(plans[0].config.assets, staged),
             seconds={stage: round(own, 3) for stage, own in profile.seconds.items()},
+            files=digests,  # the report, which is written next, has their size
         )
-        digests = {name: digest for file in files for name, digest in file.digests.items()}
-        if shared is not None:
-            digests[SHARED] = FileDigest(shared.written.sha256, shared.written.bytes)
         return staging.commit(staged, described, directory, if_taken, digests)
 
 

@@ -29,6 +29,7 @@ from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.methods import configs_of
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
+from lightning_onnx.report.tables import size
 from lightning_onnx.trackers.describe import summary
 from tests import models, outside
 
@@ -172,6 +173,8 @@ def test_one_report_has_a_section_for_each(made: ONNXArtifact) -> None:
     assert "decode: Checks" in text
     assert made.report.summary.count("Safe to deploy") == 2
     assert "- decode: decode.onnx:" in (made.directory / "report.md").read_text(encoding="utf-8")
+    own = [made.directory / f"{method}.onnx" for method in BOTH]
+    assert f"<dd>{size(sum(path.stat().st_size for path in own))}</dd>" in page
 
 
 @pytest.mark.slow
