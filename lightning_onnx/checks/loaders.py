@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_onnx.checks.metric_names import Mode, modes_of_callbacks
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.random_state import random_states_kept
 
@@ -26,12 +27,14 @@ class Loaders:
         limit_batches: As ``limit_val_batches`` of the Trainer.
         datamodule: The ``LightningDataModule`` of the loaders, whose hooks process the batches.
         missing: Why validation cannot run with them; None if it can.
+        modes: Whether a metric is better when lower or when higher, where callbacks of the Trainer say so.
     """
 
     dataloaders: Any = None
     limit_batches: float | None = None
     datamodule: Any = None
     missing: str | None = "there are no validation batches"
+    modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
 
 
 NO_LOADERS = Loaders()
@@ -40,7 +43,7 @@ NO_LOADERS = Loaders()
 def loaders_of(trainer: Any) -> Loaders:
     """Return the validation batches of a Trainer's fit, with the reason if validation cannot run with them."""
     dataloaders = trainer.val_dataloaders
-    found = Loaders(dataloaders, trainer.limit_val_batches, trainer.datamodule, None)
+    found = Loaders(dataloaders, trainer.limit_val_batches, trainer.datamodule, None, modes_of_callbacks(trainer))
     if trainer.world_size > 1:
         missing = f"validation needs a run with one process, but this run has {trainer.world_size}"
         return dataclasses.replace(found, missing=missing)

@@ -16,18 +16,13 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.artifacts.stand_in import ExportedCall
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.loaders import Loaders
+from lightning_onnx.checks.metric_names import is_share, mode_of
 from lightning_onnx.checks.validation import LoopResult, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
 from lightning_onnx.option_values import check_numbers
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
 from lightning_onnx.runtimes.worker import client
-
-_LOWER_IS_BETTER = re.compile(
-    r".*loss|err|errors?|error_rate|mse|rmse|mae|mape|smape|msle|nll|bce|ce|cross_?entropy|perplexity|ppl|bpc|wer|cer|mer"
-    r"|fid|kid|lpips|kl|divergence|distance|brier|ece|hamming|hausdorff|huber|fpr|fnr|eer|crps|wape|nrmse|rmsle|regret|jsd"
-)
-"""Words in the names of metrics that are better when lower."""
 
 RELATIVE = 1e-3
 """How much a loss may differ, as a share of the module's: ten times the tolerance of ``Parity`` for an output."""
@@ -39,9 +34,9 @@ Row = dict[str, Any]
 class MetricParity:
     """Runs the module's own validation loop twice on the same batches: with the module, and with the file's outputs.
 
-    Each metric that the loop logs is compared. Counts and shares (values from 0 to 1 whose name contains neither loss
-    nor error) may differ by one sample: if two scores differ only by rounding, either may be the larger one. Other
-    metrics may differ by 1e-3 of the module's value.
+    Each metric that the loop logs is compared. Shares that are known by their name (accuracy, precision, recall, F1
+    and the like) and counts may differ by one sample: if two scores differ only by rounding, either may be the larger
+    one. Other metrics may differ by 1e-3 of the module's value.
 
     The loop runs with its own Trainer on the CPU, on copies of the module, so that it affects neither the training nor
     the states of metrics; it takes about three validation passes. The module's validation hooks run as well, with a
@@ -142,11 +137,10 @@ class MetricParity:
     def _allowed(self, name: str, value: float, samples: Mapping[int, int]) -> float:
         if self.tolerances is not None and name in self.tolerances:
             return float(self.tolerances[name])
-        if not is_loss(name):
-            if 0 <= value <= 1:
-                return 1 / _samples_of(name, samples) + 1e-6  # metrics are float32
-            if value == round(value):
-                return 1.0
+        if 0 <= value <= 1 and is_share(name):
+            return 1 / _samples_of(name, samples) + 1e-6  # metrics are float32
+        if value > 1 and value == round(value) and mode_of(name) != "min":
+            return 1.0
         return RELATIVE * abs(value) + 1e-6
 
 
@@ -198,17 +192,6 @@ def evaluate(
         )
     names = dict.fromkeys((*own.metrics, *other.metrics))
     return {name: (own.metrics.get(name, math.nan), other.metrics.get(name, math.nan)) for name in names}
-
-
-def is_loss(name: str) -> bool:
-    """Tell from its name whether a metric is better when lower.
-
-    Example:
-        >>> is_loss("val_loss"), is_loss("val/mse"), is_loss("val_acc"), is_loss("MeanSquaredError")
-        (True, True, False, True)
-    """
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    return any(_LOWER_IS_BETTER.fullmatch(word.lower()) for word in words)
 
 
 def check_limit(limit_batches: Any) -> None:

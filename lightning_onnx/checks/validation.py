@@ -17,6 +17,7 @@ from torch import nn
 from lightning_onnx.artifacts.stand_in import ExportedCall, FileAnswers, MethodRecorder, stand_in_for
 from lightning_onnx.checks.answers import AnswerTally
 from lightning_onnx.checks.loaders import Loaders, digest, same_random_numbers
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.manifest.answers import Answers
 from lightning_onnx.module.call_state import CallState
@@ -48,6 +49,7 @@ class LoopResult:
         samples: Number of samples by index of the loader.
         unanswered: Paths in the method's result that the graph does not return; floats there were NaN.
         is_finite: Whether all outputs of the file were finite.
+        modes: Whether a metric is better when lower or when higher, as callbacks of the Trainer and torchmetrics say.
         answers: How the method's answers relate to the targets, None if that cannot be told.
     """
 
@@ -56,6 +58,7 @@ class LoopResult:
     samples: Mapping[int, int] = dataclasses.field(default_factory=dict)
     unanswered: frozenset[str] = frozenset()
     is_finite: bool = True
+    modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
     answers: Answers | None = None
 
 
@@ -166,6 +169,8 @@ class Validation:
         batches: list[str] = []
         samples: Counter[int] = Counter()
         tally = AnswerTally()
+        modes: dict[str, Mode] = {}
+        copied.__dict__["log"] = _noting_modes(copied.log, modes)
         copied.__dict__[self.call.method] = tally.listening(getattr(copied, self.call.method))
 
         class BatchLog(package.Callback):  # type: ignore[name-defined, misc]
@@ -200,7 +205,9 @@ class Validation:
             with CallState(copied, *_METHODS).kept_in_trace(tensors=True):  # what steps write outside of the module
                 logged = trainer.validate(copied, **self._data(), verbose=False)
         metrics = {name: float(value) for of_loader in logged for name, value in of_loader.items()}
-        return LoopResult(metrics, tuple(batches), dict(samples), answers=tally.answers())
+        return LoopResult(
+            metrics, tuple(batches), dict(samples), modes={**modes, **self.loaders.modes}, answers=tally.answers()
+        )
 
 
 def _lightning_of(module: nn.Module) -> str | None:
@@ -215,6 +222,18 @@ def _then(first: Callable[..., Any], second: Callable[[], Any]) -> Callable[...,
         second()
 
     return both
+
+
+def _noting_modes(log: Callable[..., None], modes: dict[str, Mode]) -> Callable[..., None]:
+    """Return a module's ``log`` that also keeps which logged torchmetrics are better when higher, and which not."""
+
+    def logged(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        is_better_higher = getattr(value, "higher_is_better", None)
+        if isinstance(is_better_higher, bool):
+            modes[name] = "max" if is_better_higher else "min"
+        log(name, value, *args, **kwargs)
+
+    return logged
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

@@ -118,6 +118,7 @@ class MetricFigures:
         drop: How much worse the variant is.
         allowed: The largest drop that passes; None if this metric does not decide.
         status: ``"passed"``, ``"failed"`` or ``"not judged"``.
+        relative: Whether ``drop`` and ``allowed`` are shares of the module's value; None if unknown.
     """
 
     module: float | None
@@ -125,6 +126,7 @@ class MetricFigures:
     drop: float | None
     allowed: float | None
     status: str
+    relative: bool | None = None
 
     @classmethod
     def read(cls, fields: Fields) -> MetricFigures:
@@ -135,6 +137,7 @@ class MetricFigures:
             fields.optional("drop", float),
             fields.optional("allowed", float),
             fields.required("status", str),
+            fields.optional("relative", bool),
         )
 
 

@@ -180,7 +180,7 @@ def variants(manifest: Manifest) -> list[list[str]]:
 def variant_metrics(manifest: Manifest) -> list[list[str]]:
     """Return the metrics of all variants, in the columns of ``METRIC_COLUMNS``."""
     return [
-        [variant.name, name, *map(text, (row.module, row.variant, row.drop, row.allowed)), row.status]
+        [variant.name, name, text(row.module), text(row.variant), *_drops(row), row.status]
         for variant in manifest.variants
         for name, row in _metrics(variant)
     ]
@@ -227,6 +227,11 @@ def _metrics(variant: VariantRecord) -> list[tuple[str, MetricFigures]]:
         for check in variant.checks
         for name, row in Fields(check.figures, "variants.checks.figures").objects_by_name("metrics").items()
     ]
+
+
+def _drops(row: MetricFigures) -> list[str]:
+    """Return how much worse a metric is and may be: in percent if that is a share of the module's value."""
+    return [f"{100 * x:.3g}%" if row.relative and x is not None else text(x) for x in (row.drop, row.allowed)]
 
 
 def _bytes(manifest: Manifest) -> float:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
 from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
-from lightning_onnx.option_values import check_number
+from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import DEFAULT, Arrays
 
 if TYPE_CHECKING:
     from lightning_onnx.checks.base import CheckContext
+    from lightning_onnx.checks.metric_names import Mode
     from lightning_onnx.runtimes.worker.client import HostedRuntime
 
 MARK = "lightning_onnx.variant"
@@ -97,7 +98,10 @@ class Variant(Protocol):
 
     @property
     def metric(self) -> str | None:
-        """The metric that decides; None: all logged metrics except losses, or losses if there are no others."""
+        """The metric that decides; None: all logged metrics, but no losses where an accuracy is logged.
+
+        A variant may also have ``metric_mode``: ``"min"`` or ``"max"`` says whether lower or higher values are better.
+        """
 
     def make(self, making: Making, destination: Path) -> list[str]:
         """Write the file, and return notes for the user.
@@ -217,6 +221,18 @@ def check_options(variant: Variant) -> None:
         raise ConfigurationError(
             f"{kind}(metric={variant.metric!r}) is invalid. Give the name of a logged metric, such as 'val_acc'."
         )
+    mode = metric_mode(variant)
+    if mode is not None:
+        check_choice(variant, "metric_mode", ("min", "max"))
+        if variant.metric is None:
+            raise ConfigurationError(
+                f"{kind}(metric_mode={mode!r}) is invalid without a metric. Give one too, such as metric='val_loss'."
+            )
+
+
+def metric_mode(variant: Variant) -> Mode | None:
+    """Return whether lower or higher values of a variant's metric are better; None if it does not say so."""
+    return getattr(variant, "metric_mode", None)
 
 
 def need(module: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.module.tracing_thread import without_warnings
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.option_values import check_texts
@@ -38,9 +39,11 @@ class Float16:
         keep_float32: Operators to keep in float32, in addition to those that the converter never converts, such as
             ``"ReduceMean"`` if its sums exceed the range of float16.
         max_difference: How much outputs may differ, as a share of their scale.
-        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
-        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
+        max_metric_drop: How much worse a metric may get: 0.01 is a hundredth of an accuracy, or 1% of an error.
+        metric: The metric that decides; default: all logged metrics, but no losses where an accuracy is logged.
         name: Its file is ``model.<name>.onnx``.
+        metric_mode: ``"min"`` if lower values of ``metric`` are better, ``"max"`` if higher ones are; default: as
+            ``ModelCheckpoint``, torchmetrics or the metric's name say.
 
     Example:
         >>> Float16(keep_float32=("Softmax",)).name
@@ -52,6 +55,7 @@ class Float16:
     max_metric_drop: float = 0.01
     metric: str | None = None
     name: str = "fp16"
+    metric_mode: Mode | None = None
     needs_validation: bool = dataclasses.field(default=True, init=False)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import VariantNotApplicable
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.option_values import check_choice, check_number
@@ -34,9 +35,11 @@ class Int4:
         symmetric: Whether zero is in the middle of each block's range; otherwise, each block stores its own zero point.
         min_weights: Number of weights from which a matrix is large.
         max_difference: How much outputs may differ, as a share of their scale.
-        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
-        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
+        max_metric_drop: How much worse a metric may get: 0.01 is a hundredth of an accuracy, or 1% of an error.
+        metric: The metric that decides; default: all logged metrics, but no losses where an accuracy is logged.
         name: Its file is ``model.<name>.onnx``.
+        metric_mode: ``"min"`` if lower values of ``metric`` are better, ``"max"`` if higher ones are; default: as
+            ``ModelCheckpoint``, torchmetrics or the metric's name say.
 
     Example:
         >>> Int4(block_size=64).name
@@ -50,6 +53,7 @@ class Int4:
     max_difference: float = 0.2
     metric: str | None = None
     name: str = "int4"
+    metric_mode: Mode | None = None
     needs_validation: bool = dataclasses.field(default=True, init=False)
 
     def __post_init__(self) -> None:

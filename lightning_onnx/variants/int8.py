@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.option_values import check_choice, check_number
@@ -51,9 +52,11 @@ class Int8:
             float32); default: depends on the ``target`` of the export.
         calibrate: How ranges are found: ``"minmax"``, ``"entropy"`` or ``"percentile"``.
         max_difference: How much outputs may differ, as a share of their scale.
-        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
-        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
+        max_metric_drop: How much worse a metric may get: 0.01 is a hundredth of an accuracy, or 1% of an error.
+        metric: The metric that decides; default: all logged metrics, but no losses where an accuracy is logged.
         name: Its file is ``model.<name>.onnx``; two of them in one export need different names.
+        metric_mode: ``"min"`` if lower values of ``metric`` are better, ``"max"`` if higher ones are; default: as
+            ``ModelCheckpoint``, torchmetrics or the metric's name say.
 
     Example:
         >>> [v.name for v in (Int8(), Int8(mode="dynamic", name="int8-dynamic"))]
@@ -69,6 +72,7 @@ class Int8:
     max_difference: float = 0.1
     metric: str | None = None
     name: str = "int8"
+    metric_mode: Mode | None = None
     needs_validation: bool = dataclasses.field(default=True, init=False)
 
     def __post_init__(self) -> None:

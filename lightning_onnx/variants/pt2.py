@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import VariantNotApplicable
 from lightning_onnx.onnxfile import program_file
 from lightning_onnx.onnxfile.head import read_head
@@ -24,9 +25,11 @@ class PT2:
     several; the variant is skipped then.
 
     Args:
-        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
-        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
+        max_metric_drop: How much worse a metric may get: 0.01 is a hundredth of an accuracy, or 1% of an error.
+        metric: The metric that decides; default: all logged metrics, but no losses where an accuracy is logged.
         name: Its file is ``model.<name>``; a name other than ``"pt2"`` is followed by ``.pt2``.
+        metric_mode: ``"min"`` if lower values of ``metric`` are better, ``"max"`` if higher ones are; default: as
+            ``ModelCheckpoint``, torchmetrics or the metric's name say.
 
     Example:
         >>> PT2().name
@@ -36,6 +39,7 @@ class PT2:
     max_metric_drop: float = 0.01
     metric: str | None = None
     name: str = "pt2"
+    metric_mode: Mode | None = None
     max_difference: float | None = dataclasses.field(default=None, init=False)
     needs_validation: bool = dataclasses.field(default=False, init=False)  # parity is sufficient
     form: str = dataclasses.field(default="program", init=False)

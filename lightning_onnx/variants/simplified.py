@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.onnxfile import walk
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -20,9 +21,11 @@ class Simplified:
     Torch's files are already optimized: convolutional networks do not get smaller, but sequence models may.
 
     Args:
-        max_metric_drop: How much worse a metric may get: absolute, but relative for losses.
-        metric: The metric that decides; default: all logged metrics except losses, or losses if there are no others.
+        max_metric_drop: How much worse a metric may get: 0.01 is a hundredth of an accuracy, or 1% of an error.
+        metric: The metric that decides; default: all logged metrics, but no losses where an accuracy is logged.
         name: Its file is ``model.<name>.onnx``.
+        metric_mode: ``"min"`` if lower values of ``metric`` are better, ``"max"`` if higher ones are; default: as
+            ``ModelCheckpoint``, torchmetrics or the metric's name say.
 
     Example:
         >>> Simplified().name
@@ -32,6 +35,7 @@ class Simplified:
     max_metric_drop: float = 0.01
     metric: str | None = None
     name: str = "simplified"
+    metric_mode: Mode | None = None
     max_difference: float | None = dataclasses.field(default=None, init=False)
     needs_validation: bool = dataclasses.field(default=False, init=False)  # parity is sufficient
 

@@ -21,8 +21,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_onnx import ConfigurationError, MetricParity, ONNXArtifact, ONNXExport, SampleError, evaluate, export
-from lightning_onnx.checks.base import CheckedFile, CheckedModule, CheckInputs
-from lightning_onnx.checks.validation import LoopResult
+from lightning_onnx.artifacts.stand_in import ExportedCall
+from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
+from lightning_onnx.checks.loaders import Loaders
+from lightning_onnx.checks.validation import LoopResult, Validation
+from lightning_onnx.module.calls.signature import Signature
 
 
 class Classifier(LightningModule):
@@ -150,6 +153,12 @@ def test_training_is_the_same_with_and_without(trainer: Any, tmp_path: Path) -> 
     assert all(metrics_of(ONNXArtifact.load(m.parent))["status"] == "passed" for m in made)
 
 
+def test_torchmetrics_and_callbacks_say_what_is_better() -> None:
+    call = ExportedCall("forward", Signature((), ()), (("x",),), ((),))
+    validation = Validation(Classifier(), Loaders(loader(), missing=None, modes={"val_sure": "min"}), call)
+    assert validation.measure(None).modes == {"val/acc": "max", "val_sure": "min"}
+
+
 def changed(artifact: ONNXArtifact, change: Any) -> None:
     """Write other weights into an artifact's file."""
     model = onnx.load(artifact.model_path)
@@ -160,10 +169,6 @@ def changed(artifact: ONNXArtifact, change: Any) -> None:
 
 def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[str, Any]:
     """Run the check on a file that was changed."""
-    from lightning_onnx.artifacts.stand_in import ExportedCall
-    from lightning_onnx.checks.base import CheckContext
-    from lightning_onnx.checks.loaders import Loaders
-    from lightning_onnx.checks.validation import Validation
     from lightning_onnx.runtimes.worker import client
 
     call = ExportedCall("forward", artifact.signature, (("x",),), ((),))
@@ -395,6 +400,10 @@ def test_without_validation_in_the_run(trainer: Any, tmp_path: Path) -> None:
         ("acc", 0.90, 0.89, "passed"),  # one of 100
         ("acc", 0.90, 0.88, "failed"),
         ("f1", 0.90, 0.91, "passed"),
+        ("val_r2", 0.90, 0.905, "failed"),
+        ("val_l1", 0.90, 0.905, "failed"),
+        ("val_pearson", 0.90, 0.905, "failed"),
+        ("unheard_of", 0.90, 0.905, "failed"),
         ("val_loss", 0.90, 0.9008, "passed"),
         ("val_loss", 0.90, 0.91, "failed"),
         ("rmse", 0.5, 0.509, "failed"),

@@ -470,6 +470,16 @@ def test_variants_have_bars_of_size_and_of_metrics(manifest: dict[str, Any]) -> 
     assert "<h4>val_acc</h4>" in page(manifest | {"variants": [made]})
 
 
+def test_drops_that_are_shares_are_in_percent(manifest: dict[str, Any]) -> None:
+    row = {"module": 0.9, "variant": 0.85, "drop": 0.05, "allowed": 0.01, "status": "failed", "relative": False}
+    error = {"module": 2.0, "variant": 2.5, "drop": 0.25, "allowed": 0.01, "status": "failed", "relative": True}
+    check = {"name": "metrics", "status": "failed", "reason": None, "figures": {"metrics": {"acc": row, "mae": error}}}
+    made = {"name": "int8", "class": "Int8", "file": None, "sha256": None, "bytes": 1, "opset": 20, "status": "failed"}
+    made |= {"reason": None, "options": {}, "checks": [check], "figures": {}, "notes": []}
+    rows = wording.variant_metrics(Manifest.from_dict(manifest | {"variants": [made]}))
+    assert [cells[4:6] for cells in rows] == [["0.05", "0.01"], ["25%", "1%"]]
+
+
 def test_a_confusion_matrix_needs_a_name_for_each_class() -> None:
     module, file = Answers(((3, 1), (0, 4))), Answers(((2, 2), (0, 4)))
     drawn = answers_plot.matrix(module, file, ["cat", "dog"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_onnx import Float16, Int8
-from lightning_onnx.checks.metrics import is_loss
+from lightning_onnx import ConfigurationError, Float16, Int8
+from lightning_onnx.checks.base import CheckResult
 from lightning_onnx.variants import budget, judging
 
 ROWS = {
@@ -73,16 +74,58 @@ def test_nan_does_not_pass(value: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["val_loss", "val/loss_epoch", "test_mse", "MeanSquaredError", "valLoss", "WER", "ppl"]
-)
-def test_names_of_losses(name: str) -> None:
-    assert is_loss(name)
+def judged(variant: Int8, modes: Any = MappingProxyType({}), **metrics: tuple[float, float]) -> CheckResult:
+    """Judge metrics, given as the module's value and the variant's."""
+    rows = {name: {"module": own, "onnx": other, "status": "passed"} for name, (own, other) in metrics.items()}
+    return budget.judge(variant, rows, None, modes)
 
 
-@pytest.mark.parametrize("name", ["val_acc", "Accuracy", "val/f1", "glossary_recall", "meritScore", "auroc", "bleu"])
-def test_names_of_others(name: str) -> None:
-    assert not is_loss(name)
+def test_a_ruined_regression_fails_under_any_name_of_an_error() -> None:
+    for name in ("val_l1", "val_medae", "val_pinball", "val_deviance", "val_logcosh", "val_poisson", "unheard_of"):
+        assert judged(Int8(), **{name: (0.62, 1.01)}).status == "failed"
+    assert judged(Int8(), val_l1=(1.01, 0.62)).status == "passed"
+    assert judged(Int8(), val_l1=(3.694, 3.671)).status == "passed"
+
+
+@pytest.mark.parametrize("other", ["val_r2", "val_pearson", "val_score", "unheard_of", "val_l1"])
+def test_only_a_share_of_samples_makes_losses_unimportant(other: str) -> None:
+    found = judged(Int8(), val_loss=(0.0425, 0.1028), **{other: (0.9, 0.9)})
+    assert found.status == "failed"
+    assert found.reason is not None
+    assert found.reason.startswith("val_loss is 0.1028")
+    assert judged(Int8(), val_loss=(0.0425, 0.1028), val_acc=(0.9, 0.9)).status == "passed"
+    assert judged(Int8(), val_mae=(0.0425, 0.1028), val_acc=(0.9, 0.9)).status == "failed"
+
+
+def test_any_change_of_an_unknown_metric_counts() -> None:
+    for other in (9.0, 11.0):
+        found = judged(Int8(), val_x=(10.0, other))
+        assert found.status == "failed"
+        assert "changed by 0.1 of it; 0.01 is allowed; any change of val_x counts as worse" in str(found.reason)
+        assert str(found.reason).endswith("say so with Int8(metric='val_x', metric_mode='min'), or 'max'")
+    found = judged(Int8(), val_x=(10.0, 10.01))
+    assert found.status == "passed"
+    assert "any change of val_x counts as worse" in str(found.reason)
+
+
+def test_what_the_option_the_callbacks_or_torchmetrics_say_goes_first() -> None:
+    assert judged(Int8(metric="val_x", metric_mode="min"), val_x=(10.0, 9.0)).status == "passed"
+    assert judged(Int8(metric="val_x", metric_mode="max"), val_x=(10.0, 9.0)).status == "failed"
+    assert judged(Int8(), {"val_x": "min"}, val_x=(10.0, 9.0)).reason is None
+    assert judged(Int8(), {"val_loss": "max"}, val_loss=(10.0, 9.0)).status == "failed"
+
+
+def test_drops_of_large_values_are_relative() -> None:
+    found = judged(Int8(), val_psnr=(30.0, 29.8), val_acc=(0.92, 0.915), val_mae=(100.0, 100.5))
+    assert found.status == "passed"
+    assert [row["relative"] for row in found.figures["metrics"].values()] == [True, False, True]
+
+
+def test_the_mode_needs_a_metric() -> None:
+    with pytest.raises(ConfigurationError, match="Give one too"):
+        Int8(metric_mode="min")
+    with pytest.raises(ConfigurationError, match="Choose one of 'min', 'max'"):
+        Int8(metric="a", metric_mode="lower")  # type: ignore[arg-type]
 
 
 class Hurt(LightningModule):
