@@ -64,6 +64,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--target", help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10")
     parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
     parser.add_argument("--output-names", nargs="+", metavar="NAME", help="names of the outputs")
+    parser.add_argument(
+        "--exclude-inputs", nargs="+", metavar="NAME", help="inputs to leave out, such as target; default: labels"
+    )
     parser.add_argument("--static", action="store_true", help="no dynamic dims")
     parser.add_argument(
         "--variant",
@@ -109,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         input_names=arguments.input_names,
         output_names=arguments.output_names,
+        **({} if arguments.exclude_inputs is None else {"exclude_inputs": tuple(arguments.exclude_inputs)}),
         dynamic_axes=None if arguments.static else "auto",
         variants=tuple(named(name) for name in dict.fromkeys(arguments.variant_names)),
         runtimes=() if arguments.precision == "deploy" else names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from lightning_onnx.contract.find import check_fits
 from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError, SearchTooLong
 from lightning_onnx.module.calls.batch_parts import named_by_parts
-from lightning_onnx.module.calls.names import check_axes_names
+from lightning_onnx.module.calls.names import check_axes_names, with_input_names, wrong_number
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request, derive
 from lightning_onnx.module.cases import Case
@@ -28,6 +28,13 @@ from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.failing_step import failing_step_named
+from lightning_onnx.pipeline.input_parts import (
+    are_fewer,
+    check_number_of_names,
+    keeps_all,
+    part_names,
+    unused_parts,
+)
 from lightning_onnx.pipeline.plan import Plan, Proof
 from lightning_onnx.pipeline.plan_notes import notes_of
 from lightning_onnx.pipeline.raw_inputs import raw_observations
@@ -92,35 +99,38 @@ def _prepare(
 ) -> Plan:
     observations = raw_observations(module, observations, config)
     weights = Stamp.of(module)
-    observation, run, request = _derived(module, observations, config)
+    observation, run, request = _derived(module, observations, config, may_leave_out=True)
     reset_state = leftover.begins_as_none(module, run.state_between_calls(request.tensors))
     if reset_state:
         leftover.reset(module, reset_state)
         weights = Stamp.of(module)
-        observation, run, request = _derived(module, observations, config)
+        observation, run, request = _derived(module, observations, config, may_leave_out=True)
     if refuse_decisions:
         enter("checking the outputs")
         _check_outputs(run, request, config)
     enter("searching for a graph")
     if config.has_weights:
         client.hosted(DEFAULT).start()  # it is needed as soon as there is a graph
-    read = EntriesRead() if _keeps_all(observation, config) else EntriesRead.by(run, request)
-    names = _names(observation)
+    read = EntriesRead() if keeps_all(observation, config) else EntriesRead.by(run, request)
+    names = part_names(observation)
     needed = {names[i] for i in read.sometimes}
-    left = _unused(read.never, observation, config)  # mostly all of them, without a trace
+    check_number_of_names(run, request, read.never, config)
+    left = unused_parts(read.never, observation, config)  # mostly all of them, without a trace
     reduced = _without(module, observation, run, request, left, config)
     if reduced is not None:
         observation, run, request = reduced
     with failing_step_named(module, config.around, observation):
         found = search(run, request)
-    unused = _unused(found.graph.traced.unused_inputs, observation, config, needed)
+    unused = unused_parts(found.graph.traced.unused_inputs, observation, config, needed)
     further = _without(module, observation, run, request, unused, config)
     again = _found_in_time(search, *further[1:]) if further is not None else None
     if further is not None and again is not None:
         observation, run, request = further
         found = again
-    _check_contract(found.graph, config)
     left_names = (*(left.values() if reduced else ()), *(unused.values() if again else ()))
+    if are_fewer(config.input_names, request.input_names):
+        raise wrong_number("input", config.input_names or (), request.input_names, left_names)
+    _check_contract(found.graph, config)
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
     return Plan(
@@ -180,27 +190,6 @@ def _without_outputs(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(dataclasses.replace(case, expected=None) for case in cases)
 
 
-def _keeps_all(observation: Observation, config: ExportConfig) -> bool:
-    """Tell whether nothing can be left out: inputs have given names, or each argument is a tensor."""
-    return config.input_names is not None or all(len(path) == 1 for path in observation.samples[0].paths)
-
-
-def _unused(
-    indices: Iterable[int], observation: Observation, config: ExportConfig, needed: Collection[str] = ()
-) -> dict[int, str]:
-    """Return the names of unused parts of arguments that can be left out, such as the labels of a batch, by index.
-
-    An argument that is itself a tensor stays an input, used or not.
-    """
-    names = _names(observation)
-    found = {i: names[i] for i in indices if len(observation.samples[0].paths[i]) > 1 and names[i] not in needed}
-    return found if len(found) < len(names) and config.input_names is None else {}
-
-
-def _names(observation: Observation) -> list[str]:
-    return [".".join(path) for path in observation.samples[0].structure.paths]
-
-
 def _without(
     module: nn.Module,
     observation: Observation,
@@ -212,8 +201,12 @@ def _without(
     """Make parts of arguments constants of the calls; return None if there are none, or if a call needs them."""
     if not unused:
         return None
+    kept = [name for i, name in enumerate(request.input_names) if i not in unused]
+    if config.input_names is not None and len(kept) < len(config.input_names):
+        left = [name for i, name in enumerate(part_names(observation)) if i in unused]
+        raise wrong_number("input", config.input_names, kept, left)
     try:
-        reduced = _derived(module, [observation.with_constants(unused)], config)
+        reduced = _derived(module, [observation.with_constants(unused)], config, may_leave_out=True)
     except SampleError:
         return None
     return reduced if have_same_results(run, request, reduced[1], unused) else None
@@ -236,7 +229,7 @@ def derive_request(
     observations = raw_observations(module, observations, config)
 
     def places(observation: Observation) -> list[int]:
-        return [i for i, name in enumerate(_names(observation)) if name in left_out]
+        return [i for i, name in enumerate(part_names(observation)) if name in left_out]
 
     if left_out:
         observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
@@ -246,15 +239,17 @@ def derive_request(
 
 
 def _derived(
-    module: nn.Module, observations: Sequence[Observation], config: ExportConfig
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig, *, may_leave_out: bool = False
 ) -> tuple[Observation, Runner, Request]:
+    """Derive the request; while inputs may be left out and are more than the names, they keep derived names."""
     observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
+    is_named = not (may_leave_out and are_fewer(config.input_names, observation.samples[0].paths))
     around = config.around
     naming = tuple if around.takes_raw_sample else functools.partial(named_by_parts, module, around.observed_method)
     request = derive(
         observation,
         run,
-        input_names=config.input_names,
+        input_names=config.input_names if is_named else None,
         output_names=config.output_names,
         dynamic_axes=config.dynamic_axes,
         naming=naming,
@@ -264,7 +259,9 @@ def _derived(
             f"{type(module).__name__}.{config.method} returns no tensor, so there is nothing to export. "
             "Choose a method that returns tensors (method=...)."
         )
-    check_axes_names(config.dynamic_axes, request.input_names, request.output_names)
+    if is_named and isinstance(config.dynamic_axes, Mapping):
+        axes = with_input_names(config.dynamic_axes, request.input_names, request.sample.paths)
+        check_axes_names(axes, request.input_names, request.output_names)
     return observation, run, request
 
 

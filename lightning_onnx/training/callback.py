@@ -73,8 +73,8 @@ class ONNXExport(Callback):
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
             Default: the calls observed during training, or else the module's ``example_input_array``, or else the batch
             matched to the method's signature.
-        input_names: Names of the graph's inputs, in order. Default: the names of the method's parameters; for
-            ``*args``, those of the batch's entries.
+        input_names: Names of the graph's inputs, in order. Names that are all keys of the batch go to their
+            entries. Default: the names of the method's parameters; for ``*args``, those of the batch's entries.
         output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, otherwise
             ``output`` or ``output_0`` …
         opset_version: The opset of the file. Default: 20.

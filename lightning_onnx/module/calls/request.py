@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from lightning_onnx.module.calls.dynamic_dims import RequestedAxes, derive_dims, requested_dims
-from lightning_onnx.module.calls.names import chosen_names, name_paths
+from lightning_onnx.module.calls.names import chosen_input_names, chosen_names, name_paths, with_input_names
 from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
@@ -101,11 +101,11 @@ def derive(
         ConfigurationError: If the requested names or axes do not fit the tensors.
     """
     sample = observation.samples[0]
-    names = chosen_names("input", input_names, name_paths(naming(sample.paths), "input"))
+    names = chosen_input_names(input_names, name_paths(naming(sample.paths), "input"), sample.paths)
     if isinstance(dynamic_axes, str):
         dims = derive_dims(observation, names, run)
     else:
-        dims = requested_dims(dynamic_axes or {}, names, observation)
+        dims = requested_dims(with_input_names(dynamic_axes or {}, names, sample.paths), names, observation)
     tensors, paths = _traced(sample.tensors, dims.axes, run)
     outputs = chosen_names("output", output_names, name_paths(paths, "output", taken=names))
     return Request(sample, tensors, names, outputs, dims.axes, dims.seen, observation.samples, paths)
