@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lightning_onnx.errors import EngineError
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.cases import Case
 from lightning_onnx.module.decisions.search import search_once
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
@@ -21,6 +23,10 @@ log = logging.getLogger(__name__)
 
 _DECISIONS = 2
 """Maximum number of inputs that change a decision on which a graph is traced."""
+
+
+_NEAR = 3
+"""Inputs near those of the first trace on which another trace must be right."""
 
 
 class _Trace(NamedTuple):
@@ -52,7 +58,7 @@ def traced_at_other_sizes(
     tensors = request.resized(other)
     if other == traced or run(tensors) is None:
         return None
-    again = _traced(_Trace(tensors, f"at {other}"), candidate, run, request, config)
+    again = _traced(_Trace(tensors, f"at {other}"), candidate, run, request, config, candidate.cases)
     return again if again is not None and again.is_right else None
 
 
@@ -73,8 +79,9 @@ def traced_with_other_decisions(
     """
     if not _keeps_a_branch(candidate, run, request):
         return None
+    cases = (*candidate.cases, *_near(request, run))
     for trace in _deciding_otherwise(candidate):
-        again = None if limit.is_over() else _traced(trace, candidate, run, request, config)
+        again = None if limit.is_over() else _traced(trace, candidate, run, request, config, cases)
         if again is not None and again.is_right_at_all_sizes:
             return again
     return None
@@ -101,8 +108,32 @@ def _deciding_otherwise(candidate: Candidate) -> Iterator[_Trace]:
         yield _Trace(case.tensors, f"on {case.label}")
 
 
+def _near(request: Request, run: Runner) -> Iterator[Case]:
+    """Yield values near those of the traced call: on ones, for example, ``x * 2`` and ``x + 1`` agree by chance."""
+    generator = torch.Generator().manual_seed(0)
+    for number in range(_NEAR):
+        tensors = tuple(_moved(t, generator) for t in request.tensors)
+        outputs = run(tensors)
+        if outputs is not None:
+            label = f"values near those of the traced call ({number + 1})"
+            yield Case(label, tensors, outputs.tensors, kind="decision")
+
+
+def _moved(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return floats moved by a tenth of their usual size; other tensors stay."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return tensor
+    step = 0.1 * (float(tensor.abs().mean()) or 1.0)
+    return tensor + step * torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+
+
 def _traced(
-    trace: _Trace, candidate: Candidate, run: Runner, request: Request, config: ExportConfig
+    trace: _Trace,
+    candidate: Candidate,
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    cases: Sequence[Case],
 ) -> Candidate | None:
     try:
         return try_engine(
@@ -111,7 +142,7 @@ def _traced(
             dataclasses.replace(request, tensors=trace.tensors),
             config,
             others=[candidate],
-            further_cases=candidate.cases,
+            further_cases=cases,
         )
     except EngineError as error:
         log.debug("engine %s, traced %s: %s", candidate.engine.name, trace.label, error)
