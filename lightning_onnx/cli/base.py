@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from lightning_onnx.artifacts.agreement import check_agreement
 from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
 from lightning_onnx.errors import InputError, UsageError, first_line
 from lightning_onnx.printable import CONTROLS, printable
@@ -142,10 +143,12 @@ def models_at(path: Path) -> dict[str, Path]:
     """Return the models at a path by method: several of an artifact of several methods; otherwise one, without a name.
 
     Raises:
-        UsageError: As for ``model_at``.
+        UsageError: If it is neither an artifact's directory nor an ONNX file.
+        ArtifactError: If the artifact does not match its manifest, or the manifest does not match the model.
     """
-    if path.is_dir() and (path / MANIFEST).is_file():
+    if path.is_dir():
         artifact = artifact_at(path)
+        check_agreement(artifact)
         if len(artifact.methods) > 1:
             return {name: artifact.method(name).model_path for name in artifact.methods}
     return {"": model_at(path)}
@@ -201,7 +204,7 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
     if not path.is_dir():
         raise UsageError(f"{path} does not exist. Give an artifact's directory, or an ONNX file.")
     if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path} holds no {MANIFEST}, so it is not an artifact. {_suggest(path)}")
+        raise UsageError(f"{path} is not an artifact: {MANIFEST} is missing. {_suggest(path)}")
     artifact = ONNXArtifact.load(path)
     return artifact.model_path, artifact
 
@@ -224,7 +227,9 @@ def artifact_at(path: Path, method: str | None = None) -> ONNXArtifact:
 
 
 def _suggest(path: Path) -> str:
-    """Name the artifacts below a directory, which may be that of a run."""
+    """Name the model in a directory, or the artifacts below it, which may be that of a run."""
+    if (path / MODEL).is_file():
+        return f"Digests cannot be verified without it. To use the model as it is, give {path / MODEL}."
     found = [p.parent for depth in ("*", "*/*", "*/*/*") for p in sorted(path.glob(f"{depth}/{MANIFEST}"))]
     if found:
         return f"Below it are {', '.join(map(str, found[:5]))}."

@@ -49,11 +49,22 @@ def test_check_without_data_or_runtime_is_skipped(artifact: ONNXArtifact, tmp_pa
     shutil.copy(artifact.model_path, alone)
     assert main.main(["check", str(alone)]) == 3
     assert "skipped  onnxruntime: there is no test data" in capsys.readouterr().out
-    assert main.main(["check", str(alone.parent)]) == 3  # a directory as others make it
+    assert main.main(["check", str(alone.parent)]) == 2
+    said = capsys.readouterr().err
+    assert "manifest.json is missing. Digests cannot be verified without it. " in said
+    assert f"To use the model as it is, give {alone}." in said
     there = str(artifact.directory)
     assert main.main(["check", there, "--runtime", "onnxruntime:MadeUp"]) == 3
     assert main.main(["check", there, "--require", "onnxruntime:MadeUp"]) == 1
     assert "it is required: the installed onnxruntime has no MadeUp" in capsys.readouterr().out
+
+
+def test_check_finds_a_changed_manifest(artifact: ONNXArtifact, capsys: Captured) -> None:
+    manifest = artifact.directory / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "output"', '"name": "scores"'))
+    for command in ("check", "inspect"):
+        assert main.main([command, str(artifact.directory)]) == 1
+        assert "the outputs are scores in the manifest, output in the file" in capsys.readouterr().err
 
 
 def test_check_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
