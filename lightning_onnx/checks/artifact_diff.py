@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from lightning_onnx.artifacts import data_set
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.checks.client_diff import changed_meaning, incompatible, meaning
 from lightning_onnx.checks.comparison import Comparison, compare_arrays
+from lightning_onnx.checks.weights_diff import compare_weights
 from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.manifest import Manifest
@@ -32,14 +33,16 @@ class OutputDiff:
 
     Attributes:
         max_rel_diff: Largest absolute difference as a share of the scale of the first one's output; None where they
-            cannot be compared.
+            cannot be compared, and for integers, bools and strings.
         top1_agreement: Share of rows whose largest element has the same index; None for rows of one element.
         problem: Why they cannot be compared, such as another shape.
+        differing: Share of the elements that differ; None for floats, which have ``max_rel_diff``.
     """
 
     max_rel_diff: float | None
     top1_agreement: float | None = None
     problem: str | None = None
+    differing: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +57,14 @@ class ArtifactDiff:
         weights: By module, the largest relative change of a weight: the norm of the difference, divided by the first
             one's norm. Infinite for a weight that has another shape, or that only one of the models has.
         weights_compared: Number of weights in both.
+        constants: Number of constants in both; they are compared by value.
+        constants_changed: Number of constants that only one of the two has.
         checks: By check or variant, how it ended in each.
         metrics: By metric, the value of each file, and the monitored score of each checkpoint.
         outputs: By output, how it differs on the first one's test data.
         no_outputs: Why the outputs were not compared; None if they were.
+        contract: What inputs and outputs mean in each, where that differs.
+        incompatible: Why clients of the first cannot use the second as it is.
     """
 
     signature: Pair
@@ -66,15 +73,23 @@ class ArtifactDiff:
     operators: Mapping[str, Pair]
     weights: Mapping[str, float]
     weights_compared: int
+    constants: int
+    constants_changed: int
     checks: Mapping[str, Pair]
     metrics: Mapping[str, Pair]
     outputs: Mapping[str, OutputDiff]
     no_outputs: str | None = None
+    contract: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
+    incompatible: tuple[str, ...] = ()
 
     @property
     def worse(self) -> list[str]:
-        """Names of the checks and variants that passed in the first, and do not pass in the second."""
-        return [name for name, (before, now) in self.checks.items() if before == "passed" and now != "passed"]
+        """Names of the checks and variants that passed only in the first, or failed only in the second."""
+        return [
+            name
+            for name, (before, now) in self.checks.items()
+            if before != now and (before == "passed" or now == "failed")
+        ]
 
 
 def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> ArtifactDiff:
@@ -87,7 +102,7 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
     """
     both = (first, second)
     models = [onnx.load(str(artifact.model_path)) for artifact in both]
-    weights = [dict(_weights(model)) for model in models]
+    weights = compare_weights(*models)
     records = [artifact.record for artifact in both]
     try:
         outputs, problem = _outputs(first, second, runtime), None
@@ -100,12 +115,16 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
         _pair(record.model.opset for record in records),
         _pair(size_of(artifact.model_path) for artifact in both),
         _changed(*(dict(outline(model).operators) for model in models)),
-        _changes(*weights),
-        len(weights[0].keys() & weights[1].keys()),
+        weights.modules,
+        weights.compared,
+        weights.constants,
+        weights.constants_changed,
         _changed(*map(_ends, records), all_of_them=True),
         _changed(*map(_metrics, records), all_of_them=True),
         outputs,
         problem,
+        changed_meaning(*(meaning(record.contract) for record in records)),
+        tuple(incompatible(*records)),
     )
 
 
@@ -137,33 +156,6 @@ def _metrics(manifest: Manifest) -> dict[str, float]:
     return found
 
 
-def _weights(model: onnx.ModelProto) -> Iterator[tuple[str, Any]]:
-    for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.STRING:
-            yield tensor.name, tensor
-
-
-def _changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, float]:
-    """Return the largest change of each module that has one, largest first."""
-    found: dict[str, float] = {}
-    for name in dict.fromkeys([*first, *second]):
-        change = _change(first.get(name), second.get(name))
-        if change:
-            module = name.rpartition(".")[0] or name
-            found[module] = max(change, found.get(module, 0.0))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _change(first: onnx.TensorProto | None, second: onnx.TensorProto | None) -> float:
-    if first is None or second is None or first.dims != second.dims:
-        return float("inf")
-    if first.data_type == second.data_type and first.raw_data and first.raw_data == second.raw_data:
-        return 0.0
-    before, now = (numpy_helper.to_array(tensor).astype(np.float64) for tensor in (first, second))
-    difference, norm = float(np.linalg.norm(now - before)), float(np.linalg.norm(before))
-    return difference / norm if norm else float("inf") if difference else 0.0
-
-
 def _outputs(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> dict[str, OutputDiff]:
     """Run both on the test data of the first.
 
@@ -189,5 +181,8 @@ def _compared(name: str, expected: Any, found: Any) -> OutputDiff:
         return OutputDiff(None, problem="it is in one of the two only, or no tensor")
     result: Comparison = compare_arrays(name, expected, found)
     if result.problem is not None and result.kind != "values":
-        return OutputDiff(None, problem=result.problem.replace("the module returns", "the first has"))
+        problem = result.problem.replace("the module returns", "the first has")
+        return OutputDiff(None, problem=problem.replace("the module's output", "the first's output"))
+    if not np.issubdtype(expected.dtype, np.inexact):
+        return OutputDiff(None, differing=result.outside)
     return OutputDiff(result.max_rel_diff, result.top1_agreement)

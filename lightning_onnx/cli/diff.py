@@ -42,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare; 1 if B does not pass a check, or lacks a variant or a method, that passed in A."""
+    """Compare; 1 if B is worse than A or lacks one of its methods, or if clients of A cannot use B."""
     from lightning_onnx.checks.artifact_diff import compare
     from lightning_onnx.runtimes import base as runtimes
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(_plain(found))
     else:
         write("\n".join(_lines(found)))
-    return FAILED if found.worse else PASSED
+    return FAILED if found.worse or found.incompatible else PASSED
 
 
 def _run_by_method(first: ONNXArtifact, second: ONNXArtifact, arguments: argparse.Namespace) -> int:
@@ -73,9 +73,9 @@ def _run_by_method(first: ONNXArtifact, second: ONNXArtifact, arguments: argpars
         write_json({"methods": {name: _plain(own) for name, own in found.items()}, "gone": gone, "new": new})
     else:
         parts = [f"{name}\n" + "\n".join(f"  {line}" for line in _lines(own)) for name, own in found.items()]
-        parts += [f"{name}\n  only in A: B is worse" for name in gone] + [f"{name}\n  only in B" for name in new]
+        parts += [f"{name}\n  B lacks the method" for name in gone] + [f"{name}\n  only in B" for name in new]
         write("\n\n".join(parts))
-    return FAILED if gone or any(own.worse for own in found.values()) else PASSED
+    return FAILED if gone or any(own.worse or own.incompatible for own in found.values()) else PASSED
 
 
 def _plain(found: ArtifactDiff) -> Any:
@@ -88,6 +88,8 @@ def _lines(found: ArtifactDiff) -> Iterator[str]:
     yield from aligned(list(_rows(found)))
     if found.worse:
         yield f"\nB is worse: {', '.join(found.worse)}"
+    if found.incompatible:
+        yield f"\nB is incompatible with clients of A: {'; '.join(found.incompatible)}"
 
 
 def _rows(found: ArtifactDiff) -> Iterator[list[str]]:
@@ -99,6 +101,11 @@ def _rows(found: ArtifactDiff) -> Iterator[list[str]]:
     yield ["size", _arrow(*map(size, found.bytes))]
     yield ["operators", _some([f"{name} {_arrow(a or 0, b or 0)}" for name, (a, b) in found.operators.items()])]
     yield ["weights", _weights(found)]
+    if found.constants or found.constants_changed:
+        changed = found.constants_changed
+        yield ["constants", f"other values: {changed}" if changed else f"the same ({found.constants})"]
+    for name, values in found.contract.items():
+        yield [name, _arrow(*map(_told, values))]
     for name, ends in found.checks.items():
         yield [name, _arrow(*(end or "not there" for end in ends))]
     for name, values in found.metrics.items():
@@ -120,6 +127,8 @@ def _weights(found: ArtifactDiff) -> str:
 def _output(output: OutputDiff) -> str:
     if output.problem is not None:
         return output.problem
+    if output.differing:
+        return f"{output.differing:.2%} of the elements differ"
     if not output.max_rel_diff:
         return "the same"
     agreement = "" if output.top1_agreement is None else f", the same largest element in {output.top1_agreement:.1%}"
@@ -128,6 +137,14 @@ def _output(output: OutputDiff) -> str:
 
 def _arrow(before: object, now: object) -> str:
     return str(now) if before == now else f"{before} → {now}"
+
+
+def _told(value: object) -> str:
+    """Return a value of a contract as text; of many class names the first ones."""
+    if isinstance(value, list):
+        more = f" and {len(value) - _MOST} more" if len(value) > _MOST else ""
+        return ", ".join(map(str, value[:_MOST])) + more or "nothing"
+    return "unknown" if value is None else str(value)
 
 
 def _some(parts: list[str]) -> str:

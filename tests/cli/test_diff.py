@@ -80,7 +80,7 @@ def test_another_graph(first: ONNXArtifact, tmp_path: Path, capsys: Captured) ->
 def test_a_check_that_does_not_pass_any_more(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     second = made(tmp_path / "b", checks=[Parity(), Latency(seconds=0.02, max_ratio=1e-9)])
     code, found = diff(first, second, capsys)
-    assert (code, found["worse"]) == (0, [])  # the first did not have this check
+    assert (code, found["worse"]) == (1, ["latency"])  # the first did not have this check, but the second fails it
     assert found["checks"] == {"parity": ["passed", "passed"], "latency": [None, "failed"]}
     third = made(tmp_path / "c", checks=[])
     assert main.main(["diff", str(first.directory), str(third.directory)]) == 1
@@ -92,10 +92,41 @@ def test_a_check_that_does_not_pass_any_more(first: ONNXArtifact, tmp_path: Path
 def test_other_inputs_and_no_test_data(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     other = lightning_onnx.export(nn.Linear(3, 2), torch.randn(2, 3), directory=tmp_path / "b", test_data=None)
     code, found = diff(first, other, capsys)
-    assert code == 0
+    assert code == 1
+    assert found["incompatible"] == ["input x is missing", "input input is new", "output logits is missing"]
     assert found["no_outputs"] == "the inputs are ['x'] and ['input']"
     _, found = diff(other, first, capsys)
     assert "has no test data" in found["no_outputs"]
+
+
+class Answers(Net):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        scores = super().forward(x)["logits"]
+        return {"index": scores.argmax(1), "is_large": scores > 0}
+
+
+@pytest.mark.slow
+def test_integers_bools_and_class_names(tmp_path: Path, capsys: Captured) -> None:
+    torch.manual_seed(0)
+    module, x = Answers(nn.ReLU()), torch.randn(4, 4)
+    labels = ["cat", "dog", "owl"]
+    first = lightning_onnx.export(module, x, directory=tmp_path / "a", labels=labels)
+    with torch.no_grad():
+        module.head.weight.zero_()
+        module.head.bias.copy_(-module.head.bias.abs() + torch.tensor([9.0, 0.0, 0.0]))
+    second = lightning_onnx.export(module, x, directory=tmp_path / "b", labels=labels[::-1])
+    code, found = diff(first, second, capsys)
+    inputs = numpy_helper.to_array(TensorProto.FromString((first.test_data / "input_0.pb").read_bytes()))
+    a, b = (onnxruntime.InferenceSession(str(own.model_path)).run(None, {"x": inputs}) for own in (first, second))
+    for i, name in enumerate(("index", "is_large")):
+        assert found["outputs"][name]["differing"] == (a[i] != b[i]).mean() > 0
+        assert found["outputs"][name]["max_rel_diff"] is None
+    assert found["contract"] == {"class names of index": [labels, labels[::-1]]}
+    assert code == 1
+    assert main.main(["diff", str(first.directory), str(second.directory)]) == 1
+    text = capsys.readouterr().out
+    assert "of the elements differ" in text
+    assert "B is incompatible with clients of A: the class names of output index have another order: class 0" in text
 
 
 def test_usage(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
