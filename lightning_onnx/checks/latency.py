@@ -10,6 +10,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.measuring import Figures, measure, resized
 from lightning_onnx.checks.timing import Timed
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.runtimes import base as runtimes
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 EAGER, COMPILED = "torch", "torch.compile"
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Latency:
     """Measures the module, and the file in several runtimes, in turns, after uncounted warm-up calls.

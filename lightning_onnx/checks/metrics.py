@@ -19,6 +19,7 @@ from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.metric_names import is_share, mode_of
 from lightning_onnx.checks.validation import LoopResult, Validation
 from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_numbers
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Session
@@ -30,6 +31,7 @@ RELATIVE = 1e-3
 Row = dict[str, Any]
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class MetricParity:
     """Runs the module's own validation loop twice on the same batches: with the module, and with the file's outputs.

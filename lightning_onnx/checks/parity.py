@@ -22,6 +22,7 @@ from lightning_onnx.module.arrays import feeds, to_numpy
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.weights.non_finite import non_finite_weights
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_number
 from lightning_onnx.runtimes.base import Arrays, RunsAhead, Session
 
@@ -31,6 +32,7 @@ _HIDDEN_STATE = (
 )
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Parity:
     """Compares a runtime with the module on observed inputs, on other values, and at sizes that were not traced.

@@ -13,6 +13,7 @@ from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, first_
 from lightning_onnx.module.arrays import feeds
 from lightning_onnx.module.cases import Case
 from lightning_onnx.onnxfile.privacy import without_paths
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_choice, check_number, check_texts
 from lightning_onnx.runtimes import base as runtimes
 from lightning_onnx.runtimes.base import Description
@@ -22,6 +23,7 @@ from lightning_onnx.runtimes.worker.client import HostedSession
 Row = dict[str, Any]
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class RuntimeParity:
     """Runs ``Parity`` in several runtimes, each in its own process: a crash fails only one row.

@@ -22,10 +22,10 @@ from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
+from lightning_onnx.option_names import check_known
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.methods import configs_of
-from lightning_onnx.pipeline.options import check_known
 from lightning_onnx.pipeline.prepare import prepare
 from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import stages_named

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Collection, Sequence
-
-from typing_extensions import ParamSpec
+from collections.abc import Sequence
 
 from lightning_onnx.errors import ConfigurationError, did_you_mean
-
-P = ParamSpec("P")
-
-_MEANT = {"opset": "opset_version", "dynamic_shapes": "dynamic_axes", "output_dir": "dirpath", "directory": "dirpath"}
-"""Options of other exporters, and what they are called here."""
 
 
 def choose(option: str, value: object, choices: Sequence[object]) -> None:
@@ -58,36 +49,3 @@ def instances_of(option: str, values: object, kind: type, example: str) -> None:
     if isinstance(values, kind):
         raise ConfigurationError(f"{option}={values!r} is not a list. Put it into one: {option}=[...].")
     raise ConfigurationError(f"{option}={values!r} is not a list of {option}. Give one such as [{example}].")
-
-
-def check_known(what: str, given: Collection[str], known: Collection[str]) -> None:
-    """Raise if there is an option of an unknown name.
-
-    Args:
-        what: What takes the options.
-        given: Names of the given options.
-        known: Names of all options.
-
-    Raises:
-        ConfigurationError: If one of them is unknown.
-    """
-    for name in sorted(set(given) - set(known)):
-        meant = _MEANT[name] if _MEANT.get(name) in known else None
-        nearest = f": did you mean {meant!r}?" if meant else did_you_mean(name, known)
-        raise ConfigurationError(f"{what} has no option {name!r}{nearest} Choose from {', '.join(sorted(known))}.")
-
-
-def with_known_options(method: Callable[P, None]) -> Callable[P, None]:
-    """Make a constructor say which option was probably meant if it has none of a name; its signature stays.
-
-    Args:
-        method: The ``__init__`` of a class.
-    """
-    known = [name for name in inspect.signature(method).parameters if name != "self"]
-
-    @functools.wraps(method)
-    def checked(*arguments: P.args, **options: P.kwargs) -> None:
-        check_known(method.__qualname__.partition(".")[0], options, known)
-        method(*arguments, **options)
-
-    return checked

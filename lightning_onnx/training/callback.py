@@ -28,9 +28,9 @@ from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import state
 from lightning_onnx.module.weights.loading import overrides
+from lightning_onnx.option_names import with_known_options
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.methods import configs_of
-from lightning_onnx.pipeline.options import with_known_options
 from lightning_onnx.training.batch_hooks import check_batch_hook
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, find_checkpoint_callback
 from lightning_onnx.training.exporter import Exporter

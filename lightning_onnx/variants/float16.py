@@ -13,6 +13,7 @@ import onnx
 from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.module.tracing_thread import without_warnings
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_texts
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
@@ -28,6 +29,7 @@ _MOST = 5
 """Maximum number of names in a message."""
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Float16:
     """A model of half the size that computes in float16, made by ``onnxconverter_common``.

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import VariantNotApplicable
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
@@ -22,6 +23,7 @@ _BLOCKS = (16, 32, 64, 128, 256)
 _QUANTIZED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Int4:
     """A model whose large matrices take about a seventh of their size: 4 bits a weight, and a scale for each block.

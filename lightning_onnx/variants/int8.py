@@ -12,6 +12,7 @@ import onnx
 from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_choice, check_number
 from lightning_onnx.runtimes.base import Arrays
 from lightning_onnx.variants import base, files
@@ -35,6 +36,7 @@ _PRESETS: dict[str, tuple[str, dict[str, bool]]] = {
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Int8:
     """A model of about a quarter of the size that computes in 8 bits, made by ``onnxruntime.quantization``.

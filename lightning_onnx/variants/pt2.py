@@ -11,10 +11,12 @@ from lightning_onnx.onnxfile import program_file
 from lightning_onnx.onnxfile.head import read_head
 from lightning_onnx.onnxfile.privacy import private_in
 from lightning_onnx.onnxfile.specs import ModelSpecs
+from lightning_onnx.option_names import known_options
 from lightning_onnx.variants import base
 from lightning_onnx.variants.base import Making
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class PT2:
     """The program that ``model.onnx`` was translated from, saved by ``torch.export.save``; torch runs it.

@@ -10,10 +10,12 @@ import onnx
 
 from lightning_onnx.checks.metric_names import Mode
 from lightning_onnx.onnxfile import walk
+from lightning_onnx.option_names import known_options
 from lightning_onnx.variants import base, files
 from lightning_onnx.variants.base import Making
 
 
+@known_options
 @dataclasses.dataclass(frozen=True)
 class Simplified:
     """The model simplified by ``onnxsim``: constants folded, operators merged, with the same outputs as the module.
