@@ -58,5 +58,5 @@ def known_options(cls: type[T]) -> type[T]:
     Args:
         cls: The class.
     """
-    cls.__init__ = with_known_options(cls.__init__)  # type: ignore[misc]
+    setattr(cls, "__init__", with_known_options(cls.__init__))  # noqa: B010 - mypy refuses to assign to a method
     return cls

@@ -18,7 +18,7 @@ from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.loaders import Loaders
 from lightning_onnx.checks.metric_names import is_share, mode_of
 from lightning_onnx.checks.validation import LoopResult, Validation
-from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, SampleError, did_you_mean
 from lightning_onnx.option_names import known_options
 from lightning_onnx.option_values import check_numbers
 from lightning_onnx.runtimes import base as runtimes
@@ -119,7 +119,9 @@ class MetricParity:
 
     def _row(self, name: str, module: LoopResult, onnx: LoopResult) -> Row:
         if not (name in module.metrics or name in onnx.metrics):
-            return {"status": "failed", "reason": "it has a tolerance, but the validation loop does not log it"}
+            nearest = did_you_mean(name, module.metrics).rstrip(".")
+            reason = f"it has a tolerance, but the validation loop does not log it{nearest}"
+            return {"status": "failed", "reason": reason}
         own, other = (m.metrics.get(name, math.nan) for m in (module, onnx))
         row: Row = {"module": _finite(own), "onnx": _finite(other), "difference": None, "allowed": None}
         if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.is_finite:

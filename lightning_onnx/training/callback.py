@@ -37,6 +37,7 @@ from lightning_onnx.training.exporter import Exporter
 from lightning_onnx.training.fit_result import FitResult
 from lightning_onnx.training.interruption import Interruption
 from lightning_onnx.training.jobs import Fit
+from lightning_onnx.training.named_metrics import NamedMetrics
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.preflight import Preflight
 from lightning_onnx.training.progress import stages
@@ -245,6 +246,7 @@ class ONNXExport(Callback):
         self._gathered: dict[str, torch.Tensor] | None = None
         self._epoch = 0
         self._preflight = Preflight(is_on=False)
+        self._named_metrics = NamedMetrics()
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
 
     @property
@@ -303,6 +305,7 @@ class ONNXExport(Callback):
         self._resumed = Earlier()  # a checkpoint that is resumed from is read after this hook
         self._exporter = self._gathered = None
         self._preflight = Preflight(is_on=self.options.preflight is not False)
+        self._named_metrics = NamedMetrics(self.configs[0])
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
         self._observers = tuple(ForwardObserver(pl_module, config.around.observed_method) for config in self.configs)
         for config in self.configs:
@@ -389,6 +392,7 @@ class ONNXExport(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._named_metrics.validated(trainer)
         if not trainer.sanity_checking:
             self._preflight.validated()
 

@@ -106,6 +106,15 @@ class Finished:
         """Whether there is an artifact with a failed check."""
         return isinstance(self.result, ONNXArtifact) and not self.result.passed
 
+    @property
+    def failed_checks(self) -> str:
+        """Names of the failed checks, in words."""
+        if not isinstance(self.result, ONNXArtifact):
+            return "the export"
+        records = self.result.record.by_method.values()
+        names = [check.name for record in records for check in record.checks if check.status == "failed"]
+        return " and ".join(dict.fromkeys(names)) or "a check"
+
 
 def checkpoint_job(
     fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Snapshot | None = None
@@ -249,7 +258,8 @@ class Maker:
         job, loaded = finished.job, finished.loaded
         assert loaded is not None
         try:
-            plans = self.planners.trace(fit.module, job.copied, fit.on_stage)
+            because = None if finished.is_stale else f"{finished.failed_checks} failed with the last trace"
+            plans = self.planners.trace(fit.module, job.copied, fit.on_stage, because=because)
             result = self._produce(plans, job, loaded, fit.on_stage, earlier=finished.result)
         except ONNXExportError as error:
             if not finished.is_stale:

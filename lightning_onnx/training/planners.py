@@ -62,10 +62,19 @@ class Planners:
             planner.config.around.attach(copied)
 
     def trace(
-        self, module: LightningModule, copied: nn.Module, on_stage: OnStage, *, is_preflight: bool = False
+        self,
+        module: LightningModule,
+        copied: nn.Module,
+        on_stage: OnStage,
+        *,
+        is_preflight: bool = False,
+        because: str | None = None,
     ) -> Plans:
         """Trace each method. Arguments and errors are the same as for ``Planner.trace``."""
-        return tuple(planner.trace(module, copied, on_stage, is_preflight=is_preflight) for planner in self._planners)
+        return tuple(
+            planner.trace(module, copied, on_stage, is_preflight=is_preflight, because=because)
+            for planner in self._planners
+        )
 
     def current(self, module: LightningModule, copied: nn.Module, on_stage: OnStage) -> Plans:
         """Return the current plans; methods whose plan no longer fits are traced again.

@@ -49,7 +49,13 @@ class Planner:
         self._calls_covered = observer.count()
 
     def trace(
-        self, module: LightningModule, copied: nn.Module, on_stage: OnStage, *, is_preflight: bool = False
+        self,
+        module: LightningModule,
+        copied: nn.Module,
+        on_stage: OnStage,
+        *,
+        is_preflight: bool = False,
+        because: str | None = None,
     ) -> Plan:
         """Trace a copy of the module, and keep the plan.
 
@@ -59,12 +65,13 @@ class Planner:
             on_stage: Called with the name of each stage.
             is_preflight: Whether to raise if a graph keeps a wrong decision. Otherwise, such a graph becomes an
                 artifact with a failed check.
+            because: Why a module is traced again that has a plan; default: what changed since then.
 
         Raises:
             ONNXExportError: As for ``prepare``.
         """
         started = time.perf_counter()
-        again = "" if self.plan is None else f" again: {_why_again(self.plan, copied)}"
+        again = "" if self.plan is None else f" again: {because or _why_again(self.plan, copied)}"
         info(f"ONNX export: tracing {type(module).__name__}.{self.config.method}{printable(again)}")
         on_stage("tracing")
         with profiled() as profile, self._recording_problems_told():
