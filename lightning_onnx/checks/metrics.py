@@ -120,8 +120,8 @@ class MetricParity:
     def _row(self, name: str, module: LoopResult, onnx: LoopResult) -> Row:
         if not (name in module.metrics or name in onnx.metrics):
             nearest = did_you_mean(name, module.metrics).rstrip(".")
-            reason = f"it has a tolerance, but the validation loop does not log it{nearest}"
-            return {"status": "failed", "reason": reason}
+            unlogged = f"it has a tolerance, but the validation loop does not log it{nearest}"
+            return {"status": "failed", "reason": unlogged}
         own, other = (m.metrics.get(name, math.nan) for m in (module, onnx))
         row: Row = {"module": _finite(own), "onnx": _finite(other), "difference": None, "allowed": None}
         if not math.isfinite(other) and math.isfinite(own) and onnx.unanswered and onnx.is_finite:
