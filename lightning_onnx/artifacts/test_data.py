@@ -38,10 +38,21 @@ class TestData:
     outputs: tuple[Tensor, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class NoTestData:
+    """The reason why there are no test data.
+
+    Attributes:
+        refusal: The exception with which the module refused the first inputs; None if their outputs were not finite.
+    """
+
+    refusal: Exception | None = None
+
+
 def make_test_data(
     tensors: Sequence[Tensor], reference: Reference, is_stable: IsStable, kind: str, most: int = TRIES
-) -> TestData | None:
-    """Return test data; None where the module gives no finite outputs on any inputs that were tried.
+) -> TestData | NoTestData:
+    """Return test data, or why the module gives no finite outputs on any inputs that were tried.
 
     Args:
         tensors: Observed inputs, whose statistics the synthetic ones take.
@@ -50,19 +61,21 @@ def make_test_data(
         kind: ``"synthetic"`` or ``"observed"``.
         most: On how many synthetic inputs the module may be run.
     """
-    unstable = None
+    unstable, missing = None, None
     tried = (drawn_like(tensors, seed) for seed in range(min(most, TRIES))) if kind == "synthetic" else [tuple(tensors)]
     for inputs in tried:
         try:
             outputs = reference(inputs)
-        except Exception:  # a module may refuse values that do not occur in training
+        except Exception as error:  # a module may refuse values that do not occur in training
+            missing = missing or NoTestData(error)
             continue
         if all(bool(torch.isfinite(o).all()) for o in outputs):
             made = TestData(inputs, tuple(outputs))
             if is_stable(inputs, outputs):
                 return made
             unstable = unstable or made
-    return unstable
+        missing = missing or NoTestData()
+    return unstable or missing or NoTestData()
 
 
 def write_test_data(directory: Path, signature: Signature, data: TestData) -> None:

@@ -47,7 +47,10 @@ def check(
     own = runtime or client.hosted(name, precision=precision)
     try:
         if not directories:
-            return {"status": "skipped", "reason": "there is no test data"}
+            return {
+                "status": "skipped",
+                "reason": "there is no test data; an export with test_data='observed' has some",
+            }
         specs = ModelSpecs.read(model)
         sets = [read_data_set(directory, specs) for directory in directories]
         row: dict[str, Any] = {"version": own.version()}

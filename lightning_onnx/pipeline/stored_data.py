@@ -10,8 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from lightning_onnx.artifacts.artifact import TEST_DATA
-from lightning_onnx.artifacts.test_data import IsStable, make_test_data, write_test_data
+from lightning_onnx.artifacts.test_data import IsStable, NoTestData, make_test_data, write_test_data
 from lightning_onnx.checks.base import CheckContext
+from lightning_onnx.errors import first_line
 from lightning_onnx.manifest.answers import Samples
 from lightning_onnx.module.cases import Case
 from lightning_onnx.pipeline.config import ExportConfig
@@ -40,11 +41,20 @@ def write_stored(plan: Plan, context: CheckContext, folder: Path) -> tuple[list[
     is_stable = _stability(context, plan.config)
     tries = max(1, plan.affordable_cases // 2)  # each runs the module several times, and the file
     data = make_test_data(plan.graph.request.tensors, context.reference, is_stable, kind, tries)
-    if data is None:
-        return [], [f"no test data: the module returns no finite outputs on {kind} inputs"]
+    if isinstance(data, NoTestData):
+        return [], [_why_missing(data, kind)]
     folder.mkdir(exist_ok=True)
     write_test_data(folder / TEST_DATA, signature, data)
     return [Case(TEST_DATA, data.inputs, data.outputs, kind="values")], []
+
+
+def _why_missing(data: NoTestData, kind: str) -> str:
+    if data.refusal is None:
+        why = f"the module returns no finite outputs on {kind} inputs"
+    else:
+        why = f"the module does not run on {kind} inputs ({first_line(data.refusal)})"
+    helps = ". test_data='observed' stores the first observed batch instead" if kind == "synthetic" else ""
+    return f"no test data: {why}{helps}"
 
 
 def answers_side_by_side(plan: Plan, context: CheckContext, stored: Sequence[Case]) -> Samples:

@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from lightning_onnx.artifacts.test_data import TestData, make_test_data, write_test_data
+from lightning_onnx.artifacts.test_data import NoTestData, TestData, make_test_data, write_test_data
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -60,7 +60,7 @@ def test_the_same_observed_values_give_the_same_files(tmp_path: Path) -> None:
 
 def test_outputs_that_are_not_finite_give_no_test_data() -> None:
     observed = [torch.randn(8, 4), torch.ones(8, dtype=torch.bool)]
-    assert make_test_data(observed, lambda t: [t[0] / 0], always, "synthetic") is None
+    assert make_test_data(observed, lambda t: [t[0] / 0], always, "synthetic") == NoTestData()
 
 
 def test_a_module_that_needs_open_masks_gets_them() -> None:
@@ -87,3 +87,12 @@ def test_inputs_on_which_the_module_is_stable_come_first() -> None:
     none = make_test_data(observed, reference, lambda inputs, outputs: False, "synthetic")
     assert none is not None
     assert torch.equal(none.inputs[0], tried[0][0])
+
+
+def test_the_reason_of_missing_test_data_is_the_modules_own() -> None:
+    error = ValueError("a code below 3 is needed")
+
+    def refuses(tensors: object) -> list[torch.Tensor]:
+        raise error
+
+    assert make_test_data([torch.randn(8, 4)], refuses, always, "synthetic") == NoTestData(error)

@@ -20,6 +20,7 @@ from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.runner import Runner
+from lightning_onnx.module.values.columns import at_ends, has_columns
 from lightning_onnx.module.values.drawn import TRIES, drawn_like
 from lightning_onnx.module.values.numbers import numbers_of
 
@@ -41,9 +42,11 @@ def value_cases(request: Request, run: Runner) -> tuple[Case, ...]:
     different.pop(_key(request.tensors), None)
     found = []
     for values in _spread(list(different.values()), affordable_cases(run, request.tensors)):
-        outputs = run(values.tensors)
-        if outputs is not None:
-            found.append(Case(values.label, values.tensors, outputs.tensors, kind="values", beyond=values.beyond))
+        for tensors in (values.tensors, *((values.otherwise,) if values.otherwise else ())):
+            outputs = run(tensors)
+            if outputs is not None:
+                found.append(Case(values.label, tensors, outputs.tensors, kind="values", beyond=values.beyond))
+                break
     return tuple(found)
 
 
@@ -62,11 +65,13 @@ class Values:
         label: Description of the values.
         tensors: One tensor for each input.
         beyond: Whether values lie outside the observed range.
+        otherwise: Inputs to try if the module does not take these.
     """
 
     label: str
     tensors: tuple[Tensor, ...]
     beyond: bool = False
+    otherwise: tuple[Tensor, ...] | None = None
 
 
 def other_values(request: Request, numbers: Sequence[float]) -> Iterator[Values]:
@@ -190,7 +195,7 @@ def _filled(tensor: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def _ends(request: Request) -> Iterator[Values]:
-    """Yield integers at the ends of their observed range; sorted ones, such as offsets, stay."""
+    """Yield integers at the ends of their range, or else of each column's; sorted ones, such as offsets, stay."""
     numbers = [
         not (t.is_floating_point() or t.is_complex() or t.dtype in (torch.bool, torch.uint8) or _is_mask(t))
         and t.numel() > 0
@@ -205,6 +210,12 @@ def _ends(request: Request) -> Iterator[Values]:
                 tuple(
                     torch.full_like(t, extreme(n for call in calls if call[i].numel() for n in _ends_of(call[i])))
                     if is_number
+                    else t
+                    for i, (t, is_number) in enumerate(zip(request.tensors, numbers, strict=True))
+                ),
+                otherwise=tuple(
+                    at_ends(t, [call[i] for call in calls], largest=extreme is max)
+                    if is_number and has_columns(t)
                     else t
                     for i, (t, is_number) in enumerate(zip(request.tensors, numbers, strict=True))
                 ),

@@ -1,7 +1,7 @@
 """Values drawn like observed ones: same shapes and dtypes, floats with the same mean and spread, integers in range.
 
 No float is one of the observed ones, so that nothing of the training data travels. Possible indices stay valid: whole
-numbers are drawn between zero and the largest. Where nearly all of these were observed, as with flags and small
+numbers are drawn between zero and the largest, integers in their range; columns of a table have ranges of their own. Where nearly all of these were observed, as with flags and small
 vocabularies, the observed ones are drawn in another order.
 """
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_onnx.module.calls.resizing import ascends
+from lightning_onnx.module.values.columns import drawn_columns, has_columns
 
 TRIES = 4
 """Number of seeds for ``drawn_like``; with the last one, all masks are ones, and small whole numbers observed ones."""
@@ -80,6 +81,8 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
         drawn = _normal(tensor, draw)
         whole = whole_columns(tensor)
         return torch.where(whole, _whole(tensor, draw), drawn).reshape(tensor.shape) if whole.any() else drawn
+    if has_columns(tensor):
+        return drawn_columns(tensor, generator, may_repeat=draw.may_repeat, is_last=draw.is_last)
     low, high = int(tensor.min()), int(tensor.max())
     if low == high >= _SMALL and not draw.may_repeat:  # it may be private; what is below is valid where it is an index
         low, high = high // 2, high - 1
