@@ -166,8 +166,8 @@ def _outputs(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> dict[st
     sets = data_set.find_data_sets(data_set.folder_of(first.model_path))
     if not sets:
         raise DataSetError(
-            f"{first.directory} has no test data. Export with test_data='synthetic', or with 'observed' if the notes say "
-            "that the module does not run on synthetic inputs."
+            f"{first.directory} has no test data. Export with test_data='synthetic', or with 'observed' if "
+            "its notes say that the module does not run on synthetic inputs."
         )
     specs = [ModelSpecs.read(artifact.model_path) for artifact in (first, second)]
     inputs = data_set.read_data_set(sets[0], specs[0]).inputs

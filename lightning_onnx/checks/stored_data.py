@@ -49,7 +49,7 @@ def check(
         if not directories:
             return {
                 "status": "skipped",
-                "reason": "there is no test data; an export with test_data='observed' has some",
+                "reason": "there is no test data; test_data='observed' stores some",
             }
         specs = ModelSpecs.read(model)
         sets = [read_data_set(directory, specs) for directory in directories]

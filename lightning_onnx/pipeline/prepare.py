@@ -25,7 +25,7 @@ from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.module.weights.stamp import Stamp
-from lightning_onnx.pipeline import left_out
+from lightning_onnx.pipeline import left_out, targets
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.failing_step import failing_step_named
 from lightning_onnx.pipeline.input_parts import (
@@ -139,7 +139,10 @@ def _prepare(
         found.graph,
         engine_reason=_engine_reason(found.graph, config),
         cases=_without_outputs(found.cases),
-        notes=tuple(notes_of(observation, run, request, found, kept_state, left_names, config)),
+        notes=(
+            *notes_of(observation, run, request, found, kept_state, left_names, config),
+            *targets.notes_on(observations, run, request, config),
+        ),
         structure=state.structure_of(module),
         source=observation.source,
         is_stochastic=run.flat.has_drawn,

@@ -1,8 +1,8 @@
 """Values drawn like observed ones: same shapes and dtypes, floats with the same mean and spread, integers in range.
 
 No float is one of the observed ones, so that nothing of the training data travels. Possible indices stay valid: whole
-numbers are drawn between zero and the largest, integers in their range; columns of a table have ranges of their own. Where nearly all of these were observed, as with flags and small
-vocabularies, the observed ones are drawn in another order.
+numbers are drawn between zero and the largest, integers in their range, and each column of a table in its own. Where
+nearly all of these were observed, as with flags and small vocabularies, the observed ones are drawn in another order.
 """
 
 from __future__ import annotations

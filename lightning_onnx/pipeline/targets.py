@@ -1,0 +1,74 @@
+"""Notes on inputs that should be left out: those that ``exclude_inputs`` names, and targets of the training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from lightning_onnx.errors import did_you_mean
+from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.influence import changed_outputs
+from lightning_onnx.module.runner import Runner
+from lightning_onnx.pipeline.config import ExportConfig
+
+_DEFAULT = ("labels",)
+"""Excluded where nobody asked for it: a module that has no such input, or needs it, is as it should be."""
+
+_TARGET = re.compile(r"(?:^|_)(?:targets?|labels?|gt|ground_truth|y|y_true)$")
+
+
+def notes_on(observations: Sequence[Observation], run: Runner, request: Request, config: ExportConfig) -> Iterator[str]:
+    """Yield notes on names in ``exclude_inputs`` without an effect, and on inputs that only a loss depends on.
+
+    Args:
+        observations: The ways in which the method is called, with all inputs.
+        run: Runs the module.
+        request: The requested graph.
+        config: The options.
+    """
+    kept = dict(zip((path[-1] for path in request.sample.paths), request.input_names, strict=True))
+    method = f"{type(run.flat.module).__name__}.{config.method}"
+    asked = [name for name in dict.fromkeys(config.exclude_inputs) if name not in _DEFAULT]
+    known = _known(observations)
+    for name in asked:
+        if name in kept:
+            yield (
+                f"exclude_inputs has {name!r}, but {method} does not run without it, so {kept[name]!r} stays an input. "
+                f"Give a parameter a default value; read an entry only if it is there (if {name!r} in batch)"
+            )
+        elif name not in known:
+            yield (
+                f"exclude_inputs has {name!r}, but no call of {method} has such an input"
+                f"{did_you_mean(name, known)} The inputs are {', '.join(kept)}"
+            )
+    for place, losses in _targets(run, request):
+        name = request.sample.paths[place][-1]
+        if name not in asked:
+            yield (
+                f"input {request.input_names[place]!r} changes only {', '.join(losses)}, as the target of a loss does, "
+                f"and the file needs it. Leave it out by exclude_inputs=({name!r},), if {method} runs without it"
+            )
+
+
+def _known(observations: Sequence[Observation]) -> list[str]:
+    """Return the names of parameters, and of all parts of arguments."""
+    found: dict[str, None] = {}
+    for observation in observations:
+        for sample in observation.samples:
+            found |= dict.fromkeys(path[-1] for path in (*sample.paths, *(path for path, _ in sample.others)) if path)
+            found |= dict.fromkeys(sample.signature.parameters)
+    return list(found)
+
+
+def _targets(run: Runner, request: Request) -> Iterator[tuple[int, list[str]]]:
+    """Yield the index of each input that changes only numbers of the whole batch, with the names of these outputs."""
+    outputs = run(request.tensors)
+    tensors = () if outputs is None else outputs.tensors
+    losses = {i for i, tensor in enumerate(tensors) if tensor.dim() == 0 and tensor.is_floating_point()}
+    if not losses or len(request.input_names) == 1:
+        return
+    for place, path in enumerate(request.sample.paths):
+        changed = changed_outputs(run, request, place)
+        if changed and changed <= losses and (len(losses) < len(tensors) or _TARGET.search(path[-1])):
+            yield place, [repr(request.output_names[i]) for i in sorted(changed)]
