@@ -37,6 +37,23 @@ class Command(Protocol):
         """Add the command's parser, whose default ``run`` is the function to call."""
 
 
+class Once(argparse.Action):
+    """An option with one value; given again, it is refused, because argparse would drop the first value silently."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the value."""
+        known = getattr(namespace, self.dest, None)
+        if known is not None:
+            raise argparse.ArgumentError(self, f"got {known} and {values}. Give it once.")
+        setattr(namespace, self.dest, values)
+
+
 def add_parser(
     subparsers: Subparsers, name: str, run: Run, help: str, examples: Iterable[str]
 ) -> argparse.ArgumentParser:

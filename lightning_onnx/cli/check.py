@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_onnx.cli.base import (
+    FAILED,
     Subparsers,
     add_run_parser,
     code_of,
@@ -16,6 +17,7 @@ from lightning_onnx.cli.base import (
     write,
     write_json,
 )
+from lightning_onnx.cli.verdict import failed_at, sentence
 from lightning_onnx.errors import UsageError
 
 _EXAMPLES = (
@@ -40,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check; 1 if outputs differ or a runtime fails, 3 if all is skipped."""
+    """Check; 1 if outputs differ, a runtime fails or a check failed when the artifact was made, 3 if all is skipped."""
     names = runtimes_of(arguments, arguments.path)
     models = models_at(arguments.path)
     if arguments.data is not None and not arguments.data.is_dir():
@@ -51,11 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and not value >= 0:
             raise UsageError(f"{option} {value} is invalid. Give a number of 0 or more.")
     found = {method: _checked(arguments, model, names) for method, model in models.items()}
+    failed = failed_at(arguments.path)
     if arguments.json:
-        write_json(found.get("", {"methods": found}))
+        write_json({**found.get("", {"methods": found}), "failed_checks": failed})
     else:
-        write("\n".join(line for method, own in found.items() for line in _lines(method, own)))
-    return code_of(row["status"] for own in found.values() for row in own["runtimes"].values())
+        lines = [line for method, own in found.items() for line in _lines(method, own)]
+        write("\n".join([*lines, *([f"failed   {sentence(failed)}"] if failed else [])]))
+    return FAILED if failed else code_of(row["status"] for own in found.values() for row in own["runtimes"].values())
 
 
 def _checked(arguments: argparse.Namespace, model: Path, names: Iterable[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.cli.base import (
+    Once,
     Subparsers,
     add_parser,
     add_runtimes,
@@ -40,6 +41,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of Lightning: a path or URL")
     parser.add_argument(
         "--model",
+        action=Once,
         required=True,
         metavar="MODULE:CLASS",
         help="the LightningModule, called with the checkpoint's hyperparameters",
@@ -53,6 +55,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--data",
+        action=Once,
         metavar="MODULE:NAME",
         help="a LightningDataModule, a DataLoader, or a function that returns one; default: example_input_array",
     )
@@ -60,8 +63,10 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="what to export; may be repeated; default: forward"
     )
-    parser.add_argument("--opset", type=int, metavar="N", help="default: 20, or the target's")
-    parser.add_argument("--target", help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10")
+    parser.add_argument("--opset", action=Once, type=int, metavar="N", help="default: 20, or the target's")
+    parser.add_argument(
+        "--target", action=Once, help="what is to load it: 'onnxruntime>=1.17', openvino, ncnn, tensorrt-10"
+    )
     parser.add_argument("--input-names", nargs="+", metavar="NAME", help="names of the inputs")
     parser.add_argument("--output-names", nargs="+", metavar="NAME", help="names of the outputs")
     parser.add_argument(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_onnx.cli.base import PASSED, Subparsers, add_parser, artifact_at, write
+from lightning_onnx.cli.verdict import add_even_if_failed, check_deployable
 from lightning_onnx.errors import UsageError, first_line
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("repo_id", metavar="USER/NAME", help="the repository; made if it does not exist")
     parser.add_argument("--public", action="store_true", help="make a new repository public; default: private")
     parser.add_argument("--pipeline-tag", metavar="TASK", help="task for the model card, such as image-classification")
+    add_even_if_failed(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     hub = Hub(arguments.repo_id, private=not arguments.public, pipeline_tag=arguments.pipeline_tag)
     with _artifact(arguments.path) as artifact:
+        check_deployable(arguments, artifact.record)
         make_writable(hub)
         write(push(artifact, hub, place=arguments.path))
     return PASSED

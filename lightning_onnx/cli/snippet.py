@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_onnx.cli.base import PASSED, Subparsers, add_method, add_parser, artifact_at, write
+from lightning_onnx.cli.verdict import warn_if_failed
 
 _EXAMPLES = (
     "lightning-onnx snippet DIR > DIR/load.py",
@@ -33,5 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.report import snippet, snippet_javascript
 
     made = snippet_javascript.snippet if arguments.language == "javascript" else snippet.snippet
-    write(made(artifact_at(arguments.path, arguments.method).record))
+    record = artifact_at(arguments.path, arguments.method).record
+    warn_if_failed(arguments.command, record)
+    write(made(record))
     return PASSED

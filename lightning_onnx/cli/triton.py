@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_onnx.cli.base import PASSED, Subparsers, add_parser, artifact_at, write
+from lightning_onnx.cli.verdict import add_even_if_failed, check_deployable
 
 if TYPE_CHECKING:
     from lightning_onnx.deploy.triton import TritonModel
@@ -38,6 +39,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="N",
         help="the largest batch that Triton makes of requests, 0 for none; default: the largest batch of the training",
     )
+    add_even_if_failed(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.deploy.triton import add_to_repository
 
     artifact = artifact_at(arguments.path, arguments.method)
+    check_deployable(arguments, artifact.record)
     for method in artifact.methods:
         is_one = len(artifact.methods) == 1
         name = arguments.name if is_one or arguments.name is None else f"{arguments.name}-{method}"

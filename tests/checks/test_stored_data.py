@@ -112,9 +112,9 @@ def test_every_stored_model() -> None:
     assert passed > 90
 
 
-def test_the_command_takes_their_directories(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_takes_their_files(capsys: pytest.CaptureFixture[str]) -> None:
     model = next(m for m in stored() if m.parent.name == "test_Conv2d")
-    assert main.main(["check", str(model.parent), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
+    assert main.main(["check", str(model), "--runtime", "onnxruntime", "--runtime", "reference"]) == 0
     assert capsys.readouterr().out.count("passed") == 2
 
 

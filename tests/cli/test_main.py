@@ -98,3 +98,12 @@ def test_an_empty_file_is_an_error(tmp_path: Path, capsys: Captured) -> None:
     for command in ("inspect", "check", "bench"):
         assert main.main([command, str(tmp_path / "empty.onnx")]) == 2
         assert "empty.onnx is not an ONNX model" in capsys.readouterr().err
+
+
+def test_an_option_with_one_value_is_refused_the_second_time(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, values in (("--target", ("openvino", "onnxruntime>=1.17")), ("--opset", ("17", "18"))):
+        given = [word for value in values for word in (option, value)]
+        with pytest.raises(SystemExit, match="2"):
+            main.main(["export", "last.ckpt", "--model", "a:B", *given])
+        told = capsys.readouterr().err
+        assert f"argument {option}: got {values[0]} and {values[1]}. Give it once." in told
