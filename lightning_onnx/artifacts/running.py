@@ -28,15 +28,16 @@ def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, o
     """
     paths = manifest.source.input_paths or {spec.name: (spec.name,) for spec in manifest.signature.inputs}
     names = list(dict.fromkeys(path[0] for path in paths.values()))
+    needed = f"the graph needs {', '.join(_described(name, paths) for name in names)}"
     if len(args) > len(names):
-        raise InputError(f"{len(args)} arguments were given, but the graph needs {_listed(names)}.")
+        raise InputError(f"{len(args)} arguments were given, but {needed}.")
     given = dict(zip(names, args, strict=False))
     twice = sorted(given.keys() & kwargs.keys())
     unknown = sorted(kwargs.keys() - set(names))
     missing = [name for name in names if name not in given and name not in kwargs]
     for problem, found in (("was given twice", twice), ("is unknown", unknown), ("is missing", missing)):
         if found:
-            raise InputError(f"argument {_listed(found)} {problem}; the graph needs {_listed(names)}.")
+            raise InputError(f"argument {_listed(found)} {problem}; {needed}.")
     given |= kwargs
     dtypes = {spec.name: spec.dtype for spec in manifest.signature.inputs}
     return {name: _array(_part(given[path[0]], path), dtypes[name]) for name, path in paths.items()}
@@ -99,6 +100,12 @@ def _with_lists(value: Any) -> Any:
         return value
     inner = {key: _with_lists(item) for key, item in value.items()}
     return list(inner.values()) if list(inner) == [str(i) for i in range(len(inner))] else inner
+
+
+def _described(name: str, paths: Mapping[str, Path]) -> str:
+    """Return an argument, with the graph's input that it fills if that has another name."""
+    filled = [given for given, path in paths.items() if tuple(path) == (name,) and given != name]
+    return f"{name!r} (its input {filled[0]!r})" if filled else repr(name)
 
 
 def _listed(names: Sequence[str]) -> str:

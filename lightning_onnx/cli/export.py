@@ -103,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_onnx.pipeline.methods import configs_of
     from lightning_onnx.variants.base import named
 
+    if "://" not in arguments.checkpoint and not Path(arguments.checkpoint).exists():
+        raise UsageError(f"{arguments.checkpoint} does not exist. Give the path or URL of a Lightning checkpoint.")
     names = runtimes_of(arguments)
     methods = arguments.method or ["forward"]
     names_given = [name for name in ("input_names", "output_names") if getattr(arguments, name) is not None]

@@ -24,6 +24,11 @@ _GIVE_A_CALL = (
     "kwargs to export()."
 )
 
+_GIVE_BATCHES = (
+    " Give a loader with batches that the method takes (--data MODULE:NAME): a dict is matched by the names of the "
+    "parameters, other batches by order."
+)
+
 _Key = tuple[Content, ...]
 """What each tensor holds."""
 
@@ -146,12 +151,19 @@ def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[t
             f"float32. Tried: {tried}. Make the method independent of the device and the precision."
         )
     elif any(sample.tensors for o in observations for sample in o.samples):
-        advice = _GIVE_A_CALL if any(o.is_guess for o in observations) else ""
+        advice = _advice(observations) if any(o.is_guess for o in observations) else ""
         made = NotReadyError(f"{name} does not run in eval mode. Tried: {tried}.{advice}")
     else:
-        made = SampleError(f"no call of {name} has tensors. Tried: {tried or 'nothing was seen'}.{_GIVE_A_CALL}")
+        made = SampleError(
+            f"no call of {name} has tensors. Tried: {tried or 'nothing was seen'}.{_advice(observations)}"
+        )
     made.__cause__ = refused[0][1] if refused else None
     return made
+
+
+def _advice(observations: Sequence[Observation]) -> str:
+    """Return what to do: the command line takes a loader, and nothing else."""
+    return _GIVE_BATCHES if any(o.origin == "data" for o in observations) else _GIVE_A_CALL
 
 
 def _with_line(error: Exception) -> str:

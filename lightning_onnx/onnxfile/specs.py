@@ -44,7 +44,8 @@ class ValueSpec:
     optional: bool = False
 
     def __str__(self) -> str:
-        return f"{self.dtype or 'no tensor'}{'' if self.shape is None else list(self.shape)}"
+        dims = None if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.dtype or 'no tensor'}{'' if dims is None else f'[{dims}]'}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,10 +124,18 @@ def _checked(spec: ValueSpec, value: Any) -> NDArray[np.generic]:
         got = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise InputError(f"input {spec.name!r} is {got}, the file takes {spec}. Give an array of that dtype.")
     dims = value.shape if spec.shape is None else spec.shape
-    fixed = ((size, dim) for size, dim in zip(value.shape, dims, strict=False) if isinstance(dim, int))
-    if len(dims) != value.ndim or any(size != dim for size, dim in fixed):
+    sizes = zip(value.shape, dims, strict=False)
+    wrong = [
+        f"dim {i} has to be {dim}, not {size}"
+        for i, (size, dim) in enumerate(sizes)
+        if isinstance(dim, int) and size != dim
+    ]
+    if len(dims) != value.ndim:
+        wrong = [f"it has to have {len(dims)} dims, not {value.ndim}"]
+    if wrong:
         raise InputError(
-            f"input {spec.name!r} has the shape {list(value.shape)}, the file takes {spec}. Give one of that shape."
+            f"input {spec.name!r} has the shape {list(value.shape)}, the file takes {spec}: {', '.join(wrong)}. Give "
+            "an array of that shape."
         )
     return np.asarray(value, order="C")
 

@@ -19,6 +19,7 @@ from torch import nn
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ConfigurationError, SampleError, first_line
+from lightning_onnx.module.user_code import raised_at
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
 from lightning_onnx.module.weights.source import Source
@@ -32,6 +33,8 @@ from lightning_onnx.pipeline.stages import stages_named
 from lightning_onnx.profile import profiled
 
 _ADVICE = "Give the path of a checkpoint that Lightning has written (.ckpt)."
+_OF_A_NAMED_CLASS = "Is --model the class that was trained, and does --init give the arguments that it had?"
+_OF_A_MODULE = "Give a checkpoint of this class, and the hyperparameters that it was trained with."
 
 
 @profiled()
@@ -67,7 +70,8 @@ def export_checkpoint(
     content = read_checkpoint(checkpoint, _ADVICE)
     module = _build(make, model, content, dict(init or {}))
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
-    return _exported(module, checkpoint, content, directory, configs, _Data(loader, datamodule, data))
+    given = _Data(loader, datamodule, data)
+    return _exported(module, checkpoint, content, directory, configs, given, _OF_A_NAMED_CLASS)
 
 
 def export_module(
@@ -95,7 +99,7 @@ def export_module(
         name = type(found).__name__
         loader, datamodule = _loader_of(found, name)
         given = _Data(loader, datamodule if data is not None else None, name)
-    return _exported(module, checkpoint, content, directory, configs, given)
+    return _exported(module, checkpoint, content, directory, configs, given, _OF_A_MODULE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +118,12 @@ def _exported(
     directory: Path,
     configs: Sequence[ExportConfig],
     data: _Data,
+    advice: str,
 ) -> ONNXArtifact:
     with stages_named(module, " and ".join(config.method for config in configs), "copying the module") as enter:
         copied = copying.private_copy(module)
         enter("loading the weights")
-        loading.load_checkpoint(copied, content)
+        loading.load_checkpoint(copied, content, advice=advice)
         enter("merging the adapters")
         loading.merge_adapters(copied)
     calls = [calls_of(module, config, data.loader, data.name) for config in configs]
@@ -152,10 +157,12 @@ def named(name: str) -> Any:
         found = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the module's own code runs, and may raise anything
+        line = None if isinstance(error, (ImportError, AttributeError)) else raised_at(error)
+        where = f" at {line}" if line else ""
         raise ConfigurationError(
-            f"{name!r} cannot be imported: {first_line(error)}. Give a module that can be imported from the current "
-            "directory, and one of its attributes."
+            f"{name!r} cannot be imported: {first_line(error)}{where}. Give a module that can be imported from the "
+            "current directory, and one of its attributes."
         ) from error
     return found
 

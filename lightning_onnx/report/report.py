@@ -109,7 +109,7 @@ def _tables_of(m: Manifest) -> list[Table]:
     about = [
         *([name, value] for name, value in wording.model(m) if name != "traced with"),
         ["weights", wording.weights_line(m)],
-        ["trained", wording.training(m)],
+        *([name, value] for name, value in wording.training(m)),
     ]
     figures = [(check, ComparisonFigures.find(check.figures)) for check in m.checks]
     always = [

@@ -110,12 +110,16 @@ def weights(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append(("trained for", f"epoch {source.epoch}, step {source.global_step}"))
     if source.monitor:
         rows.append(("chosen by", f"{source.monitor} = {score(source.score)}"))
-    return [*rows, ("trained", training(manifest))]
+    return [*rows, *training(manifest)]
 
 
-def training(manifest: Manifest) -> str:
-    """Return the precision and the device of the training, in one line."""
-    return f"precision {manifest.source.precision} on {manifest.source.device}; exported and checked on CPU"
+def training(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the precision and the device of the training: name, value; no row if nothing is known of them."""
+    source = manifest.source
+    precision = "" if source.precision is None else f"precision {source.precision}"
+    device = "" if source.device is None else f"on {source.device}"
+    known = " ".join(filter(None, (precision, device)))
+    return [("trained", f"{known}; exported and checked on CPU")] if known else []
 
 
 def weights_line(manifest: Manifest) -> str:

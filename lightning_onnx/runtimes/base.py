@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, did_you_mean
+from lightning_onnx.errors import ConfigurationError, RuntimeUnavailable, did_you_mean, first_line
 from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -157,4 +157,4 @@ def require(module: str, pip: str) -> ModuleType:
 
 
 def _broken(module: str, pip: str, error: ImportError) -> RuntimeUnavailable:
-    return RuntimeUnavailable(f"{module} cannot be imported ({error}). Reinstall it: pip install {pip}")
+    return RuntimeUnavailable(f"{module} cannot be imported ({first_line(error)}). Reinstall it: pip install {pip}")

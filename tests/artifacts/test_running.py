@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
         ((batch_of(1), 1.0), {"size": 2.0}, "'size' is unknown"),
         (({"image": batch_of(1).image}, 1.0), {}, "the graph needs batch.more.mask, but batch has no 'more'"),
         ((Batch(torch.zeros(1, 4), {}), 1.0), {}, "batch.more has no 'mask'"),
-        ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, "5"),
+        ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, r"float32\[batch, 4\]: dim 1 has to be 4, not 5"),
+        ((Batch(torch.zeros(1, 5, 4), batch_of(1).more), 1.0), {}, "it has to have 2 dims, not 3"),
         ((Batch(torch.zeros(1, 4).double(), batch_of(1).more), 1.0), {}, "float64"),
         ((batch_of(1), "one"), {}, "'one' is not an array of float32"),
     ],
@@ -115,6 +117,17 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
 def test_what_does_not_fit(args: Any, kwargs: Any, message: str, artifact: ONNXArtifact) -> None:
     with pytest.raises(InputError, match=message):
         artifact.run(*args, **kwargs)
+
+
+def test_an_input_with_another_name_is_named() -> None:
+    path = Path(__file__).parents[1] / "golden/0.1.0/artifact"
+    manifest = json.loads((path / "manifest.json").read_text())
+    (spec,) = manifest["inputs"]
+    manifest["source"]["paths"] = {"inputs": {spec["name"]: ["raw"]}, "outputs": {}}
+    with pytest.raises(
+        InputError, match=rf"argument 'raw' is missing; the graph needs 'raw' \(its input '{spec['name']}'\)"
+    ):
+        ONNXArtifact(path, manifest).run()
 
 
 def test_copies_and_pickles_run(artifact: ONNXArtifact) -> None:

@@ -77,6 +77,10 @@ def lengths():
     return [torch.randn(2, length, 6) for length in (3, 5, 4)]
 
 
+def wide():
+    return [torch.randn(2, 7)]
+
+
 def empty():
     return []
 """
@@ -99,6 +103,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A directory with a user's module and a checkpoint of it, some of whose hyperparameters are not plain values."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_nets.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("raise ValueError('too early')")
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("my_nets", None)
     import my_nets  # type: ignore[import-not-found]

@@ -124,7 +124,9 @@ def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["none.ckpt", "--model", "my_nets:Net"], 1, "Give the path of a checkpoint that Lightning"),
+        (["none.ckpt", "--model", "my_nets:Net"], 2, "none.ckpt does not exist. Give the path or URL"),
+        (["my_nets.py", "--model", "my_nets:Net"], 1, "Give the path of a checkpoint that Lightning"),
+        (["last.ckpt", "--model", "broken:Net"], 2, "cannot be imported: ValueError: too early at "),
         (["last.ckpt", "--model", "my_nets"], 2, "does not have the form MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
@@ -133,7 +135,8 @@ def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tm
         (["last.ckpt", "--model", "my_nets:WithExample", "--metrics"], 2, "--metrics needs batches"),
         (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:empty"], 1, "my_nets:empty is empty"),
         (["last.ckpt", "--model", "my_nets:Data"], 2, "which is not a torch.nn.Module"),
-        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, "weights do not fit"),
+        (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden=7"], 1, ". Is --model the class"),
+        (["last.ckpt", "--model", "my_nets:Net", "--data", "my_nets:wide"], 1, "takes (--data MODULE:NAME)"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden='x'"], 2, "fails: TypeError"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--init", "hidden"], 2, "does not have the form NAME=VALUE"),
         (["last.ckpt", "--model", "my_nets:WithExample", "--method", "fly"], 2, "has no such method"),

@@ -111,5 +111,9 @@ def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
     assert "sample=" not in str(caught.value)  # the call is known
     with pytest.raises(NotReadyError, match=r"sample=\(\.\.\.\)"):
         first_that_runs(nn.Linear(5, 2), "forward", [dataclasses.replace(in_training, is_guess=True)])
+    from_a_loader = dataclasses.replace(in_training, is_guess=True, origin="data")
+    with pytest.raises(NotReadyError, match="Give a loader with batches that the method takes") as caught:
+        first_that_runs(nn.Linear(5, 2), "forward", [from_a_loader])
+    assert "sample=" not in str(caught.value)  # the command line has no such option
     with pytest.raises(SampleError, match="nothing was seen"):
         first_that_runs(nn.Linear(5, 2), "forward", [])

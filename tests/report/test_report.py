@@ -269,6 +269,19 @@ def test_a_large_output_is_counted_in_part() -> None:
     assert found.outside > 0.9
 
 
+def test_what_is_not_known_of_the_training_is_left_out(manifest: dict[str, Any]) -> None:
+    for precision, device, said in (
+        ("16", None, "precision 16; exp"),
+        (None, "cuda", "on cuda; exp"),
+        (None, None, None),
+    ):
+        manifest["source"] |= {"precision": precision, "device": device}
+        for text in (Report(manifest).text(), Report(manifest).html()):
+            assert ("exported and checked on CPU" in text) == (said is not None)
+            assert said is None or said in text
+            assert "None on" not in text
+
+
 def test_failed_is_visible_without_colour(manifest: dict[str, Any]) -> None:
     manifest["checks"][0] |= {"status": "failed", "reason": "50% of the elements"}
     text = Elements(page(manifest)).text

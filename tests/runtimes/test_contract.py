@@ -44,7 +44,7 @@ def test_wrong_inputs_reach_no_runtime(name: str, exported: dict[str, ONNXArtifa
     session = client.hosted(name).load(exported["two"].model_path)
     good = feeds(exported["two"], 3)
     for change, message in (
-        ({"q": good["q"].astype("float64")}, r"'q' is float64, the file takes float32\['batch', 4\]"),
+        ({"q": good["q"].astype("float64")}, r"'q' is float64, the file takes float32\[batch, 4\]"),
         ({"q": good["q"][:, :3]}, r"shape \[3, 3\]"),
         ({"q": good["q"][0]}, r"shape \[4\]"),
         ({"q": good["q"][:2]}, "'batch' is 2 in input 'q' and 3 in 'p'"),

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.weights.state import is_sharded, persistent
 
+_OF_A_RUN = 'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
+
 
 def empty(module: nn.Module) -> dict[str, Tensor] | None:
     """Return parameters and buffers as meta tensors, for a checkpoint to fill: weights are then in memory only once.
@@ -35,8 +37,14 @@ def _loads_its_own_way(part: nn.Module) -> bool:
     return any(not getattr(type(part), name).__module__.startswith("torch.nn.") for name in names)
 
 
-def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
+def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True, advice: str = _OF_A_RUN) -> None:
     """Put a checkpoint's ``state_dict`` into a private copy.
+
+    Args:
+        module: The private copy.
+        state_dict: The weights by name.
+        strict: Whether all names must fit.
+        advice: What to do if they do not.
 
     Raises:
         WeightsError: If names or shapes do not fit.
@@ -52,13 +60,17 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
             module.load_state_dict(plain, strict=strict)
     except RuntimeError as error:
         raise WeightsError(
-            f"the checkpoint's weights do not fit {type(module).__name__}: {' '.join(str(error).split())[:1000]}. "
-            'Export the live weights (weights="live") or follow a ModelCheckpoint of this module (checkpoint=...).'
+            f"the checkpoint's weights do not fit {type(module).__name__}: "
+            f"{' '.join(str(error).split())[:1000].rstrip('. ')}. {advice}"
         ) from error
 
 
 def load_checkpoint(
-    module: nn.Module, content: dict[str, Any], averages: Mapping[str, Tensor] | None = None, averaged: bool = False
+    module: nn.Module,
+    content: dict[str, Any],
+    averages: Mapping[str, Tensor] | None = None,
+    averaged: bool = False,
+    advice: str = _OF_A_RUN,
 ) -> list[str]:
     """Load a checkpoint's content into a private copy like ``load_from_checkpoint``, including the module's own hook.
 
@@ -67,6 +79,7 @@ def load_checkpoint(
         content: The result of ``OpenCheckpoint.read``.
         averages: The result of ``averages`` when the checkpoint was saved; None if it was not called then.
         averaged: Whether the run averages weights.
+        advice: What to do if the weights do not fit.
 
     Returns:
         Notes for the user.
@@ -89,9 +102,9 @@ def load_checkpoint(
         except Exception as error:
             raise WeightsError(
                 f"{type(module).__name__}.on_load_checkpoint fails on the checkpoint to export: {first_line(error)}. "
-                'Make it work on a copy of the module on the CPU, or export the live weights (weights="live").'
+                f"Make it work on a copy of the module on the CPU. {advice}"
             ) from error
-    load(module, content["state_dict"], strict=getattr(module, "strict_loading", True))
+    load(module, content["state_dict"], strict=getattr(module, "strict_loading", True), advice=advice)
     return notes
 
 

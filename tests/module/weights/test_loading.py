@@ -20,6 +20,10 @@ from tests import models, outside
 def test_weights_that_do_not_fit() -> None:
     with pytest.raises(WeightsError, match="do not fit Linear"):
         load(private_copy(nn.Linear(2, 2)), nn.Linear(3, 3).state_dict())
+    with pytest.raises(
+        WeightsError, match=r'Unexpected key\(s\) in state_dict: "0\.weight", "0\.bias"\. Is it the right class\?$'
+    ):
+        load(nn.ReLU(), nn.Sequential(nn.Linear(3, 3)).state_dict(), advice="Is it the right class?")
 
 
 def test_adapters_are_merged(tmp_path: Path) -> None:
