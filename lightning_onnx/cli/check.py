@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_onnx.artifacts.variant_limits import limit_of, variants_of
 from lightning_onnx.cli.base import (
     FAILED,
     Subparsers,
@@ -19,6 +20,7 @@ from lightning_onnx.cli.base import (
 )
 from lightning_onnx.cli.verdict import failed_at, sentence
 from lightning_onnx.errors import UsageError
+from lightning_onnx.runtimes.base import DEFAULT, program_for
 
 _EXAMPLES = (
     "lightning-onnx check lightning_logs/version_0/onnx/epoch=2-step=90",
@@ -37,7 +39,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="a test_data_set_*, or a directory of them; default: beside the model"
     )
-    parser.add_argument("--rtol", type=float, help="relative tolerance; default: by dtype, 1e-4 for float32")
+    parser.add_argument(
+        "--rtol", type=float, help="relative tolerance; default: by dtype, 1e-4 for float32, or a variant's own"
+    )
     parser.add_argument("--atol", type=float, help="tolerance as a share of the output's largest magnitude")
 
 
@@ -52,24 +56,49 @@ def run(arguments: argparse.Namespace) -> int:
     for option, value in (("--rtol", arguments.rtol), ("--atol", arguments.atol)):
         if value is not None and not value >= 0:
             raise UsageError(f"{option} {value} is invalid. Give a number of 0 or more.")
-    found = {method: _checked(arguments, model, names) for method, model in models.items()}
+    found = {method: _with_variants(arguments, model, names) for method, model in models.items()}
     failed = failed_at(arguments.path)
     if arguments.json:
         write_json({**found.get("", {"methods": found}), "failed_checks": failed})
     else:
         lines = [line for method, own in found.items() for line in _lines(method, own)]
         write("\n".join([*lines, *([f"failed   {sentence(failed)}"] if failed else [])]))
-    return FAILED if failed else code_of(row["status"] for own in found.values() for row in own["runtimes"].values())
+    rows = [own["runtimes"] for each in found.values() for own in (each, *each.get("variants", {}).values())]
+    return FAILED if failed else code_of(row["status"] for own in rows for row in own.values())
 
 
-def _checked(arguments: argparse.Namespace, model: Path, names: Iterable[str]) -> dict[str, Any]:
+def _with_variants(arguments: argparse.Namespace, model: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Check a model, and of an artifact its variants, each in the program that it was checked with before."""
+    found = _checked(arguments, model, names, arguments.rtol, arguments.atol)
+    if not arguments.path.is_dir() or DEFAULT not in names:
+        return found
+    paths = variants_of(model)
+    variants = {name: _checked(arguments, path, (program_for(path, DEFAULT),)) for name, path in paths.items()}
+    return {**found, "variants": variants} if variants else found
+
+
+def _checked(
+    arguments: argparse.Namespace,
+    model: Path,
+    names: Iterable[str],
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> dict[str, Any]:
     """Run a model in each runtime; return what ``--json`` writes of it."""
     from lightning_onnx.artifacts import data_set
     from lightning_onnx.checks import stored_data
 
     sets = data_set.find_data_sets(arguments.data or data_set.folder_of(model))
-    options = arguments.rtol, arguments.atol, arguments.precision
-    rows = {name: stored_data.check(model, sets, name, *options) for name in names}
+    limit = limit_of(model) if rtol is None and atol is None else None
+    if limit is not None:
+        rtol, atol = 0.0, limit.max_difference
+    integers = limit.max_difference if limit else 0.0
+    rows = {
+        name: stored_data.check(model, sets, name, rtol, atol, arguments.precision, integers=integers) for name in names
+    }
+    for row in rows.values():
+        if limit is not None and row["status"] != "skipped":
+            row["allowed"] = limit.max_difference
     for name, row in rows.items():
         if row["status"] == "skipped" and name in arguments.require:
             row.update(status="failed", reason=f"it is required: {row['reason']}")
@@ -77,12 +106,24 @@ def _checked(arguments: argparse.Namespace, model: Path, names: Iterable[str]) -
 
 
 def _lines(method: str, found: Mapping[str, Any]) -> list[str]:
-    return [f"{method}: {_line(name, row)}" if method else _line(name, row) for name, row in found["runtimes"].items()]
+    models = {
+        method: found,
+        **{" ".join(filter(None, (method, v))): own for v, own in found.get("variants", {}).items()},
+    }
+    return [
+        f"{label}: {_line(name, row)}" if label else _line(name, row)
+        for label, own in models.items()
+        for name, row in own["runtimes"].items()
+    ]
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
     program = f"{name} {row['version']}" if row.get("version") else name
     if row["status"] != "passed":
-        return f"{row['status']:8} {program}: {row['reason']}"
+        return f"{row['status']:8} {program}: {row['reason']}{_allowed(row)}"
     sets = f"{row['data_sets']} data set{'' if row['data_sets'] == 1 else 's'}"
-    return f"passed   {program}: {sets}, differences up to {row['worst_difference']:.1e} of the scale"
+    return f"passed   {program}: {sets}, differences up to {row['worst_difference']:.1e} of the scale{_allowed(row)}"
+
+
+def _allowed(row: Mapping[str, Any]) -> str:
+    return f"; {row['allowed']:g} is allowed for this variant" if "allowed" in row else ""

@@ -67,6 +67,22 @@ def test_check_finds_a_changed_manifest(artifact: ONNXArtifact, capsys: Captured
         assert "the outputs are scores in the manifest, output in the file" in capsys.readouterr().err
 
 
+def test_check_judges_variants_by_their_own_limits(capsys: Captured) -> None:
+    there = Path(__file__).parents[1] / "golden" / "0.1.0" / "artifact"
+    assert main.main(["check", str(there / "model.int8.onnx")]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("of the scale; 0.5 is allowed for this variant")
+    assert main.main(["check", str(there / "model.int8.onnx"), "--rtol", "0", "--atol", "1e-9"]) == 1
+    assert "is allowed" not in capsys.readouterr().out
+    assert main.main(["check", str(there)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["passed", "fp16:", "int8:", "simplified:"]
+    assert main.main(["check", str(there), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {name: own["runtimes"]["onnxruntime"] for name, own in found["variants"].items()}
+    assert {name: row.get("allowed") for name, row in rows.items()} == {"fp16": 0.01, "int8": 0.5, "simplified": None}
+    assert all(row["status"] == "passed" for row in rows.values())
+
+
 def test_check_usage(artifact: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     there = str(artifact.directory)
     for wrong in (
