@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(added: TritonModel) -> list[str]:
     joined = added.batching
-    batches = f"up to {joined.max_size} requests in a batch" if joined.max_size > 1 else "one request at a time"
+    batches = f"up to {joined.max_size} rows in a batch" if joined.max_size > 1 else "one request at a time"
     reason = f" ({joined.reason})" if joined.reason else ""
     warmup = "warmed up with the test data" if added.warmed else "no warm-up: the artifact has no test data"
     there = "" if added.is_new else " is there already, with the same sha256"

@@ -93,14 +93,14 @@ def _of_sample(found: ShapeRanges, batch: str | None) -> Table:
     rows = []
     for dim, own in found.dims.items():
         is_widened = dim == batch and own.min < own.max
-        widened = f" ({own.min} to {own.max} for runtimes, by convention)" if is_widened else ""
+        widened = f" (options of runtimes: {own.min} to {own.max})" if is_widened else ""
         rows.append([dim, f"{own.usual}{widened}"])
     return Table(_TITLES["sample"], ("dim", "size"), rows)
 
 
 def _of_calls(found: ShapeRanges, batch: str | None) -> Table:
     rows = [
-        [dim, f"{own.min} (by convention)" if dim == batch else str(own.min), str(own.usual), str(own.max)]
+        [dim, f"{own.min} (for runtimes)" if dim == batch else str(own.min), str(own.usual), str(own.max)]
         for dim, own in found.dims.items()
     ]
     return Table(_TITLES.get(found.origin or "", "Sizes"), ("dim", "minimum", "usual", "maximum"), rows)

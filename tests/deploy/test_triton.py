@@ -25,7 +25,7 @@ from tests.deploy.triton_protobuf import parsed
 def test_the_command(exported: ONNXArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["triton", str(exported.directory), str(tmp_path / "models"), "--max-batch-size", "4"]) == 0
     text = capsys.readouterr().out
-    assert "version 1\nup to 4 requests in a batch\nwarmed up with the test data" in text
+    assert "version 1\nup to 4 rows in a batch\nwarmed up with the test data" in text
     model = tmp_path / "models" / "linear"
     found = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
     assert found == ["1/model.onnx", "config.pbtxt", "warmup/input_0"]
@@ -43,7 +43,7 @@ def test_the_command_warns_if_the_limit_is_the_batch_of_the_sample(
     command = ["triton", str(exported.directory), str(tmp_path / "models")]
     assert main.main(command) == 0
     told = capsys.readouterr()
-    assert "up to 3 requests in a batch" in told.out
+    assert "up to 3 rows in a batch" in told.out
     assert "the limit of 3 comes from the sample: give --max-batch-size" in told.err
     assert main.main([*command, "--max-batch-size", "3"]) == 0
     told = capsys.readouterr()
