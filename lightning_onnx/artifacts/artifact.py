@@ -271,33 +271,30 @@ class ONNXArtifact:
         """Return a copy of the module whose exported methods are answered by files, for ``Trainer.test`` and others.
 
         The methods' results have the module's own classes: it still runs, and floats that the file does not return are
-        NaN.
+        NaN. A method whose graph has preprocessing or postprocessing takes raw inputs and returns tensors in dicts and
+        lists, for ``Trainer.predict`` on raw batches.
 
         Args:
             module: A module of the exported class; it is not changed.
             runtime: As for ``run``.
 
         Raises:
-            InputError: If it is not a module, or the graph has preprocessing or postprocessing: the loops of the module
-                do it themselves.
+            InputError: If it is not a module.
             RuntimeUnavailable: As for ``run``.
 
         Example:
             >>> trainer.test(artifact.as_module(module), datamodule=data)  # doctest: +SKIP
         """
-        if self.record.fused is not None:
-            raise InputError(
-                f"the graph of {self.directory} has preprocessing or postprocessing, so it cannot answer for "
-                f"{self.record.source.method}, which the loops call with prepared inputs. Use run() with raw inputs."
-            )
         import torch
 
-        from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by
+        from lightning_onnx.artifacts.stand_in import ExportedCall, answered_by, answered_raw
 
         if not isinstance(module, torch.nn.Module):
             raise InputError(
                 f"as_module() takes a torch.nn.Module, got {type(module).__name__}. Give the module itself."
             )
+        if self.record.fused is not None:
+            return answered_raw(module, self.record, lambda raw: self._session(runtime).run(self._specs.checked(raw)))
         methods = self._by_method.values()
         return answered_by(module, [(ExportedCall.of(own.record), own._session(runtime)) for own in methods])
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_onnx.errors import SampleError
+from lightning_onnx.artifacts.running import inputs_of, result_of
+from lightning_onnx.errors import InputError, SampleError
 from lightning_onnx.manifest.manifest import Manifest
-from lightning_onnx.module.arrays import feeds, to_tensor
+from lightning_onnx.module.arrays import feeds, to_numpy, to_tensor
 from lightning_onnx.module.calls.nested import TensorPath, flatten_result
 from lightning_onnx.module.calls.sample import make_sample, method_signature
 from lightning_onnx.module.calls.signature import Signature
@@ -117,6 +118,51 @@ class FileAnswers(MethodRecorder):
         return torch.full_like(own, torch.nan) if own.is_floating_point() else own
 
 
+class RawAnswers:
+    """Replaces the exported method: takes raw inputs and returns what a file with preprocessing or postprocessing does.
+
+    The result consists of tensors in dicts and lists.
+
+    Args:
+        manifest: The artifact's manifest.
+        run: Runs the file on arrays by name.
+    """
+
+    def __init__(self, manifest: Manifest, run: Callable[[Arrays], Arrays]) -> None:
+        self._manifest = manifest
+        self._run = run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the file's answer to raw inputs: the graph's, or those tensors of its arguments in their order.
+
+        Raises:
+            InputError: If the file does not take them.
+        """
+        tensors = flatten_result((args, kwargs))[1]
+        names = [spec.name for spec in self._manifest.signature.inputs]
+        if len(tensors) == len(names):
+            inputs = {name: to_numpy(tensor) for name, tensor in zip(names, tensors, strict=True)}
+        else:
+            inputs = inputs_of(self._manifest, args, kwargs)
+        try:
+            outputs = self._run(inputs)
+        except InputError as error:
+            raise InputError(
+                f"{error} The graph has preprocessing or postprocessing of its own: give it raw inputs, as in "
+                "trainer.predict; the loops of fit, validate and test prepare them."
+            ) from error
+        device = tensors[0].device if tensors else torch.device("cpu")
+        return _as_tensors(result_of(self._manifest, outputs), device)
+
+
+def _as_tensors(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_tensors(inner, device) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_tensors(inner, device) for inner in value]
+    return to_tensor(value).to(device)
+
+
 def feeds_of(call: ExportedCall, tensors: Mapping[TensorPath, Tensor]) -> Arrays:
     """Return the graph's inputs by name.
 
@@ -143,8 +189,15 @@ def stand_in_for(module: Any, stand_in: MethodRecorder) -> Any:
         module: The copy, which is changed.
         stand_in: What answers calls of the method.
     """
-    module.__dict__[stand_in.call.method] = stand_in
-    if stand_in.call.method == "forward":
+    return _replaced(module, stand_in.call.method, stand_in)
+
+
+def _replaced(module: Any, method: str, stand_in: Callable[..., Any]) -> Any:
+    def answer(*args: Any, **kwargs: Any) -> Any:  # trainer.predict reads the code of forward, which an object has not
+        return stand_in(*args, **kwargs)
+
+    module.__dict__[method] = answer
+    if method == "forward":
         module._forward_pre_hooks.clear()
         module._forward_hooks.clear()
     return module
@@ -162,3 +215,22 @@ def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session
     for call, session in answers:
         stand_in_for(copied, FileAnswers(copied, call, session))
     return copied
+
+
+def answered_raw(module: nn.Module, manifest: Manifest, run: Callable[[Arrays], Arrays]) -> nn.Module:
+    """Return a copy of a module whose exported method runs a file with preprocessing or postprocessing.
+
+    A method of the module that is the file's preprocessing returns what it gets.
+
+    Args:
+        module: The module; it is not changed.
+        manifest: The artifact's manifest.
+        run: Runs the file on arrays by name.
+    """
+    copied = copying.private_copy(module)
+    wrappers.unsilence(copied)
+    step = manifest.fused.preprocess if manifest.fused is not None else None
+    if step is not None and callable(getattr(copied, step, None)):
+        copied.__dict__[step] = lambda batch, *args, **kwargs: batch
+    stand_in: nn.Module = _replaced(copied, manifest.source.method, RawAnswers(manifest, run))
+    return stand_in

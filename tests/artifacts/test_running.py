@@ -177,6 +177,9 @@ def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
     (other,) = trainer.test(answered, rows, verbose=False)
     assert other["loss"] == pytest.approx(own["loss"], rel=1e-5)
     assert torch.equal(torch.cat(trainer.predict(answered, rows)), torch.cat(trainer.predict(module, rows)))
+    answered.predict_step = lambda batch: LightningModule.predict_step(answered, batch)  # type: ignore[assignment]
+    (first, *_) = trainer.predict(answered, DataLoader(torch.randn(4, 4), batch_size=2))
+    assert first["logits"].shape == (2, 3)
     with torch.no_grad():
         module.layer.weight.zero_()  # the file answers, not the module
     assert trainer.test(made.as_module(module, runtime), rows, verbose=False)[0]["loss"] == pytest.approx(other["loss"])

@@ -148,9 +148,27 @@ def test_what_the_manifest_says(fused: tuple[Net, ONNXArtifact]) -> None:
     assert record.source.method == "forward"
 
 
-def test_it_cannot_stand_in_for_the_module(fused: tuple[Net, ONNXArtifact]) -> None:
-    with pytest.raises(InputError, match=r"has preprocessing or postprocessing.*Use run\(\)"):
-        fused[1].as_module(fused[0])
+def predicted(module: nn.Module, batches: Any) -> Any:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    return trainer.predict(module, batches)
+
+
+@pytest.mark.slow
+def test_it_stands_in_for_predictions_of_raw_inputs(fused: tuple[Net, ONNXArtifact]) -> None:
+    module, artifact = fused
+    raw = torch.randint(0, 256, (6, 15, 11, 1), dtype=torch.uint8)
+    stood_in: Any = artifact.as_module(module)
+    stood_in.predict_step = lambda batch, batch_idx: stood_in(batch[0])
+    rows = DataLoader(TensorDataset(raw, torch.zeros(6)), batch_size=4)
+    with pytest.raises(InputError, match=r"preprocessing or postprocessing of its own.*trainer\.predict"):
+        predicted(stood_in, rows)  # the module's hook has prepared them
+    stood_in.on_after_batch_transfer = lambda batch, dataloader_idx: batch
+    answers = predicted(stood_in, rows)
+    with torch.no_grad():
+        for answer, images in zip(answers, raw.split(4), strict=True):
+            expected = postprocess(module(PREPROCESS(images)))
+            torch.testing.assert_close(answer["probabilities"], expected["probabilities"], atol=1e-4, rtol=0)
+            assert torch.equal(answer["label"], expected["label"])
 
 
 def test_a_hook_shows_the_raw_batches(tmp_path: Path) -> None:
@@ -162,6 +180,10 @@ def test_a_hook_shows_the_raw_batches(tmp_path: Path) -> None:
     (got,) = outside.run(artifact.model_path, **{spec.name: images})
     with torch.no_grad():
         np.testing.assert_allclose(got, module(images / 255).softmax(1).numpy(), atol=1e-4)
+    stood_in: Any = artifact.as_module(module)
+    stood_in.predict_step = lambda batch, batch_idx: stood_in(batch[0])
+    (answer,) = predicted(stood_in, DataLoader(TensorDataset(images, torch.zeros(5)), batch_size=5))
+    np.testing.assert_allclose(answer, got, atol=1e-6)
 
 
 def test_a_wrong_graph_of_the_preprocessing_fails_parity(tmp_path: Path) -> None:
