@@ -21,13 +21,16 @@ def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, o
     Args:
         manifest: The artifact's manifest.
         args: Positional arguments: those of the method that hold tensors of the graph, in their order.
-        kwargs: Arguments of the method by name.
+        kwargs: Arguments of the method, or inputs of the graph, by name.
 
     Raises:
         InputError: If an argument is missing, unknown or given twice, or lacks a part that the graph needs.
     """
     paths = manifest.source.input_paths or {spec.name: (spec.name,) for spec in manifest.signature.inputs}
-    names = list(dict.fromkeys(path[0] for path in paths.values()))
+    arguments = {path[0] for path in paths.values()}
+    direct = {name: value for name, value in kwargs.items() if name in paths and name not in arguments}
+    kwargs = {name: value for name, value in kwargs.items() if name not in direct}
+    names = list(dict.fromkeys(path[0] for name, path in paths.items() if name not in direct))
     needed = f"the graph needs {', '.join(_described(name, paths) for name in names)}"
     if len(args) > len(names):
         raise InputError(f"{len(args)} arguments were given, but {needed}.")
@@ -40,7 +43,8 @@ def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, o
             raise InputError(f"argument {_listed(found)} {problem}; {needed}.")
     given |= kwargs
     dtypes = {spec.name: spec.dtype for spec in manifest.signature.inputs}
-    return {name: _array(_part(given[path[0]], path), dtypes[name]) for name, path in paths.items()}
+    parts = {name: direct[name] if name in direct else _part(given[path[0]], path) for name, path in paths.items()}
+    return {name: _array(part, dtypes[name]) for name, part in parts.items()}
 
 
 def result_of(manifest: Manifest, outputs: Mapping[str, NDArray[Any]]) -> Any:
@@ -76,7 +80,7 @@ def _part(value: Any, path: Path) -> Any:
                 value = getattr(value, key)
         except (LookupError, AttributeError, StopIteration) as error:
             raise InputError(
-                f"the graph needs {'.'.join(path)}, but {'.'.join(path[:depth])} has no {key!r}."
+                f"the graph needs {'.'.join(path)}, but {'.'.join(path[:depth])} has no {key!r}: it is {_shown(value)}."
             ) from error
     return value
 
@@ -106,6 +110,12 @@ def _described(name: str, paths: Mapping[str, Path]) -> str:
     """Return an argument, with the graph's input that it fills if that has another name."""
     filled = [given for given, path in paths.items() if tuple(path) == (name,) and given != name]
     return f"{name!r} (its input {filled[0]!r})" if filled else repr(name)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"a dict with the keys {_listed([str(key) for key in value])}" if value else "an empty dict"
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (list, tuple)) else "")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_onnx.manifest.answers import Answers, Residuals
-from lightning_onnx.module.calls.nested import flatten
+from lightning_onnx.module.calls.nested import TensorPath, flatten
+from lightning_onnx.module.calls.sample import Sample
 
 MOST_CLASSES = 30
 """Classes of a matrix that can be read."""
@@ -26,11 +28,17 @@ class AnswerTally:
 
     A batch counts if the method is called once for it, and there is one tensor in it that can only be the target:
     integers ``[batch]`` for an output ``[batch, classes]``, or floats of the output's shape. Tensors that the method
-    takes are not targets. One batch that does not fit ends it, and nothing is told. Residuals are those of the first
-    20,000 values.
+    takes are not targets, unless it takes the whole batch and the graph does not use them. One batch that does not fit
+    ends it, and nothing is told. Residuals are those of the first 20,000 values.
+
+    Args:
+        signature: The signature of the method; None if it takes nothing besides the graph's inputs.
+        inputs: The path of each of the graph's inputs in the arguments.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signature: inspect.Signature | None = None, inputs: Collection[TensorPath] = ()) -> None:
+        self._signature = signature
+        self._inputs = frozenset(inputs)
         self._fits = True
         self._calls: list[tuple[list[Tensor], list[Tensor]]] = []
         self._counts: np.ndarray[Any, np.dtype[np.int64]] | None = None
@@ -42,10 +50,20 @@ class AnswerTally:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
-            self._calls.append((flatten((args, kwargs))[1], flatten(result)[1]))
+            self._calls.append((self._taken(args, kwargs), flatten(result)[1]))
             return result
 
         return call
+
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """Return the tensors of a call that the graph uses; all of them where that cannot be told."""
+        if self._signature is None:
+            return flatten((args, kwargs))[1]
+        structure, tensors = flatten(dict(self._signature.bind(*args, **kwargs).arguments))
+        paths = Sample(self._signature, structure, tuple(tensors)).paths
+        if not self._inputs <= set(paths):
+            return tensors
+        return [tensor for path, tensor in zip(paths, tensors, strict=True) if path in self._inputs]
 
     def end_batch(self, batch: Any) -> None:
         """Count the calls since the last batch.

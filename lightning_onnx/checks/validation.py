@@ -22,6 +22,7 @@ from lightning_onnx.errors import SampleError, first_line
 from lightning_onnx.manifest.answers import Answers
 from lightning_onnx.module.call_state import CallState
 from lightning_onnx.module.calls.nested import flatten
+from lightning_onnx.module.calls.sample import method_signature
 from lightning_onnx.module.tracing_thread import only_errors, without_warnings
 from lightning_onnx.module.weights import copying, loading, trainer_view, wrappers
 from lightning_onnx.onnxfile.privacy import without_paths
@@ -168,7 +169,7 @@ class Validation:
         is_double = any(t.dtype == torch.float64 for t in copied.parameters())
         batches: list[str] = []
         samples: Counter[int] = Counter()
-        tally = AnswerTally()
+        tally = AnswerTally(method_signature(self.module, self.call.method), self.call.inputs)
         modes: dict[str, Mode] = {}
         copied.__dict__["log"] = _noting_modes(copied.log, modes)
         copied.__dict__[self.call.method] = tally.listening(getattr(copied, self.call.method))

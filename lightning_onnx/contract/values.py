@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from lightning_onnx.manifest.contract import Activation, Kind
 
 _SETTING = re.compile(r"(?i)(^|_)(threshold|thresh|temperature|cutoff|cut_off)s?($|_)")
+_CODES = 1000
+"""Integers below this are codes or counts; their largest is in the synthetic test data too."""
+
 _COMMON = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 _LIBRARIES = ("torch.", "torchmetrics.", "lightning.", "pytorch_lightning.")
 
@@ -20,7 +23,8 @@ def range_of(tensors: Sequence[Tensor]) -> tuple[float, float] | None:
     """Return between which numbers the values lie, rounded outwards; None if there are no finite numbers.
 
     A common range (0 to 1, -1 to 1, 0 to 255) is named if the values use most of it, otherwise both ends have one
-    digit: the smallest and largest value themselves are data.
+    digit: the smallest and largest value themselves are data. Integers below 1000 are codes or counts, for which a
+    rounded number may not exist: both ends are as they were seen.
 
     Args:
         tensors: The values that were seen.
@@ -34,6 +38,10 @@ def range_of(tensors: Sequence[Tensor]) -> tuple[float, float] | None:
         return None
     if all(t.dtype == torch.uint8 for t in numbers):
         return 0.0, 255.0
+    if not any(t.is_floating_point() for t in numbers):
+        ends = min(int(t.min()) for t in numbers), max(int(t.max()) for t in numbers)
+        if max(map(abs, ends)) < _CODES and not 0 <= ends[0] <= ends[1] <= 1:
+            return float(ends[0]), float(ends[1])
     low, high = min(float(t.min()) for t in numbers), max(float(t.max()) for t in numbers)
     if not (math.isfinite(low) and math.isfinite(high)):
         return None

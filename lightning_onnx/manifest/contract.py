@@ -34,7 +34,8 @@ class InputContract:
 
     Attributes:
         dtype: Its dtype in the calls that were seen.
-        range: Its smallest and largest value, rounded outwards so that neither is a value of the data; None if unknown.
+        range: Its smallest and largest value, rounded outwards so that neither is a value of the data, but exact for
+            integers below 1000; None if unknown.
     """
 
     dtype: str

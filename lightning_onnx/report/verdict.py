@@ -71,7 +71,7 @@ def _variants(manifest: Manifest) -> list[str]:
 def _remarks(manifest: Manifest) -> list[str]:
     warned = ["parity warns about values beyond those observed"] if _warned(manifest) else []
     notes = len(manifest.notes)
-    return [*warned, f"read {_counted(notes, 'note')} below"] if notes else warned
+    return [*warned, f"read the {'note' if notes == 1 else f'{notes} notes'} in the report"] if notes else warned
 
 
 def _failed_variants(manifest: Manifest) -> list[str]:

@@ -144,6 +144,11 @@ def tensors(manifest: Manifest) -> list[list[str]]:
     ]
 
 
+def _range(ends: tuple[float, float], dtype: str) -> str:
+    is_exact = "int" in dtype and max(map(abs, ends)) < 1000
+    return f"{'' if is_exact else 'about '}{ends[0]:g} to {ends[1]:g}"
+
+
 def contract(manifest: Manifest) -> list[list[str]]:
     """Return what inputs and outputs mean: name, value; empty if it is not known."""
     own = manifest.contract
@@ -153,7 +158,7 @@ def contract(manifest: Manifest) -> list[list[str]]:
     rows += [["the graph begins with", ", ".join(s.sentence for s in own.steps if s.in_graph)]]
     rows += [["the graph ends with", (manifest.fused and manifest.fused.postprocess) or ""]]
     rows += [
-        [f"values of {name}", f"about {values.range[0]:g} to {values.range[1]:g}, {values.dtype}"]
+        [f"values of {name}", f"{_range(values.range, values.dtype)}, {values.dtype}"]
         for name, values in own.inputs.items()
         if values.range is not None
     ]

@@ -192,12 +192,14 @@ def by_name(variants: object) -> Any:
     """Replace the names in a list of variants by variants with their defaults; anything else stays as it is.
 
     Raises:
-        ConfigurationError: If there is no variant with one of the names.
+        ConfigurationError: If there is no variant with one of the names, or if it is one string.
 
     Example:
         >>> [variant.name for variant in by_name(["fp16", named("int4")])]
         ['fp16', 'int4']
     """
+    if isinstance(variants, str):
+        raise ConfigurationError(f"variants={variants!r} is one string. Give a list: variants=[{variants!r}].")
     if not isinstance(variants, (list, tuple)):
         return variants
     return [named(each) if isinstance(each, str) else each for each in variants]

@@ -106,7 +106,11 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
         ((batch_of(1), 1.0, 2.0), {}, "3 arguments were given"),
         ((batch_of(1), 1.0), {"scale": 2.0}, "'scale' was given twice"),
         ((batch_of(1), 1.0), {"size": 2.0}, "'size' is unknown"),
-        (({"image": batch_of(1).image}, 1.0), {}, "the graph needs batch.more.mask, but batch has no 'more'"),
+        (
+            ({"image": batch_of(1).image}, 1.0),
+            {},
+            "batch has no 'more': it is a dict with the keys 'image'",
+        ),
         ((Batch(torch.zeros(1, 4), {}), 1.0), {}, "batch.more has no 'mask'"),
         ((Batch(torch.zeros(1, 5), batch_of(1).more), 1.0), {}, r"float32\[batch, 4\]: dim 1 has to be 4, not 5"),
         ((Batch(torch.zeros(1, 5, 4), batch_of(1).more), 1.0), {}, "it has to have 2 dims, not 3"),
@@ -128,6 +132,12 @@ def test_an_input_with_another_name_is_named() -> None:
         InputError, match=rf"argument 'raw' is missing; the graph needs 'raw' \(its input '{spec['name']}'\)"
     ):
         ONNXArtifact(path, manifest).run()
+
+
+def test_inputs_may_be_given_by_their_names_in_the_graph(artifact: ONNXArtifact) -> None:
+    batch = batch_of(2)
+    by_name = artifact.run(batch_image=batch.image, batch_more_mask=batch.more["mask"], scale=1.0)
+    np.testing.assert_array_equal(by_name["logits"], artifact.run(batch, 1.0)["logits"])
 
 
 def test_copies_and_pickles_run(artifact: ONNXArtifact) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -120,3 +121,23 @@ def test_an_input_is_no_target() -> None:
 )
 def test_figures_of_others_are_left_out(figures: dict[str, Any]) -> None:
     assert Answers.find(figures, "file") is None
+
+
+def test_entries_that_the_graph_does_not_use_may_be_the_target(inputs: list[Tensor]) -> None:
+    def forward(batch: dict[str, Tensor]) -> Tensor:
+        return batch["x"].sum(1)
+
+    def told(used: list[tuple[str, ...]]) -> Answers | None:
+        tally = AnswerTally(inspect.signature(forward), used)
+        listened = tally.listening(forward)
+        for x in inputs:
+            batch = {"x": x, "target": x[:, 0]}
+            listened(batch)
+            tally.end_batch(batch)
+        return tally.answers()
+
+    found = told([("batch", "x")])
+    assert found is not None
+    assert found.residuals is not None
+    assert told([("batch", "x"), ("batch", "target")]) is None
+    assert told([("other",)]) is None

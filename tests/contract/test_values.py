@@ -19,6 +19,8 @@ from lightning_onnx.contract.values import activation_of, kind_of, range_of, set
         (torch.tensor([3.0, 251.0]), (0, 255)),
         (torch.tensor([-2.117, 2.64]), (-3, 3)),
         (torch.tensor([0, 30521]), (0, 40000)),
+        (torch.tensor([3, 29]), (3, 29)),
+        (torch.tensor([1, 1]), (0, 1)),
         (torch.tensor([7, 200], dtype=torch.uint8), (0, 255)),
         (torch.tensor([0.0, 0.0]), (0, 0)),
         (torch.tensor([3.2, 4.1]), (3, 5)),

@@ -28,6 +28,7 @@ from lightning_onnx import ConfigurationError, ONNXExport
         ({"dynamic_axes": "all"}, "neither 'auto', None nor a dict"),
         ({"dynamic_axes": {"x": {"0": "batch"}}}, "neither a dict of axis to name nor a list"),
         ({"dynamic_axes": {"x": {0: "a batch"}}}, "dim names"),
+        ({"variants": "int8"}, r"Give a list: variants=\['int8'\]"),
         ({"exclude_inputs": "labels"}, "is one string. Give a list"),
         ({"checks": ["parity"]}, "which does not fit"),
         ({"metadata": {"epochs": 3}}, "not a dict of str to str"),

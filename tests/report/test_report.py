@@ -331,7 +331,7 @@ def test_a_failed_variant_and_a_warning_are_in_the_verdict(manifest: dict[str, A
     assert 'class="verdict failed"' in page(with_variant)
     manifest["checks"][0]["figures"]["outcomes"]["mirrored sign"] = "warning"
     manifest["notes"] = ["one"]
-    assert Report(manifest).summary.endswith("parity warns about values beyond those observed; read 1 note below.")
+    assert Report(manifest).summary.endswith("values beyond those observed; read the note in the report.")
     assert 'class="verdict attention"' in page(manifest)
 
 
