@@ -62,10 +62,12 @@ def test_dims_that_vary_between_batches_are_dynamic(project: Any, tmp_path: Path
 
 def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
     arguments = ["export", "last.ckpt", "--model", "my_nets:WithExample", "--target", "onnxruntime>=1.17", "--static",
-                 "--output-names", "logits", "--runtime", "reference", "--init", "scale=3.5"]  # fmt: skip
+                 "--output-names", "logits", "--exclude-inputs", "y", "labels",
+                 "--runtime", "reference", "--init", "scale=3.5"]  # fmt: skip
     assert main.main(arguments) == 0
     made = ONNXArtifact.load(tmp_path / "last.onnx-export")
     assert str(made.signature) == "(x: float32[4, 6]) -> (logits: float32[4, 3])"
+    assert "exclude_inputs has 'y'" in "".join(made.manifest["notes"])
     assert (made.manifest["model"]["ir_version"], list(made.manifest["runtimes"])) == (9, ["reference"])
     assert main.main(arguments) == 2
     assert "last.onnx-export exists" in capsys.readouterr().err

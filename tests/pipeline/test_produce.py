@@ -122,3 +122,21 @@ def test_a_file_that_nothing_runs_is_not_loaded(tmp_path: Path, monkeypatch: pyt
     assert not loaded
     produce(*tested, tmp_path / "tested")
     assert loaded
+
+
+class TakesOnlyMultiplesOfSeven(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not bool((x % 7 == 0).all()):
+            raise ValueError("the code is not in the table")
+        return x * 2
+
+
+@pytest.mark.slow
+def test_a_note_says_why_there_is_no_test_data_and_what_helps(tmp_path: Path) -> None:
+    codes = torch.tensor([7_000_000, 14_000_007, 21_000_000])
+    module = private_copy(TakesOnlyMultiplesOfSeven())
+    observation = Observation.of(sample_of(module, "forward", ((codes,), {})), "a test")
+    plan = prepare(module, [observation], ExportConfig(checks=()))
+    made = produce(plan, LoadedModule(module, Source()), tmp_path / "made")
+    (note,) = [note for note in made.manifest["notes"] if note.startswith("no test data")]
+    assert "synthetic inputs (ValueError: the code is not in the table). test_data='observed' stores" in note
