@@ -65,7 +65,6 @@ def evil(tmp_path: Path) -> Path:
     manifest["scalars"]["size_mib"] = 0.1
     for key, value in manifest["source"].items():
         manifest["source"][key] = EVIL if isinstance(value, str) else value
-    manifest["inputs"][0].update(name=EVIL, shape=[EVIL, 1], dtype=EVIL)
     for check in manifest["checks"]:
         check.update(name=EVIL, reason=f"{EVIL}\nparity  passed", figures=spoiled(check["figures"]))
     manifest["graph"]["operators"] = spoiled(manifest["graph"]["operators"])
@@ -73,7 +72,15 @@ def evil(tmp_path: Path) -> Path:
     return directory
 
 
+def spoil_input(directory: Path) -> None:
+    """Let the manifest contradict the model, which inspect finds and a report does not."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["inputs"][0].update(name=EVIL, shape=[EVIL, 1], dtype=EVIL)
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_reports(evil: Path) -> None:
+    spoil_input(evil)
     report = ONNXArtifact.load(evil).report
     for text in (report.text(), report.markdown(), report.html()):
         assert not CONTROLS.search(text)
@@ -96,6 +103,9 @@ def test_command_line(options: list[str], evil: Path, capsys: pytest.CaptureFixt
     assert r"a\x1b[2J" in found.err
     if options:
         assert json.loads(found.out)["source"]["module"] == EVIL
+    spoil_input(evil)
+    assert main(["inspect", str(evil), *options]) != 0
+    assert not CONTROLS.search(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

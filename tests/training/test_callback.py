@@ -411,7 +411,7 @@ def test_sample_given(fit: Any) -> None:
         ({"dynamic_axes": {"x": {2: "batch"}}}, "axis 2"),
         ({"dynamic_axes": {"image": {0: "batch"}}}, "image"),
         ({"method": "nothing"}, "no such method"),
-        ({"sample": (1, 2, 3)}, "does not fit"),
+        ({"sample": (1, 2, 3)}, "has no tensor"),
     ],
 )
 def test_options_that_do_not_fit_the_module_stop_before_training(options: Any, message: str, fit: Any) -> None:
