@@ -96,7 +96,7 @@ def test_a_sample_has_tensors(sample: Any) -> None:
         ({"variants": [Float16]}, "Call it: Float16()."),
         ({"checks": Parity()}, "is not a list. Put it into one: checks=[...]."),
         ({"checks": ["parity"]}, "checks has 'parity', which does not fit. Give one such as Parity()."),
-        ({"variants": "int8"}, "is not a list of variants. Give one such as [Float16()]."),
+        ({"variants": "int8"}, "is one string. Give a list: variants=['int8']."),
         ({"runtimes": "openvino"}, "Give a list: runtimes=['openvino']."),
         ({"exclude_inputs": "labels"}, "Give a list: exclude_inputs=['labels']."),
         ({"dirpath": 3}, "dirpath=3 is not a path"),
