@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "lightning_onnx"
+MOST_LINES = 300
 LISTED = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", (TESTS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 MODULES = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
@@ -28,3 +30,13 @@ def test_each_folder_of_tests_is_one_of_the_package_or_known() -> None:
     folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
     beside = {Path(), Path("examples"), Path("property"), Path("zoo"), Path("zoo/isolated")}
     assert [f for f in folders - beside if not (PACKAGE / f).is_dir()] == []
+
+
+def test_a_long_file_says_why_in_its_first_lines() -> None:
+    unexplained = []
+    for module in MODULES:
+        text = (PACKAGE / module).read_text(encoding="utf-8")
+        reason = ast.get_docstring(ast.parse(text)) or ""
+        if text.count("\n") > MOST_LINES and not re.search(r"\b(long|longer|lines)\b", reason):
+            unexplained.append(str(module))
+    assert not unexplained

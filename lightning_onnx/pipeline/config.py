@@ -1,4 +1,7 @@
-"""The validated options of an export, shared by the callback and ``lightning_onnx.export``."""
+"""The validated options of an export, shared by the callback and ``lightning_onnx.export``.
+
+The file is above 300 lines because it has every option, and what each of them may be.
+"""
 
 from __future__ import annotations
 

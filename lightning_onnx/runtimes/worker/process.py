@@ -1,4 +1,7 @@
-"""A worker process, started by ``python -m`` and never forked from the training process: it can crash or hang."""
+"""A worker process, started by ``python -m`` and never forked from the training process: it can crash or hang.
+
+The file is above 300 lines because starting the process, talking to it and ending it share its state.
+"""
 
 from __future__ import annotations
 
