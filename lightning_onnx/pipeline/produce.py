@@ -104,8 +104,8 @@ def _shared_weights(
     plans: Sequence[Plan], loaded: LoadedModule, staged: Path
 ) -> contextlib.AbstractContextManager[SharedWeights | None]:
     """Return the file for the weights of several methods; None if each method's file has its own."""
+    if len(plans) == 1 or not plans[0].config.has_weights:
+        return contextlib.nullcontext()
     tensors = (*loaded.module.parameters(), *loaded.module.buffers())
-    is_large = sum(t.nbytes for t in tensors) > SHARED_ABOVE
-    if len(plans) > 1 and plans[0].config.has_weights and is_large:
-        return SharedWeights(staged)
-    return contextlib.nullcontext()
+    is_large = sum(t.numel() * t.element_size() for t in tensors) > SHARED_ABOVE  # sparse ones have no nbytes
+    return SharedWeights(staged) if is_large else contextlib.nullcontext()

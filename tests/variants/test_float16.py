@@ -103,7 +103,7 @@ def test_nothing_to_convert(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"keep_float32": "Gemm"}, "is one string"),
-        ({"max_difference": -1}, "such as 0.01"),
+        ({"max_difference": -1}, "Give a number of 0 or more"),
         ({"name": ""}, "file name"),
     ],
 )
