@@ -133,17 +133,19 @@ class RawAnswers:
         self._run = run
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the file's answer to raw inputs: the graph's, or those tensors of its arguments in their order.
+        """Return the file's answer to raw inputs: arguments of the raw call, or only its tensors in their order.
 
         Raises:
             InputError: If the file does not take them.
         """
         tensors = flatten_result((args, kwargs))[1]
         names = [spec.name for spec in self._manifest.signature.inputs]
-        if len(tensors) == len(names):
-            inputs = {name: to_numpy(tensor) for name, tensor in zip(names, tensors, strict=True)}
-        else:
+        try:
             inputs = inputs_of(self._manifest, args, kwargs)
+        except InputError:
+            if kwargs or len(tensors) != len(names):  # not parts of a batch, as predict_step gives them
+                raise
+            inputs = {name: to_numpy(tensor) for name, tensor in zip(names, tensors, strict=True)}
         try:
             outputs = self._run(inputs)
         except InputError as error:

@@ -171,6 +171,21 @@ def test_it_stands_in_for_predictions_of_raw_inputs(fused: tuple[Net, ONNXArtifa
             assert torch.equal(answer["label"], expected["label"])
 
 
+@pytest.mark.slow
+def test_a_stand_in_takes_raw_inputs_by_name(tmp_path: Path) -> None:
+    def halved(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        return first / 2, second / 4
+
+    module = nn.Bilinear(3, 3, 2).eval()
+    first, second = torch.randn(4, 3), torch.randn(4, 3)
+    artifact = lightning_onnx.export(module, (first, second), directory=tmp_path / "a", preprocess=halved)
+    stood_in = artifact.as_module(module)
+    with torch.no_grad():
+        expected = module(first / 2, second / 4)
+    torch.testing.assert_close(stood_in(second=second, first=first), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(stood_in(first, second), expected, atol=1e-5, rtol=0)
+
+
 def test_a_hook_shows_the_raw_batches(tmp_path: Path) -> None:
     module, artifact = trained(tmp_path, raw=True, preprocess="on_after_batch_transfer", postprocess=nn.Softmax(1))
     (spec,) = artifact.signature.inputs
