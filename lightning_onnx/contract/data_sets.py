@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 _DEPTH = 8
+
+
+def attribute_of(owner: Any, name: str) -> Any:
+    """Return an attribute of one of the user's objects, or an entry of a dict; None without it, or if it raises.
+
+    Args:
+        owner: The object.
+        name: Name of the attribute.
+    """
+    try:
+        return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
+    except Exception:  # a property that needs something which is not set up
+        return None
 
 
 def data_sets(loaders: object) -> Iterator[object]:
@@ -21,9 +35,9 @@ def _inside(value: object, depth: int) -> Iterator[object]:
     if value is None or depth == 0 or isinstance(value, (list, tuple, Mapping)):  # a list in `dataset` has samples
         return
     yield value
-    yield from _inside(getattr(value, "dataset", None), depth - 1)
+    yield from _inside(attribute_of(value, "dataset"), depth - 1)
     for name in ("datasets", "loaders", "iterables"):
-        for member in _members(getattr(value, name, None), depth):
+        for member in _members(attribute_of(value, name), depth):
             yield from _inside(member, depth - 1)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lightning_onnx.contract.given import Given
 from lightning_onnx.contract.labels import Labels, find_labels
-from lightning_onnx.contract.transforms import find_steps, find_tokenizer
+from lightning_onnx.contract.tokenizers import find_tokenizer
+from lightning_onnx.contract.transforms import find_steps
 from lightning_onnx.contract.values import activation_of, kind_of, range_of, settings_of
 from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.manifest.contract import Contract, InputContract, OutputContract, Step

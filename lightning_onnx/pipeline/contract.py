@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_onnx.contract.find import Known, find_contract, with_kinds
 from lightning_onnx.contract.given import Given
-from lightning_onnx.contract.transforms import steps_of
+from lightning_onnx.contract.transforms import steps_of, why_unread
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.manifest.contract import Contract, Step
 from lightning_onnx.module.cases import Case
@@ -83,7 +83,14 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         return FoundContract(
             find_contract(given, nothing, plan.graph.signature), (f"{told}: it has only what was given",)
         )
-    return FoundContract(contract, () if contract.warning is None else (contract.warning,))
+    unread = None if known.takes_raw or given.steps is not None else why_unread(known.loaders)
+    notes = [] if contract.warning is None else [contract.warning]
+    if unread is not None:
+        notes.append(
+            f"the transforms of the validation data set cannot be read ({without_paths(first_line(unread))}), so the "
+            "contract has no steps: give them with contract={'steps': [...]}"
+        )
+    return FoundContract(contract, tuple(notes))
 
 
 def _in_graph(around: Around) -> tuple[Step, ...]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
@@ -28,6 +29,9 @@ class Named(TensorDataset):
         ({"dog": 1, "cat": 0}, ("cat", "dog")),
         ({1: "dog", 0: "cat"}, ("cat", "dog")),
         ({"1": "dog", "0": "cat"}, ("cat", "dog")),
+        (np.array(["cat", "dog"]), ("cat", "dog")),
+        (np.array([0, 1]), None),
+        ([("tench", "Tinca tinca"), ("goldfish",)], ("tench, Tinca tinca", "goldfish")),  # torchvision's ImageNet
         ({0: "cat", 2: "dog"}, None),
         ({"a": "b"}, None),
         ([0, 1], None),
@@ -76,3 +80,18 @@ def test_names_that_are_none_and_properties_that_raise_are_passed_over() -> None
     module = nn.Module()
     module.config = SimpleNamespace(id2label={0: "LABEL_0", 1: "LABEL_1"})
     assert find_labels(module, Raises(), None) == []
+
+
+def test_names_in_other_places() -> None:
+    """Labels of tokens, an encoder of scikit-learn, and attributes of the module."""
+    tokens = SimpleNamespace(feature=SimpleNamespace(names=["O", "B"]))  # as `datasets.Sequence(ClassLabel)`
+    encoder = type("LabelEncoder", (), {"classes_": np.array(["e0", "e1"])})()
+    module = nn.Module()
+    module.class_names = ["m0", "m1"]
+    found = find_labels(module, SimpleNamespace(encoder=encoder), [Named(features={"tags": tokens}, categories=["c0"])])
+    assert [(labels.source, labels.names[0]) for labels in found] == [
+        ("datamodule.encoder.classes_", "e0"),
+        ("dataset.categories", "c0"),
+        ("dataset.features.tags", "O"),
+        ("module.class_names", "m0"),
+    ]

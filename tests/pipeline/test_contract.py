@@ -77,7 +77,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ONNXArtifact, list[st
     return callback.artifact, [str(w.message) for w in caught]
 
 
-STEPS = "put channels first if they are last, resize to 4 × 4 (bilinear), convert to float32, divide by 255"
+STEPS = (
+    "put channels first if they are last, resize to 4 × 4 (bilinear, antialiased), convert to float32, divide by 255"
+)
 
 
 def test_manifest(run: tuple[ONNXArtifact, list[str]]) -> None:
@@ -136,10 +138,12 @@ def test_export_without_a_run(tmp_path: Path) -> None:
 
 
 def test_a_data_set_that_raises_does_not_cost_the_artifact() -> None:
-    class Strange:
-        @property
-        def transform(self) -> Any:
+    class Printed:
+        def __repr__(self) -> str:
             raise RuntimeError("mask.png is not in /home/someone/data")
+
+    class Strange:
+        transform = Printed()
 
     plan, loaded = prepared()
     found = contract_of(plan, dataclasses.replace(loaded, loaders=Loaders(Strange())))
@@ -151,3 +155,25 @@ def test_a_data_set_that_raises_does_not_cost_the_artifact() -> None:
     assert found.contract is not None
     assert found.contract.labels == ("no", "yes")
     assert found.notes[0].endswith("it has only what was given")
+
+
+def test_transforms_that_cannot_be_read_are_told() -> None:
+    class Strange:
+        classes = ("no", "yes")
+
+        @property
+        def transform(self) -> Any:
+            raise RuntimeError("mask.png is not in /home/someone/data")
+
+    plan, loaded = prepared()
+    found = contract_of(plan, dataclasses.replace(loaded, loaders=Loaders(Strange())))
+    assert found.contract is not None
+    assert found.contract.labels == ("no", "yes")
+    (note,) = found.notes
+    assert note == (
+        "the transforms of the validation data set cannot be read (RuntimeError: mask.png is not in data), so the "
+        "contract has no steps: give them with contract={'steps': [...]}"
+    )
+    given = dataclasses.replace(plan, config=dataclasses.replace(plan.config, contract={"steps": ["divide by 255"]}))
+    found = contract_of(given, dataclasses.replace(loaded, loaders=Loaders(Strange())))
+    assert not any("cannot be read" in note for note in found.notes)
