@@ -10,12 +10,13 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.batch_parts import takes_batch
 from lightning_onnx.module.calls.matching import as_call
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.sample import Sample, make_sample, method_signature
@@ -23,6 +24,9 @@ from lightning_onnx.module.calls.sample import Sample, make_sample, method_signa
 METHOD = "answer_to_raw_input"
 PREPROCESS, POSTPROCESS = "preprocess_in_graph", "postprocess_in_graph"
 """Names of the attributes that hold the method and what is around it."""
+
+Taken = Literal["all", "required", "tuple"]
+"""What the method takes of a tuple: all its parts, as many as it requires (labels may follow), or the tuple itself."""
 
 Part = nn.Module | Callable[..., Any] | str
 """A module, a function on tensors, or the name of a method of the module."""
@@ -73,7 +77,7 @@ class Around:
         for name, part in ((PREPROCESS, self.preprocess), (POSTPROCESS, self.postprocess)):
             if part is not None and not isinstance(part, str):
                 module.__dict__[name] = _own(part)  # no submodule: a Sequential would run it
-        module.__dict__[METHOD] = MethodType(_fused(self, self.signature(module)), module)
+        module.__dict__[METHOD] = MethodType(_fused(self, self.signature(module), self._takes(module)), module)
 
     def signature(self, module: nn.Module) -> inspect.Signature:
         """Return the signature of the method to trace.
@@ -145,8 +149,13 @@ class Around:
             module: The module, or a copy.
             prepared: What preprocessing returned.
         """
-        is_batch = isinstance(self.preprocess, str)
-        return arguments_of(prepared, method_signature(module, self.method), is_batch=is_batch)
+        return arguments_of(prepared, method_signature(module, self.method), self._takes(module))
+
+    def _takes(self, module: nn.Module) -> Taken:
+        """Tell what the method takes of a tuple: all parts, as many as it requires, or the tuple."""
+        if not isinstance(self.preprocess, str):
+            return "all"
+        return "tuple" if takes_batch(module, self.method) else "required"
 
 
 def check_part(option: str, part: object) -> None:
@@ -189,14 +198,15 @@ def _own(part: Step) -> Step:
     return own
 
 
-def _fused(around: Around, signature: inspect.Signature) -> Callable[..., Any]:
+def _fused(around: Around, signature: inspect.Signature, taken: Taken) -> Callable[..., Any]:
     def answer_to_raw_input(self: Any, *args: Any, **kwargs: Any) -> Any:
         method = self if around.method == "forward" else getattr(self, around.method)
         if around.preprocess is None:
             result = method(*args, **kwargs)
         else:
             name = around.preprocess if isinstance(around.preprocess, str) else PREPROCESS
-            given, named = around.arguments(self, getattr(self, name)(*args, **kwargs))
+            prepared = getattr(self, name)(*args, **kwargs)
+            given, named = arguments_of(prepared, method_signature(self, around.method), taken)
             result = method(*given, **named)
         if around.postprocess is None:
             return result
@@ -218,7 +228,7 @@ def called_by(module: nn.Module, method: str) -> frozenset[str]:
 
 
 def arguments_of(
-    prepared: object, signature: inspect.Signature, *, is_batch: bool = False
+    prepared: object, signature: inspect.Signature, taken: Taken = "all"
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what preprocessing returned as arguments of the method.
 
@@ -227,7 +237,7 @@ def arguments_of(
     Args:
         prepared: What preprocessing returned.
         signature: The signature of the method.
-        is_batch: Whether it is a batch, of which the method gets as many parts as it requires: labels may follow.
+        taken: What the method takes of a tuple or list.
     """
     parameters = list(signature.parameters.values())
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
@@ -236,6 +246,6 @@ def arguments_of(
         named = {str(k): v for k, v in prepared.items() if takes_all or k in signature.parameters}
         if named and set(required) <= named.keys():
             return (), named
-    if isinstance(prepared, (list, tuple)):
-        return tuple(prepared[: max(1, len(required))] if is_batch else prepared), {}
+    if isinstance(prepared, (list, tuple)) and taken != "tuple":
+        return tuple(prepared[: max(1, len(required))] if taken == "required" else prepared), {}
     return (prepared,), {}

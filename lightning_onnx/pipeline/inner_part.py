@@ -70,6 +70,9 @@ class _Call:
     given: Mapping[TensorPath, Tensor]
     returned: Mapping[TensorPath, Tensor]
 
+    def without(self, paths: Sequence[TensorPath]) -> _Call:
+        return _Call({path: tensor for path, tensor in self.given.items() if path not in paths}, self.returned)
+
 
 @contextlib.contextmanager
 def for_the_loop(
@@ -108,8 +111,13 @@ def _found(plan: Plan, flat: FlatModule, context: CheckContext, target: Path) ->
         calls = _calls(around, flat, tensors)
     feed = feeds(plan.graph.signature.inputs, tensors)
     values = _values(context, feed, target.with_name("values.onnx"))
+    known = {**feed, **values}
+    absent = [path for path, tensor in calls[0].given.items() if not _names_of(tensor, known)]
+    if len(absent) == len(calls[0].given):
+        raise SampleError(_no_value(absent))
+    calls = [call.without(absent) for call in calls]  # labels, which the method does not read: its answers tell
     problems: list[Exception] = []
-    for inputs, outputs in itertools.islice(_candidates(calls[0], {**feed, **values}, values), _TRIES):
+    for inputs, outputs in itertools.islice(_candidates(calls[0], known, values), _TRIES):
         try:
             extract(context.model_path, inputs, outputs, target)
             exported = ExportedCall(around.method, _signature(target), tuple(calls[0].given), tuple(calls[0].returned))
@@ -118,7 +126,7 @@ def _found(plan: Plan, flat: FlatModule, context: CheckContext, target: Path) ->
             problems.append(error)
         else:
             return InnerPart(tuple(inputs), tuple(outputs), operators_after(context.model_path, outputs)), exported
-    raise problems[0]
+    raise problems[0] if not absent else SampleError(f"{_no_value(absent)}, and {problems[0]}")
 
 
 def _check_answers(
@@ -153,19 +161,25 @@ def _calls(around: Around, flat: FlatModule, tensors: Sequence[Tensor]) -> list[
         return _Call(dict(zip(sample.paths, given, strict=True)), dict(zip(structure.paths, returned, strict=True)))
 
     calls = [call(sample.tensors)]
-    try:
-        other = call(_others(sample.tensors))
-    except Exception:
-        log.debug("the method does not take other values", exc_info=True)
-        return calls
-    return [*calls, other] if other.returned.keys() == calls[0].returned.keys() else calls
+    for others in (_others(sample.tensors, turns=True), _others(sample.tensors, turns=False)):
+        try:
+            other = call(others)
+        except Exception:
+            log.debug("the method does not take other values", exc_info=True)
+        else:
+            return [*calls, other] if other.returned.keys() == calls[0].returned.keys() else calls
+    return calls
 
 
-def _others(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors with the opposite sign and noise; whole numbers, which may be indices, stay."""
+def _others(tensors: Sequence[Tensor], *, turns: bool) -> list[Tensor]:
+    """Return tensors with the opposite sign and noise; whole numbers, which may be indices, at most change places."""
     noise = torch.Generator().manual_seed(0)
     return [
-        torch.randn(t.shape, generator=noise, dtype=t.dtype) * t.abs().mean() - t if t.is_floating_point() else t
+        torch.randn(t.shape, generator=noise, dtype=t.dtype) * t.abs().mean() - t
+        if t.is_floating_point()
+        else t.flip(0)
+        if turns and t.dim()
+        else t
         for t in tensors
     ]
 
@@ -197,11 +211,19 @@ def _equal_to(path: TensorPath, tensor: Tensor, values: Mapping[str, NDArray[Any
     Raises:
         SampleError: If there is none.
     """
-    wanted = to_numpy(tensor)
-    names = [name for name, value in values.items() if _equal(value, wanted)]
+    names = _names_of(tensor, values)
     if not names:
-        raise SampleError(f"no value of the graph equals {'.'.join(path) or 'what the method returns'}")
+        raise SampleError(_no_value([path]))
     return names
+
+
+def _no_value(paths: Sequence[TensorPath]) -> str:
+    return f"no value of the graph equals {' or '.join('.'.join(path) or 'what the method returns' for path in paths)}"
+
+
+def _names_of(tensor: Tensor, values: Mapping[str, NDArray[Any]]) -> list[str]:
+    wanted = to_numpy(tensor)
+    return [name for name, value in values.items() if _equal(value, wanted)]
 
 
 def _equal(value: NDArray[Any], wanted: NDArray[Any]) -> bool:

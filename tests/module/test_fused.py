@@ -37,6 +37,13 @@ class Net(nn.Module):
     def several(self, *xs: Tensor) -> Tensor:
         return sum(xs, torch.zeros(()))
 
+    def whole(self, batch: Any) -> Tensor:
+        return batch[0]
+
+    def unpacked(self, given: Any) -> Tensor:
+        x, _ = given
+        return x
+
     def decode(self, logits: Tensor) -> Tensor:
         return logits.argmax(1)
 
@@ -77,6 +84,8 @@ def halved(x: Tensor) -> Tensor:
         (Around("forward", nn.ReLU(), nn.Softmax(1)), (X - 5,), logits((X - 5).relu()).softmax(1)),
         (Around("forward", None, "decode"), (X,), logits(X).argmax(1)),
         (Around("forward", "hook", "decode"), ([X, torch.zeros(3)], 0), logits(X / 2).argmax(1)),
+        (Around("whole", "hook"), ([X, torch.zeros(3)], 0), X / 2),
+        (Around("unpacked", "hook"), ([X, torch.zeros(3)], 0), X / 2),
         (Around("pair", lambda x: (x, x)), (X,), X * 2),
         (Around("several", lambda x: (x, x)), (X,), X * 2),
         (Around("embed", halved), (X,), X * 1.5),
@@ -148,7 +157,7 @@ def test_what_the_method_calls_is_known_to_a_search_of_the_code() -> None:
 def test_arguments(prepared: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     def method(a: object, b: object, c: object = None) -> None: ...
 
-    assert arguments_of(prepared, inspect.signature(method), is_batch=True) == (args, kwargs)
+    assert arguments_of(prepared, inspect.signature(method), "required") == (args, kwargs)
 
 
 def test_what_preprocessing_returns_is_passed_whole() -> None:

@@ -71,9 +71,9 @@ def loader(raw: bool) -> DataLoader[Any]:
     return DataLoader(TensorDataset(images if raw else images / 255, labels), batch_size=4)
 
 
-def trained(directory: Path, *, raw: bool, **options: Any) -> tuple[Net, ONNXArtifact]:
+def trained(directory: Path, *, raw: bool, module: Net | None = None, **options: Any) -> tuple[Net, ONNXArtifact]:
     torch.manual_seed(0)
-    module, callback = Net(), ONNXExport(weights="live", **options)
+    module, callback = module or Net(), ONNXExport(weights="live", **options)
     Trainer(
         accelerator="cpu",
         max_epochs=1,

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -17,7 +18,7 @@ import lightning_onnx
 from lightning_onnx import ArtifactError, MetricParity, ONNXArtifact, Parity
 from lightning_onnx.pipeline import inner_part
 from tests import outside
-from tests.pipeline.test_fused import PREPROCESS, Net, loader, postprocess
+from tests.pipeline.test_fused import PREPROCESS, Net, loader, postprocess, trained
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +108,51 @@ def test_the_part_needs_no_raw_input_for_the_batch_size(engine: Any, tmp_path: P
     )
     with torch.no_grad():
         np.testing.assert_allclose(got, module(images).numpy(), atol=1e-4)
+
+
+class Whole(Measured):
+    """Its ``forward`` takes what the hook returns, with the labels, which it does not read."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        images, labels = batch if isinstance(batch, list) else batch.values()
+        return {"images": images / 255 if images.dtype == torch.uint8 else images, "labels": labels}
+
+    def forward(self, batch: Any) -> Tensor:  # type: ignore[override]
+        return self.net(batch["images"])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch), batch["labels"])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.accuracy(self(batch), batch["labels"])
+        self.log("val_acc", self.accuracy)
+
+
+def test_what_the_method_does_not_read_need_not_be_in_the_graph(tmp_path: Path) -> None:
+    checks = [Parity(), MetricParity()]
+    options: Any = {"preprocess": "on_after_batch_transfer", "postprocess": postprocess, "checks": checks}
+    _, artifact = trained(tmp_path, raw=True, module=Whole(), **options)
+    assert [str(spec.dtype) for spec in artifact.signature.inputs] == ["uint8"]
+    statuses = {check.name: (check.status, check.reason) for check in artifact.record.checks}
+    assert statuses["metrics"] == ("passed", inner_part.ON_THE_PART)
+    assert artifact.record.fused is not None
+    assert len(artifact.record.fused.inner_inputs) == 1
+
+
+class ReadsCodes(Measured):
+    """Reads codes, which the hook makes from constants, in a way that one order of them does not show."""
+
+    def forward(self, images: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]
+        return self.net(images) * (codes[:1] + 1)
+
+
+def test_a_part_that_lacks_what_the_method_reads_is_not_used(tmp_path: Path) -> None:
+    raw = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    made = exported(tmp_path / "made", ReadsCodes(), raw, preprocess=lambda x: (x / 255, torch.arange(2)))
+    assert made.record.fused is not None
+    assert made.record.fused.inner_inputs == ()
+    with pytest.raises(ArtifactError, match=r"no value of the graph equals codes, and it does not answer like"):
+        made.save_inner_part(tmp_path / "part.onnx")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from lightning_onnx.module.calls.nested import TensorPath
-from lightning_onnx.module.calls.part_names import part_names
+from lightning_onnx.module.calls.part_names import part_names, unpacks
 from lightning_onnx.module.calls.sample import method_signature
 
 STEPS = (
@@ -48,6 +48,21 @@ def named_by_parts(module: nn.Module, method: str, paths: Sequence[TensorPath]) 
         arguments = {parameter: place}
     names = part_names(module, method, arguments)
     return tuple(_named(path, place, parameter, names) if path[: len(place)] == place else path for path in paths)
+
+
+def takes_batch(module: nn.Module, method: str) -> bool:
+    """Tell whether a method's only required argument is a whole batch: it is called so, or the source unpacks it.
+
+    Args:
+        module: The module.
+        method: Name of the method.
+    """
+    parameters = method_signature(module, method).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(required) != 1:
+        return False
+    (name,) = (parameter.name for parameter in required)
+    return name == "batch" or unpacks(getattr(module, method), name)
 
 
 def _place_of_batch(module: nn.Module, method: str) -> TensorPath | None:

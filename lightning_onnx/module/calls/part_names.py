@@ -45,6 +45,23 @@ def part_names(module: nn.Module, method: str, arguments: Mapping[str, TensorPat
     return {path: next(iter(names)) for path, names in found.items() if len(names) == 1}
 
 
+def unpacks(method: object, parameter: str) -> bool:
+    """Tell whether a method's source takes one of its arguments apart: ``x, _ = batch``.
+
+    Args:
+        method: The bound method.
+        parameter: Name of the parameter.
+    """
+    tree = _tree(_function(method))
+    return tree is not None and any(
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == parameter
+        and any(isinstance(target, (ast.Tuple, ast.List)) for target in node.targets)
+        for node in ast.walk(tree)
+    )
+
+
 class _Reader:
     """Reads methods of one module.
 
