@@ -13,6 +13,9 @@ PARALLEL = -n 2 --dist loadfile
 export PIP_QUIET = 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# Each of the many processes that tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # By default torch's threads spin while they wait for each other, which on a busy machine takes three times as long.
 export OMP_WAIT_POLICY ?= PASSIVE
 

@@ -114,15 +114,14 @@ def test_before_training(fit: Any, place: str, stage: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("place", "stage"),
+    ("place", "stage", "on_failure"),
     [
-        ("training.jobs.private_copy", "copying the module"),
-        ("training.jobs.loading.merge_adapters", "loading the weights"),
-        ("pipeline.plan.digests", "comparing the module with the last trace"),
-        ("tracing.graph.Graph.refresh", "writing the weights"),
+        ("training.jobs.private_copy", "copying the module", "raise"),
+        ("training.jobs.loading.merge_adapters", "loading the weights", "warn"),
+        ("pipeline.plan.digests", "comparing the module with the last trace", "warn"),
+        ("tracing.graph.Graph.refresh", "writing the weights", "warn"),
     ],
 )
-@pytest.mark.parametrize("on_failure", ["warn", "raise"])
 def test_after_training(fit: Any, place: str, stage: str, on_failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Module(models.Classifier):
         def on_train_end(self) -> None:

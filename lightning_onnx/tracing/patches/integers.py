@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import dis
+import functools
 import gc
 import math
 import sys
@@ -100,19 +101,38 @@ def replaced_in_functions(patch: Patch) -> Iterator[None]:
 
 def _functions() -> Iterator[FunctionType]:
     """Yield each function that uses ``int``, once."""
+    found = [value for value in gc.get_objects() if type(value) is FunctionType]
+    for function in {id(each): each for each in (*found, *_frozen())}.values():
+        if _is_users(str(function.__globals__.get("__name__") or "")) and _uses_int(function):
+            yield function
+
+
+def _frozen() -> tuple[FunctionType, ...]:
+    """Return the functions that the garbage collector has frozen and no longer lists, looked for after each freeze."""
+    global _FROZEN
+    count = gc.get_freeze_count()
+    if count == 0 or count > _FROZEN[0]:  # it falls as objects are freed
+        _FROZEN = (count, tuple(_of_modules()) if count else ())
+    return _FROZEN[1]
+
+
+_FROZEN: tuple[_int, tuple[FunctionType, ...]] = (0, ())
+
+
+def _of_modules() -> Iterator[FunctionType]:
+    """Yield the functions of all modules and their classes."""
     modules = [module for module in list(sys.modules.values()) if issubclass(type(module), ModuleType)]
-    frozen = (value for module in modules for value in list(vars(module).values()))
-    waiting = deque([*gc.get_objects(), *frozen])  # the garbage collector does not list what it has frozen
+    waiting = deque(value for module in modules for value in list(vars(module).values()))
     seen: set[_int] = set()
     while waiting:
         found = _unwrapped(waiting.popleft())
-        if type(found) is FunctionType and id(found) not in seen and _uses_int(found):
-            yield found
-        elif issubclass(type(found), type) and id(found) not in seen and _is_users(vars(found).get("__module__")):
-            waiting.extend(vars(found).copy().values())
-        else:
+        if id(found) in seen:
             continue
         seen.add(id(found))
+        if type(found) is FunctionType:
+            yield found
+        elif issubclass(type(found), type) and _is_users(str(vars(found).get("__module__") or "")):
+            waiting.extend(vars(found).copy().values())
 
 
 def _unwrapped(value: object) -> object:
@@ -124,14 +144,20 @@ def _unwrapped(value: object) -> object:
 
 
 def _uses_int(function: FunctionType) -> bool:
-    variables, name = function.__globals__, builtins.int.__name__
-    parts = list(codes_of(function.__code__))
-    if not any(name in part.co_names for part in parts) or name in variables:
+    if builtins.int.__name__ in function.__globals__:
         return False
-    # What it assigned to its globals would stay in the copy of them.
-    return _is_users(variables.get("__name__")) and not any(_STORE in part.co_code[::2] for part in parts)
+    code = function.__code__
+    known = _KNOWN.get(id(code))
+    if known is None or known[0] is not code:
+        parts = list(codes_of(code))
+        uses = any(builtins.int.__name__ in part.co_names for part in parts)
+        # What it assigned to its globals would stay in the copy of them.
+        known = _KNOWN[id(code)] = (code, uses and not any(_STORE in part.co_code[::2] for part in parts))
+    return known[1]
 
 
+_KNOWN: dict[_int, tuple[CodeType, bool]] = {}
+"""By ``id``, since a code's hash takes as long as looking through it."""
 _STORE = dis.opmap["STORE_GLOBAL"]
 
 
@@ -168,7 +194,8 @@ _LEFT_ALONE = frozenset(
 )
 
 
-def _is_users(module: object) -> bool:
+@functools.lru_cache(maxsize=10_000)
+def _is_users(module: str) -> bool:
     """Tell whether a module is outside of Python, torch and the exporters."""
-    top = str(module or "torch").partition(".")[0]
-    return top not in _LEFT_ALONE and top not in sys.stdlib_module_names
+    top = module.partition(".")[0]
+    return top != "" and top not in _LEFT_ALONE and top not in sys.stdlib_module_names

@@ -24,13 +24,17 @@ def started() -> Iterator[Callable[[str], int]]:
     processes = []
 
     def start(code: str) -> int:
-        processes.append(subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True))
-        return processes[-1].pid
+        command = [sys.executable, "-S", "-c", code]
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()  # stopped earlier, it might wait for a child that has not started
+        return process.pid
 
     yield start
     for process in processes:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
 
 
 def grows(group: int) -> None:
@@ -42,7 +46,8 @@ def grows(group: int) -> None:
 
 @needs_proc
 def test_a_computing_process_and_its_children_use_the_processor_and_a_stopped_one_does_not(started):
-    loop = "import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', 'while True: pass'])"
+    endless = "print(flush=True)\nwhile True: pass"
+    loop = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {endless!r}])"
     group = started(loop)
     grows(group)
     grows(group)
