@@ -35,10 +35,20 @@ _SMALL = 1e-3
 """A difference up to this share of the scale counts as rounding if the module's own rounding has the same effect:
 a thousandth changes no decision except a tie."""
 
+_PIXEL_RANGE = 32
+"""Values of ``uint8`` that differ by so much are shades of an image, not labels: there, one unit is rounding."""
+
+_FEW_PIXELS = 0.1
+"""Programs that round after other steps differ in fewer pixels than this; one that cuts off, in about half of them."""
+
 _FLOOR = {"float64": 1e-16, "complex128": 1e-16}
 
 _FLOOR_FLOAT32 = 6e-8
 """Differences below half a unit in the last place of 1 never count: an output may be the residue of a cancellation."""
+
+_RESIDUE = 10
+"""Differences of at most so many times the smallest one that counts are rounding if the module's own is as large: a sum
+of values that cancel has nothing but rounding errors."""
 
 RATIO_EDGES = tuple(float(f"1e{exponent}") for exponent in range(-6, 4))
 """Edges of the histogram of differences, each as a share of the tolerance."""
@@ -64,6 +74,8 @@ class Comparison:
             or sizes that were not observed) or ``"refused"`` (the module does not take them). None without an excuse.
         undefined: Whether the module's output is not finite wherever the two differ.
         sliced: Whether slices of the output were compared by scales of their own.
+        is_of_pixels: Whether the two are images of ``uint8`` that differ by one unit in few pixels.
+        is_residue: Whether the difference is about as small as the smallest one that counts, whatever the scale.
         left_out: Slices that are noise, so that only the others were compared; None if all were.
         max_abs_diff: Largest absolute difference.
         max_rel_diff: Largest absolute difference as a share of the output's scale.
@@ -82,6 +94,8 @@ class Comparison:
     excuse: Literal["noise", "random", "undefined", "refused"] | None = None
     undefined: bool = False
     sliced: bool = False
+    is_of_pixels: bool = False
+    is_residue: bool = False
     left_out: str | None = None
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
@@ -100,7 +114,8 @@ class Comparison:
     @property
     def is_small(self) -> bool:
         """Whether the difference is as small as rounding: too small to change any decision except a tie."""
-        return self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
+        is_small = self.kind == "values" and 0 < self.max_rel_diff <= _SMALL
+        return is_small or self.is_of_pixels or self.is_residue
 
     @property
     def concerns_non_finite(self) -> bool:
@@ -147,7 +162,8 @@ def compare_arrays(
     if not np.issubdtype(expected.dtype, np.inexact):
         differ = float((actual != expected).mean())
         problem = f"{differ:.2%} of the elements differ" if differ else None
-        return Comparison(name, problem, "values", outside=differ, constant=constant)
+        found = Comparison(name, problem, "values", outside=differ, constant=constant)
+        return _of_pixels(found, expected, actual) if differ and expected.dtype == np.uint8 else found
     other = _other_non_finite(expected, actual)
     if other.any():
         problem = "NaN or infinity is in different places"
@@ -158,6 +174,21 @@ def compare_arrays(
         return Comparison(name, problem, undefined=True, outside=1.0, constant=True)
     compared = _compare_finite(name, expected, actual, tolerances(expected.dtype, rtol, atol), scales)
     return dataclasses.replace(compared, constant=constant)
+
+
+def _of_pixels(found: Comparison, expected: Array, actual: Array) -> Comparison:
+    """Add whether the two arrays of ``uint8`` are images that differ as images do that were rounded after other steps.
+
+    Args:
+        found: The comparison.
+        expected: The module's array.
+        actual: Another one.
+    """
+    want, got = expected.astype(np.int16), actual.astype(np.int16)
+    largest = int(np.abs(got - want).max())
+    is_image = int(want.max()) - int(want.min()) >= _PIXEL_RANGE
+    is_of_pixels = is_image and largest == 1 and found.outside <= _FEW_PIXELS
+    return dataclasses.replace(found, is_of_pixels=is_of_pixels, max_abs_diff=float(largest))
 
 
 def differing(
@@ -219,6 +250,7 @@ def _compare_finite(
         f"{outside:.2%} of the elements are outside the tolerance, by up to {worst:.2e}" if outside else None,
         "values",
         sliced=is_sliced(scales),
+        is_residue=0 < worst <= _RESIDUE * floor,
         max_abs_diff=worst,
         max_rel_diff=float((difference / scale).max()) if scale.all() else float(worst > floor),
         outside=outside,

@@ -248,13 +248,14 @@ def _is_noise(output: ComparedOutput, changed: Array) -> bool:
     found = output.comparison
     own = compare_arrays(found.output, output.expected, changed, scales=output.scales)
     is_near = found.max_abs_diff <= _MARGIN * own.max_abs_diff
-    if found.sliced:
+    if found.sliced and not found.is_residue:
         is_near = found.max_rel_diff <= _MARGIN * own.max_rel_diff
-    if found.is_small and is_near:
+    is_as_frequent = found.outside <= _MARGIN * own.outside
+    if found.is_small and is_near and (is_as_frequent or not found.is_of_pixels):
         return True
     if own.problem is None or own.kind is None:
         return False
     if "shape" in (found.kind, own.kind):
         return found.kind == own.kind
     is_near |= "finite" in (found.kind, own.kind)  # NaN has no distance
-    return is_near and found.outside <= _MARGIN * own.outside
+    return is_near and is_as_frequent

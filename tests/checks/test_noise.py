@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+import lightning_onnx
 from lightning_onnx import Parity
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison, compare_arrays
@@ -23,6 +25,7 @@ from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.flat import TIES
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
+from tests.models import Calls
 
 EXPECTED = [torch.ones(10)]
 CASE = Case("traced", (torch.zeros(1),), kind="traced")
@@ -60,6 +63,54 @@ def test_up_to_ten_times_the_rounding_error_is_noise(found: float, own: float, i
     judged = excused(difference(found), context(lambda seed: [EXPECTED[0] + own]))
     assert judged.excuse == ("noise" if is_excused else None)
     assert judged.is_failure != is_excused
+
+
+def test_a_difference_just_above_the_smallest_that_counts_is_noise_if_the_modules_own_is_just_below() -> None:
+    mean = torch.full((10,), 1e-9)  # of values that cancel
+    for own, is_noise in ((4e-8, True), (4e-9, False)):
+        found = compare_arrays("y", mean.numpy(), (mean + 6.5e-8).numpy())
+        assert found.is_failure
+        judged = excused(found, context(lambda seed, own=own: [mean + own]), mean)  # type: ignore[misc]
+        assert (judged.excuse == "noise" and not judged.is_undecided) == is_noise
+
+
+def shades(change: int, places: int) -> Tensor:
+    image = torch.arange(200, dtype=torch.uint8)
+    image[:places] += change
+    return image
+
+
+@pytest.mark.parametrize(
+    ("change", "places", "own", "passes"),
+    [
+        (1, 5, 60, True),
+        (1, 100, 60, False),  # cut off instead of rounded
+        (2, 5, 60, False),
+        (1, 15, 1, False),  # at more places than rounding explains
+    ],
+)
+def test_pixels_may_be_rounded_after_another_step(change: int, places: int, own: int, passes: bool) -> None:
+    image = shades(0, 0)
+    found = compare_arrays("y", image.numpy(), shades(change, places).numpy())
+    judged = excused(found, context(lambda seed: [shades(1, own)]), image)
+    assert (judged.excuse == "noise" and not judged.is_undecided) == passes
+
+
+def test_labels_are_no_pixels() -> None:
+    label, other = torch.zeros(200, dtype=torch.uint8), torch.zeros(200, dtype=torch.uint8)
+    other[0] = 1
+    found = compare_arrays("y", label.numpy(), other.numpy())
+    assert excused(found, context(lambda seed: [other]), label).is_undecided
+
+
+@pytest.mark.slow
+def test_an_image_that_the_file_resizes_and_returns_passes(tmp_path: Path) -> None:
+    module = Calls(lambda x: functional.interpolate(x, (24, 24), mode="bilinear", antialias=True))
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    made = lightning_onnx.export(module, images, directory=tmp_path / "x")
+    (parity,) = made.manifest["checks"]
+    assert parity["status"] == "passed"
+    assert "compared by the module's own sensitivity" in parity["reason"]
 
 
 def test_one_way_to_round_in_several_is_enough() -> None:
