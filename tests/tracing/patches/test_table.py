@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.attention.flex_attention  # or a trace imports it, and `state` has one more
 from torch.distributions import Distribution
 
 from lightning_onnx.tracing.patches import table
