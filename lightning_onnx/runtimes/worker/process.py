@@ -64,12 +64,6 @@ class Posted:
         self.generation = generation
         self.limit = limit
         self.outcome: tuple[bool, Any] | WorkerEnded | None = None
-        self._started = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """The time since it was sent, in seconds."""
-        return time.monotonic() - self._started
 
 
 class Worker:
@@ -223,8 +217,6 @@ class Worker:
                 posted.outcome = self._receive(wait, posted.request, time.monotonic() + posted.limit)
         except WorkerEnded as error:
             posted.outcome = error
-        else:
-            self._longest_answer = max(posted.seconds, self._longest_answer or 0.0)
         self._posted = None
 
     def _exchange(self, target: str, arguments: tuple[object, ...], limit: float) -> tuple[bool, Any]:
@@ -232,9 +224,7 @@ class Worker:
         deadline = time.monotonic() + limit
         with self._waiting(limit) as wait:
             request = self._send(wait, target, arguments, limit)
-            answer = self._receive(wait, request, deadline)
-        self._longest_answer = max(wait.seconds, self._longest_answer or 0.0)
-        return answer
+            return self._receive(wait, request, deadline)
 
     def _send(self, wait: Wait, target: str, arguments: tuple[object, ...], limit: float) -> int:
         assert self._channel is not None
@@ -247,7 +237,9 @@ class Worker:
         while_waiting = functools.partial(ask_whether_to_go_on, wait)
         answered = None
         while answered != request:
-            answered, done, answer = self._channel.receive(deadline - time.monotonic(), while_waiting)
+            answered, done, answer, seconds = self._channel.receive(deadline - time.monotonic(), while_waiting)
+        # Of a request that was sent ahead, only the process knows how long it took.
+        self._longest_answer = max(seconds, wait.seconds, self._longest_answer or 0.0)
         return done, answer
 
     @contextlib.contextmanager

@@ -101,12 +101,13 @@ def _runtime(name: str, **options: object) -> Runtime:
 
 
 def serve(channel: Channel) -> None:
-    """Answer requests, each under its number, until the other side closes the connection."""
+    """Answer requests, each under its number and with its duration in seconds, until the other side closes."""
     while True:
         try:
             number, target, arguments = channel.receive()
         except EOFError:
             return
+        started = time.monotonic()
         try:
             module, _, function = target.partition(":")
             answer = (True, getattr(importlib.import_module(module), function)(*arguments))
@@ -114,7 +115,7 @@ def serve(channel: Channel) -> None:
             answer = (False, error)
         except Exception as error:  # any exception of a runtime is returned to the caller
             answer = (False, f"{type(error).__name__}: {error}")
-        channel.send((number, *answer))
+        channel.send((number, *answer, time.monotonic() - started))
 
 
 def end_with(parent: int) -> None:

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -157,6 +158,27 @@ def test_a_posted_request_has_a_time_limit(worker):
     posted = worker.post("time:sleep", 60, time_limit=0.3)
     with pytest.raises(WorkerEnded, match=r"no answer within 0\.3 s"):
         worker.collect(posted)
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_long_answer_is_one_that_the_process_took_long_for(worker, ahead):
+    """What the caller did before it asked for an answer is no reason to wait longer for the next one."""
+    longest: list[float | None] = []
+
+    def answered(seconds: float) -> None:
+        if ahead:
+            posted = worker.post("time:sleep", seconds)
+            time.sleep(0.4 - seconds)
+            worker.collect(posted)
+        else:
+            worker.call("time:sleep", seconds)
+        longest.append(worker._longest_answer)
+
+    worker.collect(worker.post("builtins:abs", -1))  # waits for the process to start
+    worker._longest_answer = None
+    answered(0.0)
+    answered(0.3)
+    assert longest[0] < 0.3 <= longest[1], longest
 
 
 def test_a_process_is_started_ahead_once_and_what_it_did_is_dropped(worker):
