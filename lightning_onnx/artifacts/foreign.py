@@ -17,6 +17,9 @@ _MOST_BYTES = 2**26
 _DEPTH = 64
 """Of objects and lists in each other; a manifest has about eight."""
 
+_MOST_OF_MODEL = 2**31 - 1
+"""Bytes of a model without its weights beside it: the most that protobuf reads."""
+
 _LARGEST = 2**63
 """Integers beyond it are neither sizes nor numbers of steps, and some are too long to print."""
 
@@ -96,7 +99,9 @@ def weights_beside(model: Path) -> set[str]:
     from lightning_onnx.onnxfile import walk
 
     with open_regular(model) as file:
-        content = file.read()
+        content = file.read(_MOST_OF_MODEL + 1) if os.fstat(file.fileno()).st_size <= _MOST_OF_MODEL else None
+    if content is None or len(content) > _MOST_OF_MODEL:  # it may have grown
+        raise ArtifactError(f"{model} is not an ONNX model: it has {model.stat().st_size} bytes. {_ADVICE}")
     try:  # not onnx.load, which takes a file for text if its name ends so
         proto = onnx.ModelProto.FromString(content)
         entries = [entry for tensor in walk.tensors(proto) for entry in tensor.external_data]

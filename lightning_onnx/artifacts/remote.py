@@ -46,11 +46,12 @@ def download(url: str, destination: Path) -> None:
 
     Raises:
         OSError: If there is nothing at the URL.
+        ArtifactError: If a file there has a name that leads out of the directory, or an invalid one.
     """
     system, root = fsspec.core.url_to_fs(url)
     with staging.stage(destination.parent) as staged:
         for path in system.find(root):
-            place = staged / str(path)[len(root) :].lstrip("/")
+            place = foreign.checked_name(staged, str(path)[len(root) :].lstrip("/"))
             place.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(path, str(place))
         staged.rename(destination)

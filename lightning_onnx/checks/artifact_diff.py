@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from lightning_onnx.artifacts import data_set
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.client_diff import changed_meaning, incompatible, meaning
 from lightning_onnx.checks.comparison import Comparison, compare_arrays
 from lightning_onnx.checks.weights_diff import compare_weights
-from lightning_onnx.errors import DataSetError, RuntimeUnavailable, first_line
+from lightning_onnx.errors import ArtifactError, DataSetError, RuntimeUnavailable, first_line
 from lightning_onnx.manifest.fields import Fields
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.onnxfile.outline import outline
@@ -99,10 +100,13 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
         first: The artifact that serves now.
         second: The artifact that is to replace it.
         runtime: Name of the runtime that runs both on the test data of the first.
+
+    Raises:
+        ArtifactError: If a model cannot be read.
     """
     both = (first, second)
-    models = [onnx.load(str(artifact.model_path)) for artifact in both]
-    weights = compare_weights(*models)
+    files = [_File.of(artifact) for artifact in both]
+    weights = compare_weights(*(file.model for file in files))
     records = [artifact.record for artifact in both]
     try:
         outputs, problem = _outputs(first, second, runtime), None
@@ -113,8 +117,8 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
     return ArtifactDiff(
         _pair(str(record.signature) for record in records),
         _pair(record.model.opset for record in records),
-        _pair(size_of(artifact.model_path) for artifact in both),
-        _changed(*(dict(outline(model).operators) for model in models)),
+        _pair(file.bytes for file in files),
+        _changed(*(file.operators for file in files)),
         weights.modules,
         weights.compared,
         weights.constants,
@@ -126,6 +130,29 @@ def compare(first: ONNXArtifact, second: ONNXArtifact, runtime: str) -> Artifact
         changed_meaning(*(meaning(record.contract) for record in records)),
         tuple(incompatible(*records)),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """What is read of a model: all of it, its operators by how often they occur, and the size of its files."""
+
+    model: onnx.ModelProto
+    operators: Mapping[str, int]
+    bytes: int
+
+    @classmethod
+    def of(cls, artifact: ONNXArtifact) -> _File:
+        path = artifact.model_path
+        try:  # a file from anybody: weights may be missing in the file beside it, names may be no text
+            model = onnx.load(str(path), "protobuf")
+            for tensor in model.graph.initializer:
+                numpy_helper.to_array(tensor)
+            return cls(model, dict(outline(model).operators), size_of(path))
+        except Exception as error:
+            raise ArtifactError(
+                f"{path} cannot be read ({first_line(error)}). Do not use this artifact; export again, or get it again "
+                "from where it was exported."
+            ) from error
 
 
 def _pair(values: Any) -> Pair:

@@ -55,6 +55,15 @@ class Fields:
         """Return a field's value, None if it is missing or null; otherwise as ``required``."""
         return None if self.values.get(key) is None else self.required(key, kind)
 
+    def name(self, key: str) -> str:
+        """Return a required field's value, which must be a name as in Python: it may come to stand in code."""
+        value = self.required(key, str)
+        if not value.isidentifier():
+            raise ArtifactError(
+                f"the manifest is invalid: {self._place(key)} is {value!r}, expected a name. Export again."
+            )
+        return value
+
     def one_of(self, key: str, allowed: tuple[T, ...]) -> T:
         """Return a required field's value, which must be one of those given."""
         for value in allowed:

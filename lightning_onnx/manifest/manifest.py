@@ -105,7 +105,9 @@ class Manifest:
             ArtifactError: If it has a later format, or a field that every version has written is missing, or one has
                 the wrong type; the message names it.
         """
-        return cls._read(Fields(values))
+        read = cls._read(Fields(values))
+        read._check_methods()
+        return read
 
     @classmethod
     def _read(cls, fields: Fields) -> Manifest:
@@ -136,6 +138,16 @@ class Manifest:
             seconds=fields.by_name("seconds", float),
             methods={name: cls._read(_completed(own, fields)) for name, own in methods.items()},
         )
+
+    def _check_methods(self) -> None:
+        """Raise if the methods do not have a name and a file each, as ``joined`` gives them."""
+        for name, record in self.methods.items():
+            if name == self.source.method or name != record.source.method:
+                what = "the first one" if name == self.source.method else f"{record.source.method} in its source"
+                raise ArtifactError(f"the manifest is invalid: methods has {name}, which is {what}. Export again.")
+        files = [record.model.file for record in self.by_method.values()]
+        if len(set(files)) < len(files):
+            raise ArtifactError("the manifest is invalid: several methods have the same file. Export again.")
 
     @classmethod
     def joined(cls, records: Sequence[Manifest]) -> Manifest:

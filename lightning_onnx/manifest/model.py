@@ -133,7 +133,7 @@ def _read_range(fields: Fields) -> SizeRange:
 
 
 def _read_spec(fields: Fields) -> TensorSpec:
-    return TensorSpec(fields.required("name", str), fields.required("dtype", str), fields.shape("shape"))
+    return TensorSpec(fields.required("name", str), fields.name("dtype"), fields.shape("shape"))
 
 
 def _spec_to_dict(spec: TensorSpec) -> Plain:

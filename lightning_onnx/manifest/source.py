@@ -44,7 +44,7 @@ class ExportSource(Source):
             device=fields.optional("device", str),
             run=fields.optional("run", str),
             module=fields.optional("module", str),
-            method=fields.optional("method", str) or "forward",
+            method="forward" if fields.optional("method", str) is None else fields.name("method"),
             sample=fields.optional("sample", str),
             traced_shapes=fields.lists_by_name("traced_shapes", int),
             input_paths=paths.lists_by_name("inputs", str),

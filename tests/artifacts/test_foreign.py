@@ -22,6 +22,7 @@ from onnx import AttributeProto, TensorProto, helper
 from lightning_onnx import ArtifactError, ONNXArtifact
 from lightning_onnx.artifacts.artifact import describe_file
 from lightning_onnx.artifacts.data_set import read_data_set
+from lightning_onnx.artifacts.foreign import weights_beside
 from lightning_onnx.cli.main import main
 from lightning_onnx.errors import DataSetError
 from lightning_onnx.onnxfile.specs import ModelSpecs
@@ -184,6 +185,23 @@ def test_model_that_is_not_listed(directory: Path, manifest: Any) -> None:
         ONNXArtifact.load(directory)
 
 
+@pytest.mark.parametrize("dtype", ["float32), __import__('os').abort(), (0", "float32\n", ""])
+@pytest.mark.parametrize("place", ["inputs", "outputs"])
+def test_a_dtype_is_no_code(dtype: str, place: str, directory: Path, manifest: Any) -> None:
+    """It stands in the code that the command line, the report and the model card give."""
+    manifest[place][0]["dtype"] = dtype
+    write(directory, manifest)
+    with pytest.raises(ArtifactError, match=rf"{place}\[0\]\.dtype is .*, expected a name"):
+        ONNXArtifact.load(directory)
+    assert main(["snippet", str(directory)]) == 1
+
+
+def test_a_model_larger_than_onnx_allows_is_not_read(directory: Path) -> None:
+    os.truncate(directory / "model.onnx", 2**31)  # takes no space on the disk, but in memory
+    with pytest.raises(ArtifactError, match="not an ONNX model: it has 2147483648 bytes"):
+        weights_beside(directory / "model.onnx")
+
+
 def _external(location: str, name: str = "w") -> TensorProto:
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
@@ -310,6 +328,42 @@ def test_models_that_no_exporter_writes(make: Callable[[], bytes], directory: Pa
         start = time.monotonic()
         main(["inspect", str(directory / "model.onnx")])
         assert time.monotonic() - start < LIMIT
+
+
+def _damaged(**fields: Any) -> bytes:
+    """Change the first weight."""
+
+    def change(model: onnx.ModelProto) -> None:
+        weight = TensorProto(name=model.graph.initializer[0].name, dims=model.graph.initializer[0].dims, **fields)
+        model.graph.initializer[0].CopyFrom(weight)
+
+    return _changed(change)
+
+
+DAMAGES: dict[str, Callable[[], bytes]] = {
+    "weights that are too short": lambda: _damaged(data_type=1, raw_data=b"1234"),
+    "weights of no type": lambda: _damaged(data_type=9_999, raw_data=b"1234"),
+    "weights beside the model that are cut off": lambda: _damaged(
+        data_type=1,
+        data_location=TensorProto.EXTERNAL,
+        external_data=[
+            onnx.StringStringEntryProto(key=key, value=value)
+            for key, value in (("location", "w.data"), ("offset", "4096"), ("length", "8"))
+        ],
+    ),
+    "a text that is not UTF-8": lambda: (GOLDEN / "model.onnx").read_bytes().replace(b"'body.2'", b"'body\xff\xff'"),
+}
+
+
+@pytest.mark.parametrize("make", DAMAGES.values(), ids=DAMAGES.keys())
+def test_models_whose_weights_or_texts_cannot_be_read_are_not_compared(
+    make: Callable[[], bytes], directory: Path, manifest: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "model.onnx").write_bytes(make())
+    (directory / "w.data").write_bytes(b"1")
+    listed(directory, manifest, "model.onnx", "w.data")
+    assert main(["diff", str(GOLDEN), str(directory)]) == 1
+    assert "model.onnx cannot be read" in capsys.readouterr().err
 
 
 def test_modules_that_are_deep(directory: Path, manifest: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lightning_onnx import ArtifactError, ONNXArtifact
+from lightning_onnx.artifacts.artifact import MANIFEST
 from lightning_onnx.artifacts.remote import check_writable, claim, download, release, remove_url, upload, write
 
 
@@ -25,6 +26,18 @@ def test_uploaded_files_can_be_downloaded(exported: ONNXArtifact, url: str, tmp_
     assert upload(exported.directory, url) == url
     download(url, tmp_path / "back")
     assert ONNXArtifact.load(tmp_path / "back").manifest == exported.manifest
+
+
+@pytest.mark.parametrize("name", ["../outside", "sub/../../../outside", "a\\..\\b", "a\x1b[2Jb"])
+def test_a_file_whose_name_leads_out_of_the_artifact_is_not_downloaded(url: str, name: str, tmp_path: Path) -> None:
+    """Object stores and archives take names for what they are."""
+    system, root = fsspec.core.url_to_fs(url)
+    system.pipe_file(f"{root}/{MANIFEST}", b"{}")
+    system.store[f"{root}/{name}"] = system.store[f"{root}/{MANIFEST}"]
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ArtifactError, match=r"outside of it|invalid name"):
+        download(url, tmp_path / "in" / "back")
+    assert [path.name for path in tmp_path.rglob("*")] == ["in"]
 
 
 def test_an_upload_replaces_old_files_and_ends_with_the_manifest(

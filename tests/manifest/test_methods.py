@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,22 @@ def test_a_field_of_a_method_that_is_missing_is_named(joined: Manifest) -> None:
     values = joined.to_dict()
     del values["methods"]["decode"]["checks"]
     with pytest.raises(ArtifactError, match=r"methods\.decode\.checks is missing"):
+        Manifest.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda values: values["methods"].update(other=values["methods"]["decode"]), "methods has other, which is"),
+        (lambda values: values["source"].update(method="decode"), "methods has decode, which is the first"),
+        (lambda values: values["methods"]["decode"]["model"].update(file="encode.onnx"), "several methods have the"),
+        (lambda values: values["source"].update(method="x\nimport os"), "source.method is .*, expected a name"),
+    ],
+)
+def test_each_method_has_a_name_and_a_file_of_its_own(joined: Manifest, change: Any, what: str) -> None:
+    values = joined.to_dict()
+    change(values)
+    with pytest.raises(ArtifactError, match=what):
         Manifest.from_dict(values)
 
 
