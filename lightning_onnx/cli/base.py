@@ -165,7 +165,6 @@ def models_at(path: Path) -> dict[str, Path]:
     """
     if path.is_dir():
         artifact = artifact_at(path)
-        check_agreement(artifact)
         if len(artifact.methods) > 1:
             return {name: artifact.method(name).model_path for name in artifact.methods}
     return {"": model_at(path)}
@@ -214,7 +213,7 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
 
     Raises:
         UsageError: If it is neither.
-        ArtifactError: If the artifact does not match its manifest.
+        ArtifactError: If the artifact does not match its manifest, or the manifest does not match the model.
     """
     if path.is_file():
         return path, None
@@ -223,6 +222,7 @@ def locate(path: Path) -> tuple[Path, ONNXArtifact | None]:
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path} is not an artifact: {MANIFEST} is missing. {_suggest(path)}")
     artifact = ONNXArtifact.load(path)
+    check_agreement(artifact)
     return artifact.model_path, artifact
 
 
@@ -235,7 +235,8 @@ def artifact_at(path: Path, method: str | None = None) -> ONNXArtifact:
 
     Raises:
         UsageError: If it is a file, or no directory of an artifact.
-        ArtifactError: If the artifact does not match its manifest, or has no such method.
+        ArtifactError: If the artifact does not match its manifest, that does not match the model, or it has no such
+            method.
     """
     artifact = locate(path)[1]
     if artifact is None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_onnx.artifacts.agreement import check_agreement
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.cli.base import (
     Subparsers,
@@ -103,8 +102,6 @@ class Description:
 def run(arguments: argparse.Namespace) -> int:
     """Show a model; 1 if a recorded check failed or the artifact is altered, 3 if all checks were skipped."""
     model, artifact = locate(arguments.path)
-    if artifact is not None:
-        check_agreement(artifact)
     found = describe(model, artifact)
     if artifact is not None:
         others = {name: artifact.method(name) for name in artifact.methods[1:]}

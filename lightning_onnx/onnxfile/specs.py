@@ -27,6 +27,10 @@ Shape = tuple["int | str | None", ...]
 """One entry for each dim: its size, its name, or None if the file gives neither."""
 
 
+_MOST_DIMS = 1000
+"""Of a weight; numpy has at most 64. Each dim is a field, which takes time to read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ValueSpec:
     """One input or output.
@@ -167,9 +171,11 @@ def _name(file: BinaryIO, tensor: Field) -> str:
     """Return the name of an initializer without reading its values."""
     from onnx import TensorProto
 
-    for field in fields(file, tensor.content, tensor.end):
+    for i, field in enumerate(fields(file, tensor.content, tensor.end)):
         if field.number == TensorProto.NAME_FIELD_NUMBER:
             return field.read(file).decode()
+        if i == _MOST_DIMS:
+            raise InputError(f"the file is not an ONNX model: a weight has over {_MOST_DIMS} dims. Give an ONNX file.")
     return ""
 
 
