@@ -50,12 +50,16 @@ _linspace = torch.linspace
 
 def linspace(start: float | Tensor, end: float | Tensor, steps: int | torch.SymInt | Tensor, **options: Any) -> Tensor:
     """Return ``torch.linspace`` by its definition, which holds for a symbolic number of steps too."""
-    if not isinstance(steps, (torch.SymInt, Tensor)):
+    is_dynamo = torch.compiler.is_dynamo_compiling()  # there a size is an int
+    if not isinstance(steps, (torch.SymInt, Tensor)) and not is_dynamo:
         return _linspace(start, end, steps, **options)
     intervals: Any = steps.clamp(min=2) - 1 if isinstance(steps, Tensor) else torch.sym_max(steps, 2) - 1
     dtype = options.pop("dtype", None) or torch.get_default_dtype()
-    numbers: Tensor = torch.arange(steps, dtype=dtype, **options)  # type: ignore[arg-type]
-    return numbers * ((end - start) / intervals) + start  # type: ignore[no-any-return]
+    exact = dtype if dtype.is_floating_point else torch.float64
+    numbers: Tensor = torch.arange(steps, dtype=exact, **options)  # type: ignore[arg-type]
+    step: Any = (end - start) / intervals
+    from_end = end - step * (intervals - numbers)  # torch, too, counts the second half from there: the end is exact
+    return torch.where(numbers * 2 < intervals, start + step * numbers, from_end).to(dtype)
 
 
 _cov = torch.cov

@@ -24,6 +24,8 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "log": lambda x: x * math.log(x.shape[1], 512),
     "exp": lambda x: x * math.exp(-x.shape[1] / 50),
     "linspace": lambda x: x + torch.linspace(-1, 1, x.shape[1]),
+    "linspace of a share": lambda x: x.mean(1, keepdim=True) * torch.linspace(0, 1, int(x.shape[1] * 0.3 + 0.5)),
+    "linspace of integers": lambda x: x + torch.linspace(0, 50, x.shape[1], dtype=torch.int64),
     "floor in double": lambda x: x.new_ones(math.floor(x.shape[1] * (70 / x.shape[1]))),
     "nearly whole": lambda x: x.new_ones(int(x.shape[1] * (32 / max(5, x.shape[1])))),
     "negative floor": lambda x: x.new_ones(60 + -x.shape[1] // 3),
@@ -49,6 +51,8 @@ def test_size_stays_a_size(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(outside.run(made.model_path, x=x)[0], module(x), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 42, 48, 100])
 def test_linspace_equals_that_of_torch(steps: int) -> None:
-    torch.testing.assert_close(linspace(-1, 2, torch.tensor(steps)), torch.linspace(-1, 2, steps))
+    found, expected = linspace(0, 1, torch.tensor(steps)), torch.linspace(0, 1, steps)
+    torch.testing.assert_close(found, expected)
+    assert found[-1] == expected[-1]  # in single precision, 41 * (1 / 41) is less than 1
