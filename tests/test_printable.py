@@ -64,7 +64,7 @@ def evil(tmp_path: Path) -> Path:
         manifest[key] = spoiled(manifest[key])
     manifest["scalars"]["size_mib"] = 0.1
     for key, value in manifest["source"].items():
-        manifest["source"][key] = EVIL if isinstance(value, str) else value
+        manifest["source"][key] = EVIL if isinstance(value, str) and key != "method" else value
     for check in manifest["checks"]:
         check.update(name=EVIL, reason=f"{EVIL}\nparity  passed", figures=spoiled(check["figures"]))
     manifest["graph"]["operators"] = spoiled(manifest["graph"]["operators"])
@@ -75,7 +75,7 @@ def evil(tmp_path: Path) -> Path:
 def spoil_input(directory: Path) -> None:
     """Let the manifest contradict the model, which inspect finds and a report does not."""
     manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["inputs"][0].update(name=EVIL, shape=[EVIL, 1], dtype=EVIL)
+    manifest["inputs"][0].update(name=EVIL, shape=[EVIL, 1])
     (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
