@@ -20,7 +20,7 @@ from tests.variants.conftest import exported, module_of, run
     "convert",
     [
         lambda *paths: float16.convert(*paths, []),
-        lambda *paths: int8.dynamic(*paths, True),
+        lambda *paths: int8.dynamic(*paths, True, True),
         pytest.param(lambda *paths: simplified.convert(*paths), marks=pytest.mark.slow),
     ],
     ids=["float16", "int8", "simplified"],
@@ -43,7 +43,7 @@ def test_converters_leave_no_files_in_the_working_directory(tmp_path: Path, monk
     made = exported(module_of("convolutions"), torch.randn(2, 3, 12, 12), tmp_path / "a")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    int8.dynamic(str(made.model_path), str(tmp_path / "model.int8.onnx"), True)
+    int8.dynamic(str(made.model_path), str(tmp_path / "model.int8.onnx"), True, True)
     assert os.listdir(tmp_path / "empty") == []
     assert Path.cwd() == tmp_path / "empty"
 
