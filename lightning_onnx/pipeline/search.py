@@ -94,12 +94,15 @@ def find_graph(
             candidates, best = ([*candidates, again], again) if again is not None else (candidates, best)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config, refusals_of(errors))
-        if not best.is_right_at_all_sizes and not _tells_pieces(candidates) and not limit.is_over():
-            candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
-        found = _within_limits(candidates, run, config, limit)
+        found = None
+        if best.wrong_as_traced is None:  # else a decision by values is the cause, at other sizes too
+            if not best.is_right_at_all_sizes and not _tells_pieces(candidates) and not limit.is_over():
+                candidates = [*candidates, *_elsewhere_or_split(best, run, request, config)]
+            found = _within_limits(candidates, run, config, limit)
         static = search_notes.static_dims(best) if found is None else {}
         if found is None and not static:
-            found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in best.wrong_at_one.items()})
+            at_one = {} if best.wrong_as_traced else best.wrong_at_one
+            found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in at_one.items()})
         if found is not None:
             if not limit.is_over():
                 found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)

@@ -116,6 +116,17 @@ def test_a_file_that_keeps_a_wrong_decision_is_an_error_that_names_the_line(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("engine", ["torchscript", pytest.param("auto", marks=pytest.mark.slow)])
+def test_a_wrong_decision_makes_no_dim_static(engine: Any) -> None:
+    """The method decides otherwise on all four rows than on the first two: their values are the cause."""
+    module = private_copy(Signed())
+    calls = [Observation.of(sample_of(module, "forward", ((x,), {})), "") for x in (torch.cat([X[:2], -9 * X[2:]]), X)]
+    plan = prepare(module, calls, ExportConfig(engine=engine), refuse_decisions=False)
+    assert plan.graph.signature.inputs[0].shape == ("batch", 3)
+    assert not plan.graph.signature.ranges
+    assert not [note for note in plan.notes if "static" in note or "sizes" in note]
+
+
 @pytest.mark.parametrize(
     ("module", "tensors"), [(Rounds(), (X, torch.tensor(3))), (Largest(), (X,))], ids=["rounds", "list"]
 )
