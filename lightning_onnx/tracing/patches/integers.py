@@ -148,7 +148,7 @@ def _uses_int(function: FunctionType) -> bool:
         return False
     code = function.__code__
     known = _KNOWN.get(id(code))
-    if known is None or known[0] is not code:
+    if known is None:
         parts = list(codes_of(code))
         uses = any(builtins.int.__name__ in part.co_names for part in parts)
         # What it assigned to its globals would stay in the copy of them.
@@ -157,7 +157,8 @@ def _uses_int(function: FunctionType) -> bool:
 
 
 _KNOWN: dict[_int, tuple[CodeType, bool]] = {}
-"""By ``id``, since a code's hash takes as long as looking through it."""
+"""By ``id``, since a code's hash takes as long as looking through it; the code stays, so that its id stays its own."""
+
 _STORE = dis.opmap["STORE_GLOBAL"]
 
 
