@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
+from lightning_onnx.checks import integer_kernels
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
@@ -77,12 +78,14 @@ class Parity:
         return _with_imprecise_operators(result, outcomes, context) if is_in_doubt else result
 
     def _with_cause(self, result: CheckResult, outcomes: Sequence[CaseOutcome], context: CheckContext) -> CheckResult:
-        """Add the cause: weights that are not finite, or the place where the file first differs, if it can be found."""
+        """Add the cause: weights that are not finite, the runtime, or the place where the file first differs."""
         outcome = next(o for o in outcomes if o.result == "failed")
         if outcome.failures[0].concerns_non_finite and isinstance(context.module.flat, FlatModule):
             weights = non_finite_weights(context.module.flat.module)
             if weights is not None:
                 return dataclasses.replace(result, reason=f"{weights}; {result.reason}")
+        if integer_kernels.are_at_fault(context, outcome.case, self.judge):
+            return _with_reason(result, integer_kernels.REASON)
         found = find_divergence(context, outcome.case, outcome.failures[0].output, self._compare_inner)
         if found is None:
             return result

@@ -35,6 +35,10 @@ _FLOAT32: dict[str, dict[str, str]] = {
 """Options that make a provider compute in float32; NVIDIA's own variable turns off TensorRT's TF32."""
 
 
+UNFUSED = ("session.disable_quant_qdq", "1")
+"""The session option, and its value, that computes quantized parts in float: QuantizeLinear and its like stay nodes."""
+
+
 class ONNXRuntime:
     """The ``onnxruntime`` package.
 
@@ -44,17 +48,26 @@ class ONNXRuntime:
         provider: The execution provider.
         spins: Whether threads without work wait by computing, as is onnxruntime's default: that gives the shortest
             latency, and takes processor time from other programs, such as the module that runs meanwhile.
+        fuses_quantized: Whether operators between DequantizeLinear and QuantizeLinear are computed by integer kernels,
+            as is onnxruntime's default.
     """
 
     name = "onnxruntime"
 
     def __init__(
-        self, threads: int = 0, precision: str = "float32", provider: str = CPU, *, spins: bool = True
+        self,
+        threads: int = 0,
+        precision: str = "float32",
+        provider: str = CPU,
+        *,
+        spins: bool = True,
+        fuses_quantized: bool = True,
     ) -> None:
         self.threads = threads
         self.precision = precision
         self.provider = provider
         self.spins = spins
+        self.fuses_quantized = fuses_quantized
 
     def version(self) -> str:
         """Return the version of the installed package."""
@@ -71,20 +84,24 @@ class ONNXRuntime:
             raise RuntimeUnavailable(_missing(self.provider, package.get_available_providers()))
         if self.precision == "float32":
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read by NVIDIA's libraries when they are loaded
-        return ORTSession(model_path, self.threads, self.provider, self.precision, self.spins)
+        entries = {} if self.spins else {"session.intra_op.allow_spinning": "0"}
+        entries |= dict([] if self.fuses_quantized else [UNFUSED])
+        return ORTSession(model_path, self.threads, self.provider, self.precision, entries)
 
 
 class ORTSession:
     """An ``InferenceSession`` whose inputs and outputs are arrays by name."""
 
-    def __init__(self, model_path: Path, threads: int, provider: str, precision: str, spins: bool) -> None:
+    def __init__(
+        self, model_path: Path, threads: int, provider: str, precision: str, entries: Mapping[str, str]
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: comparing outputs makes warnings redundant
         options.intra_op_num_threads = threads
-        if not spins:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for entry in entries.items():
+            options.add_session_config_entry(*entry)
         own = _FLOAT32.get(provider, {}) if precision == "float32" else {}
         self._session = onnxruntime.InferenceSession(str(model_path), sess_options=options, providers=[(provider, own)])
         self._session.disable_fallback()

@@ -184,9 +184,7 @@ class Worker:
     def stop(self) -> None:
         """End the process; may be called again after an interrupted call."""
         if self._process is not None and self._pid == os.getpid():
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)  # the process group, to end its converters too
-            self._process.wait()
+            _end(self._process)
         self._forget()
 
     def _forget(self) -> None:
@@ -299,6 +297,18 @@ class Worker:
             )
         self.generation += 1
         self._channel = Channel(ours)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and its converters, which are in its process group.
+
+    ``Popen.wait`` would wait for a lock that an interrupt in ``Popen.poll`` can leave taken for ever.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.killpg(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+        process.returncode = -signal.SIGKILL
 
 
 def _value(done: bool, value: Any) -> Any:

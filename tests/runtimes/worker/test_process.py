@@ -78,6 +78,15 @@ def test_calls_after_interrupts_get_their_own_answers(worker):
         signal.signal(signal.SIGALRM, before)
 
 
+def test_an_interrupted_poll_blocks_no_later_stop(worker):
+    pid = worker.call("os:getpid")
+    worker._process._waitpid_lock.acquire()  # where an interrupt comes between this and the ``try`` that releases it
+    worker.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert worker.call("builtins:abs", -1) == 1
+
+
 def test_an_answer_of_another_number_is_dropped(worker):
     assert worker.call("builtins:abs", -1) == 1
     worker._channel.send((-1, "builtins:abs", (-7,)))
