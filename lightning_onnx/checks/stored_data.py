@@ -45,7 +45,8 @@ def check(
         integers: Share of an output's integers that may differ.
 
     Returns:
-        ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale.
+        ``status`` and ``reason``, ``version``, ``data_sets`` and ``worst_difference``, as a share of the scale; of
+        integers, it is the share of the elements that differ.
     """
     own = runtime or client.hosted(name, precision=precision)
     try:
@@ -68,7 +69,7 @@ def check(
                     compared = _without_noise(output, expected, found[output], changed, (rtol, atol))
                 if expected.dtype.kind in "iu" and compared.kind == "values" and compared.outside <= integers:
                     compared = dataclasses.replace(compared, problem=None)
-                worst = max(worst, compared.max_rel_diff)
+                worst = max(worst, compared.outside if expected.dtype.kind in "iu" else compared.max_rel_diff)
                 problem = (compared.problem or "").replace("the module returns", "the test data has")
                 problems += [f"{output} of {data.name}: {problem}"] if problem else []
         ends = {"status": "failed" if problems else "passed", "reason": problems[0] if problems else None}

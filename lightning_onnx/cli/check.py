@@ -91,14 +91,15 @@ def _checked(
     sets = data_set.find_data_sets(arguments.data or data_set.folder_of(model))
     limit = limit_of(model) if rtol is None and atol is None else None
     if limit is not None:
-        rtol, atol = 0.0, limit.max_difference
-    integers = limit.max_difference if limit else 0.0
+        rtol, atol = 0.0, limit.allowed
+    integers = limit.allowed if limit else 0.0
     rows = {
         name: stored_data.check(model, sets, name, rtol, atol, arguments.precision, integers=integers) for name in names
     }
     for row in rows.values():
         if limit is not None and row["status"] != "skipped":
-            row["allowed"] = limit.max_difference
+            row["allowed"] = limit.allowed
+            row |= {} if limit.on_test_data is None else {"when_made": limit.on_test_data}
     for name, row in rows.items():
         if row["status"] == "skipped" and name in arguments.require:
             row.update(status="failed", reason=f"it is required: {row['reason']}")
@@ -126,4 +127,6 @@ def _line(name: str, row: dict[str, Any]) -> str:
 
 
 def _allowed(row: Mapping[str, Any]) -> str:
+    if "when_made" in row:
+        return f"; {row['allowed']:.2g} is allowed, because it was {row['when_made']:.1e} when the variant was made"
     return f"; {row['allowed']:g} is allowed for this variant" if "allowed" in row else ""

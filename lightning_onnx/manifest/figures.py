@@ -96,16 +96,19 @@ class VariantFigures:
         size_ratio: Size of its files as a share of the model's.
         latency_ratio: Median time of a call as a share of the model's.
         worst_difference: Largest difference of an output from the module's, as a share of the output's scale.
+        test_data_difference: The same on the test data, where nothing is judged if the variant has a limit of its own;
+            of integers, the share of the elements that differ.
     """
 
     size_ratio: float | None
     latency_ratio: float | None
     worst_difference: float | None
+    test_data_difference: float | None
 
     @classmethod
     def read(cls, fields: Fields) -> VariantFigures:
         """Read the record from its JSON."""
-        return cls(*(fields.optional(key, float) for key in ("size_ratio", "latency_ratio", "worst_difference")))
+        return cls(*(fields.optional(field.name, float) for field in dataclasses.fields(cls)))
 
 
 @dataclasses.dataclass(frozen=True)

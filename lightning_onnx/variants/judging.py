@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
+from lightning_onnx.artifacts import data_set
 from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.checks import stored_data
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison
 from lightning_onnx.checks.metrics import MetricParity
@@ -167,6 +169,7 @@ class _Maker:
         outputs = self.results[0].figures.get("outputs", {})
         self.figures["worst_difference"] = max((o["max_rel_diff"] for o in outputs.values()), default=None)
         self.figures["latency_ratio"] = self._latency_ratio()
+        self.figures |= self._on_test_data()
         parity = self.results[0]
         failed = [r for r in self.results if r.status == "failed"]
         if failed:
@@ -181,6 +184,14 @@ class _Maker:
         except Exception as error:
             log.debug("%s of variant %s", name, self.variant.name, exc_info=True)
             return CheckResult(name, "failed", _portable(first_line(error)))
+
+    def _on_test_data(self) -> dict[str, float]:
+        """Return how much outputs differ on the test data, which ``lightning-onnx check`` measures again."""
+        sets = data_set.find_data_sets(data_set.folder_of(self.path))
+        if not sets or self.variant.max_difference is None:
+            return {}
+        found = stored_data.check(self.path, sets, self.form.runtime, 0.0, 0.0, runtime=self.runtime)
+        return {"test_data_difference": found["worst_difference"]} if "worst_difference" in found else {}
 
     def _latency_ratio(self) -> float | None:
         """Return the time of a call divided by that of ``model.onnx``; None if one of them does not run."""

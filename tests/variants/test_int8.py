@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,15 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_onnx import ConfigurationError, Int8
+from lightning_onnx.cli.main import main
 from lightning_onnx.manifest.results import VariantRecord
 from lightning_onnx.variants import judging
 from lightning_onnx.variants.int8 import suitable_mode
-from tests.variants.conftest import MODULES, module_of
+from tests.variants.conftest import MODULES, exported, module_of
 
 pytestmark = pytest.mark.slow
 
@@ -195,3 +198,31 @@ def test_nothing_to_quantize(staged: Any) -> None:
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Int8(**options)
+
+
+class Contrast(nn.Module):
+    """On even images its result is small; on noise it is far outside the calibrated range."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, (1, 2), bias=False)
+        self.conv.weight.data = torch.tensor([[1.0, -0.9], [-0.9, 1.0]]).reshape(2, 1, 1, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv(image).relu()
+
+
+def test_check_expects_what_the_variant_answered_when_it_was_made(tmp_path: Path, capsys: Any) -> None:
+    """Its test data are made-up values, and its limit holds for values like the observed ones."""
+    image = torch.linspace(0.5, 1.5, 4).reshape(4, 1, 1, 1).expand(4, 1, 8, 8).contiguous()
+    made = exported(Contrast(), image, tmp_path / "a", variants=[Int8()], test_data="synthetic")
+    (variant,) = made.manifest["variants"]
+    assert (variant["status"], variant["figures"]["worst_difference"] < 0.1) == ("passed", True)
+    assert variant["figures"]["test_data_difference"] > 0.1
+    assert main(["check", str(made.directory)]) == 0
+    said = capsys.readouterr().out.splitlines()[1]
+    assert re.fullmatch(r"int8: passed .* is allowed, because it was \d.\de-01 when the variant was made", said), said
+    output = made.directory / "test_data_set_0" / "output_0.pb"
+    values = numpy_helper.to_array(onnx.TensorProto.FromString(output.read_bytes()))
+    output.write_bytes(numpy_helper.from_array(-values).SerializeToString())
+    assert main(["check", str(made.variant_path("int8"))]) == 1
