@@ -18,6 +18,7 @@ from lightning_onnx.checks.parity import Parity
 from lightning_onnx.checks.runtimes import RuntimeParity
 from lightning_onnx.contract.given import Given, check_given
 from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.module.calls.names import InputNames
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.fused import Around, Part, check_part
 from lightning_onnx.notices import warn
@@ -53,7 +54,7 @@ class ExportConfig:
 
     method: str = "forward"
     sample: Any = None
-    input_names: Sequence[str] | None = None
+    input_names: InputNames | None = None
     output_names: Sequence[str] | None = None
     opset_version: int | None = None
     target: str | None = None
@@ -81,9 +82,10 @@ class ExportConfig:
         if not isinstance(self.method, str) or not self.method.isidentifier():
             raise ConfigurationError(f"method={self.method!r} is not the name of a method. Give one such as 'forward'.")
         _check_sample(self.sample)
-        _check_names("input_names", self.input_names)
+        inputs = _given_names(self.input_names)
+        _check_names("input_names", inputs)
         _check_names("output_names", self.output_names)
-        both = sorted(set(self.input_names or ()) & set(self.output_names or ()))
+        both = sorted(set(inputs or ()) & set(self.output_names or ()))
         if both:
             raise ConfigurationError(
                 f"input_names and output_names share {both}; names in a graph are unique. Rename one of each."
@@ -184,6 +186,21 @@ def _check_sample(sample: object) -> None:
             f"sample={reprlib.repr(sample)} has no tensor. Give the arguments of one call, such as "
             "torch.zeros(1, 3, 224, 224)."
         )
+
+
+def _given_names(names: InputNames | None) -> Sequence[str] | None:
+    """Return the names that inputs are to have.
+
+    Raises:
+        ConfigurationError: If they are a mapping of anything else than names.
+    """
+    if not isinstance(names, Mapping):
+        return names
+    if not all(isinstance(name, str) for pair in names.items() for name in pair):
+        raise ConfigurationError(
+            f"input_names={dict(names)!r} is not a dict of names to names. Give one such as {{'x': 'images'}}."
+        )
+    return list(names.values())
 
 
 def _check_names(option: str, names: Sequence[str] | None) -> None:

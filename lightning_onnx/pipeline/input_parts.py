@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeGuard
 
-from lightning_onnx.module.calls.names import wrong_number
+from lightning_onnx.module.calls.names import InputNames, wrong_number
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.influence import changed_outputs
@@ -23,13 +24,18 @@ def keeps_all(observation: Observation, config: ExportConfig) -> bool:
     return not _may_leave_out(paths, config) or all(len(path) == 1 for path in paths)
 
 
-def are_fewer(names: Sequence[str] | None, inputs: Sequence[object]) -> bool:
-    """Tell whether there are given names, and fewer than inputs: they are those of the inputs that the graph uses."""
-    return names is not None and len(names) < len(inputs)
+def is_whole(names: InputNames | None) -> TypeGuard[Sequence[str]]:
+    """Tell whether given names are a list, which has one for each input; a mapping has those of some."""
+    return names is not None and not isinstance(names, Mapping)
+
+
+def are_fewer(names: InputNames | None, inputs: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Tell whether a list of names has fewer than inputs: they are those of the inputs that the graph uses."""
+    return is_whole(names) and len(names) < len(inputs)
 
 
 def _may_leave_out(inputs: Sequence[object], config: ExportConfig) -> bool:
-    return config.input_names is None or are_fewer(config.input_names, inputs)
+    return not is_whole(config.input_names) or are_fewer(config.input_names, inputs)
 
 
 def unused_parts(
@@ -47,7 +53,11 @@ def unused_parts(
     """
     names, paths = part_names(observation), observation.samples[0].paths
     named = set(config.input_names or ())
-    found = {i: names[i] for i in indices if len(paths[i]) > 1 and names[i] not in needed and paths[i][-1] not in named}
+    found = {
+        i: names[i]
+        for i in indices
+        if len(paths[i]) > 1 and names[i] not in needed and not named & {names[i], "_".join(paths[i]), paths[i][-1]}
+    }
     return found if len(found) < len(names) and _may_leave_out(names, config) else {}
 
 
@@ -64,7 +74,7 @@ def check_number_of_names(run: Runner, request: Request, unread: Collection[int]
         ConfigurationError: If that is so.
     """
     names = config.input_names
-    if names is None or not are_fewer(names, request.input_names):
+    if not are_fewer(names, request.input_names):
         return
     changing = [i for i in range(len(request.input_names)) if i not in unread and changed_outputs(run, request, i)]
     if len(changing) > len(names):

@@ -31,6 +31,7 @@ from lightning_onnx.pipeline.failing_step import failing_step_named
 from lightning_onnx.pipeline.input_parts import (
     are_fewer,
     check_number_of_names,
+    is_whole,
     keeps_all,
     part_names,
     unused_parts,
@@ -99,6 +100,7 @@ def _prepare(
 ) -> Plan:
     observations = raw_observations(module, observations, config)
     weights = Stamp.of(module)
+    targets.check_excluded(module, observations, config)
     observation, run, request = _derived(module, observations, config, may_leave_out=True)
     reset_state = leftover.begins_as_none(module, run.state_between_calls(request.tensors))
     if reset_state:
@@ -129,7 +131,7 @@ def _prepare(
         found = again
     left_names = (*(left.values() if reduced else ()), *(unused.values() if again else ()))
     if are_fewer(config.input_names, request.input_names):
-        raise wrong_number("input", config.input_names or (), request.input_names, left_names)
+        raise wrong_number("input", config.input_names, request.input_names, left_names)
     _check_contract(found.graph, config)
     enter("describing the graph")
     kept_state = run.state_between_calls(request.tensors)
@@ -205,7 +207,7 @@ def _without(
     if not unused:
         return None
     kept = [name for i, name in enumerate(request.input_names) if i not in unused]
-    if config.input_names is not None and len(kept) < len(config.input_names):
+    if is_whole(config.input_names) and len(kept) < len(config.input_names):
         left = [name for i, name in enumerate(part_names(observation)) if i in unused]
         raise wrong_number("input", config.input_names, kept, left)
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 
-from lightning_onnx.errors import did_you_mean
+from torch import nn
+
+from lightning_onnx.errors import ConfigurationError, did_you_mean
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.influence import changed_outputs
@@ -16,6 +19,37 @@ _DEFAULT = ("labels",)
 """Excluded where nobody asked for it: a module that has no such input, or needs it, is as it should be."""
 
 _TARGET = re.compile(r"(?:^|_)(?:targets?|labels?|gt|ground_truth|y|y_true)$")
+
+
+def check_excluded(module: nn.Module, observations: Sequence[Observation], config: ExportConfig) -> None:
+    """Raise if a name in ``exclude_inputs`` is that of an input but for a typing error.
+
+    A name that is like none is left to a note: the calls that have such an input may be yet to come.
+
+    Args:
+        module: The module.
+        observations: The ways in which the method is called.
+        config: The options.
+
+    Raises:
+        ConfigurationError: If that is so.
+    """
+    known = _known(observations)
+    for name in dict.fromkeys(config.exclude_inputs):
+        others = [other for other in known if other not in config.exclude_inputs]
+        if name in (*_DEFAULT, *known, *_parameters(module)) or did_you_mean(name, others) == ".":
+            continue
+        raise ConfigurationError(
+            f"exclude_inputs has {name!r}, but no call of {type(module).__name__}.{config.method} has such an input"
+            f"{did_you_mean(name, others)} Its calls have {', '.join(known)}."
+        )
+
+
+def _parameters(module: nn.Module) -> Iterator[str]:
+    """Yield the names of the parameters of all methods: of several, each gets the same ``exclude_inputs``."""
+    for value in (value for kind in type(module).__mro__ for value in vars(kind).values()):
+        if inspect.isfunction(value):
+            yield from value.__code__.co_varnames[: value.__code__.co_argcount + value.__code__.co_kwonlyargcount]
 
 
 def notes_on(observations: Sequence[Observation], run: Runner, request: Request, config: ExportConfig) -> Iterator[str]:

@@ -24,6 +24,7 @@ from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.parity import Parity
 from lightning_onnx.deploy.hub import Hub, make_writable
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, first_line
+from lightning_onnx.module.calls.names import InputNames
 from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import state
@@ -74,14 +75,16 @@ class ONNXExport(Callback):
         sample: A call of the method: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
             Default: the calls observed during training, or else the module's ``example_input_array``, or else the batch
             matched to the method's signature.
-        input_names: Names of the graph's inputs, in order. Names that are all keys of the batch go to their
-            entries. Default: the names of the method's parameters; for ``*args``, those of the batch's entries.
+        input_names: Names of the graph's inputs, in order, or new names by the default ones: ``{"x": "images"}``.
+            Names in a list that are all keys of the batch go to their entries. Default: the names of the method's
+            parameters; for ``*args``, those of the batch's entries.
         output_names: Names of the graph's outputs, in order. Default: the keys of a dict or named tuple, otherwise
             ``output`` or ``output_0`` …
         opset_version: The opset of the file. Default: 20.
         dynamic_axes: As in ``torch.onnx.export``: ``{"input": {0: "batch"}}``; None or ``{}`` makes all dims static.
             ``"auto"``: the batch dim, and each dim whose size differed between calls.
-        exclude_inputs: Keyword arguments to leave out of the graph if the method works without them.
+        exclude_inputs: Keyword arguments to leave out of the graph if the method works without them. A name that looks
+            like a typing error is an error before training.
         engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first with a correct graph.
         target: Where the model will run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``. The
             file gets the highest opset and IR version that the target supports.
@@ -164,7 +167,7 @@ class ONNXExport(Callback):
         checkpoint: Any = None,
         method: str | Sequence[str] = "forward",
         sample: Any = None,
-        input_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        input_names: InputNames | Mapping[str, InputNames] | None = None,
         output_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         opset_version: int | None = None,
         dynamic_axes: _Axes | Mapping[str, _Axes] | Literal["auto"] | None = "auto",

@@ -57,6 +57,12 @@ def test_names_fit_the_inputs_that_remain(use: Use, names: list[str], got: dict[
 
 
 @pytest.mark.slow
+def test_a_mapping_names_some_inputs_and_leaves_out_what_is_not_used() -> None:
+    request = planned(uses_two, input_names={"code": "tokens"}).graph.request
+    assert request.input_names == ("batch_x", "tokens")
+
+
+@pytest.mark.slow
 def test_dynamic_axes_take_the_keys_of_a_batch() -> None:
     request = planned(uses_two, dynamic_axes={"x": {0: "rows"}, "code": {0: "rows"}}).graph.request
     assert request.input_names == ("batch_x", "batch_code")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_onnx.errors import ConfigurationError
 from lightning_onnx.module.calls.request import derive
 from lightning_onnx.module.runner import first_that_runs
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.targets import notes_on
+from lightning_onnx.pipeline.targets import check_excluded, notes_on
 from tests.module.calls.observing import observed
 
 
@@ -74,3 +75,20 @@ def test_a_name_that_no_input_has_is_told_with_the_nearest() -> None:
     assert (
         "exclude_inputs has 'targets', but no call of Reads.forward has such an input: did you mean 'target'?" in note
     )
+
+
+class Several(Reads):
+    def decode(self, codes: Tensor, target_lengths: Tensor) -> Tensor:
+        return codes * target_lengths
+
+
+def test_a_typing_error_in_a_name_is_an_error() -> None:
+    def check(*names: str, module: nn.Module = Reads()) -> None:  # noqa: B008
+        observations = [observed(module, ({"x": torch.ones(4, 3), "target": torch.ones(4, 3)},))]
+        check_excluded(module, observations, ExportConfig(exclude_inputs=names))
+
+    with pytest.raises(ConfigurationError, match=r"has 'traget', but no call of Reads.forward .* mean 'target'"):
+        check("traget")
+    check("target", "target_2", "labels")  # the second may come with a later call
+    check("not_there_yet")
+    check("target_lengths", module=Several())  # of another method

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, did_you_mean
 from lightning_onnx.module.calls.nested import TensorPath
 
 _T = TypeVar("_T")
+
+InputNames = Sequence[str] | Mapping[str, str]
+"""Given names of inputs: in order, or by the derived names, with those of some inputs only."""
 
 
 def name_paths(paths: Sequence[TensorPath], default: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ def wrong_number(
 
 
 def chosen_input_names(
-    requested: Sequence[str] | None, derived: tuple[str, ...], paths: Sequence[TensorPath]
+    requested: InputNames | None, derived: tuple[str, ...], paths: Sequence[TensorPath]
 ) -> tuple[str, ...]:
     """Return the requested names of inputs, or else the derived ones.
 
@@ -85,14 +88,16 @@ def chosen_input_names(
         paths: The path of each input in the arguments.
 
     Raises:
-        ConfigurationError: If the number of names is not the number of inputs, or if the key of one entry is to be the
-            name of another.
+        ConfigurationError: If the number of names is not the number of inputs, if there is no input of a name in a
+            mapping, or if the key of one entry is to be the name of another.
 
     Example:
         >>> paths = [("batch", "image"), ("batch", "mask")]
         >>> chosen_input_names(["mask", "image"], ("batch_image", "batch_mask"), paths)
         ('image', 'mask')
     """
+    if isinstance(requested, Mapping):
+        return _renamed(requested, derived, paths)
     names = chosen_names("input", requested, derived)
     keys = batch_keys(paths)
     if requested is None or names == keys:
@@ -106,6 +111,27 @@ def chosen_input_names(
                 f"input. Give the names in the order of the inputs {list(derived)}."
             )
     return names
+
+
+def _renamed(requested: Mapping[str, str], derived: tuple[str, ...], paths: Sequence[TensorPath]) -> tuple[str, ...]:
+    """Return the names of inputs, some of them changed by a mapping of derived names, or of keys of the batch."""
+    places = {key: i for i, key in enumerate(batch_keys(paths)) if key is not None}
+    places |= {".".join(path): i for i, path in enumerate(paths)} | {name: i for i, name in enumerate(derived)}
+    names = list(derived)
+    for old, new in requested.items():
+        if old not in places:
+            raise ConfigurationError(
+                f"input_names has {old!r}, but there is no such input{did_you_mean(old, places)} "
+                f"The inputs are {', '.join(derived)}."
+            )
+        names[places[old]] = new
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(
+            f"input_names={dict(requested)} gives two inputs the name {twice[0]!r}: they would be {', '.join(names)}. "
+            "Give each its own."
+        )
+    return tuple(names)
 
 
 def batch_keys(paths: Sequence[TensorPath]) -> tuple[str | None, ...]:

@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from lightning_onnx.module.calls.dynamic_dims import RequestedAxes, derive_dims, requested_dims
-from lightning_onnx.module.calls.names import chosen_input_names, chosen_names, name_paths, with_input_names
+from lightning_onnx.module.calls.names import (
+    InputNames,
+    chosen_input_names,
+    chosen_names,
+    name_paths,
+    with_input_names,
+)
 from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import RunModule
@@ -78,7 +84,7 @@ def derive(
     observation: Observation,
     run: RunModule,
     *,
-    input_names: Sequence[str] | None = None,
+    input_names: InputNames | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_axes: RequestedAxes | str | None = "auto",
     naming: Callable[[Sequence[TensorPath]], Sequence[TensorPath]] = tuple,
