@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from lightning_onnx.cli.base import (
     write,
     write_json,
 )
-from lightning_onnx.errors import UsageError
+from lightning_onnx.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from lightning_onnx.checks.base import Check
@@ -30,7 +30,11 @@ _EXAMPLES = (
     "lightning-onnx export last.ckpt --model train:Net --data train:Digits --metrics --latency 1 8",
     "lightning-onnx export last.ckpt --model train:Net --init hidden=64 --init 'sizes=[3, 4]' --runtime openvino",
     "lightning-onnx export last.ckpt --model train:Net --data train:Digits --variant fp16 --variant int8",
+    "lightning-onnx export last.ckpt --model train:Net --preprocess train:prepare --sample train:raw_images",
 )
+
+_OF_ONE = ("input_names", "output_names", "preprocess", "postprocess", "sample")
+"""Options that describe one method."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -74,6 +78,21 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--static", action="store_true", help="no dynamic dims")
     parser.add_argument(
+        "--preprocess",
+        action=Once,
+        metavar="MODULE:NAME|METHOD",
+        help="what the graph does before the method: a module, a class of one, or a function; or a method of --model",
+    )
+    parser.add_argument(
+        "--postprocess", action=Once, metavar="MODULE:NAME|METHOD", help="what the graph does with the method's result"
+    )
+    parser.add_argument(
+        "--sample",
+        action=Once,
+        metavar="MODULE:NAME",
+        help="a call of the method, or a function that returns one; a raw input with --preprocess MODULE:NAME",
+    )
+    parser.add_argument(
         "--variant",
         dest="variant_names",
         action="append",
@@ -107,10 +126,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.checkpoint} does not exist. Give the path or URL of a Lightning checkpoint.")
     names = runtimes_of(arguments)
     methods = arguments.method or ["forward"]
-    names_given = [name for name in ("input_names", "output_names") if getattr(arguments, name) is not None]
+    names_given = [name for name in _OF_ONE if getattr(arguments, name) is not None]
     if len(methods) > 1 and names_given:
         raise UsageError(
             f"--{names_given[0].replace('_', '-')} is for one method. Give --method once, or leave it out."
+        )
+    if ":" in (arguments.preprocess or "") and arguments.sample is None:
+        raise UsageError(
+            f"--preprocess {arguments.preprocess} takes raw inputs, which nothing shows. Give --sample MODULE:NAME."
         )
     configs = configs_of(
         methods[0] if len(methods) == 1 else methods,
@@ -121,6 +144,9 @@ def run(arguments: argparse.Namespace) -> int:
         output_names=arguments.output_names,
         **({} if arguments.exclude_inputs is None else {"exclude_inputs": tuple(arguments.exclude_inputs)}),
         dynamic_axes=None if arguments.static else "auto",
+        preprocess=_part(arguments.preprocess),
+        postprocess=_part(arguments.postprocess),
+        **({} if arguments.sample is None else {"sample": _sample(arguments.sample)}),
         variants=tuple(named(name) for name in dict.fromkeys(arguments.variant_names)),
         runtimes=() if arguments.precision == "deploy" else names,
         require=() if arguments.precision == "deploy" else arguments.require,
@@ -138,6 +164,36 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         write(f"{artifact.report.text()}\n\n{artifact.directory}")
     return code_of(check.status for own in artifact.record.by_method.values() for check in own.checks)
+
+
+def _part(name: str | None) -> Any:
+    """Return what ``--preprocess`` or ``--postprocess`` names: a method's name as it is, all else imported."""
+    from lightning_onnx.pipeline.from_checkpoint import named
+
+    if name is None or ":" not in name:
+        return name
+    found = named(name)
+    if not isinstance(found, type):
+        return found
+    return _called(found, name, "Name a module, or a class that is called without arguments")
+
+
+def _sample(name: str) -> Any:
+    from torch import Tensor
+
+    from lightning_onnx.pipeline.from_checkpoint import named
+
+    found = named(name)
+    if isinstance(found, Tensor) or not callable(found):
+        return found
+    return _called(found, name, "Name a tensor, or a function without parameters that returns one")
+
+
+def _called(found: Callable[[], Any], name: str, advice: str) -> Any:
+    try:
+        return found()
+    except Exception as error:  # the user's own code
+        raise UsageError(f"{name}() fails: {first_line(error)}. {advice}.") from error
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def export_checkpoint(
     """
     make = named(model)
     check_versions()  # now that the user's modules have imported theirs
-    content = read_checkpoint(checkpoint, _ADVICE)
+    content = read_checkpoint(checkpoint, _ADVICE, is_verified=True)
     module = _build(make, model, content, dict(init or {}))
     loader, datamodule = (None, None) if data is None else _loader(named(data), data, content)
     given = _Data(loader, datamodule, data)
@@ -91,7 +91,7 @@ def export_module(
         SampleError: If there is no call to trace with.
     """
     check_versions()
-    content = read_checkpoint(checkpoint, _ADVICE)
+    content = read_checkpoint(checkpoint, _ADVICE, is_verified=True)
     own = any(loading.overrides(type(module), loader) for loader in _LOADERS)
     found = data if data is not None else module if own else None
     given = _Data()

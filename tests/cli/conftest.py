@@ -77,6 +77,14 @@ def lengths():
     return [torch.randn(2, length, 6) for length in (3, 5, 4)]
 
 
+def divided(raw):
+    return raw / 255
+
+
+def raw():
+    return torch.randint(0, 256, (4, 6), dtype=torch.uint8)
+
+
 def wide():
     return [torch.randn(2, 7)]
 
@@ -113,5 +121,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     trainer = Trainer(max_epochs=1, accelerator="cpu", logger=False, callbacks=[saving], enable_progress_bar=False,
                       enable_model_summary=False)  # fmt: skip
     trainer.fit(module, my_nets.loader())
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:-100])
     yield my_nets, module.eval()
     sys.modules.pop("my_nets", None)

@@ -123,11 +123,29 @@ def test_what_a_checkpoint_asks_lightning_to_call_is_not_called(project: Any, tm
     assert "planted" not in sys.modules
 
 
+def test_preprocessing_is_given_by_name(project: Any, tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["export", "last.ckpt", "--model", "my_nets:Doubled", "-o", "made", "--preprocess", "my_nets:divided",
+                 "--postprocess", "torch.nn:Flatten"]  # fmt: skip
+    assert main.main(arguments) == 2
+    assert "takes raw inputs, which nothing shows. Give --sample MODULE:NAME" in capsys.readouterr().err
+    assert main.main([*arguments, "--sample", "my_nets:raw"]) == 0
+    made = ONNXArtifact.load(tmp_path / "made")
+    assert str(made.signature.inputs[0]) == "raw: uint8[batch, 6]"
+    rows = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    _, module = project
+    with torch.no_grad():
+        np.testing.assert_allclose(made.run(rows), module(torch.from_numpy(rows) / 255).numpy(), atol=1e-5)
+    assert main.main([*arguments, "--sample", "my_nets:Data", "-o", "other"]) != 0
+    assert main.main([*arguments, "--sample", "my_nets:Net", "-o", "other"]) == 2
+    assert "my_nets:Net() fails: TypeError" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["none.ckpt", "--model", "my_nets:Net"], 2, "none.ckpt does not exist. Give the path or URL"),
         (["my_nets.py", "--model", "my_nets:Net"], 1, "Give the path of a checkpoint that Lightning"),
+        (["cut.ckpt", "--model", "my_nets:Net"], 1, "it ends too early"),
         (["last.ckpt", "--model", "broken:Net"], 2, "cannot be imported: ValueError: too early at "),
         (["last.ckpt", "--model", "my_nets"], 2, "does not have the form MODULE:NAME"),
         (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),

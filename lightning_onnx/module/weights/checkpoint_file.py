@@ -15,6 +15,7 @@ import torch
 
 from lightning_onnx import scratch
 from lightning_onnx.errors import WeightsError, first_line
+from lightning_onnx.module.weights.damage import check_parts, why_unreadable
 from lightning_onnx.module.weights.inert_pickle import InertPickle, InertUnpickler
 
 if TYPE_CHECKING:
@@ -41,19 +42,25 @@ class OpenCheckpoint:
         self._folder = self._stack.enter_context(_snapshot(Path(plain))) if system.isdir(plain) else None
         self._file = None if self._folder else system.open(plain, "rb")
 
-    def read(self) -> dict[str, Any]:
+    def read(self, *, is_verified: bool = False) -> dict[str, Any]:
         """Read the checkpoint without running any code in it.
 
         Hyperparameters may contain objects of any class, which ``torch.load(weights_only=True)`` refuses; here they
         become inert placeholders.
 
+        Args:
+            is_verified: Whether to compare the file's checksums first, which ``torch.load`` does not do.
+
         Raises:
             WeightsError: If the file cannot be read or contains no ``state_dict``.
         """
+        if is_verified and self._file is not None:
+            check_parts(self.name, self._file)
         try:
             content = _read_shards(self._folder) if self._folder else _unpickled(self._file)
         except Exception as error:
-            raise _unreadable(self.name, error, self._advice) from error
+            told = why_unreadable(self._folder or self._file)
+            raise _unreadable(self.name, error, self._advice, told) from error
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
             raise WeightsError(f"{self.name!r} contains no state_dict. Give a Lightning checkpoint.")
         return content
@@ -87,14 +94,14 @@ def open_checkpoint(path: str, advice: str = _OF_A_RUN) -> OpenCheckpoint:
         raise _unreadable(os.path.basename(path), error, advice) from error
 
 
-def read_checkpoint(path: str, advice: str = _OF_A_RUN) -> dict[str, Any]:
+def read_checkpoint(path: str, advice: str = _OF_A_RUN, *, is_verified: bool = False) -> dict[str, Any]:
     """Open and read a checkpoint; arguments and errors as for ``open_checkpoint`` and ``OpenCheckpoint.read``."""
     with open_checkpoint(path, advice) as opened:
-        return opened.read()
+        return opened.read(is_verified=is_verified)
 
 
-def _unreadable(name: str, error: Exception, advice: str) -> WeightsError:
-    return WeightsError(f"the checkpoint {name!r} cannot be read: {first_line(error)}. {advice}")
+def _unreadable(name: str, error: Exception, advice: str, told: str | None = None) -> WeightsError:
+    return WeightsError(f"the checkpoint {name!r} cannot be read: {told or first_line(error)}. {advice}")
 
 
 @contextlib.contextmanager

@@ -74,3 +74,30 @@ def test_shards_can_be_read_after_they_are_removed(tmp_path: Path) -> None:
         for read in (opened.read(), again.read()):
             assert torch.equal(read["state_dict"]["w"], torch.ones(3))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.ckpt", tmp_path / "a.ckpt"
+    torch.save({"state_dict": {"w": torch.arange(1000.0), "b": torch.ones(3)}}, whole)
+    content = whole.read_bytes()
+    flipped = bytearray(content)
+    flipped[content.index(torch.arange(1000.0).numpy().tobytes()) + 99] ^= 1
+    told = {
+        b"": "it is empty",
+        content[:2000]: "it ends too early, after 2000 bytes",
+        b"hello": "it is no file that torch.save has written",
+        bytes(flipped): "is damaged: the checksum of 'whole/data/0' is wrong. Copy the file again",
+    }
+    for wrong, message in told.items():
+        path.write_bytes(wrong)
+        with pytest.raises(WeightsError, match=message):
+            read_checkpoint(str(path), is_verified=True)
+    with pytest.raises(WeightsError, match=r"it is a directory without '\.metadata'"):
+        read_checkpoint(str(tmp_path))
+    assert len(read_checkpoint(str(whole), is_verified=True)["state_dict"]["w"]) == 1000
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"state_dict": {"w": torch.arange(1000.0)}}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert len(read_checkpoint(str(path), is_verified=True)["state_dict"]["w"]) == 1000
