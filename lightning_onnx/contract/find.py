@@ -27,7 +27,8 @@ class Known:
         datamodule: Their ``LightningDataModule``, None without one.
         seen: Values of each input that were seen, by name.
         in_graph: What the graph itself does to a sample before the module.
-        takes_raw: Whether nothing comes before it, so that the transforms of the data set are left to nobody.
+        takes_raw: Whether the transforms of the data set are left to nobody: nothing comes before the graph, or what
+            comes before is another graph.
     """
 
     module: nn.Module

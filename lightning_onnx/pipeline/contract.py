@@ -62,6 +62,7 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         for i, name in enumerate(request.input_names)
     }
     around = plan.config.around
+    takes_raw = around.takes_raw_sample or not plan.takes_batches
     try:
         known = Known(
             loaded.module,
@@ -69,7 +70,7 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
             loaded.loaders.datamodule,
             seen,
             _in_graph(around),
-            takes_raw=around.takes_raw_sample,
+            takes_raw=takes_raw,
         )
         contract = find_contract(given, known, plan.graph.signature)
     except ConfigurationError:
@@ -79,11 +80,11 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         told = f"the contract could not be found ({without_paths(first_line(error))})"
         if given == Given():
             return FoundContract(None, (told,))
-        nothing = Known(nn.Module(), None, None, {}, _in_graph(around), takes_raw=around.takes_raw_sample)
+        nothing = Known(nn.Module(), None, None, {}, _in_graph(around), takes_raw=takes_raw)
         return FoundContract(
             find_contract(given, nothing, plan.graph.signature), (f"{told}: it has only what was given",)
         )
-    unread = None if known.takes_raw or given.steps is not None else why_unread(known.loaders)
+    unread = None if takes_raw or given.steps is not None else why_unread(known.loaders)
     notes = [] if contract.warning is None else [contract.warning]
     if unread is not None:
         notes.append(

@@ -59,6 +59,8 @@ class Plan:
         attributes: Digests of what the method reads besides weights; a graph is stale when one changes.
         left_out: Names of the parts of arguments that the graph does not use, and that are not inputs.
         sizes: The sizes of each dynamic dim in the calls so far.
+        takes_batches: Whether the method gets parts of batches, and not what another exported method makes of them; yes
+            where nothing tells.
         proof: What the search found out about the traced weights; None if a call of the method changed them meanwhile.
     """
 
@@ -80,6 +82,7 @@ class Plan:
     attributes: Mapping[Place, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     sizes: ObservedSizes = dataclasses.field(default_factory=ObservedSizes)
+    takes_batches: bool = True
     proof: Proof | None = None
 
     def serves(self, module: nn.Module) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 from lightning.pytorch import LightningModule
 from torch import nn
@@ -40,7 +41,7 @@ class Planners:
         """The current plans; None before each method was traced."""
         found = [planner.plan for planner in self._planners]
         plans = tuple(plan for plan in found if plan is not None)
-        return plans if len(plans) == len(found) else None
+        return self._told(plans) if len(plans) == len(found) else None
 
     @property
     def has_calls(self) -> bool:
@@ -71,7 +72,7 @@ class Planners:
         because: str | None = None,
     ) -> Plans:
         """Trace each method. Arguments and errors are the same as for ``Planner.trace``."""
-        return tuple(
+        return self._told(
             planner.trace(module, copied, on_stage, is_preflight=is_preflight, because=because)
             for planner in self._planners
         )
@@ -81,7 +82,7 @@ class Planners:
 
         Arguments and errors are the same as for ``Planner.trace``.
         """
-        return tuple(planner.current(module, copied, on_stage) for planner in self._planners)
+        return self._told(planner.current(module, copied, on_stage) for planner in self._planners)
 
     def counted(self, module: LightningModule) -> Plans | None:
         """Return the current plans with the sizes of all calls so far; the module is not run."""
@@ -107,4 +108,15 @@ class Planners:
             and not any(planner.config.needs_validation for planner in self._planners)
             and all(plan.refreshes and not plan.is_stochastic and not plan.written_outside for plan in self.plans)
             and self.is_current(module, copied)
+        )
+
+    def _told(self, plans: Iterable[Plan]) -> Plans:
+        """Return the plans, which know whether their method gets parts of batches where only some of the methods do.
+
+        Args:
+            plans: The plan of each method.
+        """
+        seen = [planner.observer.membership.is_seen for planner in self._planners]
+        return tuple(
+            dataclasses.replace(plan, takes_batches=own or not any(seen)) for plan, own in zip(plans, seen, strict=True)
         )

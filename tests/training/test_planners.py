@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
+from torchvision.transforms import Normalize
 
 from lightning_onnx import ConfigurationError, ONNXArtifact, ONNXExport
 from lightning_onnx.module.calls.observer import ForwardObserver
@@ -200,3 +201,28 @@ def test_an_artifact_with_a_wrong_method_is_not_published(trainer: Any, tmp_path
     assert any("decode: parity failed" in failure for failure in callback.failures)
     assert not (tmp_path / "csv" / "version_0" / "onnx").exists()
     shutil.rmtree(tmp_path / "onnx")
+
+
+class Pictures(torch.utils.data.Dataset[tuple[Tensor]]):
+    """Data with a transform; the steps are the caller's, but only before ``encode``."""
+
+    def __init__(self) -> None:
+        self.transform = Normalize([0.5], [0.5])
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[Tensor]:
+        return (self.transform(torch.full((1, 2, 3), index / 8)).flatten(),)
+
+
+@pytest.mark.slow
+def test_what_comes_before_a_method_that_gets_no_batches_is_left_to_nobody(trainer: Any, tmp_path: Path) -> None:
+    export = ONNXExport(tmp_path / "onnx", method=BOTH, weights="live")
+    loader = torch.utils.data.DataLoader(Pictures(), 4)
+    trainer(export).fit(models.VAE(), loader, loader)
+    assert export.artifact is not None
+    record = export.artifact.record.by_method
+    steps = {method: own.contract.caller_steps for method, own in record.items()}
+    assert [len(found) for found in steps.values()] == [1, 0]
+    assert "normalize with mean" in steps["encode"][0]

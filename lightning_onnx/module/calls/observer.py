@@ -18,6 +18,7 @@ from torch import nn
 
 from lightning_onnx.errors import first_line
 from lightning_onnx.module.calls.entries import Entries, takes_args
+from lightning_onnx.module.calls.membership import Membership
 from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.recorded_calls import CallKind, RecordedCalls, kind_of
@@ -35,6 +36,7 @@ class ForwardObserver:
         batch_size: The batch size of the current step; None if unknown.
         calls: The recorded calls.
         batches: The first batches, each with its batch size; empty once there is a call.
+        membership: Whether the method gets parts of the batches.
 
     Raises:
         ConfigurationError: If the module has no such method.
@@ -55,6 +57,7 @@ class ForwardObserver:
         self.batch_size: int | None = None
         self.calls: dict[tuple[bool, CallKind], RecordedCalls] = {}
         self.batches: list[tuple[Any, int | None]] = []
+        self.membership = Membership()
         self._entries: Entries | None = None
         self._call_problems: dict[str, Exception] = {}
         self._batch_problems: dict[str, Exception] = {}
@@ -92,6 +95,8 @@ class ForwardObserver:
         if takes_args(self.signature):
             with _kept(self._batch_problems, "a batch could not be recorded"):
                 self._entries = Entries(batch)
+        with _kept(self._batch_problems, "a batch could not be recorded"):
+            self.membership.see_batch(batch)
         if self.calls:
             self.batches.clear()
             if batch_size is not None:
@@ -129,6 +134,7 @@ class ForwardObserver:
             except TypeError:
                 return  # the method itself raises, with a better message
             structure, tensors = flatten(value)
+            self.membership.see_call(tensors)
             key = (self.module.training, kind_of(structure, tensors))
             calls = self.calls.get(key)
             if calls is None:
