@@ -139,10 +139,18 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """Return the error's class and the first line of its message that is not blank, cut to ``limit`` characters."""
+    """Return the error's class and the first line of its message that is not blank, cut to ``limit`` characters.
+
+    What a worker process says has a class of its own, or is of the process itself, which needs none.
+
+    Args:
+        error: The error.
+        limit: Number of characters.
+    """
     for line in str(error).splitlines():
         if line.strip():
-            return f"{type(error).__name__}: {line.strip()}"[:limit]
+            name = "" if isinstance(error, WorkerError) else f"{type(error).__name__}: "
+            return f"{name}{line.strip()}"[:limit]
     return type(error).__name__
 
 

@@ -179,7 +179,7 @@ class HostedSession:
             posted = self._runtime.post("run", self._number, dict(inputs), generation=self._generation)
         except (WorkerEnded, OSError):  # a process that cannot take it; the file is loaded again
             return run_now
-        return functools.partial(self._outputs_of, posted, run_now)
+        return functools.partial(self._outputs_of, posted, inputs, run_now)
 
     def describe(self) -> Description | None:
         """Return how the file is run; None if the runtime does not report it."""
@@ -196,16 +196,18 @@ class HostedSession:
         number: int | None = self._call("added_memory")
         return number
 
-    def _outputs_of(self, posted: Posted, run_now: Callable[[], Arrays]) -> Arrays:
+    def _outputs_of(
+        self, posted: Posted, inputs: Mapping[str, NDArray[np.generic]], run_now: Callable[[], Arrays]
+    ) -> Arrays:
         try:
             with measured("running the file"):
                 outputs: Arrays = self._runtime.worker.collect(posted).value
                 return outputs
         except WorkerReplaced:
             return run_now()
-        except WorkerEnded:
+        except WorkerEnded as error:
             self._has_ended = True
-            raise
+            raise _with_inputs(error, inputs) from error
 
     def _post_load(self) -> None:
         self._number = self._runtime.worker.new_number()
@@ -237,8 +239,10 @@ class HostedSession:
         try:
             with measured("running the file"):
                 return self._answer(function, *arguments)
-        except WorkerEnded:
+        except WorkerEnded as error:
             self._has_ended = True
+            if arguments and isinstance(arguments[0], Mapping):
+                raise _with_inputs(error, arguments[0]) from error
             raise
 
     def _answer(self, function: str, *arguments: object) -> Any:
@@ -247,6 +251,12 @@ class HostedSession:
         except WorkerReplaced:
             self._load()
             return self._runtime.call(function, self._number, *arguments, generation=self._generation)
+
+
+def _with_inputs(error: WorkerEnded, inputs: Mapping[str, Any]) -> WorkerEnded:
+    """Return the error with the inputs that the program was given; their values are data, and not told."""
+    given = ", ".join(f"{name} {x.dtype}{list(x.shape)}" for name, x in inputs.items() if isinstance(x, np.ndarray))
+    return WorkerEnded(f"{error} (inputs: {given})") if given else error
 
 
 def hosted(

@@ -77,6 +77,15 @@ def test_a_session_that_ended_the_process_is_not_loaded_again(linear):
             session.describe()
 
 
+def test_what_the_program_was_given_when_it_ended_is_told(linear):
+    for begins in (True, False):
+        session = client.hosted("onnxruntime", ahead=begins).load(linear.model_path)
+        session._runtime._time_limit = 0.3
+        os.killpg(client._worker.call("os:getpid"), signal.SIGSTOP)
+        with pytest.raises(WorkerEnded, match=r"no answer within .* \(inputs: input float32\[3, 4\]\)"):
+            session.run({"input": np.zeros((3, 4), np.float32)})
+
+
 class Replaced(client.HostedRuntime):
     """Another thread's call ends the worker, and a third one starts it again, as soon as a file is loaded."""
 
