@@ -25,7 +25,7 @@ class Profile:
         >>> with profile.stage("tracing"), profile.stage("running the module"):
         ...     pass
         >>> profile.seconds
-        {'other': 1.0, 'tracing': 7.0, 'running the module': 1.0}
+        {'tracing': 7.0, 'running the module': 1.0, 'other': 1.0}
     """
 
     def __init__(self, clock: Clock = time.perf_counter) -> None:
@@ -51,9 +51,9 @@ class Profile:
 
     @property
     def seconds(self) -> Mapping[Stage, float]:
-        """The seconds so far, by stage."""
+        """The seconds so far, by stage; what no stage measured comes last."""
         self._count()
-        return dict(self._spent)
+        return dict(sorted(self._spent.items(), key=lambda item: item[0] == "other"))
 
     def __str__(self) -> str:
         return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())

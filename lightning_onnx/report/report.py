@@ -174,7 +174,7 @@ def _first_difference(check: CheckRecord) -> list[Table]:
 def _measured(check: CheckRecord) -> list[Table]:
     """Return the figures of a check that compares no outputs."""
     return [
-        dataclasses.replace(table, title=f"{check.name}: {table.title}" if table.title else check.name)
+        dataclasses.replace(table, title=": ".join(dict.fromkeys(filter(None, (check.name, table.title)))))
         for table in tables.tables(check.figures)
     ]
 

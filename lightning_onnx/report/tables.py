@@ -80,8 +80,8 @@ def text(value: object, key: str = "") -> str:
     """Return a value as readable text: shares in per cent, other floats with four digits or as integers.
 
     Example:
-        >>> text(0.000123456), text(12345.6), text(0.5, "outside")
-        ('0.0001235', '12,346', '50.00%')
+        >>> text(0.000123456), text(12345.6), text(0.5, "outside"), text(-0.0)
+        ('0.0001235', '12,346', '50.00%', '0')
     """
     if value is None:
         return "–"
@@ -90,6 +90,7 @@ def text(value: object, key: str = "") -> str:
     if isinstance(value, float):
         if 1e4 <= abs(value) < 1e15:
             return f"{value:,.0f}"
+        value = value or 0.0  # no "-0"
         return f"{value:.4g}" if key not in ("outside", "top1_agreement") else f"{value:.2%}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {text(v, k)}" for k, v in value.items())

@@ -22,10 +22,18 @@ def verdict(manifest: Manifest) -> Verdict:
 
 
 def sentence(manifest: Manifest) -> str:
-    """Return whether the file can be used, and what to know first; of several methods, the worst comes first."""
+    """Return whether the file can be used, and what to know first.
+
+    Of several methods, the worst comes first, and those of which the same is to be said share a sentence.
+
+    Args:
+        manifest: The manifest.
+    """
     if manifest.methods:
-        ordered = sorted(manifest.by_method.items(), key=lambda item: _WORST_FIRST.index(worst(item[1])))
-        return " ".join(f"{method}: {sentence(record)}" for method, record in ordered)
+        methods: dict[str, list[str]] = {}
+        for method, record in sorted(manifest.by_method.items(), key=lambda item: _WORST_FIRST.index(worst(item[1]))):
+            methods.setdefault(sentence(record), []).append(method)
+        return " ".join(f"{_list(names)}: {told}" for told, names in methods.items())
     return "; ".join([_checks(manifest), *_skipped(manifest), *_variants(manifest), *_remarks(manifest)]) + "."
 
 

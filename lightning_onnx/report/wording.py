@@ -39,10 +39,11 @@ def file_line(manifest: Manifest) -> str:
 
 
 def largest_difference(manifest: Manifest) -> list[str]:
-    """Return a line on the largest difference from the module; none if nothing was compared."""
+    """Return a line on the largest difference from the module, of all methods; none if nothing was compared."""
     found = [
-        (ratio, output)
-        for check in manifest.checks
+        (ratio, f"{output} of {method}" if manifest.methods else output)
+        for method, record in manifest.by_method.items()
+        for check in record.checks
         for output, own in ComparisonFigures.find(check.figures).outputs.items()
         for ratio in own.worst_ratio.values()
     ]

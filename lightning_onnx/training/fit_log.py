@@ -133,7 +133,7 @@ class FitLog:
         found = [
             *(wording.file_line(own) for own in record.by_method.values()),
             f"weights: {wording.weights_line(record)}",
-            *(line for own in record.by_method.values() for line in wording.largest_difference(own)),
+            *wording.largest_difference(record),
         ]
         figures = f"{'; '.join(found)}; exported in {_seconds(record)}"
         if "://" in place:

@@ -458,7 +458,7 @@ def test_the_title_names_the_run_if_it_is_known(manifest: dict[str, Any]) -> Non
     assert "<h1>Words · words " in page(manifest)
     manifest["name"] = "epoch=4-step=95"
     manifest["source"]["run"] = "digits/version_3"
-    assert "<h1>Words · digits/version_3 " in page(manifest)
+    assert "<h1>Words · digits/<wbr>version_3 " in page(manifest)
 
 
 def test_markdown_begins_with_a_title_and_what_to_know(artifact: ONNXArtifact) -> None:
