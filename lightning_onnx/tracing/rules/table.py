@@ -23,6 +23,7 @@ from lightning_onnx.tracing.rules import (
     double,
     elementwise,
     fourier,
+    grouped,
     indexing,
     linalg,
     losses,
@@ -60,7 +61,8 @@ _ROUNDS = 4
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    return size_arithmetic.translations() | convolutions.translations() | boxes.translations()
+    topics = size_arithmetic, convolutions, boxes, grouped
+    return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 
 def for_every_size(
