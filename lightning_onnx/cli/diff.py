@@ -89,7 +89,9 @@ def _lines(found: ArtifactDiff) -> Iterator[str]:
     if found.worse:
         yield f"\nB is worse: {', '.join(found.worse)}"
     if found.incompatible:
-        yield f"\nB is incompatible with clients of A: {'; '.join(found.incompatible)}"
+        reasons = found.incompatible
+        told = f" {reasons[0]}" if len(reasons) == 1 else "".join(f"\n  {reason}" for reason in reasons)
+        yield f"\nB is incompatible with clients of A:{told}"
 
 
 def _rows(found: ArtifactDiff) -> Iterator[list[str]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from typing_extensions import override
 
 from lightning_onnx.cli import bench, check, diff, export, inspect, push, snippet, triton, view
 from lightning_onnx.cli.base import FAILED, USAGE, Command
-from lightning_onnx.errors import ConfigurationError, ONNXExportError
+from lightning_onnx.errors import ConfigurationError, ONNXExportError, did_you_mean
 from lightning_onnx.printable import printable
 
 COMMANDS: tuple[Command, ...] = (export, check, diff, bench, inspect, view, snippet, triton, push)
@@ -51,10 +55,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
     for command in COMMANDS:
         command.add(subparsers)
     return parser
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """The parser of one command: what is unknown gets the command's usage, not that of the whole program."""
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            known = re.findall(r"--[a-z][a-z-]*", self.format_help())
+            self.error(f"unknown: {' '.join(unknown)}{did_you_mean(option, known) if option.startswith('-') else ''}")
+        return found, unknown
 
 
 class _Version(argparse.Action):

@@ -63,7 +63,11 @@ def _cases(parity: CheckRecord) -> str:
     outcomes = list(ComparisonFigures.find(parity.figures).outcomes.values())
     right = outcomes.count("passed")
     runtime = str(parity.figures.get("runtime", "the runtime"))
-    return f"; {runtime} answers like the module in {right} of {_counted(len(outcomes), 'case')}" if outcomes else ""
+    if not outcomes:
+        return ""
+    unclear = outcomes.count("undecidable")
+    rest = f" ({unclear} undecidable)" if unclear else ""
+    return f"; {runtime} answers like the module in {right} of {_counted(len(outcomes), 'case')}{rest}"
 
 
 def _skipped(manifest: Manifest) -> list[str]:

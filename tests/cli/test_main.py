@@ -107,3 +107,12 @@ def test_an_option_with_one_value_is_refused_the_second_time(capsys: pytest.Capt
             main.main(["export", "last.ckpt", "--model", "a:B", *given])
         told = capsys.readouterr().err
         assert f"argument {option}: got {values[0]} and {values[1]}. Give it once." in told
+
+
+def test_an_unknown_option_gets_the_usage_of_its_command(capsys: Captured) -> None:
+    for unknown, told in ((["--batches", "5"], "--batches 5: did you mean '--batch'?"), (["b.onnx"], "b.onnx")):
+        with pytest.raises(SystemExit) as ended:
+            main.main(["bench", "a.onnx", *unknown])
+        said = capsys.readouterr().err
+        assert (ended.value.code, said.startswith("usage: lightning-onnx bench")) == (2, True)
+        assert said.rstrip().endswith(f"lightning-onnx bench: error: unknown: {told}")

@@ -422,6 +422,7 @@ def test_cases_are_listed_with_their_outcome_and_those_that_did_not_pass_come_fi
     assert list(figures["outcomes"]) == figures["cases"]
     figures["outcomes"] |= {"rolled rows": "undecidable", "mirrored sign": "warning", "other": "unheard of"}
     report = Report(changed)
+    assert re.search(r"of \d+ cases \(1 undecidable\);", report.summary)
     assert re.search(r"case +outcome\n +mirrored sign +warning\n +rolled rows +undecidable", report.text())
     assert "| mirrored sign | warning |" in report.markdown()
     assert re.search(r"mirrored sign\s*warning", Elements(page(changed)).text)
