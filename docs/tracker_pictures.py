@@ -32,8 +32,8 @@ Trainer(max_epochs=4, accelerator="cpu", logger=TensorBoardLogger("runs", "digit
 )
 """
 
-SCALARS = "#scalars&tagFilter=onnx&_smoothingWeight=0&_ignoreYOutliers=false"
-"""TensorBoard's page of the figures, with each point as it is."""
+SCALARS = "#scalars&tagFilter=onnx&_smoothingWeight=0"
+"""TensorBoard's page of the figures, not smoothed."""
 
 NEWEST = """
 import sys, mlflow
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run(folder, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r})\n{TRAINING}")
         with served(folder, TENSORBOARD, "tensorboard.main", "--logdir", "runs") as url:
-            photograph(browser, f"{url}/{SCALARS}", IMAGES / "tensorboard.png", (1280, 860))
+            photograph(browser, f"{url}/{SCALARS}", IMAGES / "tensorboard.png", (1280, 745))
             photograph(browser, f"{url}/#text", IMAGES / "tensorboard_report.png", (1125, 760))
         run(folder, str(ROOT / "examples" / "mlflow_registry.py"), folder)
         database = f"sqlite:///{folder}/mlflow.db"
