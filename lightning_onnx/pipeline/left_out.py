@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import name_others
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.runner import Runner
@@ -28,3 +31,20 @@ def constants(request: Request) -> list[str]:
     """
     named = name_others(request.sample.others, "input")
     return [f"kept as constants of the graph, because they are not tensors: {', '.join(named)}"] if named else []
+
+
+def varied(notes: Iterable[str], observations: Sequence[Observation]) -> tuple[str, ...]:
+    """Return notes with the one on arguments that are not tensors and had several values: the file is for one of them.
+
+    Args:
+        notes: The notes so far; an earlier one on such arguments is replaced.
+        observations: The calls so far, that of the graph first.
+    """
+    named = [name for observation in observations[:1] for name in observation.varied]
+    others = tuple(note for note in notes if not note.startswith(_VARIED))
+    if not named:
+        return others
+    return (*others, f"{_VARIED}: {', '.join(named)}; the graph computes with those of the traced call")
+
+
+_VARIED = "arguments that are not tensors had other values in other calls"

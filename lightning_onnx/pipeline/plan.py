@@ -17,6 +17,7 @@ from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, leftover, state
 from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.stamp import Stamp
+from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
 from lightning_onnx.pipeline.observed_sizes import ObservedSizes, observed_sizes
@@ -145,9 +146,11 @@ class Plan:
         return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
 
     def with_sizes(self, observations: Sequence[Observation]) -> Plan:
-        """Return the plan with the sizes of these calls."""
+        """Return the plan with the sizes of these calls, and a note on values that vary among them."""
         sizes = observed_sizes(self.graph.request, self.graph.signature, observations)
-        return self if sizes == self.sizes else dataclasses.replace(self, sizes=sizes)
+        notes = left_out.varied(self.notes, observations)
+        is_same = sizes == self.sizes and notes == self.notes
+        return self if is_same else dataclasses.replace(self, sizes=sizes, notes=notes)
 
     def covers(self, request: Request) -> bool:
         """Tell whether this plan covers the calls of ``request``: same inputs, and no static dim that varies now."""

@@ -113,7 +113,11 @@ class Planner:
     def counted(self, module: LightningModule) -> Plan | None:
         """Return the current plan with the sizes of all calls so far; the module is not run."""
         if self.plan is not None:
+            before = self.plan.notes
             self.plan = self.plan.with_sizes(self._observations(module))
+            for note in self.plan.notes if self.plan.notes != before else ():
+                if note not in before:
+                    warn(f"ONNX export: {note}")
         return self.plan
 
     def is_current(self, module: LightningModule, copied: nn.Module) -> bool:

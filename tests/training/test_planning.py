@@ -268,3 +268,50 @@ def test_what_preflight_has_seen_refused_is_not_tried_again(monkeypatch: pytest.
     watched.call(3, 7, 4)
     assert watched.current().graph is not plan.graph
     assert len(captured) == 1
+
+
+class Steps(LightningModule):
+    """Takes a batch with Python numbers, which differ from batch to batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        x = batch["x"]
+        for _ in range(batch["steps"]):
+            x = x + batch["size"] * self.layer(x)
+        return x if batch["forward"] else -x
+
+    def training_step(self, batch: dict[str, Any]) -> Tensor:
+        return self(batch).square().mean()
+
+    def validation_step(self, batch: dict[str, Any]) -> None:
+        self(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def test_python_numbers_that_vary_after_preflight_are_told(tmp_path: Path) -> None:
+    """The file computes with the numbers of the traced call: on other batches it is wrong."""
+    batches: list[Any] = [
+        {"x": torch.randn(4, 4), "size": 0.1 * (1 + i), "steps": 1 + i, "forward": i < 3, "kind": "a"} for i in range(4)
+    ]
+    loader = DataLoader(batches, batch_size=None)
+    callback = ONNXExport()
+    note = (
+        "arguments that are not tensors had other values in other calls: batch.size (float), batch.steps (int), "
+        "batch.forward (bool); the graph computes with those of the traced call"
+    )
+    with pytest.warns(UserWarning, match="batch.forward"):
+        Trainer(
+            default_root_dir=tmp_path,
+            max_epochs=1,
+            accelerator="cpu",
+            callbacks=[callback],
+            enable_progress_bar=False,
+            logger=False,
+        ).fit(Steps(), loader, loader)
+    assert callback.artifact is not None
+    assert [n for n in callback.artifact.manifest["notes"] if "other calls" in n] == [note]

@@ -32,6 +32,7 @@ class Observation:
         ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
         counts: How many calls had each of ``shapes``; 0 for shapes that were only tried; empty if one each.
         origin: Who chose the sizes of the counted calls.
+        varied: Arguments that are no tensors and had several values in calls of this mode, each with its type.
     """
 
     samples: tuple[Sample, ...]
@@ -43,6 +44,7 @@ class Observation:
     ran_in_eval_mode: bool = False
     counts: tuple[int, ...] = ()
     origin: Origin = "training"
+    varied: tuple[str, ...] = ()
 
     def counted(self) -> Iterator[tuple[Shapes, int]]:
         """Yield the shapes of the observed calls, each with the number of calls that had them."""

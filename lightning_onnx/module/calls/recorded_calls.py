@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,11 @@ from torch import Tensor
 from lightning_onnx.module.calls.entries import Entries
 from lightning_onnx.module.calls.nested import Slot, Structure, TensorPath
 from lightning_onnx.module.calls.observation import KEPT_CALLS, Observation, Shapes
-from lightning_onnx.module.calls.sample import Sample, cpu_copy
+from lightning_onnx.module.calls.outputs import name_others
+from lightning_onnx.module.calls.sample import Sample, cpu_copy, shown
+
+_COMPARED_CALLS = 100
+"""In how many calls arguments that are not tensors are compared."""
 
 CallKind = tuple[tuple[TensorPath, ...], tuple[tuple[torch.dtype, int], ...], tuple[bool | str | None, ...]]
 """Calls of one kind have the same paths, dtypes and ranks of their tensors, and the same flags."""
@@ -31,8 +36,8 @@ class RecordedCalls:
         self.signature = signature
         self.samples: list[Sample] = []
         self.shapes: dict[tuple[Shapes, int | None], int] = {}
-        self.numbers = _numbers(structure)
-        self.numbers_vary = False
+        self.constants = dict(structure.others)
+        self.varied: dict[TensorPath, object] = {}
         self.seen = 0
 
     def add(
@@ -52,8 +57,8 @@ class RecordedCalls:
             paths = () if entries is None else entries.paths_of(structure, tensors, self.signature)
             self.samples.append(Sample(self.signature, structure, tuple(cpu_copy(t) for t in tensors), paths))
         self.shapes[shapes] = self.shapes.get(shapes, 0) + 1
-        if not self.numbers_vary and self.seen <= 100 and _numbers(structure) != self.numbers:
-            self.numbers_vary = True
+        if self.seen <= _COMPARED_CALLS:
+            self.varied |= _differing(self.constants, structure)
 
     def observation(self, everything: list[RecordedCalls]) -> Observation:
         """Return these calls, with the shapes of all other calls that have the same tensors."""
@@ -61,17 +66,19 @@ class RecordedCalls:
         for other in everything:
             for key, count in other.shapes_of(self.samples[0]) if other is not self else ():
                 shapes[key] = shapes.get(key, 0) + count
-        notes: tuple[str, ...] = ()
-        if self.numbers_vary:
-            notes = ("a number or string argument differed between calls; the graph uses the value of the first call",)
+        varied = dict(self.varied)
+        for other in everything:
+            if other.training == self.training and other.samples[0].structure.paths == self.samples[0].structure.paths:
+                varied |= other.varied | _differing(self.constants, other.samples[0].structure)
+        places = [(shown(path, self.signature), value) for path, value in varied.items()]
         mode = "training" if self.training else "evaluation"
         return Observation(
             tuple(self.samples),
             tuple(shapes),
             f"a call seen in {mode} mode",
-            notes,
             ran_in_eval_mode=not self.training,
             counts=tuple(shapes.values()),
+            varied=name_others(places, "input"),
         )
 
     def shapes_of(self, sample: Sample) -> list[tuple[tuple[Shapes, int | None], int]]:
@@ -90,18 +97,21 @@ class RecordedCalls:
 
 def kind_of(structure: Structure, tensors: list[Tensor]) -> CallKind:
     """Return the kind of a call, regardless of the values of its numbers."""
-    flags, _ = _constants(structure)
-    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(flags)
+    return structure.paths, tuple((t.dtype, t.dim()) for t in tensors), tuple(_flags(structure))
 
 
-def _numbers(structure: Structure) -> list[int | float | str]:
-    return _constants(structure)[1]
+def _differing(constants: Mapping[TensorPath, object], structure: Structure) -> dict[TensorPath, object]:
+    """Return the flags, numbers and strings of a call that have other values in another one."""
+    return {
+        path: value
+        for path, value in structure.others
+        if path in constants and isinstance(value, (bool, int, float, str)) and constants[path] != value
+    }
 
 
-def _constants(structure: Structure) -> tuple[list[bool | str | None], list[int | float | str]]:
-    """Return flags and keys, and separately numbers and strings (such as file names)."""
+def _flags(structure: Structure) -> list[bool | str | None]:
+    """Return flags and keys, without numbers and strings in containers (such as file names)."""
     flags: list[bool | str | None] = []
-    numbers: list[int | float | str] = []
     arguments = list(structure.skeleton.values())
     flags.extend(a for a in arguments if isinstance(a, str))  # such as a mode; strings inside containers are data
     pending: list[Any] = [a for a in arguments if not isinstance(a, str)]
@@ -114,6 +124,4 @@ def _constants(structure: Structure) -> tuple[list[bool | str | None], list[int 
             pending.extend(value)
         elif isinstance(value, (bool, type(None))):
             flags.append(value)
-        elif isinstance(value, (int, float, str)):
-            numbers.append(value)
-    return flags, numbers
+    return flags

@@ -39,12 +39,12 @@ class Sample:
         that of the batch's entry.
         """
         entries = dict(self.batch_paths)
-        return tuple(entries.get(path) or _shown(path, self.signature) for path in self.structure.paths)
+        return tuple(entries.get(path) or shown(path, self.signature) for path in self.structure.paths)
 
     @property
     def others(self) -> tuple[tuple[TensorPath, object], ...]:
         """The path and value of each argument that is not a tensor."""
-        return tuple((_shown(path, self.signature), value) for path, value in self.structure.others)
+        return tuple((shown(path, self.signature), value) for path, value in self.structure.others)
 
     def arguments(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return ``args, kwargs`` of the call with ``tensors`` in place of the original ones."""
@@ -67,7 +67,7 @@ class Sample:
 
     def without(self, excluded: Callable[[TensorPath], bool]) -> Sample:
         """Return the same call without the keyword arguments and keys whose path is excluded."""
-        value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(_shown(path, self.signature)))
+        value = _drop(self.structure.fill(self.tensors), (), lambda path: excluded(shown(path, self.signature)))
         for name, parameter in self.signature.parameters.items():
             if name in value and parameter.default is not parameter.empty and excluded((name,)):
                 value[name] = parameter.default
@@ -125,7 +125,7 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
     )
 
 
-def _shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
+def shown(path: TensorPath, signature: inspect.Signature) -> TensorPath:
     """Return a path without the name of the ``**kwargs`` parameter."""
     parameter = signature.parameters.get(path[0])
     return path[1:] if parameter is not None and parameter.kind is parameter.VAR_KEYWORD and len(path) > 1 else path
