@@ -62,7 +62,7 @@ def find_batch(observation: Observation, run: RunModule) -> BatchDims:
         best = _best(tensors, assignments, run, best)
         if best is not None and best.weight >= FOLLOWS_ORDER:
             break
-    if best is None or (nodes and best.weight == RUNS):  # the two rows of edges may just equal the batch size
+    if best is None or (nodes and best.weight == RUNS and not _are_vectors(tensors, best.assignment)):
         return BatchDims((None,) * len(tensors), nodes)
     return BatchDims(best.assignment, tuple(sorted({*best.possible, *nodes})))
 
@@ -107,6 +107,11 @@ def _are_edges(observation: Observation, index: int, nodes: int) -> bool:
     ) and any(bool((edges >= 2).any()) for edges, _ in calls)
 
 
+def _are_vectors(tensors: Sequence[Tensor], assignment: Assignment) -> bool:
+    """Tell whether a batch is that of vectors, such as offsets: the two rows of edges may just equal its size."""
+    return all(t.dim() == 1 for t, dim in zip(tensors, assignment, strict=True) if dim is not None)
+
+
 def _without(nodes: Sequence[tuple[int, int]], observation: Observation) -> list[list[int]]:
     """Return the dims of each input that have the batch size and hold no nodes."""
     every = range(len(observation.samples[0].tensors))
@@ -127,7 +132,8 @@ def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[in
     tensors, nodes = observation.samples[0].tensors, _nodes(observation)
     has_batch = bool(nodes) or any(BATCH in named.values() for named in axes)
     for i, named in enumerate(axes):
-        indexes = nodes and pointed_at((tensors[nodes[0][0]], tensors[i]), ({0: "nodes"}, {}))
+        are_edges = tensors[i].dim() > 1 and len(tensors[i]) == 2
+        indexes = are_edges and nodes and pointed_at((tensors[nodes[0][0]], tensors[i]), ({0: "nodes"}, {}))
         if indexes or BATCH in named.values():
             continue
         equal = [d for d in _of_batch_size(observation, i) if d not in named]

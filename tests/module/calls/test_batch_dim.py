@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from lightning_onnx.module.calls.batch_dim import (
     BatchDims,
@@ -108,6 +109,15 @@ def test_graphs_with_a_row_for_each_graph() -> None:
     call = (torch.randn(24, 6), torch.randint(0, 24, (2, 40)), torch.randn(4, 3))
     observation = observed(module, call, batch_sizes=(4,))
     assert find_batch(observation, runner_of(module, observation)) == BatchDims((None, None, 0), ((0, 0),))
+
+
+def test_offsets_of_bags_are_the_batch_and_told_where_static() -> None:
+    """They point at the elements as the edges of a graph do at its nodes."""
+    module = Applies(lambda ids, offsets: functional.embedding_bag(ids, torch.eye(9), offsets, mode="sum"))
+    call = (torch.arange(9), torch.tensor([0, 3, 5, 7]))
+    observation = observed(module, call, batch_sizes=(4,))
+    assert find_batch(observation, runner_of(module, observation)) == BatchDims((None, 0), ((0, 0),))
+    assert list(static_batch_dims(observation, ({0: "elements"}, {}))) == [(1, 0, 1)]
 
 
 @pytest.mark.parametrize("rows", [2, 4])

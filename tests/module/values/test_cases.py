@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lightning_onnx.module.calls.request import Request, derive
 from lightning_onnx.module.cases import Case
@@ -143,4 +144,15 @@ def test_a_call_of_another_static_size_gives_no_rows() -> None:
     request, run = request_of(lambda x: x * 2, (X,), (torch.randn(3, 4),))
     labels = [case.label for case in value_cases(request.static(["tensors_0_dim_1"]), run)]
     assert "the last rows of call 1" in labels
+    assert "the last rows of call 2" not in labels
+
+
+def test_a_call_whose_offsets_look_like_groups_has_no_last_rows() -> None:
+    """Offsets such as 0, 0, 1 cannot be told from numbers of groups; the other call's rows are tried nevertheless."""
+    module = Applies(lambda ids, offsets: functional.embedding_bag(ids, torch.eye(9), offsets, mode="sum"))
+    calls = ((torch.arange(9), torch.tensor([0, 2, 5, 7])), (torch.arange(3), torch.tensor([0, 0, 1, 2])))
+    observation = observed(module, *calls, batch_sizes=(4, 4))
+    run = runner_of(module, observation)
+    labels = [case.label for case in value_cases(derive(observation, run), run)]
+    assert "all rows equal" in labels
     assert "the last rows of call 2" not in labels
