@@ -75,6 +75,21 @@ def shift_bytes_left(x: Tensor, other: Tensor | int) -> object:
     return (shifted & 255).to(torch.uint8)
 
 
+def negate_bytes(x: Tensor) -> object:
+    """Negate bytes as integers of 32 bits, and keep the byte."""
+    return (-x.int() & 255).to(torch.uint8) if x.dtype == torch.uint8 else NotImplemented
+
+
+def power_of_bytes(x: Tensor, exponent: float) -> object:
+    """Raise bytes as integers of 64 bits, and keep the byte."""
+    if x.dtype != torch.uint8 or not isinstance(exponent, int) or not 0 <= exponent <= _SMALL_POWER:
+        return NotImplemented
+    found = torch.ones_like(x, dtype=torch.int64)
+    for _ in range(exponent):
+        found = found * x & 255
+    return found.to(torch.uint8)
+
+
 def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> object:
     """Convert before the exponentials are taken; the exporter does it after."""
     return NotImplemented if dtype is None or x.is_floating_point() else torch.softmax(x.to(dtype), dim)
@@ -118,10 +133,19 @@ def are_bytes(node: fx.Node) -> bool:
     return isinstance(found, Tensor) and found.dtype == torch.uint8
 
 
+def to_a_small_power(node: fx.Node) -> bool:
+    """Tell whether bytes are raised to a constant power that can be written as products."""
+    return are_bytes(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
+
+
 def of_integers(node: fx.Node) -> bool:
     """Tell whether integers are to become floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
     return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
+
+
+_SMALL_POWER = 8
+"""The highest power of bytes that is written as products."""
 
 
 def _boolean(found: object) -> TypeGuard[Tensor]:
@@ -158,6 +182,8 @@ RULES = (
     ),
     Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
+    Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
+    Rule((aten.pow.Tensor_Scalar,), power_of_bytes, "ONNX has no powers of bytes.", to_a_small_power),
     Rule((aten.softmax.int,), softmax, "The exporter converts integers after the exponentials.", of_integers),
     Rule((aten.mean.default, aten.mean.dim), mean, "The exporter converts integers after the mean.", of_integers),
 )

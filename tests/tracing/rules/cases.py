@@ -55,6 +55,11 @@ def pairs(*values: tuple[float, float]) -> tuple[Tensor, ...]:
     return tuple(torch.tensor([0.5, 0.25, 0.75, *column]).unsqueeze(1) for column in zip(*values, strict=True))
 
 
+def bytes_of(x: Tensor) -> Tensor:
+    """Return bytes of the same shape, some of them zero."""
+    return (x.abs() * 99).long().to(torch.uint8)
+
+
 def place(x: Tensor) -> Tensor:
     """Return an index below 4 for each row, of shape (rows, 1)."""
     return (x[:, :1].abs() * 7).long() % 4
@@ -123,6 +128,8 @@ CASES: dict[str, Case] = {
     ),
     "booleans_integers __lshift__.Tensor": Case(lambda x: place(x) << place(x), (X,)),
     "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
+    "booleans_integers neg": Case(lambda x: (-bytes_of(x)).long(), (X,)),
+    "booleans_integers pow.Tensor_Scalar": Case(lambda x: (bytes_of(x) ** 3).long(), (X,)),
     "booleans_integers softmax.int": Case(lambda x: (x * 3).long().softmax(-1, dtype=torch.float32), (X,)),
     "booleans_integers mean": Case(lambda x: (x * 3).long().mean(1, dtype=torch.float32), (X,)),
     "clamp clamp": Case(lambda x: torch.clamp(x, 0, 0.5) + torch.clamp(x, None, 0.5), numbers(_inf, -_inf)),
