@@ -102,6 +102,27 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
     return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
 
 
+_diagonal, _diag = torch.diagonal, torch.diag
+
+
+def diagonal(input: Tensor, offset: int | torch.SymInt = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Return ``torch.diagonal``, for an offset that is a size too: that of the part which begins there."""
+    if not isinstance(offset, torch.SymInt):
+        return _diagonal(input, offset, dim1, dim2)
+    dim, start = (dim2, offset) if offset >= 0 else (dim1, -offset)
+    return _diagonal(input.narrow(dim, start, input.shape[dim] - start), 0, dim1, dim2)
+
+
+def diag(input: Tensor, diagonal: int | torch.SymInt = 0) -> Tensor:
+    """Return ``torch.diag``, for the offset of a matrix's diagonal that is a size too."""
+    if input.dim() == 2 and isinstance(diagonal, torch.SymInt):
+        return _of_matrix(input, diagonal)
+    return _diag(input, diagonal)
+
+
+_of_matrix = diagonal
+
+
 _istft = torch.istft
 
 

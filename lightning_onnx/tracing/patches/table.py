@@ -162,6 +162,8 @@ PATCHES: tuple[Patch, ...] = (
         functions.chunk,
         "The exporter writes a sequence, which many runtimes lack and on which constant folding fails.",
     ),
+    *_for_torch_and_tensors("diagonal", functions.diagonal, "An offset that is a size makes the dim constant."),
+    *_for_torch_and_tensors("diag", functions.diag, "An offset that is a size makes the dim constant."),
     *_for_torch_and_tensors("cov", functions.cov, "torch reads the value of a tensor, to warn of too few columns."),
     *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
     Patch(

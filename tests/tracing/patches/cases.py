@@ -56,6 +56,12 @@ def case(function: Case) -> Case:
     return function
 
 
+def similarity(x: Tensor) -> Tensor:
+    """Compare columns with each other, those of two views."""
+    views = torch.cat((x, x * 2), 1)
+    return views.mT @ views
+
+
 def axes_of(traced: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[dict[int, str], ...]:
     """Name the dims in which two calls differ."""
     return tuple(
@@ -110,6 +116,10 @@ FREE: dict[str, Callable[[Tensor], Tensor]] = {
     "tensor_cov": lambda x: x.cov(),
     "corrcoef": lambda x: torch.corrcoef(x),
     "tensor_corrcoef": lambda x: x.corrcoef(),
+    "diagonal": lambda x: torch.diagonal(similarity(x), -x.shape[1]),
+    "tensor_diagonal": lambda x: similarity(x).diagonal(offset=x.shape[1]),
+    "diag": lambda x: torch.diag(similarity(x), x.shape[1]),
+    "tensor_diag": lambda x: similarity(x).diag(-x.shape[1]),
 }
 """Functions of a matrix with a dynamic number of columns."""
 
