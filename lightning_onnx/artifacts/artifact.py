@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.artifacts.data_set import folder_of
+from lightning_onnx.artifacts.file_digests import Reader
 from lightning_onnx.errors import ArtifactError, InputError, first_line
 from lightning_onnx.manifest.fused import why_no_inner_part
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.methods import scalars_of
-from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.onnxfile.specs import PROGRAM_SUFFIX
 from lightning_onnx.report.report import Report
@@ -120,13 +119,18 @@ class ONNXArtifact:
         Raises:
             ArtifactError: If a file is missing, has another size or digest, or is outside the directory.
         """
-        models, files = self.record.model_files, self.record.files
+        models, files, reader = self.record.model_files, self.record.files, Reader()
+        if len(files) > foreign.MOST_FILES:
+            raise ArtifactError(
+                f"{self.directory} names {len(files)} files; at most {foreign.MOST_FILES} are looked up. Export again "
+                "with assets in an archive."
+            )
         paths = {name: foreign.checked_name(self.directory, name) for name in (*files, *models)}
         for name in models:
             self._check_listed(name)
         for name, expected in files.items():
             try:
-                found = describe_file(paths[name], expected.bytes) if paths[name].is_file() else None
+                found = reader.describe(paths[name], expected.bytes) if paths[name].is_file() else None
             except OSError as error:
                 raise ArtifactError(f"{paths[name]} cannot be read: {error}. Check its permissions.") from error
             if found != expected:
@@ -339,23 +343,3 @@ class ONNXArtifact:
     def scalars(self) -> dict[str, float]:
         """Return the numbers for loggers; their names begin with ``onnx/``, of several methods ``onnx/<method>/``."""
         return {f"onnx/{name}": float(value) for name, value in scalars_of(self.record).items()}
-
-
-def describe_file(path: Path, expected_bytes: int | None = None) -> FileDigest:
-    """Return a file's digest and size.
-
-    Args:
-        path: The file.
-        expected_bytes: The size that it should have; a file of another size is not read, and its digest is empty.
-
-    Raises:
-        OSError: If it is not a regular file, or cannot be read.
-    """
-    digest = hashlib.sha256()
-    with foreign.open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if expected_bytes not in (None, size):
-            return FileDigest("", size)
-        while block := file.read(2**20):
-            digest.update(block)
-    return FileDigest(digest.hexdigest(), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -11,14 +12,20 @@ from typing import Any, BinaryIO
 
 from lightning_onnx.errors import ArtifactError, first_line
 
-_MOST_BYTES = 2**26
-"""Of a manifest; those of large modules have less than a hundredth of it."""
+_MOST_BYTES = 2**24
+"""Of a manifest; those of large modules have less than a tenth of it."""
 
 _DEPTH = 64
 """Of objects and lists in each other; a manifest has about eight."""
 
 _MOST_OF_MODEL = 2**31 - 1
 """Bytes of a model without its weights beside it: the most that protobuf reads."""
+
+MOST_FILES = 10_000
+"""Files of an artifact: each is looked up on the disk."""
+
+_MOST_OF_HOLES = 2**30
+"""Bytes that a file has and the disk does not: they take no time to make, and a long time to read."""
 
 _LARGEST = 2**63
 """Integers beyond it are neither sizes nor numbers of steps, and some are too long to print."""
@@ -37,6 +44,37 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(f"{path.name} is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def check_holes(path: Path, file: BinaryIO, before: int = 0) -> int:
+    """Raise if too many bytes of a file are not on the disk, because nobody has written them.
+
+    Args:
+        path: The file, for the message.
+        file: The same, opened; it is at its beginning afterwards.
+        before: How many bytes of files that were read before are not on the disk.
+
+    Returns:
+        How many there are by now; where the file system tells of none, the same.
+
+    Raises:
+        ArtifactError: If there are more than any exporter leaves.
+    """
+    if not hasattr(os, "SEEK_DATA"):
+        return before
+    descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+    found, end = before, 0
+    try:
+        while end < size and found <= _MOST_OF_HOLES:
+            data = os.lseek(descriptor, end, os.SEEK_DATA)
+            found += data - end
+            end = os.lseek(descriptor, data, os.SEEK_HOLE)
+    except OSError as error:
+        found += size - end if error.errno == errno.ENXIO else 0  # the rest has not been written
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    if found > _MOST_OF_HOLES:
+        raise ArtifactError(f"{path} has {size} bytes, most of which were never written. {_ADVICE}")
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_onnx import scratch
-from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact, describe_file
+from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest

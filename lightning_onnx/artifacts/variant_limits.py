@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from lightning_onnx.artifacts.artifact import MANIFEST, describe_file
+from lightning_onnx.artifacts.artifact import MANIFEST
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.artifacts.foreign import read_json
 from lightning_onnx.errors import ArtifactError
 from lightning_onnx.manifest.fields import Fields

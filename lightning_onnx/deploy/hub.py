@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import posixpath
 import re
 import shlex
 import tempfile
@@ -21,6 +22,9 @@ from lightning_onnx.option_values import check_choice
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+_REPOSITORY_FILES = (model_card.NAME, ".gitattributes")
+"""Files in the root of a repository that describe it, and belong to no artifact."""
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
@@ -87,7 +91,7 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
     """Upload an artifact with a model card to a repository that ``make_writable`` has checked, in one commit.
 
     Files of the artifact that is there, as its manifest names them, are removed if the new one lacks them. All other
-    files stay, and so does a card that was not made by this package.
+    files stay, and so does a card that was not made by this package: no manifest can name it.
 
     Args:
         artifact: The artifact.
@@ -99,12 +103,17 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
         The URL of the commit.
 
     Raises:
-        ArtifactError: If the upload fails.
+        ArtifactError: If the upload fails, or the artifact has a file in the place of the card.
     """
     api = _api()
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     prefix = f"{folder}/" if folder else ""
+    if taken := [name for name in artifact.record.files if _is_of_repository(f"{prefix}{name}")]:
+        raise ArtifactError(
+            f"{artifact.name} was not uploaded to {hub.repo_id}: it has the file {taken[0]!r}, which there describes the "
+            "repository. Export again; no artifact of this package has it."
+        )
     try:
         before = set(api.list_repo_files(hub.repo_id))
         files = [*artifact.record.files, MANIFEST]
@@ -132,7 +141,12 @@ def _earlier_files(api: HfApi, hub: Hub, files: set[str], prefix: str) -> set[st
         except (ValueError, ArtifactError) as error:
             warn(f"{hub.repo_id}: no file is removed, because its {MANIFEST} cannot be read ({first_line(error)})")
             return set()
-    return {f"{prefix}{name}" for name in earlier.files}
+    return {path for name in earlier.files if not _is_of_repository(path := f"{prefix}{name}")}
+
+
+def _is_of_repository(path: str) -> bool:
+    """Tell whether a file describes the repository, however a manifest spells its path."""
+    return posixpath.normpath(path).lower() in map(str.lower, _REPOSITORY_FILES)
 
 
 def _may_write_card(api: HfApi, hub: Hub, files: set[str]) -> bool:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_onnx.artifacts.foreign import is_valid_name
+from lightning_onnx.artifacts.foreign import MOST_FILES, is_valid_name
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 
 DIRECTORY = "assets"
@@ -30,7 +30,12 @@ def check_assets(assets: object) -> None:
         raise ConfigurationError(f"assets has {missing}, which do not exist. Write them before, or correct the paths.")
     if len(set(names)) < len(names):
         raise ConfigurationError(f"assets has two of the same name: {names}. Rename one of them.")
-    invalid = [name for asset in assets for name in _names(Path(asset)) if not is_valid_name(name)]
+    contained = [name for asset in assets for name in _names(Path(asset))]
+    if len(contained) > MOST_FILES // 2:
+        raise ConfigurationError(
+            f"assets has {len(contained)} files; at most {MOST_FILES // 2} are copied. Give one archive of them."
+        )
+    invalid = [name for name in contained if not is_valid_name(name)]
     if invalid:
         raise ConfigurationError(
             f"assets has the names {invalid}, with a backslash or characters that cannot be printed. Rename them."

@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_onnx.artifacts import data_set
-from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.checks import stored_data
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison

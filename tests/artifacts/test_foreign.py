@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper
 
 from lightning_onnx import ArtifactError, ONNXArtifact
-from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts import file_digests
 from lightning_onnx.artifacts.data_set import read_data_set
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.artifacts.foreign import weights_beside
 from lightning_onnx.cli.main import main
 from lightning_onnx.errors import DataSetError
@@ -118,6 +120,48 @@ def test_bytes_that_are_no_json(content: bytes, directory: Path) -> None:
 def test_manifest_that_does_not_end(directory: Path) -> None:
     os.truncate(directory / "manifest.json", 2**40)  # takes no space on the disk
     with pytest.raises(ArtifactError, match="larger than"):
+        ONNXArtifact.load(directory)
+
+
+def test_a_file_that_was_never_written(directory: Path, manifest: Any) -> None:
+    """Its size is true: to read it takes hours, and to make it no time and no space on the disk."""
+    os.truncate(directory / "report.md", 2**40)
+    manifest["files"]["report.md"] = {"sha256": "0" * 64, "bytes": 2**40}
+    write(directory, manifest)
+    with pytest.raises(ArtifactError, match="1099511627776 bytes, most of which were never written"):
+        ONNXArtifact.load(directory)
+
+
+def test_many_files_that_were_never_written(directory: Path, manifest: Any) -> None:
+    for number in range(8):
+        (directory / f"part {number}").write_bytes(b"1")
+        os.truncate(directory / f"part {number}", 2**28)
+        manifest["files"][f"part {number}"] = {"sha256": "0" * 64, "bytes": 2**28}
+    write(directory, manifest)
+    assert not looked_at(directory)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_file_of_many_names_is_read_once(
+    link: Callable[[Path, Path], None], directory: Path, manifest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "large").write_bytes(bytes(2**20))
+    names = [f"name {number}" for number in range(100)]
+    for name in names:
+        link(directory / "large", directory / name)
+    listed(directory, manifest, "large", *names)
+    hashed: list[bytes] = []
+    monkeypatch.setattr(file_digests.hashlib, "sha256", lambda *args: hashed.append(b"") or sha256(*args))
+    assert ONNXArtifact.load(directory).passed
+    assert len(hashed) == len(manifest["files"]) - len(names)
+
+
+def test_many_files_in_a_manifest(directory: Path, manifest: Any) -> None:
+    """Each of them takes a look at the disk, although there is only one."""
+    paths = ("".join("./" if digit == "1" else ".//" for digit in f"{number:b}") for number in range(10_001))
+    manifest["files"] |= {f"{path}report.md": manifest["files"]["report.md"] for path in paths}
+    write(directory, manifest)
+    with pytest.raises(ArtifactError, match="at most 10000 are looked up"):
         ONNXArtifact.load(directory)
 
 

@@ -110,6 +110,26 @@ def test_a_card_of_the_user_is_kept(card: bytes | None, is_kept: bool, exported:
     assert (found.files["README.md"] == before) is is_kept
 
 
+@pytest.mark.parametrize("name", ["README.md", "readme.md", "./README.md", ".gitattributes"])
+def test_an_artifact_has_no_file_that_describes_the_repository(
+    name: str, exported: ONNXArtifact, hub: Server, tmp_path: Path
+) -> None:
+    """Or else it takes the place of the user's, and the manifest of the next one to come removes that."""
+    found = pushed(exported, hub, Hub(NAME))
+    found.files[name.removeprefix("./")] = b"# Mine\n"
+    shutil.copytree(exported.directory, tmp_path / "other")
+    shutil.copyfile(exported.directory / "report.md", tmp_path / "other" / name)
+    record = dataclasses.replace(
+        exported.record, files={**exported.record.files, name: exported.record.files["report.md"]}
+    )
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(record.to_dict()))
+    with pytest.raises(ArtifactError, match=rf"was not uploaded to {NAME}: it has the file '{name}'"):
+        push(ONNXArtifact.load(tmp_path / "other"), Hub(NAME))
+    found.files["manifest.json"] = (tmp_path / "other" / "manifest.json").read_bytes()
+    push(exported, Hub(NAME))
+    assert found.files[name.removeprefix("./")] == b"# Mine\n"
+
+
 def test_a_public_repository(exported: ONNXArtifact, hub: Server) -> None:
     assert not pushed(exported, hub, Hub(NAME, private=False)).private
 

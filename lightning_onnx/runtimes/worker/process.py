@@ -177,7 +177,7 @@ class Worker:
         return next(self._numbers)
 
     def close_later(self, generation: int, number: int) -> None:
-        """Close a session at the next call: the garbage collector calls this method, which must not block."""
+        """Close a session with the next request: the garbage collector calls this method, which must not block."""
         if generation == self.generation:
             self._closing.append(number)
 
@@ -202,8 +202,6 @@ class Worker:
         self._start()
         if generation is not None and generation != self.generation:
             raise WorkerReplaced("the worker process was replaced by another one")
-        while self._closing:
-            self._exchange(f"{SERVER}:close", (self._closing.pop(),), 60)
 
     def _finish_posted(self) -> None:
         """Read the answer of the request that was sent ahead, if there is one."""
@@ -225,9 +223,13 @@ class Worker:
             return self._receive(wait, request, deadline)
 
     def _send(self, wait: Wait, target: str, arguments: tuple[object, ...], limit: float) -> int:
+        """Send a request, and what is to be closed before it: an answer of its own would be waited for."""
         assert self._channel is not None
-        request = next(self._requests)
-        self._channel.send((request, target, arguments), limit, functools.partial(ask_whether_to_go_on, wait))
+        request, closing = next(self._requests), []
+        while self._closing:  # which the garbage collector may fill meanwhile
+            closing.append(self._closing.pop())
+        message = (request, target, arguments, closing)
+        self._channel.send(message, limit, functools.partial(ask_whether_to_go_on, wait))
         return request
 
     def _receive(self, wait: Wait, request: int, deadline: float) -> tuple[bool, Any]:

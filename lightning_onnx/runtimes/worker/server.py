@@ -83,11 +83,6 @@ def added_memory(number: int) -> int | None:
     return None if before is None or most is None else max(most - before, 0)
 
 
-def close(number: int) -> None:
-    """Forget a session."""
-    _sessions.pop(number, None)
-
-
 def _seconds(session: Session, feeds: Mapping[str, NDArray[np.generic]]) -> float:
     started = time.perf_counter()
     session.run(feeds)
@@ -101,12 +96,17 @@ def _runtime(name: str, **options: object) -> Runtime:
 
 
 def serve(channel: Channel) -> None:
-    """Answer requests, each under its number and with its duration in seconds, until the other side closes."""
+    """Answer requests, each under its number and with its duration in seconds, until the other side closes.
+
+    A request also has the numbers of the sessions that are no longer needed.
+    """
     while True:
         try:
-            number, target, arguments = channel.receive()
+            number, target, arguments, closing = channel.receive()
         except EOFError:
             return
+        for session in closing:
+            _sessions.pop(session, None)
         started = time.monotonic()
         try:
             module, _, function = target.partition(":")
@@ -130,5 +130,7 @@ def end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    from lightning_onnx.runtimes.worker import server  # not this copy of it: requests name their functions by module
+
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    serve(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    server.serve(Channel(socket.socket(fileno=int(sys.argv[1]))))

@@ -89,7 +89,7 @@ def test_an_interrupted_poll_blocks_no_later_stop(worker):
 
 def test_an_answer_of_another_number_is_dropped(worker):
     assert worker.call("builtins:abs", -1) == 1
-    worker._channel.send((-1, "builtins:abs", (-7,)))
+    worker._channel.send((-1, "builtins:abs", (-7,), ()))
     assert worker.call("builtins:abs", -2) == 2
 
 
@@ -194,3 +194,12 @@ def test_a_process_is_started_ahead_once_and_what_it_did_is_dropped(worker):
     worker.start("builtins:int", "not a number")
     worker.start("os:_exit", 3)
     assert (worker.call("builtins:abs", -1), worker.generation) == (1, 1)
+
+
+def test_closing_the_sessions_of_a_stopped_process_takes_no_time_of_its_own(worker):
+    """They are closed with the next request, whose time limit is the only one."""
+    os.killpg(worker.call("os:getpid"), signal.SIGSTOP)
+    for number in range(3):
+        worker.close_later(worker.generation, number)
+    with pytest.raises(WorkerEnded, match=r"no answer within 0\.3 s"):
+        worker.ask("builtins:abs", -1, time_limit=0.3)
