@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -75,13 +76,20 @@ class IndexEntry:
 def read_index(place: str) -> list[IndexEntry]:
     """Return the entries of an index; an empty list if it does not exist or cannot be read.
 
+    An entry that cannot be read is left out: those of other runs do not depend on it.
+
     Args:
         place: Path or URL of the file.
     """
     try:
-        return list(map(IndexEntry.read, Fields(read_json(place)).objects("artifacts")))
+        values = Fields(read_json(place)).items("artifacts", dict)
     except (OSError, ValueError, ArtifactError):
         return []
+    entries = []
+    for value in values:
+        with contextlib.suppress(ArtifactError):
+            entries.append(IndexEntry.read(Fields(value)))
+    return entries
 
 
 def write_index(place: str, entries: Iterable[IndexEntry]) -> None:

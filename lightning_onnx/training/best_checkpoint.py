@@ -70,15 +70,16 @@ def _by_state(newest: Path) -> Path | None:
 
 
 def _by_index(newest: Path) -> Path | None:
-    """Return the checkpoint of the best artifact beside a run's checkpoints."""
+    """Return the checkpoint of the best artifact; an index names only files, which are beside the newest one."""
+    beside = {path.name: path for path in newest.parent.glob("*.ckpt")}
     for folder in (newest.parent, newest.parent.parent):
         for entry in read_index(str(folder / "onnx" / INDEX)):
             if entry.best and entry.checkpoint is not None:
-                return _existing(entry.checkpoint, newest)
+                return beside.get(entry.checkpoint)
     return None
 
 
 def _existing(named: Any, newest: Path) -> Path | None:
     """Return a checkpoint where it was written, or beside another one, as the run may have been moved."""
     places = (Path(str(named)), newest.parent / Path(str(named)).name)
-    return next((place for place in places if place.exists()), None)
+    return next((place for place in places if os.path.exists(place)), None)  # False for a name that no file can have

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -33,3 +34,11 @@ def test_an_index_that_cannot_be_read_has_no_entries(text: str | None, tmp_path:
     if text is not None:
         (tmp_path / "index.json").write_text(text)
     assert read_index(str(tmp_path / "index.json")) == []
+
+
+@pytest.mark.parametrize("wrong", [{"directory": 3}, {"best": "yes"}, {"owner": None}, {"score": "1"}])
+def test_an_entry_that_cannot_be_read_costs_no_other(wrong: dict[str, object], tmp_path: Path) -> None:
+    place = tmp_path / "index.json"
+    entry = dataclasses.asdict(ENTRY)
+    place.write_text(json.dumps({"artifacts": [{**entry, "directory": "b", **wrong}, entry]}))
+    assert read_index(str(place)) == [ENTRY]

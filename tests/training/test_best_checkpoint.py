@@ -64,3 +64,18 @@ def test_the_only_one_is_the_best(tmp_path: Path) -> None:
 def test_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"there is no checkpoint below .*Give the path of one"):
         find_checkpoint("last", [tmp_path])
+
+
+@pytest.mark.parametrize("named", ["{tmp}/other/c.ckpt", "../../other/c.ckpt", "c.ckpt", "..", "a" * 5_000, "a\0.ckpt", ""])
+def test_an_index_leads_to_no_checkpoint_elsewhere(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "run/checkpoints/a.ckpt", 50)
+    written(tmp_path / "run/checkpoints/b.ckpt", 10)
+    monkeypatch.chdir(written(tmp_path / "other/c.ckpt", 90).parent)
+    entry = dict.fromkeys(("epoch", "global_step", "monitor", "score"))
+    best = {"directory": "a", "best": True, "passed": True, "checkpoint": named.format(tmp=tmp_path), **entry}
+    (tmp_path / "run/onnx").mkdir()
+    (tmp_path / "run/onnx/index.json").write_text(json.dumps({"artifacts": [{**best, "owner": ""}]}))
+    with pytest.raises(ConfigurationError, match="says which checkpoint of its run is the best"):
+        find_checkpoint("best", [tmp_path / "run"])
