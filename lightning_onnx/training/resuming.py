@@ -88,7 +88,9 @@ def _own_names(store: Store, earlier: Earlier, kept: Iterable[Saved]) -> set[str
     if len(known) == 1:
         store.owner = known.pop()
     is_shared = set(owners.values()) - {store.owner}
-    return {name for name in names if owners.get(name, None if is_shared else store.owner) == store.owner}
+    # An artifact that the index has lost belongs to the run whose checkpoint names it.
+    unlisted = {name for name in names if name not in owners and (not is_shared or name in earlier.names.values())}
+    return unlisted | {name for name in names if owners.get(name) == store.owner}
 
 
 def _fits(store: Store, saved: Saved, name: str) -> bool:

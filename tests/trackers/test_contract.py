@@ -14,7 +14,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.trackers import publish
 from tests.trackers.mlflow.test_tracker import _nothing_left, empty_store, sqlite
 from tests.trackers.mlflow.test_tracker import logger as mlflow

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_onnx import ArtifactError, ONNXArtifact, ONNXExport, export
-from lightning_onnx.artifacts.artifact import describe_file
+from lightning_onnx.artifacts.file_digests import describe_file
 from lightning_onnx.artifacts.staging import sweep
 from lightning_onnx.module.calls import matching
 from lightning_onnx.module.calls.observation import Observation

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_onnx import ONNXArtifact, ONNXExport
 from lightning_onnx.artifacts import staging
+from lightning_onnx.artifacts.index import IndexEntry, write_index
 from lightning_onnx.artifacts.store import Store
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
 from lightning_onnx.training.resuming import Earlier, adopt_earlier, remove_overwritten
@@ -107,6 +108,21 @@ def test_other_runs_keep_theirs(tmp_path: Path, make: Make) -> None:
     assert store.names() == ["last-v1", "last-v2"]
     store, _ = resumed(tmp_path, Earlier({}, "of another directory"), save(tmp_path, "last", 16))
     assert store.names() == ["last-v1", "last-v2"]
+
+
+def test_an_index_that_was_replaced_costs_no_artifact(tmp_path: Path, make: Make) -> None:
+    """It lists only what others made: the checkpoint still tells which artifacts are this run's."""
+    first = Store(str(tmp_path / "onnx"))
+    first.open()
+    make(first, "last", 8)
+    make(first, "a", 4)
+    other = Store(str(tmp_path / "onnx"))
+    make(other, "last", 6, checkpoint="last.ckpt")
+    write_index(str(tmp_path / "onnx" / "index.json"), [IndexEntry("b", True, True, None, 1, 2, None, None, "x")])
+    earlier = Earlier({"last.ckpt": "last", "a.ckpt": "a"}, first.owner, is_known=True)
+    store, due = resumed(tmp_path, earlier, save(tmp_path, "last", 12), save(tmp_path, "a", 4))
+    assert [saved.name for saved in due] == ["last.ckpt"]
+    assert store.names() == ["a", "last-v1"]
 
 
 def test_a_checkpoint_that_is_not_known_any_more(tmp_path: Path, make: Make) -> None:
