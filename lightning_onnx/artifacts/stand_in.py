@@ -205,6 +205,13 @@ def _replaced(module: Any, method: str, stand_in: Callable[..., Any]) -> Any:
     return module
 
 
+def _audible_copy(module: nn.Module) -> nn.Module:
+    """Return a copy that logs, for a Trainer of its own."""
+    copied = copying.private_copy(module)
+    wrappers.unsilence(copied)
+    return copied
+
+
 def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session]]) -> nn.Module:
     """Return a copy of a module whose exported methods run files, and return the module's own classes.
 
@@ -212,8 +219,7 @@ def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session
         module: The module; it is not changed.
         answers: How each exported method is called, and its loaded file.
     """
-    copied = copying.private_copy(module)
-    wrappers.unsilence(copied)
+    copied = _audible_copy(module)
     for call, session in answers:
         stand_in_for(copied, FileAnswers(copied, call, session))
     return copied
@@ -229,8 +235,7 @@ def answered_raw(module: nn.Module, manifest: Manifest, run: Callable[[Arrays], 
         manifest: The artifact's manifest.
         run: Runs the file on arrays by name.
     """
-    copied = copying.private_copy(module)
-    wrappers.unsilence(copied)
+    copied = _audible_copy(module)
     step = manifest.fused.preprocess if manifest.fused is not None else None
     if step is not None and callable(getattr(copied, step, None)):
         copied.__dict__[step] = lambda batch, *args, **kwargs: batch

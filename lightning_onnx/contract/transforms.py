@@ -33,13 +33,11 @@ def find_steps(loaders: object) -> tuple[Step, ...]:
 
 
 def why_unread(loaders: object) -> Exception | None:
-    """Return what the first data set whose transform cannot be read raises, if no data set has one that can.
+    """Return what the first data set whose transform cannot be read raises; None if there is none.
 
     Args:
         loaders: As in ``Trainer.validate``.
     """
-    if find_steps(loaders):
-        return None
     for data_set in data_sets(loaders):
         try:
             getattr(data_set, "transform", None)

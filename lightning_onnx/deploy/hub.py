@@ -111,8 +111,8 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
     prefix = f"{folder}/" if folder else ""
     if taken := [name for name in artifact.record.files if _is_of_repository(f"{prefix}{name}")]:
         raise ArtifactError(
-            f"{artifact.name} was not uploaded to {hub.repo_id}: it has the file {taken[0]!r}, which there describes the "
-            "repository. Export again; no artifact of this package has it."
+            f"{artifact.name} was not uploaded to {hub.repo_id}: it has the file {taken[0]!r}, which there describes "
+            "the repository. Export again; no artifact of this package has it."
         )
     try:
         before = set(api.list_repo_files(hub.repo_id))

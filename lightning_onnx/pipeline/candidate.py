@@ -79,6 +79,14 @@ class Candidate:
         return self.wrong_as_traced is not None, len(lost), len(self.wrong_at_one), *small
 
     @property
+    def wrong_dims(self) -> Mapping[str, Mismatch]:
+        """One mismatch for each dim with wrong results at other sizes, or else only at size 1.
+
+        None where the graph is wrong at the traced sizes: a decision by values is the cause, at other sizes too.
+        """
+        return {} if self.wrong_as_traced else self.wrong or self.wrong_at_one
+
+    @property
     def wrong_cases(self) -> tuple[Case, ...]:
         """The cases in which the graph is wrong."""
         return tuple(mismatch.case for mismatch in self.mismatches)

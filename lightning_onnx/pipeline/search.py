@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from lightning_onnx.checks.judged import Judged
 from lightning_onnx.errors import EngineError, SearchTooLong
 from lightning_onnx.module.calls.request import Request
-from lightning_onnx.module.calls.signature import BATCH, SizeRange
+from lightning_onnx.module.calls.signature import BATCH
 from lightning_onnx.module.cases import Case
 from lightning_onnx.module.decisions.record import record
 from lightning_onnx.module.decisions.search import search_once
@@ -20,7 +20,7 @@ from lightning_onnx.pipeline import advice, search_notes
 from lightning_onnx.pipeline.candidate import Candidate, try_engine
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
-from lightning_onnx.pipeline.limits import Limit, limits_of_module
+from lightning_onnx.pipeline.limits import limits_of_module
 from lightning_onnx.pipeline.other_traces import traced_at_other_sizes, traced_with_other_decisions
 from lightning_onnx.pipeline.search_limit import ENDED, SearchLimit
 from lightning_onnx.pipeline.splitting import decides_by_sizes, split
@@ -101,8 +101,7 @@ def find_graph(
             found = _within_limits(candidates, run, config, limit)
         static = search_notes.static_dims(best) if found is None else {}
         if found is None and not static:
-            at_one = {} if best.wrong_as_traced else best.wrong_at_one
-            found = Limited(best, {dim: Limit(SizeRange(2), m) for dim, m in at_one.items()})
+            found = Limited(best)
         if found is not None:
             if not limit.is_over():
                 found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)

@@ -31,8 +31,7 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
         notes[constant.dim] = (
             f"{_place(request, constant.dim)} is static: the module's code makes it constant ({constant.size}){where}"
         )
-    wrong = {} if candidate.wrong_as_traced else candidate.wrong or candidate.wrong_at_one
-    for dim, mismatch in wrong.items():
+    for dim, mismatch in candidate.wrong_dims.items():
         notes.setdefault(dim, f"{_place(request, dim)} is static: the graph is wrong at other sizes ({mismatch})")
     return notes
 

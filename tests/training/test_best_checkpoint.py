@@ -66,10 +66,10 @@ def test_there_is_none(tmp_path: Path) -> None:
         find_checkpoint("last", [tmp_path])
 
 
-@pytest.mark.parametrize("named", ["{tmp}/other/c.ckpt", "../../other/c.ckpt", "c.ckpt", "..", "a" * 5_000, "a\0.ckpt", ""])
-def test_an_index_leads_to_no_checkpoint_elsewhere(
-    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "named", ["{tmp}/other/c.ckpt", "../../other/c.ckpt", "c.ckpt", "..", "a" * 5_000, "a\0.ckpt", ""]
+)
+def test_an_index_leads_to_no_checkpoint_elsewhere(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path / "run/checkpoints/a.ckpt", 50)
     written(tmp_path / "run/checkpoints/b.ckpt", 10)
     monkeypatch.chdir(written(tmp_path / "other/c.ckpt", 90).parent)
