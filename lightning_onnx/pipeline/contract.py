@@ -84,7 +84,7 @@ def contract_of(plan: Plan, loaded: LoadedModule) -> FoundContract:
         return FoundContract(
             find_contract(given, nothing, plan.graph.signature), (f"{told}: it has only what was given",)
         )
-    has_steps = contract is not None and any(not step.in_graph for step in contract.steps)
+    has_steps = any(not step.in_graph for step in contract.steps)
     unread = None if has_steps or takes_raw or given.steps is not None else why_unread(known.loaders)
     notes = [] if contract.warning is None else [contract.warning]
     if unread is not None:
