@@ -7,6 +7,7 @@ on another machine, can choose the same ones.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -21,7 +22,7 @@ from lightning_onnx.checks.scales import Scales, is_sliced, scales_of
 from lightning_onnx.checks.slices import decisive_part
 from lightning_onnx.module.arrays import to_numpy
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import TIES, WAYS
+from lightning_onnx.module.flat import FURTHER, TIES, WAYS
 from lightning_onnx.module.random_state import advance, random_states_kept
 
 Compare = Callable[[str, Array, Array, Scales | None], Comparison]
@@ -111,7 +112,7 @@ def has_hidden_state(context: CheckContext, case: Case, compare: Compare) -> boo
 class ChangedRuns:
     """The module's outputs by name, for each kind of difference that another program may have.
 
-    Each kind is run when it is first iterated over, and kept. Where the module does not run, there are no outputs.
+    Each kind is run when it is first asked for, and kept. Where the module does not run, there are no outputs.
 
     Args:
         context: The module and the names of its outputs.
@@ -124,22 +125,25 @@ class ChangedRuns:
         self._case = case
         self._runs: dict[int, dict[str, Array]] = {}
 
-    def __iter__(self) -> Iterator[dict[str, Array]]:
-        """Yield the outputs, an empty dict where the module does not run."""
-        return map(self._of_way, range(WAYS))
-
     def _of_way(self, way: int) -> dict[str, Array]:
         if way not in self._runs:
             self._runs[way] = self._run(way)
         return self._runs[way]
 
     def of(self, output: str) -> Iterator[Array]:
-        """Yield the arrays of one output, without runs that have none.
+        """Yield the arrays of one output, without runs that have none; of integers, which may be choices, more of them.
 
         Args:
             output: Name of the output.
         """
-        return (outputs[output] for outputs in self if output in outputs)
+        are_choices = False
+        for way in itertools.chain(range(WAYS), FURTHER):
+            if way >= WAYS and not are_choices:
+                return
+            array = self._of_way(way).get(output)
+            if array is not None:
+                are_choices = array.dtype.kind in "iu"
+                yield array
 
     def depend_on_ties(self, output: ComparedOutput) -> bool:
         """Tell whether an output changes if only the order of equal values does.

@@ -23,7 +23,7 @@ from lightning_onnx.checks.noise import (
 )
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
 from lightning_onnx.module.cases import Case
-from lightning_onnx.module.flat import TIES
+from lightning_onnx.module.flat import FURTHER, TIES
 from lightning_onnx.runtimes.onnxruntime import ONNXRuntime
 from tests.models import Calls
 
@@ -72,6 +72,13 @@ def test_a_difference_just_above_the_smallest_that_counts_is_noise_if_the_module
         assert found.is_failure
         judged = excused(found, context(lambda seed, own=own: [mean + own]), mean)  # type: ignore[misc]
         assert (judged.excuse == "noise" and not judged.is_undecided) == is_noise
+
+
+def test_a_choice_is_computed_in_more_ways() -> None:
+    chosen, other = torch.tensor([2, 1]), torch.tensor([4, 1])  # where two results are equal but for rounding
+    found = compare_arrays("y", chosen.numpy(), other.numpy())
+    assert excused(found, context(lambda seed: [other if seed == FURTHER[-1] else chosen]), chosen).excuse == "noise"
+    assert excused(found, context(lambda seed: [chosen]), chosen).is_failure
 
 
 def shades(change: int, places: int) -> Tensor:

@@ -30,7 +30,7 @@ def test_figures_in_another_form_are_not_a_comparison(outputs: object) -> None:
 
 
 def test_figures_of_a_variant() -> None:
-    assert VariantFigures.read(Fields({"size_ratio": 0.5})) == VariantFigures(0.5, None, None)
+    assert VariantFigures.read(Fields({"size_ratio": 0.5})) == VariantFigures(0.5, None, None, None)
     with pytest.raises(ArtifactError, match=r"variants\.figures\.size_ratio is 'half', expected a number"):
         VariantFigures.read(Fields({"size_ratio": "half"}, "variants.figures"))
 

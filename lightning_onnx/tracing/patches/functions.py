@@ -102,7 +102,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
     return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
 
 
-_diagonal, _diag = torch.diagonal, torch.diag
+_diagonal = torch.diagonal
+_diag: Callable[..., Tensor] = torch.diag
+"""Its declared type has no sizes of a graph."""
 
 
 def diagonal(input: Tensor, offset: int | torch.SymInt = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
