@@ -91,7 +91,7 @@ def test_export_with_variants(project: Any, tmp_path: Path, capsys: Captured) ->
     written = capsys.readouterr()
     assert "latency ratio" in written.out
     assert "engine 'dynamo' (TorchExport) has traced the module" in written.err
-    assert "seconds of this export: other" in written.err
+    assert "seconds of this export: " in written.err
     assert ONNXArtifact.load(tmp_path / "made").variant_path("fp16").is_file()
     assert main.main([*arguments, "float8"]) == 2
     assert "'float8' is not a variant. Choose from fp16, int4" in capsys.readouterr().err
