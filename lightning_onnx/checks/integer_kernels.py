@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from lightning_onnx.checks.base import CheckContext
@@ -21,20 +22,33 @@ REASON = (
 )
 
 
-def are_at_fault(
-    context: CheckContext, case: Case, judge: Callable[[Session, CheckContext, Case], CaseOutcome]
-) -> bool:
-    """Tell whether a file that is wrong is right where onnxruntime computes QuantizeLinear and its like in float.
+class IntegerKernels:
+    """onnxruntime's kernels for the quantized parts of a file; the file is read, and loaded without them, only once.
 
     Args:
-        context: The file, the module, and the runtime that is wrong.
-        case: Inputs on which the file is wrong.
+        context: The file, the module, and the runtime.
         judge: Compares the outputs of one case.
     """
-    if context.runtime.name != "onnxruntime" or not _is_quantized(context):
-        return False
-    unfused = context.replace(runtime=client.hosted("onnxruntime", spins=False, fuses_quantized=False))
-    return not judge(unfused.session, unfused, case).failures
+
+    def __init__(self, context: CheckContext, judge: Callable[[Session, CheckContext, Case], CaseOutcome]) -> None:
+        self._context = context
+        self._judge = judge
+
+    def are_at_fault(self, case: Case) -> bool:
+        """Tell whether a file that is wrong is right where onnxruntime computes QuantizeLinear and its like in float.
+
+        Args:
+            case: Inputs on which the file is wrong.
+        """
+        unfused = self._unfused
+        return unfused is not None and not self._judge(unfused.session, unfused, case).failures
+
+    @functools.cached_property
+    def _unfused(self) -> CheckContext | None:
+        """The context without these kernels; None if the file or its runtime has none."""
+        if self._context.runtime.name != "onnxruntime" or not _is_quantized(self._context):
+            return None
+        return self._context.replace(runtime=client.hosted("onnxruntime", spins=False, fuses_quantized=False))
 
 
 def _is_quantized(context: CheckContext) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from lightning_onnx.checks import integer_kernels
 from lightning_onnx.checks.base import CheckContext, CheckResult
 from lightning_onnx.checks.comparison import Array, Comparison, compare_arrays, tolerances
 from lightning_onnx.checks.divergence import find_divergence
 from lightning_onnx.checks.imprecise import imprecise_operators
+from lightning_onnx.checks.integer_kernels import REASON, IntegerKernels
 from lightning_onnx.checks.noise import ChangedRuns, ComparedOutput, excuse_noise, find_random_outputs, has_hidden_state
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.checks.scales import Scales, raised_by_noise, scales_of
@@ -84,8 +84,8 @@ class Parity:
             weights = non_finite_weights(context.module.flat.module)
             if weights is not None:
                 return dataclasses.replace(result, reason=f"{weights}; {result.reason}")
-        if integer_kernels.are_at_fault(context, outcome.case, self.judge):
-            return _with_reason(result, integer_kernels.REASON)
+        if IntegerKernels(context, self.judge).are_at_fault(outcome.case):
+            return _with_reason(result, REASON)
         found = find_divergence(context, outcome.case, outcome.failures[0].output, self._compare_inner)
         if found is None:
             return result

@@ -35,14 +35,15 @@ def check_excluded(module: nn.Module, observations: Sequence[Observation], confi
         ConfigurationError: If that is so.
     """
     known = _known(observations)
+    others = [other for other in known if other not in config.exclude_inputs]
+    taken = {*_DEFAULT, *known, *_parameters(module)}
     for name in dict.fromkeys(config.exclude_inputs):
-        others = [other for other in known if other not in config.exclude_inputs]
-        if name in (*_DEFAULT, *known, *_parameters(module)) or did_you_mean(name, others) == ".":
-            continue
-        raise ConfigurationError(
-            f"exclude_inputs has {name!r}, but no call of {type(module).__name__}.{config.method} has such an input"
-            f"{did_you_mean(name, others)} Its calls have {', '.join(known)}."
-        )
+        near = did_you_mean(name, others)
+        if name not in taken and near != ".":
+            raise ConfigurationError(
+                f"exclude_inputs has {name!r}, but no call of {type(module).__name__}.{config.method} has such an input"
+                f"{near} Its calls have {', '.join(known)}."
+            )
 
 
 def _parameters(module: nn.Module) -> Iterator[str]:

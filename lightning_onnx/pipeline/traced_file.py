@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lightning_onnx.artifacts.artifact import MODEL
-from lightning_onnx.checks import integer_kernels
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs
 from lightning_onnx.checks.comparison import Comparison
 from lightning_onnx.checks.divergence import Divergence, find_divergence
+from lightning_onnx.checks.integer_kernels import IntegerKernels
 from lightning_onnx.checks.judged import Judged
 from lightning_onnx.checks.noise import find_random_outputs
 from lightning_onnx.errors import EngineError, first_line
@@ -95,10 +95,12 @@ def comparing(
                 f"engine '{graph.traced.engine}': onnxruntime cannot load the file ({first_line(error)})"
             ) from error
 
+        kernels = IntegerKernels(context, config.parity.judge)
+
         def mismatches(cases: Iterable[Case]) -> Iterator[Mismatch | None]:
             for outcome in config.parity.judge_each(session, context, cases, random_outputs):
                 worst = min(outcome.failures, key=lambda c: c.is_small, default=None)
-                if worst is not None and integer_kernels.are_at_fault(context, outcome.case, config.parity.judge):
+                if worst is not None and kernels.are_at_fault(outcome.case):
                     worst = None  # no other graph is computed otherwise; the check of the trained weights fails
                 yield None if worst is None else Mismatch(outcome.case, worst)
 

@@ -115,7 +115,7 @@ class Planner:
         if self.plan is not None:
             before = self.plan.notes
             self.plan = self.plan.with_sizes(self._observations(module))
-            for note in self.plan.notes if self.plan.notes != before else ():
+            for note in self.plan.notes:
                 if note not in before:
                     warn(f"ONNX export: {note}")
         return self.plan
