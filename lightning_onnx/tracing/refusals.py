@@ -88,6 +88,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Engine, Asked], list[tuple[Axes, EngineError]]] = {}
+        self._told_without_values: set[tuple[Asked, str]] = set()
 
     def of(self, engine: Engine, asked: Asked | None, axes: Axes) -> EngineError | None:
         """Return the earlier refusal of an engine; None if it was not asked, or did not refuse.
@@ -99,7 +100,8 @@ class Refusals:
         """
         if asked is None:
             return None
-        for refused, error in self._known.get((engine, asked), ()):
+        of_all_values = self._known.get((engine, dataclasses.replace(asked, values=())), [])
+        for refused, error in [*self._known.get((engine, asked), []), *of_all_values]:
             if all(earlier.keys() <= now.keys() for earlier, now in zip(refused, axes, strict=True)):
                 log.debug("engine %s refused this module before: %s", engine.name, error)
                 return _anew(error)
@@ -108,14 +110,24 @@ class Refusals:
     def add(self, engine: Engine, asked: Asked | None, axes: Axes, error: EngineError) -> None:
         """Remember a refusal, unless its cause may pass. The first arguments are those of ``of``.
 
+        An engine that follows values, and stops with the words of one that does not, at the same line, gets there with
+        all values.
+
         Args:
             engine: The engine.
             asked: What it was asked for; with None, nothing is remembered.
             axes: The dynamic dims of each input.
             error: The refusal.
         """
-        if asked is not None and not any(map(_may_pass, chain(error))):
-            self._known.setdefault((engine, asked), []).append((axes, _anew(error)))
+        causes = chain(error)
+        if asked is None or any(map(_may_pass, causes)):
+            return
+        told = (dataclasses.replace(asked, values=()), str(causes[-1]))
+        if not engine.follows_values:
+            self._told_without_values.add(told)
+        elif told in self._told_without_values:
+            asked = told[0]
+        self._known.setdefault((engine, asked), []).append((axes, _anew(error)))
 
 
 def _may_pass(cause: BaseException) -> bool:

@@ -74,3 +74,19 @@ def test_a_refusal_for_lack_of_memory_or_for_these_weights_is_not_remembered() -
         assert refusals.of(SYMBOLIC, what, axes) is None
         refusals.add(SYMBOLIC, what, axes, EngineError("the engine refuses"))
         assert str(refusals.of(SYMBOLIC, what, axes)) == "the engine refuses"
+
+
+def test_a_refusal_that_needs_no_values_holds_for_all_of_them() -> None:
+    refusals, axes = Refusals(), ({0: "batch"},)
+
+    def refuse(engine: Engine, gate: float, line: int) -> None:
+        error = EngineError("cannot decide")
+        error.__cause__ = RuntimeError(f"a branch at line {line}")
+        refusals.add(engine, asked(engine, Gated(gate), X), axes, error)
+
+    refuse(SYMBOLIC, -1.0, line=3)
+    refuse(FOLLOWING, -1.0, line=4)  # which is reached with these values only
+    assert refusals.of(FOLLOWING, asked(FOLLOWING, Gated(-1.0), X), axes) is not None
+    assert refusals.of(FOLLOWING, asked(FOLLOWING, Gated(1.0), X + 1), axes) is None
+    refuse(FOLLOWING, -2.0, line=3)
+    assert refusals.of(FOLLOWING, asked(FOLLOWING, Gated(1.0), X + 1), axes) is not None
