@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning_onnx.module import saved
 from lightning_onnx.module.reach import Reach, is_opaque, is_project_class
 from lightning_onnx.module.saved import Clone, Generator, Place, Saved, version_of
 from lightning_onnx.module.slots import slots_of
+from lightning_onnx.module.variables import Variable
 
 _MOST = 20_000
 """Only this many objects among a module's attributes are searched."""
@@ -40,6 +42,17 @@ def attribute_names(places: Iterable[Place]) -> str:
     return ", ".join(f"{part}.{name}" if part else name for part, name in places)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Outside:
+    variables: Sequence[Variable] = ()
+    functions: Sequence[FunctionType] = ()
+    classes: Sequence[type] = ()
+
+    @classmethod
+    def of(cls, reach: Reach) -> _Outside:
+        return cls(reach.variables(), tuple(reach.functions), tuple(reach.classes))
+
+
 class CallState:
     """Restores what calls change on a module: attributes, the contents of containers, the values of tensors.
 
@@ -61,10 +74,8 @@ class CallState:
         self.written: set[Place] = set()
         self.written_outside: set[Place] = set()
         self._drawn: dict[int, Generator] = {}
-        reach = None if is_concurrent else Reach(module, *methods)
-        self._variables = [] if reach is None else reach.variables()
-        self._functions = [] if reach is None else list(reach.functions)
-        self._classes = [] if reach is None else list(reach.classes)
+        self._methods = methods
+        self._is_concurrent = is_concurrent
         self._clones: dict[int, Clone] = {}
         self._is_kept = False
 
@@ -81,6 +92,11 @@ class CallState:
             self.written |= {found.place for found in changed if _drawn_from(found) is None}
             self.written_outside |= {found.place for found in changed if found.is_outside}
             self._drawn |= {id(g): g for found in changed if (g := _drawn_from(found)) is not None}
+
+    @functools.cached_property
+    def _outside(self) -> _Outside:
+        """What is searched when a call is made; where only weights are written, there is none."""
+        return _Outside() if self._is_concurrent else _Outside.of(Reach(self.module, *self._methods))
 
     @property
     def drawn(self) -> tuple[Generator, ...]:
@@ -120,19 +136,19 @@ class CallState:
             yield dataclasses.replace(found, is_outside=True)
 
     def _look_outside(self, seen: set[int], tensors: bool) -> Iterator[Saved]:
-        for function in self._functions:
+        for function in self._outside.functions:
             place = ("", function.__qualname__)
             yield saved.SavedContent(place, function.__dict__, dict(function.__dict__))
             for value in (function.__dict__, function.__defaults__, function.__kwdefaults__):
                 yield from self._inside(place, value, seen, tensors)
-        for variable in self._variables:
+        for variable in self._outside.variables:
             place = (variable.owner if isinstance(variable.home, type) else "", variable.name)
             value = variable.value
             yield saved.SavedVariable(place, variable, value)
             if isinstance(value, Iterator):
                 saved.lend_copy(variable)
             yield from self._inside(place, value, seen, tensors)
-        for kind in self._classes:
+        for kind in self._outside.classes:
             yield saved.SavedNewAttributes((kind.__qualname__, ""), kind, set(vars(kind)))
 
     def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:

@@ -95,7 +95,8 @@ def are_needed(places: Collection[int], run: Runner, observation: Observation) -
 
 def _calls(request: Request) -> Iterator[Sequence[Tensor]]:
     yield request.tensors
-    yield from (cut_rows(sample.tensors, request) for sample in request.samples)
+    cut = (cut_rows(sample.tensors, request) for sample in request.samples)
+    yield from (tensors for tensors in cut if not all(map(_is_same, tensors, request.tensors)))
     largest = {dim: max(sizes) for dim, sizes in request.seen.items() if sizes and dim != BATCH}
     if largest:
         yield request.resized(largest)
