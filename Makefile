@@ -27,7 +27,7 @@ help:
 	@echo "make image   train on PNG files, export with preprocessing, name the images without torch"
 	@echo "make test    run the fast tests"
 	@echo "make slow    run the slow tests"
-	@echo "make nightly make minimum and make ray, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
+	@echo "make nightly make minimum and make ray, the remaining tests, then export 1,000 random modules and judge the files (takes hours; SEEDS=0:100 for fewer)"
 	@echo "make minimum run the fast tests with the lowest versions of all packages that are required"
 	@echo "make ray     run the tests with Ray Train and Ray Tune, in an environment of their own"
 	@echo "make libraries  train modules of other libraries and write docs/zoo.md (ARGS=monai)"
@@ -48,11 +48,12 @@ test: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) --durations=20 -m "not slow"
 
 slow: $(VENV)/.dev
-	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=20 -m slow --ignore tests/test_readme.py
+	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=20 -m "slow and not nightly" --ignore tests/test_readme.py
 
 SEEDS ?= 0:1000
 
 nightly: $(VENV)/.dev minimum ray
+	$(PYTEST) -n 2 --dist worksteal --timeout=900 -m nightly
 	$(BIN)/python -m tests.property --seeds $(SEEDS) --jobs 2
 
 # The fast tests with the lowest versions that pyproject.toml allows; those of optional packages are left out.

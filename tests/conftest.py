@@ -26,6 +26,12 @@ THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("nightly") is not None:
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     """Exclude imported objects from garbage collection, which would search all of torch each time."""
     import torch

@@ -162,7 +162,7 @@ def launch(tmp_path: Path, **settings: Any) -> tuple[subprocess.CompletedProcess
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+@pytest.mark.parametrize("when", [pytest.param("fit_end", marks=pytest.mark.nightly), "checkpoint"])
 def test_the_training_is_the_one_without_the_callback(when: str, tmp_path: Path) -> None:
     """Losses, weights and random states after each batch, on both ranks."""
     seen = []
@@ -180,7 +180,7 @@ def test_the_training_is_the_one_without_the_callback(when: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+@pytest.mark.parametrize("when", [pytest.param("fit_end", marks=pytest.mark.nightly), "checkpoint"])
 def test_two_nodes_without_a_shared_disk(when: str, tmp_path: Path) -> None:
     """One artifact, on node 0; started by torchrun on both."""
     (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
@@ -213,8 +213,24 @@ MODULES = {"ddp": "Classifier", "ddp_spawn": "Classifier", "fsdp2": "Sharded", "
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
-@pytest.mark.parametrize("strategy", MODULES)
+@pytest.mark.parametrize(
+    ("strategy", "when"),
+    [
+        ("ddp", "checkpoint"),
+        ("ddp_spawn", "fit_end"),
+        ("fsdp2", "fit_end"),
+        ("fsdp2_shards", "checkpoint"),
+        *(
+            pytest.param(strategy, when, marks=pytest.mark.nightly)
+            for strategy, when in [
+                ("ddp", "fit_end"),
+                ("ddp_spawn", "checkpoint"),
+                ("fsdp2", "checkpoint"),
+                ("fsdp2_shards", "fit_end"),
+            ]
+        ),
+    ],
+)
 def test_two_ranks_write_one_artifact(strategy: str, when: str, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy=strategy, module=MODULES[strategy], when=when)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -257,8 +273,15 @@ def test_spawned_processes_write_to_a_url(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["fsdp2", "fsdp2_shards"])
-@pytest.mark.parametrize("preflight", ["raise", False])
+@pytest.mark.parametrize(
+    ("strategy", "preflight"),
+    [
+        ("fsdp2", False),
+        ("fsdp2_shards", "raise"),
+        pytest.param("fsdp2", "raise", marks=pytest.mark.nightly),
+        pytest.param("fsdp2_shards", False, marks=pytest.mark.nightly),
+    ],
+)
 def test_live_weights_of_shards(strategy: str, preflight: Any, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy=strategy, module="Sharded", weights="live", preflight=preflight)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -313,7 +336,7 @@ def test_a_failure_on_rank_zero_reaches_all_ranks_and_none_waits(strategy: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.nightly)])
 def test_all_ranks_wait_for_a_module_that_training_has_yet_to_finish(strategy: str, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy=strategy, module="FittedLate", weights="live")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -322,7 +345,7 @@ def test_all_ranks_wait_for_a_module_that_training_has_yet_to_finish(strategy: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["fit_end", "checkpoint"])
+@pytest.mark.parametrize("when", [pytest.param("fit_end", marks=pytest.mark.nightly), "checkpoint"])
 def test_a_failure_after_training_stops_no_rank(when: str, tmp_path: Path) -> None:
     done, results = launch(tmp_path, strategy="ddp", module="FailsLater", when=when)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,8 +22,13 @@ def _one_thread():
 
 
 def _parameters() -> list:
-    cases = [case for case in catalogue.CASES if case.name not in catalogue.EXTRA]
-    return [pytest.param(case, id=case.name, marks=() if case.fast else pytest.mark.slow) for case in cases]
+    return [pytest.param(case, id=case.name, marks=_marks(case)) for case in catalogue.CASES]
+
+
+def _marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
+    if case.name in catalogue.NIGHTLY:
+        return (pytest.mark.nightly,)
+    return () if case.fast else (pytest.mark.slow,)
 
 
 @pytest.mark.parametrize("case", _parameters())
@@ -38,4 +43,4 @@ def test_case(case: Case, tmp_path: Path) -> None:
 def test_names_are_unique() -> None:
     names = [case.name for case in catalogue.CASES]
     assert len(set(names)) == len(names)
-    assert set(names) >= catalogue.EXTRA
+    assert set(names) >= catalogue.NIGHTLY
