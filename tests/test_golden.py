@@ -339,6 +339,7 @@ def test_entries_of_others_stay_in_the_index(golden: Path, fit: Any) -> None:
 # LightningCLI -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_configuration_file(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["fit"])
     saved = yaml.safe_load((golden / "config.yaml").read_text())

@@ -288,6 +288,7 @@ def test_no_search_if_parity_passed_or_found_noise(layers: CheckContext) -> None
     assert "first_difference" not in result.figures
 
 
+@pytest.mark.slow
 def test_a_failure_to_find_it_leaves_the_result(layers: CheckContext) -> None:
     _, told = broken(layers, LEAKY)
     assert "first_difference" in told.figures

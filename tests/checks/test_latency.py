@@ -63,6 +63,7 @@ def test_table(context: CheckContext) -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_too_slow_fails(context: CheckContext) -> None:
     result = Latency(**QUICK, max_ratio=1e-6)(context)
     assert result.status == "failed"

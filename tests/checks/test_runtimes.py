@@ -132,6 +132,7 @@ def test_options() -> None:
         RuntimeParity(precision="half")
 
 
+@pytest.mark.slow
 def test_options_of_export(tmp_path: Path) -> None:
     made = export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", runtimes=TWO, require=("reference",))
     assert list(made.manifest["runtimes"]) == list(TWO)

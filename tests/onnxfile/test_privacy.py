@@ -30,6 +30,7 @@ def test_an_artifact_has_nothing(model: onnx.ModelProto) -> None:
     assert privacy.find_private_data(model) == []
 
 
+@pytest.mark.slow
 def test_a_plain_export_of_torch_has_traces(tmp_path: Path) -> None:
     program = torch.onnx.export(nn.Linear(4, 3), (torch.randn(2, 4),), dynamo=True, verbose=False)
     assert program is not None

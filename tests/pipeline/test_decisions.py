@@ -127,6 +127,7 @@ def test_a_wrong_decision_makes_no_dim_static(engine: Any) -> None:
     assert not [note for note in plan.notes if "static" in note or "sizes" in note]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "tensors"), [(Rounds(), (X, torch.tensor(3))), (Largest(), (X,))], ids=["rounds", "list"]
 )

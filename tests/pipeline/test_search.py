@@ -77,6 +77,7 @@ class Bent(nn.Module):
         return torch.tanh(x)
 
 
+@pytest.mark.slow
 def test_a_small_difference_is_left_to_the_check_of_the_trained_weights(tmp_path: Path) -> None:
     from onnxscript import opset20 as op
 

@@ -136,6 +136,7 @@ def test_the_judge_knows_that_limit_in_recurrent_layers() -> None:
             assert layer(x)[0].item() == 0
 
 
+@pytest.mark.slow
 def test_ties_caused_by_rounding_are_ignored(tmp_path: Path) -> None:
     """The spectrum of real numbers is symmetric: which of two equal values is the larger one is noise."""
     spectrum = "x = torch.fft.fft(x.round().to(torch.int64).float(), dim=-1).real"

@@ -39,6 +39,7 @@ class Pools(nn.Module):
         return self.two(x), self.one(x.mean(2))
 
 
+@pytest.mark.slow
 def test_adaptive_pooling_holds_for_every_size(tmp_path: Path) -> None:
     axes = {"x": {0: "batch", 2: "height", 3: "width"}}
     made = lightning_onnx.export(Pools(), torch.randn(2, 3, 8, 9), directory=tmp_path / "x", dynamic_axes=axes)
@@ -109,6 +110,7 @@ class Causal(nn.Module):
         return self.net(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]))
 
 
+@pytest.mark.slow
 def test_causal_mask_of_a_free_length(tmp_path: Path) -> None:
     module = Causal().eval()
     made = lightning_onnx.export(module, torch.randn(2, 5, 8), directory=tmp_path / "x", dynamic_axes=AXES)
@@ -151,6 +153,7 @@ class Branches(nn.Module):
         return x * 2 if x.sum() > 3 else x + 1
 
 
+@pytest.mark.slow
 def test_torch_prints_nothing(tmp_path: Path, capfd: Any) -> None:
     """If a trace fails, torch prints the whole graph to stderr."""
     flat, request = made(Branches(), torch.ones(3, 4))

@@ -219,6 +219,7 @@ def test_test_data_is_right(fit: Any) -> None:
     np.testing.assert_allclose(outputs[0], read("output_0.pb"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_kept_checkpoint_has_its_artifact(fit: Any, tmp_path: Path) -> None:
     callback = ONNXExport(tmp_path / "onnx", when="checkpoint")
     checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="val_loss", save_top_k=2, save_last=True)
@@ -235,6 +236,7 @@ def test_each_kept_checkpoint_has_its_artifact(fit: Any, tmp_path: Path) -> None
         np.testing.assert_allclose(outside.run(artifact.model_path, x=x)[0], reference(module, x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_same_weights_same_bytes(fit: Any, tmp_path: Path) -> None:
     digests = []
     for _ in range(2):

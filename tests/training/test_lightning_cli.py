@@ -113,6 +113,7 @@ def test_options(option: str, name: str, value: Any) -> None:
     assert getattr(config, name) == value
 
 
+@pytest.mark.slow
 def test_checks_by_class_path(tmp_path: Path) -> None:
     checks = [
         {"class_path": "lightning_onnx.Parity", "init_args": {"rtol": 1e-3}},

@@ -182,6 +182,7 @@ def test_inputs_that_decided_otherwise_before_are_tried_first() -> None:
     assert not known.unflipped
 
 
+@pytest.mark.slow
 def test_a_loop_that_does_not_end_on_some_inputs_is_ended_and_its_number_of_steps_is_seen() -> None:
     found = searched(Searches(), drawn(2, 3))
     assert found.uneven_loops == {f"test_search.py:{Searches.forward.__code__.co_firstlineno + 1}"}

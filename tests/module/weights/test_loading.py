@@ -26,6 +26,7 @@ def test_weights_that_do_not_fit() -> None:
         load(nn.ReLU(), nn.Sequential(nn.Linear(3, 3)).state_dict(), advice="Is it the right class?")
 
 
+@pytest.mark.slow
 def test_adapters_are_merged(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     module = models.Classifier()

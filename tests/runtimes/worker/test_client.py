@@ -77,6 +77,7 @@ def test_a_session_that_ended_the_process_is_not_loaded_again(linear):
             session.describe()
 
 
+@pytest.mark.slow
 def test_what_the_program_was_given_when_it_ended_is_told(linear):
     for begins in (True, False):
         session = client.hosted("onnxruntime", ahead=begins).load(linear.model_path)

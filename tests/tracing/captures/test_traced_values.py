@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnxruntime
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ class Pooled(nn.Module):
         return total / torch.bincount(group, minlength=number).clamp(min=1).unsqueeze(1)
 
 
+@pytest.mark.slow
 def test_decisions_by_values_keep_those_of_the_traced_call_and_say_so(tmp_path: Path) -> None:
     module, group = Pooled(), torch.tensor([0, 0, 1, 1, 1, 2, 2])
     axes = {"x": {0: "nodes"}, "group": {0: "nodes"}}

@@ -85,6 +85,7 @@ def state() -> list[object]:
     return [*found, list(warnings.filters), "int" in globals()]
 
 
+@pytest.mark.slow
 def test_nothing_stays_replaced_even_after_an_error() -> None:
     before, during = state(), []
 

@@ -185,6 +185,7 @@ def test_bodies_are_drawn_inside_the_module() -> None:
     assert list(nodes["sub/If_else_branch/r"].input) == ["sub/If_else_branch/Abs"]
 
 
+@pytest.mark.slow
 def test_large_graphs_take_seconds_at_most() -> None:
     count = 20_000
     names = ["x", *(f"v{i}" for i in range(count - 1)), "y"]
