@@ -259,7 +259,7 @@ def test_artifact_that_points_outside_is_refused(outside: str, tmp_path: Path) -
 
 
 def test_exports_after_interrupts_are_right(tmp_path: Path) -> None:
-    """In a process of its own: an interrupt while torch replaces its own kernels for a trace leaves some replaced."""
+    """In a process of its own, because an interrupt can leave torch itself in any state."""
     process = multiprocessing.get_context("spawn").Process(target=export_with_interrupts, args=(tmp_path,))
     process.start()
     process.join()

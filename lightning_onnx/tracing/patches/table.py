@@ -23,6 +23,7 @@ from lightning_onnx.tracing.patches import (
     functions,
     integers,
     item_writes,
+    kernels,
     modules,
     packed_sequences,
     quiet,
@@ -399,6 +400,14 @@ PATCHES: tuple[Patch, ...] = (
         seen=_TORCH,
         case="sequences_padded_to_the_longest",
         group="torchscript",
+    ),
+    Patch(
+        owner="torch.export.exported_program",
+        name="_override_composite_implicit_decomp",
+        replacement=kernels.override_decompositions,
+        why="If Ctrl-C comes before all kernels are replaced, they stay replaced, and later traces fail.",
+        seen=_TORCH,
+        case="kernels_after_an_interrupt",
     ),
     Patch(
         owner="torch:Tensor",

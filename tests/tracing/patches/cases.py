@@ -21,6 +21,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import exported_program
 from torch.nn import functional
 
 from lightning_onnx.errors import EngineError
@@ -490,6 +491,33 @@ def kernels_are_only_stored(capfd: Any) -> None:
             op.py_impl(key)(torch.relu)
         with pytest.raises(AssertionError, match="mode"):
             op.py_impl(torch._C.DispatchKey.Python)(torch.relu)
+
+
+@case
+def kernels_after_an_interrupt(capfd: Any) -> None:
+    """Ctrl-C comes when torch is about to replace the kernels of the twentieth operator."""
+    flat, request = made(nn.Linear(3, 2), torch.ones(2, 3))
+    before = {op: dict(op.py_kernels) for op in exported_program._collect_all_valid_cia_ops()}
+    seen, original = [], exported_program._get_decomp_for_cia
+
+    def noted(op: Any) -> Any:
+        seen.append(op)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+        return original(op)
+
+    try:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(exported_program, "_get_decomp_for_cia", noted)
+            with pytest.raises(KeyboardInterrupt), tracing("dynamo"):
+                DynamoEngine(TorchExport()).trace(flat, request, 20, {})
+        assert len(seen) == 20
+        assert not [op for op, kernels in before.items() if op.py_kernels != kernels]
+    finally:
+        for op, kernels in before.items():
+            op.py_kernels.clear()
+            op.py_kernels.update(kernels)
+            op._dispatch_cache.clear()
 
 
 @case
