@@ -150,7 +150,8 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     for line in str(error).splitlines():
         if line.strip():
             name = "" if isinstance(error, WorkerError) else f"{type(error).__name__}: "
-            return f"{name}{line.strip()}"[:limit]
+            told = f"{name}{line.strip()}"
+            return told if len(told) <= limit else f"{told[: limit - 1].rstrip()}…"
     return type(error).__name__
 
 

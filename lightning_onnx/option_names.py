@@ -14,7 +14,19 @@ from lightning_onnx.errors import ConfigurationError, did_you_mean
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MEANT = {"opset": "opset_version", "dynamic_shapes": "dynamic_axes", "output_dir": "dirpath", "directory": "dirpath"}
+_MEANT = {
+    "opset": "opset_version",
+    "dynamic_shapes": "dynamic_axes",
+    "output_dir": "dirpath",
+    "directory": "dirpath",
+    "dynamo": "engine",
+    "simplify": "variants",
+    "quantize": "variants",
+    "precision": "variants",
+    "class_names": "labels",
+    "input_sample": "sample",
+    "example_inputs": "sample",
+}
 """Options of other exporters, and what they are called here."""
 
 

@@ -100,7 +100,7 @@ def test_chain_ends_where_errors_cause_each_other() -> None:
     [
         (OSError("\n \n  no such file \nmore"), "OSError: no such file"),
         (OSError(), "OSError"),
-        (ValueError("a" * 400), f"ValueError: {'a' * 288}"),
+        (ValueError("a" * 400), f"ValueError: {'a' * 287}…"),
     ],
 )
 def test_first_line(error: Exception, line: str) -> None:

@@ -271,7 +271,7 @@ class ONNXArtifact:
         inputs = self._specs.checked(running.inputs_of(self.record, args, kwargs))
         return running.result_of(self.record, self._session(runtime).run(inputs))
 
-    def as_module(self, module: nn.Module, runtime: str = "onnxruntime") -> nn.Module:
+    def as_module(self, module: nn.Module, runtime: str = "onnxruntime", variant: str | None = None) -> nn.Module:
         """Return a copy of the module whose exported methods are answered by files, for ``Trainer.test`` and others.
 
         The methods' results have the module's own classes: it still runs, and floats that the file does not return are
@@ -281,13 +281,17 @@ class ONNXArtifact:
         Args:
             module: A module of the exported class; it is not changed.
             runtime: As for ``run``.
+            variant: Name of the variant whose file answers, such as ``"int8"``; default: the model. The file of
+                ``"pt2"`` runs in torch.
 
         Raises:
-            InputError: If it is not a module.
+            InputError: If it is not a module; and when the copy is to be trained.
+            ArtifactError: If there is no such variant, or it did not pass.
             RuntimeUnavailable: As for ``run``.
 
         Example:
             >>> trainer.test(artifact.as_module(module), datamodule=data)  # doctest: +SKIP
+            >>> trainer.test(artifact.as_module(module, variant="int8"), datamodule=data)  # doctest: +SKIP
         """
         import torch
 
@@ -298,9 +302,10 @@ class ONNXArtifact:
                 f"as_module() takes a torch.nn.Module, got {type(module).__name__}. Give the module itself."
             )
         if self.record.fused is not None:
-            return answered_raw(module, self.record, lambda raw: self._session(runtime).run(self._specs.checked(raw)))
+            session = self._session(runtime, variant)
+            return answered_raw(module, self.record, lambda raw: session.run(self._specs.checked(raw)))
         methods = self._by_method.values()
-        return answered_by(module, [(ExportedCall.of(own.record), own._session(runtime)) for own in methods])
+        return answered_by(module, [(ExportedCall.of(own.record), own._session(runtime, variant)) for own in methods])
 
     def save_inner_part(self, path: str | os.PathLike[str]) -> Path:
         """Write the part of the graph between preprocessing and postprocessing to a file of its own.
@@ -322,13 +327,15 @@ class ONNXArtifact:
         extract(self.model_path, fused.inner_inputs, fused.inner_outputs, Path(path))
         return Path(path)
 
-    def _session(self, runtime: str) -> HostedSession:
-        """Return the loaded model; it is loaded once in each runtime."""
-        if runtime not in self._sessions:
+    def _session(self, runtime: str, variant: str | None = None) -> HostedSession:
+        """Return the loaded model, or a variant of it; each is loaded once in each runtime."""
+        path = self.model_path if variant is None else self.variant_path(variant)
+        if (runtime, path) not in self._sessions:
+            from lightning_onnx.runtimes.base import program_for
             from lightning_onnx.runtimes.worker import client
 
-            self._sessions[runtime] = client.hosted(runtime).load(self.model_path)
-        return self._sessions[runtime]
+            self._sessions[runtime, path] = client.hosted(program_for(path, runtime)).load(path)
+        return self._sessions[runtime, path]
 
     @functools.cached_property
     def _specs(self) -> ModelSpecs:
@@ -337,7 +344,7 @@ class ONNXArtifact:
         return ModelSpecs.read(self.model_path)
 
     @functools.cached_property
-    def _sessions(self) -> dict[str, HostedSession]:
+    def _sessions(self) -> dict[tuple[str, Path], HostedSession]:
         return {}
 
     def scalars(self) -> dict[str, float]:

@@ -14,6 +14,9 @@ from lightning_onnx.manifest.manifest import Manifest
 
 Path = Sequence[str]
 
+_MOST_PARTS = 8
+"""Parts of an argument that a message names."""
+
 
 def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, NDArray[Any]]:
     """Return the graph's inputs for a call of the exported method.
@@ -38,9 +41,14 @@ def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, o
     twice = sorted(given.keys() & kwargs.keys())
     unknown = sorted(kwargs.keys() - set(names))
     missing = [name for name in names if name not in given and name not in kwargs]
-    for problem, found in (("was given twice", twice), ("is unknown", unknown), ("is missing", missing)):
+    for one, several, found in (
+        ("was given twice", "were given twice", twice),
+        ("is unknown", "are unknown", unknown),
+        ("is missing", "are missing", missing),
+    ):
         if found:
-            raise InputError(f"argument {_listed(found)} {problem}; {needed}.")
+            problem = f"argument {_listed(found)} {one}" if len(found) == 1 else f"arguments {_listed(found)} {several}"
+            raise InputError(f"{problem}; {needed}.")
     given |= kwargs
     dtypes = {spec.name: spec.dtype for spec in manifest.signature.inputs}
     parts = {name: direct[name] if name in direct else _part(given[path[0]], path) for name, path in paths.items()}
@@ -107,8 +115,11 @@ def _with_lists(value: Any) -> Any:
 
 
 def _described(name: str, paths: Mapping[str, Path]) -> str:
-    """Return an argument, with the graph's input that it fills if that has another name."""
+    """Return an argument, with the graph's input that it fills if that has another name, or with its parts."""
     filled = [given for given, path in paths.items() if tuple(path) == (name,) and given != name]
+    parts = list(dict.fromkeys(path[1] for path in paths.values() if path[0] == name and len(path) > 1))
+    if parts and not all(part.isdecimal() for part in parts):
+        return f"{name!r} with {_listed(parts[:_MOST_PARTS])}{', …' if len(parts) > _MOST_PARTS else ''} in it"
     return f"{name!r} (its input {filled[0]!r})" if filled else repr(name)
 
 

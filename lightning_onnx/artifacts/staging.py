@@ -148,7 +148,7 @@ def check_writable(dirpath: Path) -> None:
 
 
 def _unwritable(dirpath: Path, error: OSError) -> ArtifactError:
-    return ArtifactError(f"dirpath={str(dirpath)!r} cannot be written: {error}. Choose another dirpath.")
+    return ArtifactError(f"the directory {str(dirpath)!r} cannot be written: {error}. Choose another directory.")
 
 
 def sweep(dirpath: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -206,10 +206,19 @@ def _replaced(module: Any, method: str, stand_in: Callable[..., Any]) -> Any:
 
 
 def _audible_copy(module: nn.Module) -> nn.Module:
-    """Return a copy that logs, for a Trainer of its own."""
+    """Return a copy that logs, for a Trainer of its own; but for one that trains."""
     copied = copying.private_copy(module)
     wrappers.unsilence(copied)
+    if hasattr(copied, "training_step"):
+        copied.__dict__["training_step"] = _refuse_to_train
     return copied
+
+
+def _refuse_to_train(*args: Any, **kwargs: Any) -> NoReturn:
+    raise InputError(
+        "as_module() returns a module that a file answers for, and a file cannot be trained. Fit the module itself; "
+        "trainer.validate, test and predict take this one."
+    )
 
 
 def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session]]) -> nn.Module:

@@ -81,9 +81,10 @@ class Comparison:
         max_rel_diff: Largest absolute difference as a share of the output's scale.
         outside: Share of the elements outside the tolerance.
         needed_atol: The ``atol`` (as a share of the scale) that would let all elements pass.
-        top1_agreement: Share of rows whose largest element has the same index; None if rows have one element.
+        top1_agreement: Share of rows whose largest element has the same index; None without rows of several elements.
         constant: Whether all expected elements are equal or there are none, so that the comparison says little; None
             for a single element.
+        is_empty: Whether the output has no elements, so that nothing was compared but dtype and shape.
         worst_ratio: Largest difference as a share of the tolerance of its element; None if floats were not compared.
         ratios: Number of elements between ``RATIO_EDGES``, from below the first to above the last.
     """
@@ -103,6 +104,7 @@ class Comparison:
     needed_atol: float = 0.0
     top1_agreement: float | None = None
     constant: bool | None = None
+    is_empty: bool = False
     worst_ratio: float | None = None
     ratios: tuple[int, ...] = ()
 
@@ -157,7 +159,7 @@ def compare_arrays(
     if actual.shape != expected.shape:
         return Comparison(name, f"shape is {actual.shape}, but the module returns {expected.shape}", "shape")
     if expected.size == 0:
-        return Comparison(name, constant=True)
+        return Comparison(name, constant=True, is_empty=True)
     constant = bool((expected == expected.flat[0]).all()) if expected.size > 1 else None
     if not np.issubdtype(expected.dtype, np.inexact):
         differ = float((actual != expected).mean())
@@ -275,6 +277,6 @@ def _count_ratios(ratio: NDArray[np.float64]) -> tuple[int, ...]:
 
 
 def _top1(expected: Array, actual: Array) -> float | None:
-    if expected.ndim == 0 or expected.shape[-1] < 2 or np.iscomplexobj(expected):
+    if expected.ndim < 2 or expected.shape[-1] < 2 or np.iscomplexobj(expected):
         return None
     return float((expected.argmax(-1) == actual.argmax(-1)).mean())

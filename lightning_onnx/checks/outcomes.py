@@ -60,7 +60,9 @@ def summarize(
         random_outputs: Outputs that cannot be compared, because the module draws random numbers.
         context: The runtime that was used.
     """
-    outputs = {output: _figures_of(rows) for output, rows in _by_output(outcomes).items()}
+    by_output = _by_output(outcomes)
+    outputs = {output: _figures_of(rows) for output, rows in by_output.items()}
+    empty = [output for output, rows in by_output.items() if all(c.is_empty for _, c in rows)]
     problems = [problem for o in outcomes if o.result == "failed" for problem in o.problems]
     beyond = [problem for o in outcomes if o.result == "warning" for problem in o.problems]
     real = [o for o in outcomes if o.case.kind not in ("values", "decision")]
@@ -69,7 +71,8 @@ def summarize(
         problems,
         random=random_outputs,
         unstable=sorted(set(unstable) - _decided(real)),
-        weaknesses=_weaknesses(outcomes, real, outputs, beyond),
+        is_empty=len(empty) == len(outputs),
+        weaknesses=_weaknesses(outcomes, real, outputs, empty, beyond),
     )
     figures = {
         "runtime": context.runtime.name,
@@ -127,7 +130,12 @@ def _noisy(outcomes: Sequence[CaseOutcome], is_small: bool) -> list[str]:
 
 
 def _verdict(
-    problems: Sequence[str], *, random: Sequence[str], unstable: Sequence[str], weaknesses: Sequence[str]
+    problems: Sequence[str],
+    *,
+    random: Sequence[str],
+    unstable: Sequence[str],
+    is_empty: bool,
+    weaknesses: Sequence[str],
 ) -> tuple[Status, str | None]:
     """Return the status and its reason.
 
@@ -135,6 +143,7 @@ def _verdict(
         problems: The problems.
         random: Outputs that are random.
         unstable: Outputs that could not be compared in any case, because the differences may be noise.
+        is_empty: Whether no output has an element in any case.
         weaknesses: What makes a passed check weak.
     """
     if problems:
@@ -149,6 +158,11 @@ def _verdict(
             f"{list(unstable)} cannot be compared: the module returns other values when its inputs or weights change "
             "by rounding; its decisions depend on differences that are noise"
         )
+    if is_empty:
+        return (
+            "skipped",
+            "no output has an element in any case, so nothing was compared: give one that is not empty",
+        )
     return "passed", "; ".join(weaknesses) or None
 
 
@@ -156,6 +170,7 @@ def _weaknesses(
     outcomes: Sequence[CaseOutcome],
     real: Sequence[CaseOutcome],
     outputs: Mapping[str, Mapping[str, Any]],
+    empty: Sequence[str],
     beyond: Sequence[str],
 ) -> list[str]:
     """Return what makes a passed check weak, in clauses.
@@ -164,12 +179,15 @@ def _weaknesses(
         outcomes: The outcomes of all cases.
         real: The outcomes of cases with observed values.
         outputs: The figures of each output.
+        empty: Outputs that have no element in any case.
         beyond: The problems on values beyond those observed.
     """
     found = []
-    constant = [output for output, figures in outputs.items() if figures["constant"]]
+    if empty:
+        found.append(f"a weak check: {', '.join(empty)} had no elements")
+    constant = [output for output, figures in outputs.items() if figures["constant"] and output not in empty]
     if constant:
-        found.append(f"a weak check: all elements of {constant} are equal")
+        found.append(f"a weak check: all elements of {', '.join(constant)} are equal")
     sensitive = _noisy(outcomes, is_small=True)
     if sensitive:
         found.append(

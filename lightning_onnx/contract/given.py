@@ -74,10 +74,13 @@ def check_given(labels: object, contract: object) -> Given | None:
         raise ConfigurationError(f"contract['steps']={steps!r} is not a list of texts. Give ['divide by 255'].")
     if not isinstance(ranges, Mapping) or not all(_is_range(limits) for limits in ranges.values()):
         raise ConfigurationError(
-            f"contract['ranges']={ranges!r} has no two numbers by name. Give {{'images': [0, 1]}}."
+            f"contract['ranges']={ranges!r} is not the smallest and largest value of inputs, by name. Give "
+            "{'images': [0, 1]}."
         )
     if settings is not None and not (isinstance(settings, Mapping) and all(map(_is_finite, settings.values()))):
-        raise ConfigurationError(f"contract['settings']={settings!r} has no number by name. Give {{'threshold': 0.5}}.")
+        raise ConfigurationError(
+            f"contract['settings']={settings!r} is not finite numbers by name. Give {{'threshold': 0.5}}."
+        )
     return Given(
         None if labels is None else tuple(map(without_surrogates, labels)),  # type: ignore[call-overload]
         None if steps is None else tuple(map(without_surrogates, steps)),
@@ -91,7 +94,7 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_range(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_finite, value))
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_finite, value)) and value[0] <= value[1]
 
 
 def _is_finite(value: object) -> bool:

@@ -25,6 +25,9 @@ METHOD = "answer_to_raw_input"
 PREPROCESS, POSTPROCESS = "preprocess_in_graph", "postprocess_in_graph"
 """Names of the attributes that hold the method and what is around it."""
 
+_PLACEHOLDERS = ("torch.nn.modules.module", "lightning.pytorch.core.module", "pytorch_lightning.core.module")
+"""Modules whose ``forward`` only says that a class has none."""
+
 Taken = Literal["all", "required", "tuple"]
 """What the method takes of a tuple: all its parts, as many as it requires (labels may follow), or the tuple itself."""
 
@@ -66,6 +69,25 @@ class Around:
         """Whether no call in training shows the graph's inputs, so that a sample must be given."""
         return self.preprocess is not None and not isinstance(self.preprocess, str)
 
+    def check_names(self, module: nn.Module) -> None:
+        """Raise if an option names a method that the module does not have, ``forward`` included.
+
+        Args:
+            module: The module, or a copy.
+
+        Raises:
+            ConfigurationError: If that is so; it names the option.
+        """
+        for option in ("method", "preprocess", "postprocess"):
+            part: object = getattr(self, option)
+            if isinstance(part, str):
+                method_signature(module, part, option)
+                if getattr(getattr(module, part), "__module__", None) in _PLACEHOLDERS and part == "forward":
+                    raise ConfigurationError(
+                        f"{type(module).__name__} has no forward. Define one, or name the method to export, with its "
+                        "inputs as parameters: method='...'."
+                    )
+
     def attach(self, module: nn.Module) -> None:
         """Give a private copy the method to trace; does nothing if it has it, or if there is nothing around the method.
 
@@ -74,6 +96,7 @@ class Around:
         """
         if self.is_empty or METHOD in module.__dict__:
             return
+        self.check_names(module)
         for name, part in ((PREPROCESS, self.preprocess), (POSTPROCESS, self.postprocess)):
             if part is not None and not isinstance(part, str):
                 module.__dict__[name] = _own(part)  # no submodule: a Sequential would run it
@@ -136,6 +159,7 @@ class Around:
         given = Observation.of(found, "the given sample")
         return dataclasses.replace(
             given,
+            is_given=True,
             shapes=(*given.shapes, *(shapes for o in alike for shapes in o.shapes)),
             counts=(0 if alike else 1, *(count for o in alike for _, count in o.counted())),
             origin=alike[0].origin if alike else "sample",

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_onnx.errors import NotReadyError, SampleError, first_line
+from lightning_onnx.errors import NotReadyError, SampleError
 from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.batch_dim import few_rows
-from lightning_onnx.module.calls.observation import Observation
+from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import FlopCounter, flops
 from lightning_onnx.module.saved import Place
-from lightning_onnx.module.user_code import raised_at
+from lightning_onnx.module.user_code import with_line
 
 _GIVE_A_CALL = (
     " Give the arguments of one call: sample=(...) to the callback, example_input_array to the module, or args and "
@@ -108,7 +108,11 @@ def _key(tensors: Sequence[Tensor]) -> _Key:
 
 
 def first_that_runs(
-    module: nn.Module, method: str, observations: Sequence[Observation], exclude_inputs: Sequence[str] = ()
+    module: nn.Module,
+    method: str,
+    observations: Sequence[Observation],
+    exclude_inputs: Sequence[str] = (),
+    named: str | None = None,
 ) -> tuple[Observation, Runner]:
     """Return the first observation whose call the module takes, and the runner of the module.
 
@@ -117,6 +121,7 @@ def first_that_runs(
         method: Name of the method.
         observations: Ways in which it is called, best first.
         exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them.
+        named: What the user calls the method, if it has another name.
 
     Raises:
         SampleError: If none of them has a tensor, or the module takes none although it ran in eval mode in training.
@@ -125,7 +130,7 @@ def first_that_runs(
     refused: list[tuple[str, Exception]] = []
     for observation in observations:
         if not any(sample.tensors for sample in observation.samples):
-            refused.append((observation.source, TypeError("no tensor among the arguments")))
+            refused.append((observation.source, TypeError(f"no tensor among the arguments{_kinds(observation)}")))
             continue
         observation = _as_reference(observation)
         for candidate in (_without_excluded(observation, exclude_inputs), observation):
@@ -139,13 +144,16 @@ def first_that_runs(
             if not isinstance(outcome, Exception):
                 return candidate, run
             refused.append((candidate.source, outcome))
-    raise _refusal(f"{type(module).__name__}.{method}", observations, refused)
+    raise _refusal(f"{type(module).__name__}.{named or method}", observations, refused)
 
 
 def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[tuple[str, Exception]]) -> SampleError:
     """Return the error for a method that takes none of the observed calls, with its first cause."""
-    tried = "; ".join(dict.fromkeys(f"{source} ({_with_line(error)})" for source, error in refused))
-    if any(o.ran_in_eval_mode for o in observations):
+    tried = "; ".join(dict.fromkeys(f"{source} ({with_line(error)})" for source, error in refused))
+    given = next((o for o in observations if o.is_given and o.ran_in_eval_mode), None)
+    if given is not None and refused:
+        made = _refusal_of_sample(name, given, refused[0][1])
+    elif any(o.ran_in_eval_mode for o in observations):
         made = SampleError(
             f"{name} ran in eval mode during training, but does not run on a copy of the module, on the CPU and in "
             f"float32. Tried: {tried}. Make the method independent of the device and the precision."
@@ -161,14 +169,30 @@ def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[t
     return made
 
 
+def _refusal_of_sample(name: str, given: Observation, error: Exception) -> SampleError:
+    """Return the error for a sample that the method does not take, although it ran in eval mode in training."""
+    own, *others = [shapes for shapes, _ in given.shapes]
+    seen = f" In training it got {_sizes(given, others[0])}." if others else ""
+    return SampleError(
+        f"{name} does not take the given sample, {_sizes(given, own)} ({with_line(error)}).{seen} Give the "
+        "arguments of one call, with the batch as their first dim: sample=(...)."
+    )
+
+
+def _kinds(observation: Observation) -> str:
+    """Return the classes of arguments that are no tensors."""
+    found = dict.fromkeys(type(value).__name__ for sample in observation.samples for _, value in sample.others)
+    return f", only {', '.join(found)}: a graph takes tensors" if found else ""
+
+
+def _sizes(observation: Observation, shapes: Shapes) -> str:
+    names = (".".join(path) for path in observation.samples[0].paths)
+    return ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
+
+
 def _advice(observations: Sequence[Observation]) -> str:
     """Return what to do: the command line takes a loader, and nothing else."""
     return _GIVE_BATCHES if any(o.origin == "data" for o in observations) else _GIVE_A_CALL
-
-
-def _with_line(error: Exception) -> str:
-    line = raised_at(error)
-    return first_line(error) + (f" at {line}" if line else "")
 
 
 def _as_reference(observation: Observation) -> Observation:

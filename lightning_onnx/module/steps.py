@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_onnx.errors import ConfigurationError, first_line
+from lightning_onnx.errors import ConfigurationError, SampleError, first_line
+from lightning_onnx.module.calls.nested import flatten_result
 from lightning_onnx.module.calls.observation import Observation
-from lightning_onnx.module.fused import PREPROCESS, Around, Step
+from lightning_onnx.module.calls.sample import Sample
+from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step
+from lightning_onnx.module.user_code import with_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,75 @@ def check_steps(module: nn.Module, around: Around, observations: Sequence[Observ
                 "tensors: leave out those that take files or images of PIL, and give a sample of the tensors that "
                 "follow them."
             ) from cause
+
+
+@contextlib.contextmanager
+def refusing_part_named(module: nn.Module, around: Around, observations: Sequence[Observation]) -> Iterator[None]:
+    """Raise the error of a call that does not run with the part that is the cause, if it is found.
+
+    Args:
+        module: A private copy with the method to trace.
+        around: What is around the exported method.
+        observations: Ways in which the method to trace is called; the first is used.
+
+    Raises:
+        SampleError: If the block raises one; it is of the same class.
+        ConfigurationError: If postprocessing does not run on what the method returns.
+    """
+    try:
+        yield
+    except SampleError as error:
+        if around.is_empty or not observations:
+            raise
+        found = None
+        with contextlib.suppress(Exception), torch.no_grad():  # without the name of a part, it is the same error
+            found = _refusing(module, around, observations[0].samples[0], type(error))
+        if found is None:
+            raise
+        raise found from found.__cause__
+
+
+def _refusing(
+    module: nn.Module, around: Around, sample: Sample, kind: type[SampleError]
+) -> SampleError | ConfigurationError | None:
+    """Run the parts of the method to trace one by one; return the error for the one that fails, None if none does."""
+    args, kwargs = sample.arguments(t.clone() for t in sample.tensors)
+    name = f"{type(module).__name__}.{around.method}"
+    taken = "the sample"
+    if around.preprocess is not None:
+        step = getattr(module, around.preprocess if isinstance(around.preprocess, str) else PREPROCESS)
+        args, kwargs = around.arguments(module, step(*args, **kwargs))
+        taken = f"what preprocess makes of the sample, {_sizes((args, kwargs))}"
+    method = module if around.method == "forward" else getattr(module, around.method)
+    try:
+        result = method(*args, **kwargs)
+    except Exception as cause:
+        if around.preprocess is None:
+            return None
+        made = kind(f"{name} does not take {taken} ({with_line(cause)}). Correct preprocess or the sample.")
+        made.__cause__ = cause
+        return made
+    if around.postprocess is None or not flatten_result(result)[1]:
+        return None
+    part = getattr(module, around.postprocess if isinstance(around.postprocess, str) else POSTPROCESS)
+    called = "postprocess"
+    try:
+        for call in step_calls(part, (result,), {}):
+            called = f"postprocess: step {call.number}, {described(call.step)},"
+    except Exception as cause:
+        refused = ConfigurationError(
+            f"{called} does not run on what {name} returns, {_sizes(result)} ({with_line(cause)}). Give a function or "
+            "module that takes this as its only argument and returns tensors."
+        )
+        refused.__cause__ = cause
+        return refused
+    return None
+
+
+def _sizes(value: object) -> str:
+    """Return dtypes and shapes of the tensors in a value."""
+    tensors = flatten_result(value)[1]
+    return ", ".join(f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in tensors) or "no tensor"
 
 
 def described(step: object) -> str:

@@ -9,6 +9,8 @@ from types import FrameType
 
 import torch
 
+from lightning_onnx.errors import first_line
+
 _TORCH = str(Path(torch.__file__).parent)
 _THIS_PACKAGE = str(Path(__file__).parents[1])
 _NOT_THE_USERS = (_TORCH, _THIS_PACKAGE)
@@ -68,6 +70,16 @@ def raised_at(error: BaseException) -> str | None:
     """
     passed = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     return next((location(*at) for at in reversed(passed) if is_users(at[0])), None)
+
+
+def with_line(error: BaseException) -> str:
+    """Return the first line of an error, with the user's line that raised it if there is one.
+
+    Args:
+        error: The error.
+    """
+    line = raised_at(error)
+    return first_line(error) + (f" at {line}" if line else "")
 
 
 def deciding_frame(frame: FrameType | None) -> FrameType | None:

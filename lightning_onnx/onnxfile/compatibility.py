@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from lightning_onnx.errors import ConfigurationError
+from lightning_onnx.errors import ConfigurationError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +79,8 @@ def find_target(name: str) -> Target:
     known = [row for row in _ONNXRUNTIME if asked and _parts(row[0]) <= _parts(asked[1])]
     if not known:
         raise ConfigurationError(
-            f"target={name!r} is not known. Choose one of {', '.join(map(repr, _OTHERS))}, or 'onnxruntime>=X.Y' from "
-            f"{_ONNXRUNTIME[0][0]}."
+            f"target={name!r} is not known{did_you_mean(name, _OTHERS)} Choose one of "
+            f"{', '.join(map(repr, _OTHERS))}, or 'onnxruntime>=X.Y' from {_ONNXRUNTIME[0][0]}."
         )
     return Target(name, *known[-1][1:3])
 

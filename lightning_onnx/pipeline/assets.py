@@ -25,6 +25,8 @@ def check_assets(assets: object) -> None:
     if not isinstance(assets, (list, tuple)) or not all(isinstance(asset, (str, os.PathLike)) for asset in assets):
         raise ConfigurationError(f"assets={assets!r} is not a list of paths. Give one such as ['tokenizer.json'].")
     names = [Path(asset).name for asset in assets]
+    if not all(names):
+        raise ConfigurationError(f"assets={assets!r} has a path without a name. Give one such as 'tokenizer.json'.")
     missing = [str(asset) for asset in assets if not Path(asset).exists()]
     if missing:
         raise ConfigurationError(f"assets has {missing}, which do not exist. Write them before, or correct the paths.")

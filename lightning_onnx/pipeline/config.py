@@ -188,6 +188,9 @@ def _check_sample(sample: object) -> None:
         )
 
 
+_EXAMPLES = {"input_names": "images", "output_names": "logits", "exclude_inputs": "labels", "require": "openvino"}
+
+
 def _given_names(names: InputNames | None) -> Sequence[str] | None:
     """Return the names that inputs are to have.
 
@@ -200,6 +203,8 @@ def _given_names(names: InputNames | None) -> Sequence[str] | None:
         raise ConfigurationError(
             f"input_names={dict(names)!r} is not a dict of names to names. Give one such as {{'x': 'images'}}."
         )
+    if len(set(names.values())) < len(names):
+        raise ConfigurationError(f"input_names={dict(names)!r} gives a name twice. Give each input its own name.")
     return list(names.values())
 
 
@@ -219,7 +224,9 @@ def _check_strings(option: str, values: object) -> None:
     if isinstance(values, str):
         raise ConfigurationError(f"{option}={values!r} is one string. Give a list: {option}=[{values!r}].")
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
-        raise ConfigurationError(f"{option}={values!r} is not a list of strings. Give a list such as ['input'].")
+        raise ConfigurationError(
+            f"{option}={values!r} is not a list of strings. Give a list such as ['{_EXAMPLES[option]}']."
+        )
 
 
 def _check_opset(opset_version: object, engine: str) -> None:

@@ -1,20 +1,22 @@
-"""Names the step of preprocessing or postprocessing that has no ONNX form, where the whole cannot be translated."""
+"""Names the part of a call with preprocessing or postprocessing that does not run, or that has no ONNX form."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightning_onnx.errors import EngineError, chain, first_line
+from lightning_onnx.errors import ConfigurationError, EngineError, chain, first_line
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.fused import POSTPROCESS, PREPROCESS, Around, Step
-from lightning_onnx.module.steps import StepCall, described, step_calls
+from lightning_onnx.module.runner import Runner, first_that_runs
+from lightning_onnx.module.steps import StepCall, described, refusing_part_named, step_calls
+from lightning_onnx.pipeline.config import ExportConfig
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,32 @@ def failing_step_named(module: nn.Module, around: Around, observation: Observati
         raise EngineError(
             f"{named}. Give a step that uses other operators of torch, or leave it to the caller. The whole: {error}"
         ) from error
+
+
+def call_that_runs(
+    module: nn.Module, observations: Sequence[Observation], config: ExportConfig
+) -> tuple[Observation, Runner]:
+    """Return the first of the calls that runs, see ``first_that_runs``; the error names the part that does not.
+
+    Args:
+        module: A private copy with the method to trace.
+        observations: Ways in which it is called, best first.
+        config: The options.
+
+    Raises:
+        SampleError: If none of them runs.
+        ConfigurationError: If postprocessing is the cause.
+    """
+    with refusing_part_named(module, config.around, observations):
+        return first_that_runs(module, config.traced_method, observations, config.exclude_inputs, named=config.method)
+
+
+def no_tensor(module: nn.Module, config: ExportConfig) -> ConfigurationError:
+    """Return the error for a graph without outputs."""
+    what, advice = f"{type(module).__name__}.{config.method}", "Choose a method that returns tensors (method=...)"
+    if config.around.postprocess is not None:
+        what, advice = f"postprocess of what {what} returns", "Let it return tensors: class names are for labels=[...]"
+    return ConfigurationError(f"{what} returns no tensor, so there is nothing to export. {advice}.")
 
 
 def _failing(module: nn.Module, around: Around, observation: Observation) -> str | None:

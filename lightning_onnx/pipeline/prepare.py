@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_onnx.contract.find import check_fits
-from lightning_onnx.errors import ConfigurationError, NotReadyError, SampleError, SearchTooLong
+from lightning_onnx.errors import NotReadyError, SampleError, SearchTooLong
 from lightning_onnx.module.calls.batch_parts import named_by_parts
 from lightning_onnx.module.calls.names import check_axes_names, with_input_names, wrong_number
 from lightning_onnx.module.calls.observation import Observation
@@ -19,7 +19,7 @@ from lightning_onnx.module.cases import Case
 from lightning_onnx.module.cost import affordable_cases
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.probing import observed_cases
-from lightning_onnx.module.runner import Runner, first_that_runs
+from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.tracing_thread import tracing_thread
 from lightning_onnx.module.weights import leftover, state
 from lightning_onnx.module.weights.digests import digests
@@ -27,7 +27,7 @@ from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out, targets
 from lightning_onnx.pipeline.config import ExportConfig
-from lightning_onnx.pipeline.failing_step import failing_step_named
+from lightning_onnx.pipeline.failing_step import call_that_runs, failing_step_named, no_tensor
 from lightning_onnx.pipeline.input_parts import (
     are_fewer,
     check_number_of_names,
@@ -237,7 +237,7 @@ def derive_request(
         return [i for i, name in enumerate(part_names(observation)) if name in left_out]
 
     if left_out:
-        observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
+        observation, run = call_that_runs(module, observations, config)
         if are_needed(places(observation), run, observation):
             return None
     return _derived(module, [o.with_constants(places(o)) for o in observations], config)[2]
@@ -247,7 +247,7 @@ def _derived(
     module: nn.Module, observations: Sequence[Observation], config: ExportConfig, *, may_leave_out: bool = False
 ) -> tuple[Observation, Runner, Request]:
     """Derive the request; while inputs may be left out and are more than the names, they keep derived names."""
-    observation, run = first_that_runs(module, config.traced_method, observations, config.exclude_inputs)
+    observation, run = call_that_runs(module, observations, config)
     is_named = not (may_leave_out and are_fewer(config.input_names, observation.samples[0].paths))
     around = config.around
     naming = tuple if around.takes_raw_sample else functools.partial(named_by_parts, module, around.observed_method)
@@ -260,10 +260,7 @@ def _derived(
         naming=naming,
     )
     if not request.output_names:
-        raise ConfigurationError(
-            f"{type(module).__name__}.{config.method} returns no tensor, so there is nothing to export. "
-            "Choose a method that returns tensors (method=...)."
-        )
+        raise no_tensor(module, config)
     if is_named and isinstance(config.dynamic_axes, Mapping):
         axes = with_input_names(config.dynamic_axes, request.input_names, request.sample.paths)
         check_axes_names(axes, request.input_names, request.output_names)

@@ -74,7 +74,7 @@ def _lines(blocks: Sequence[Block]) -> list[str]:
         ends[lane:] = [target, *ends[lane + 1 :]]
         x = _LEFT - 12 - _LANE * min(lane, _LANES - 1)
         stop = _top(target) + 10
-        start = f"M{_LEFT} {_top(source) + _HEIGHT - 8}" if source >= 0 else f"M{_LEFT + 24} 20"
+        start = f"M{_LEFT} {_top(source) + _HEIGHT - 8}" if source >= 0 else f"M{_LEFT + _BOX // 2} {_TOP + 10}"
         paths.append(f"{start}H{x}V{stop}H{_LEFT}")
     return paths
 

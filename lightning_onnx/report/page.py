@@ -84,15 +84,19 @@ def _method(manifest: Manifest, *, has_weights: bool) -> _MethodView:
     graph = manifest.graph
     labels = () if manifest.contract is None else manifest.contract.labels
     whole = module_tree.tree(graph.modules)
+    sizes, options = size_tables(manifest)
     body = template("method.html.jinja").render(
         marks=MARKS,
         size=size,
         title=wording.headline(manifest),
         about=_pairs("", [row for row in wording.model(manifest) if row[0] not in ("method", "opset")]),
         weights=_pairs("", wording.weights(manifest) if has_weights else []),
-        signature=Table("", ("name", "", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]),
+        signature=Table(
+            "", ("name", "kind", "dtype", "shape"), [[v[1], v[0], *v[2:]] for v in wording.tensors(manifest)]
+        ),
         conditions=manifest.signature.conditions,
-        sizes=[table for table in size_tables(manifest) if table.rows],
+        sizes=sizes,
+        options=options,
         checks=[_check(check, labels) for check in manifest.checks],
         samples=_samples(manifest),
         images=manifest.samples.images,

@@ -24,7 +24,7 @@ MARKDOWN = "report.md"
 _MOST_ROWS = 12
 """The most rows of a table in Markdown, which is the short form of the report."""
 
-_COMPARED = ("output", "max abs diff", "max rel diff", "outside tolerance", "needed atol", "top-1 agreement")
+_COMPARED = ("output", "max abs diff", "max rel diff", "outside tolerance", "atol to pass", "top-1 agreement")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _of_sample(found: ShapeRanges, batch: str | None) -> Table:
 
 def _of_calls(found: ShapeRanges, batch: str | None) -> Table:
     rows = [
-        [dim, f"{own.min} (for runtimes)" if dim == batch else str(own.min), str(own.usual), str(own.max)]
+        [dim, f"{own.min} (for single rows)" if dim == batch else str(own.min), str(own.usual), str(own.max)]
         for dim, own in found.dims.items()
     ]
     return Table(_TITLES.get(found.origin or "", "Sizes"), ("dim", "minimum", "usual", "maximum"), rows)

@@ -9,6 +9,9 @@ from typing import Any
 _DRAWN = ("ratios", "worst_ratio", "ratio_edges", "answers")
 """What the plot shows."""
 
+_TITLES = {"needed_atol": "atol to pass"}
+"""Keys whose own words would have to be read twice."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -73,7 +76,7 @@ def _table(title: str, records: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def words(key: str) -> str:
     """Return a key of figures as words."""
-    return key.replace("_", " ")
+    return _TITLES.get(key, key.replace("_", " "))
 
 
 def text(value: object, key: str = "") -> str:

@@ -19,7 +19,7 @@ _MOST_TENSORS = 6
 """Inputs and outputs that the first lines name; the table has all."""
 _MOST_LABELS = 20
 
-METRIC_COLUMNS = ("variant", "metric", "module", "of the variant", "drop", "allowed", "status")
+METRIC_COLUMNS = ("variant", "metric", "module's value", "variant's value", "drop", "allowed drop", "status")
 
 
 def essentials(manifest: Manifest) -> list[str]:

@@ -310,9 +310,10 @@ class ONNXExport(Callback):
         self._preflight = Preflight(is_on=self.options.preflight is not False)
         self._named_metrics = NamedMetrics(self.configs[0])
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
-        self._observers = tuple(ForwardObserver(pl_module, config.around.observed_method) for config in self.configs)
         for config in self.configs:
             check_batch_hook(trainer, pl_module, config.preprocess)
+            config.around.check_names(pl_module)
+        self._observers = tuple(ForwardObserver(pl_module, config.around.observed_method) for config in self.configs)
         followed = self._followed(trainer)
         if self.options.when == "checkpoint" and followed is None and not _is_fast_dev_run(trainer):
             raise ConfigurationError(

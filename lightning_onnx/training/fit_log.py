@@ -31,12 +31,12 @@ class FitLog:
         self._waited_for = ""
         self._told: set[str] = set()
 
-    def record(self, error: BaseException, what: str = "failed") -> None:
+    def record(self, error: BaseException, what: str = "export failed") -> None:
         """Record an exception, and warn about it.
 
         Args:
             error: The exception. If the export has waited for training to end it, the record says so.
-            what: What failed; follows the words "ONNX export".
+            what: What failed, as a phrase.
         """
         if isinstance(error, NotReadyError) and str(error) == self._waited_for:
             cause = error.__cause__
@@ -47,10 +47,11 @@ class FitLog:
             error.__cause__ = cause
         self.errors.append(error)
         self.failures.append(printable(f"{what}: {type(error).__name__}: {error}"))
-        warn(f"ONNX export {self.failures[-1]}")
+        told = self.failures[-1]
+        warn(f"ONNX {told}" if what.startswith("export") else f"ONNX export: {told}")
 
     @contextlib.contextmanager
-    def recorded(self, what: str = "failed") -> Iterator[None]:
+    def recorded(self, what: str = "export failed") -> Iterator[None]:
         """Record an exception of the block; what follows the block goes on.
 
         Args:

@@ -31,7 +31,7 @@ class Unexported:
             what: What happened to it.
         """
         self._reasons[key] = first_line(error)
-        self.log.record(error, f"of {os.path.basename(key) or 'the live weights'} {what}")
+        self.log.record(error, f"export of {os.path.basename(key) or 'the live weights'} {what}")
 
     def look_for_deleted(self, follower: CheckpointFollower | None, store: Store) -> None:
         """At the end, record the checkpoints that the ModelCheckpoint keeps and that another program deleted.

@@ -180,9 +180,10 @@ def named(name: str) -> Variant:
         'fp16'
     """
     if name not in VARIANTS:
-        raise ConfigurationError(
-            f"{name!r} is not a variant{did_you_mean(name, VARIANTS)} Choose from {', '.join(VARIANTS)}."
-        )
+        classes = {path.rpartition(":")[2].lower(): known for known, path in VARIANTS.items()}
+        meant = classes.get(name.lower()) or (name.lower() if name.lower() in VARIANTS else None)
+        nearest = f": did you mean {meant!r}?" if meant else did_you_mean(name, VARIANTS)
+        raise ConfigurationError(f"{name!r} is not a variant{nearest} Choose from {', '.join(VARIANTS)}.")
     module, _, attribute = VARIANTS[name].partition(":")
     made: Variant = getattr(importlib.import_module(module), attribute)()
     return made

@@ -102,7 +102,11 @@ def test_a_tuple_is_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
-        ((), {}, "argument 'batch', 'scale' is missing"),
+        (
+            (),
+            {},
+            r"arguments 'batch', 'scale' are missing; the graph needs 'batch' with 'image', 'more' in it, 'scale'\.",
+        ),
         ((batch_of(1), 1.0, 2.0), {}, "3 arguments were given"),
         ((batch_of(1), 1.0), {"scale": 2.0}, "'scale' was given twice"),
         ((batch_of(1), 1.0), {"size": 2.0}, "'size' is unknown"),
@@ -194,6 +198,26 @@ def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
         module.layer.weight.zero_()  # the file answers, not the module
     assert trainer.test(made.as_module(module, runtime), rows, verbose=False)[0]["loss"] == pytest.approx(other["loss"])
     assert "forward" not in vars(module)
+
+
+@pytest.mark.parametrize("variant", ["int8", pytest.param("pt2", marks=pytest.mark.slow)])
+def test_a_variant_answers_for_the_module(variant: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, x = Classifier(), torch.randn(8, 4)
+    made = lightning_onnx.export(module, x, directory=tmp_path / "a", variants=[variant])
+    answered: Any = made.as_module(module, variant=variant)
+    own, answer = made.run(x)["logits"], answered(x)["logits"].numpy()
+    np.testing.assert_allclose(answer, own, atol=0.1 * np.abs(own).max())
+    assert (answer != own).any() == (variant == "int8")
+    with pytest.raises(ArtifactError, match="has no variant 'int4'; it has"):
+        made.as_module(module, variant="int4")
+
+
+def test_what_answers_for_the_module_cannot_be_trained(tmp_path: Path) -> None:
+    made = lightning_onnx.export(Classifier(), torch.randn(2, 4), directory=tmp_path / "a")
+    answered: Any = made.as_module(Classifier())
+    with pytest.raises(InputError, match=r"a file cannot be trained\. Fit the module itself"):
+        answered.training_step([torch.zeros(2, 4)], 0)
 
 
 def test_what_is_no_module_or_path(artifact: ONNXArtifact) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from lightning_onnx.checks.base import CheckContext, CheckedFile, CheckedModule, CheckInputs, CheckResult
-from lightning_onnx.checks.comparison import Comparison
+from lightning_onnx.checks.comparison import Comparison, compare_arrays
 from lightning_onnx.checks.outcomes import CaseOutcome, summarize
 from lightning_onnx.module.calls.signature import Signature
 from lightning_onnx.module.cases import Case, CaseKind
@@ -76,8 +78,21 @@ def test_figures_are_those_of_the_worst_case() -> None:
 
 def test_all_equal_is_weak_only_if_it_is_so_in_every_case() -> None:
     constant, varied = Comparison("y", constant=True), Comparison("y", constant=False)
-    assert "weak check: all elements of ['y']" in str(summed(constant, constant).reason)
+    assert "weak check: all elements of y are equal" in str(summed(constant, constant).reason)
     assert summed(constant, varied).reason is None
+
+
+def test_a_check_that_saw_no_element_of_any_output_has_not_passed() -> None:
+    empty = compare_arrays("y", np.zeros((0, 3)), np.zeros((0, 3)))
+    result = summed(empty, empty)
+    assert result.status == "skipped"
+    assert str(result.reason).startswith("no output has an element in any case")
+    assert result.scalars["parity_passed"] == 0
+    assert summed(empty, dataclasses.replace(RIGHT, constant=False)).reason is None
+    other = dataclasses.replace(empty, output="z")
+    outcomes = [CaseOutcome(Case("a", (torch.zeros(1),), kind="traced"), (RIGHT, other))]
+    beside = summarize("parity", outcomes, (), CONTEXT)
+    assert (beside.status, beside.reason) == ("passed", "a weak check: z had no elements")
 
 
 @pytest.mark.parametrize(

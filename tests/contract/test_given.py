@@ -17,11 +17,12 @@ from lightning_onnx.contract.given import check_given
         ({"contract": True}, "neither a dict nor False"),
         ({"contract": {"step": ["a"]}}, r"the key 'step': did you mean 'steps'\?"),
         ({"contract": {"steps": "divide"}}, "is not a list of texts"),
-        ({"contract": {"ranges": {"x": [1]}}}, "has no two numbers by name"),
-        ({"contract": {"settings": {"threshold": "half"}}}, "has no number by name"),
-        ({"contract": {"settings": {"threshold": float("nan")}}}, "has no number by name"),
-        ({"contract": {"ranges": {"x": [0, float("inf")]}}}, "has no two numbers by name"),
-        ({"contract": {"ranges": {"x": [0, 10**400]}}}, "has no two numbers by name"),
+        ({"contract": {"ranges": {"x": [1]}}}, "is not the smallest and largest value of inputs"),
+        ({"contract": {"settings": {"threshold": "half"}}}, "is not finite numbers by name"),
+        ({"contract": {"settings": {"threshold": float("nan")}}}, "is not finite numbers by name"),
+        ({"contract": {"ranges": {"x": [3, 1]}}}, "is not the smallest and largest value of inputs"),
+        ({"contract": {"ranges": {"x": [0, float("inf")]}}}, "is not the smallest and largest value of inputs"),
+        ({"contract": {"ranges": {"x": [0, 10**400]}}}, "is not the smallest and largest value of inputs"),
     ],
 )
 def test_invalid_options(options: dict[str, Any], message: str) -> None:

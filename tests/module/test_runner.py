@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_onnx.errors import NotReadyError, SampleError
+from lightning_onnx.module.fused import Around
 from lightning_onnx.module.runner import first_that_runs
 from tests.module.calls.observing import Applies, observed, runner_of
 
@@ -117,3 +118,17 @@ def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
     assert "sample=" not in str(caught.value)  # the command line has no such option
     with pytest.raises(SampleError, match="nothing was seen"):
         first_that_runs(nn.Linear(5, 2), "forward", [])
+    texts = observed(Applies(lambda x: torch.zeros(len(x))), (["a", "bc"],))
+    with pytest.raises(SampleError, match="no tensor among the arguments, only str: a graph takes tensors"):
+        first_that_runs(nn.Linear(5, 2), "forward", [texts])
+
+
+def test_a_given_sample_that_the_method_does_not_take_is_told_beside_a_call_that_it_took() -> None:
+    observation = observed(nn.Linear(5, 2).eval(), (torch.randn(4, 5),))
+    given = Around("forward").given(nn.Linear(5, 2), torch.zeros(2, 3), [observation])
+    with pytest.raises(
+        SampleError, match=r"does not take the given sample, input \[2, 3\] \(RuntimeError: mat1"
+    ) as told:
+        first_that_runs(nn.Linear(5, 2), "forward", [given])
+    assert "In training it got input [4, 5]. Give the arguments of one call" in str(told.value)
+    assert "device" not in str(told.value)

@@ -64,7 +64,7 @@ def test_openvino_takes_the_highest_that_can_be_written() -> None:
     [
         ({"target": "onnxruntime"}, "is not known. Choose one of 'openvino'"),
         ({"target": "onnxruntime>=1.2"}, "from 1.8"),
-        ({"target": "tensorrt"}, "is not known"),
+        ({"target": "tensorrt"}, r"is not known: did you mean 'tensorrt-1[01]'\?"),
         ({"target": 3}, "is not known"),
         (
             {"target": "ncnn", "opset_version": 23},

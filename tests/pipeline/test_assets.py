@@ -23,6 +23,8 @@ def test_invalid_assets(tmp_path: Path) -> None:
         ONNXExport(assets="tokenizer.json")
     with pytest.raises(ConfigurationError, match=r"assets has \['.*none\.json'\], which do not exist"):
         ONNXExport(assets=[tmp_path / "none.json"])
+    with pytest.raises(ConfigurationError, match="has a path without a name"):
+        ONNXExport(assets=[""])
     with pytest.raises(ConfigurationError, match="two of the same name"):
         ONNXExport(assets=[tmp_path / "x.json", tmp_path / "a" / "x.json"])
     (tmp_path / "a" / "a\u202fb.txt").write_text("")  # as macOS names a screenshot

@@ -18,6 +18,8 @@ from lightning_onnx import ConfigurationError, ONNXExport
         ({"input_names": ["x", "x"]}, r"\['x'\] more than once"),
         ({"input_names": ["a b"]}, "not valid tensor names"),
         ({"input_names": [1]}, "not a list of strings"),
+        ({"output_names": {"output": "y"}}, r"not a list of strings\. Give a list such as \['logits'\]"),
+        ({"input_names": {"x": "a", "y": "a"}}, r"input_names=\{'x': 'a', 'y': 'a'\} gives a name twice"),
         ({"input_names": ["x"], "output_names": ["x"]}, r"share \['x'\]"),
         ({"opset_version": 5}, "opset_version=5 is not supported.*support 9 to"),
         ({"opset_version": 99}, "opset_version=99 is not supported"),

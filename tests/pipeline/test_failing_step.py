@@ -39,5 +39,5 @@ def test_the_step_without_an_onnx_form_is_named() -> None:
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    assert str(raised(Around("forward", None, "relu"))) == "it cannot be translated"
+    assert str(raised(Around("forward", None, "extra_repr"))) == "it cannot be translated"
     assert str(raised(Around("forward"))) == "it cannot be translated"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lightning_onnx.module.calls.signature import Signature, TensorSpec
@@ -31,3 +33,13 @@ def test_a_long_expression_hides_no_other_dim(dim: int | str, text: str) -> None
 
 def test_one_part_is_no_picture() -> None:
     assert draw([Block("only", None, 1, None, (-1,))], SIGNATURE) is None
+
+
+def test_no_line_runs_through_the_names_of_the_inputs() -> None:
+    blocks = [Block("a", None, 1, None, (-1,)), Block("b", None, 1, None, (0,)), Block("c", None, 1, None, (1, -1))]
+    picture = draw(blocks, SIGNATURE)
+    assert picture is not None
+    names, start = re.search(r'y="(\d+)"[^>]*>x<', picture), re.search(r'd="M\d+ (\d+)H', picture)
+    assert names is not None
+    assert start is not None
+    assert int(start[1]) > int(names[1]) + 4  # below the letters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import html
 import json
 import math
 import re
@@ -91,7 +92,7 @@ def page(manifest: dict[str, Any]) -> str:
 class Elements(HTMLParser):
     """Collects elements, and the text outside of styles and scripts; complains where they do not close in order."""
 
-    VOID = ("meta", "path", "use", "br")
+    VOID = ("meta", "path", "use", "br", "wbr")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -510,3 +511,15 @@ def test_residuals_are_drawn(manifest: dict[str, Any]) -> None:
     assert "answer minus target, by target" in page(manifest)
     own["residuals"]["counts"] = []
     assert "answer minus target, by target" in page(manifest)
+
+
+def test_options_of_runtimes_are_code_to_copy(artifact: ONNXArtifact) -> None:
+    page = artifact.report.html()
+    for _, line in artifact.shape_ranges.lines():
+        assert f"<pre><code>{html.escape(line, quote=False).replace(chr(39), '&#39;')}</code></pre>" in page
+
+
+def test_long_names_break_after_their_words(manifest: dict[str, Any]) -> None:
+    changed = copy.deepcopy(manifest)
+    changed["inputs"][0]["name"] = "a_long_name"
+    assert '<th scope="row">a_<wbr>long_<wbr>name</th>' in Report(changed).html()

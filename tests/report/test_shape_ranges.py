@@ -163,7 +163,7 @@ def test_the_report_says_where_the_sizes_come_from(origin: str | None, title: st
     if origin == "sample":
         assert found.rows == [["batch", "2 (options of runtimes: 1 to 2)"], ["height", "32"]]
     else:
-        assert found.rows == [["batch", "1 (for runtimes)", "2", "2"], ["height", "32", "32", "32"]]
+        assert found.rows == [["batch", "1 (for single rows)", "2", "2"], ["height", "32", "32", "32"]]
 
 
 def test_an_export_without_a_training_has_the_sizes_of_its_sample(exported: ONNXArtifact) -> None:

@@ -153,6 +153,7 @@ def test_whole_numbers_may_differ_by_a_share() -> None:
             {"variants": ["int8", "int3"]},
             r"'int3' is not a variant: did you mean 'int8'\? Choose from fp16, int4, int8",
         ),
+        ({"variants": ["Float16"]}, r"'Float16' is not a variant: did you mean 'fp16'\?"),
         ({"variants": [3]}, "has 3, which does not fit"),
         ({"variants": [Int8(), Int8(mode="dynamic")]}, "two with the same name"),
         ({"variants": [Faulty("copy", name="../x")]}, "is invalid in a file name"),

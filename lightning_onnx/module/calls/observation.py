@@ -29,6 +29,7 @@ class Observation:
         notes: What the user should know about them.
         remarks: Notes that surprise nobody: they go into the manifest without a warning.
         is_guess: Whether nobody made this call: it is a batch matched to the method's signature.
+        is_given: Whether the user gave the call; the first of ``shapes`` is its own, the others are of similar calls.
         ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
         counts: How many calls had each of ``shapes``; 0 for shapes that were only tried; empty if one each.
         origin: Who chose the sizes of the counted calls.
@@ -41,6 +42,7 @@ class Observation:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     is_guess: bool = False
+    is_given: bool = False
     ran_in_eval_mode: bool = False
     counts: tuple[int, ...] = ()
     origin: Origin = "training"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_onnx.errors import first_line
+from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.module.calls.entries import Entries, takes_args
 from lightning_onnx.module.calls.membership import Membership
 from lightning_onnx.module.calls.nested import flatten
@@ -39,7 +39,8 @@ class ForwardObserver:
         membership: Whether the method gets parts of the batches.
 
     Raises:
-        ConfigurationError: If the module has no such method.
+        ConfigurationError: If the module has no such method, or it is a part of the module, whose calls a method cannot
+            stand in for.
 
     Example:
         >>> observer = ForwardObserver(nn.Linear(4, 2).eval(), "forward")
@@ -54,6 +55,11 @@ class ForwardObserver:
         self.module = module
         self.method = method
         self.signature = method_signature(module, method)
+        if isinstance(getattr(module, method), nn.Module):
+            raise ConfigurationError(
+                f"{method!r} is a part of {type(module).__name__} and no method. Name a method that calls it, or after "
+                f"the training export the part itself: lightning_onnx.export(module.{method}, ...)."
+            )
         self.batch_size: int | None = None
         self.calls: dict[tuple[bool, CallKind], RecordedCalls] = {}
         self.batches: list[tuple[Any, int | None]] = []

@@ -96,8 +96,13 @@ def cpu_copy(tensor: Tensor) -> Tensor:
         return copied.contiguous() if copied.layout is torch.strided else copied
 
 
-def method_signature(module: nn.Module, method: str) -> inspect.Signature:
+def method_signature(module: nn.Module, method: str, option: str = "method") -> inspect.Signature:
     """Return the signature of the method; for a scripted module, the one in its schema.
+
+    Args:
+        module: The module.
+        method: Name of the method.
+        option: The option that names it, for the message.
 
     Raises:
         ConfigurationError: If the module has no such method.
@@ -106,7 +111,7 @@ def method_signature(module: nn.Module, method: str) -> inspect.Signature:
     if not callable(bound):
         nearest = did_you_mean(method, [name for name in dir(type(module)) if not name.startswith("_")])
         raise ConfigurationError(
-            f"method={method!r}: {type(module).__name__} has no such method{nearest} Name one that it has."
+            f"{option}={method!r}: {type(module).__name__} has no such method{nearest} Name one that it has."
         )
     schema = getattr(bound, "schema", None)
     if schema is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from lightning_onnx import ConfigurationError
 from lightning_onnx.module.calls.observer import ForwardObserver
 
 
@@ -143,3 +145,10 @@ def test_without_a_batch_size_of_the_loader_the_first_dim_counts() -> None:
     assert observer.batch_size == 5
     observer.see_batch(Unreadable(), None)
     assert observer.batch_size is None
+
+
+def test_a_part_of_the_module_is_no_method() -> None:
+    module = nn.Module()
+    module.net = nn.Linear(4, 2)
+    with pytest.raises(ConfigurationError, match=r"'net' is a part of Module and no method\..*export\(module\.net, "):
+        ForwardObserver(module, "net")
