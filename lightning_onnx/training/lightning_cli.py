@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.metrics import MetricParity
-from lightning_onnx.errors import ConfigurationError, ONNXExportError, RuntimeUnavailable
+from lightning_onnx.errors import ConfigurationError, ONNXExportError, RuntimeUnavailable, WeightsError
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.from_checkpoint import export_module
 from lightning_onnx.pipeline.methods import BY_METHOD
@@ -189,7 +189,8 @@ class _Exporting:
             place = Path(directory or f"{Path(checkpoint).name.removesuffix('.ckpt')}.onnx-export")
             if place.exists():
                 raise ConfigurationError(f"{place} exists. Remove it, or choose another one with --directory.")
-            artifact = export_module(model, checkpoint, place, configs, data=datamodule)
+            with configuration_named(checkpoint):
+                artifact = export_module(model, checkpoint, place, configs, data=datamodule)
         sys.stdout.write(printable(f"{artifact.report.text()}\n\n{checkpoint}\n{artifact.directory}") + "\n")
         _end(artifact)
 
@@ -233,6 +234,26 @@ def _end(artifact: ONNXArtifact) -> None:
     """End the process with exit code 1 if a check failed."""
     if not artifact.passed:
         raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def configuration_named(checkpoint: str) -> Iterator[None]:
+    """Add to an error about weights where the configuration of the run is: without it, a module has other sizes.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+
+    Raises:
+        WeightsError: If the block raises one.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        near = [folder / "config.yaml" for folder in list(Path(checkpoint).absolute().parents)[:2]]
+        saved = next((path for path in near if path.is_file()), None)
+        if saved is None:
+            raise
+        raise WeightsError(f"{error} The configuration of that run is {saved}: was it given with --config?") from error
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ document.body.innerText = JSON.stringify({
   plots: all('.plot svg').map(size),
   letters: Math.min(...all('.plot svg text').map(e => e.getBoundingClientRect().height)),
   bars: all('.bars span').map(e => size(e)[0]),
-  buttons: all('button').map(e => e.innerText),
+  buttons: all('button').map(e => e.textContent),
   scrolled: all('.wide').filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 60)),
   statuses: all('.status').map(e => e.innerText),
   closed: all('details:not([open])').length,

@@ -31,6 +31,7 @@ from lightning_onnx import (
     ONNXExport,
     Parity,
     RuntimeParity,
+    WeightsError,
 )
 from lightning_onnx.training import lightning_cli
 
@@ -307,6 +308,17 @@ def test_the_best_is_that_of_the_configured_run(
 
 
 @pytest.mark.slow
+def test_weights_that_do_not_fit_name_the_configuration_of_the_run(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "version_0" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    for told in ("they do not fit.", "they do not fit. The configuration of that run is "):
+        with pytest.raises(WeightsError) as error, lightning_cli.configuration_named(str(checkpoint)):
+            raise WeightsError("they do not fit.")
+        assert str(error.value).startswith(told)
+        (tmp_path / "version_0" / "config.yaml").write_text("")
+    assert "config.yaml: was it given with --config?" in str(error.value)
+
+
 def test_jsonargparse_is_missing(tmp_path: Path) -> None:
     hidden = """
 import importlib.util
