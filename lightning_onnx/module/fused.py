@@ -25,8 +25,12 @@ METHOD = "answer_to_raw_input"
 PREPROCESS, POSTPROCESS = "preprocess_in_graph", "postprocess_in_graph"
 """Names of the attributes that hold the method and what is around it."""
 
-_PLACEHOLDERS = ("torch.nn.modules.module", "lightning.pytorch.core.module", "pytorch_lightning.core.module")
-"""Modules whose ``forward`` only says that a class has none."""
+_PLACEHOLDERS = (
+    "torch.nn.modules.module._forward_unimplemented",
+    "lightning.pytorch.core.module.LightningModule.forward",
+    "pytorch_lightning.core.module.LightningModule.forward",
+)
+"""Methods that only say that a class has no ``forward``."""
 
 Taken = Literal["all", "required", "tuple"]
 """What the method takes of a tuple: all its parts, as many as it requires (labels may follow), or the tuple itself."""
@@ -82,7 +86,8 @@ class Around:
             part: object = getattr(self, option)
             if isinstance(part, str):
                 method_signature(module, part, option)
-                if getattr(getattr(module, part), "__module__", None) in _PLACEHOLDERS and part == "forward":
+                found: Any = getattr(module, part)
+                if f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}" in _PLACEHOLDERS:
                     raise ConfigurationError(
                         f"{type(module).__name__} has no forward. Define one, or name the method to export, with its "
                         "inputs as parameters: method='...'."

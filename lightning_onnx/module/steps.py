@@ -174,6 +174,15 @@ def _sizes(value: object) -> str:
 def described(step: object) -> str:
     """Return a step's class with its settings, or the name of a function."""
     if isinstance(step, nn.Module) or not hasattr(step, "__name__"):
-        text = " ".join(repr(step).split())
+        text = _on_one_line(repr(step))
         return text if " at 0x" not in text else type(step).__name__
     return str(step.__name__)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text on one line; parts that had lines of their own are separated by commas."""
+    whole = ""
+    for line in (" ".join(line.split()) for line in text.splitlines() if line.strip()):
+        joined = not whole or whole[-1] in "([{" or line[0] in ")]}"
+        whole += line if joined else f" {line}" if whole[-1] in ",:" else f", {line}"
+    return whole.replace("( ", "(").replace(" )", ")")

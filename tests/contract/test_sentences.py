@@ -74,7 +74,7 @@ NORMALIZED = "normalize with mean [0.485, 0.456, 0.406] and standard deviation [
         (
             v2.Compose([v2.RandomApply([v2.CenterCrop(8)], p=0.5), v2.RandomChoice([v2.ToImage()])]),
             [
-                "apply RandomApply( CenterCrop(size=(8, 8)))",
+                "apply RandomApply(CenterCrop(size=(8, 8)))",
                 "apply RandomChoice(transforms=[ToImage()], p=[1.0])",
             ],
         ),

@@ -13,7 +13,7 @@ from lightning_onnx import ConfigurationError, ONNXExportError
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.fused import Around
 from lightning_onnx.module.runner import first_that_runs
-from lightning_onnx.module.steps import check_steps, refusing_part_named, step_calls, steps_in
+from lightning_onnx.module.steps import check_steps, described, refusing_part_named, step_calls, steps_in
 from lightning_onnx.module.weights.copying import private_copy
 
 X = torch.arange(12.0).reshape(3, 4)
@@ -77,6 +77,12 @@ def test_the_step_that_does_not_run_is_named() -> None:
         checked(Merge(), X)
 
 
+def test_a_step_with_parts_is_described_on_one_line() -> None:
+    assert described(nn.Sequential(nn.ReLU(), nn.Tanh())) == "Sequential((0): ReLU(), (1): Tanh())"
+    pipeline = v2.Compose([v2.CenterCrop(4), v2.CenterCrop(2)])
+    assert described(pipeline) == "Compose(CenterCrop(size=(4, 4)), CenterCrop(size=(2, 2)))"
+
+
 def refusal(around: Around, *inputs: Tensor, ran_in_eval_mode: bool = True) -> str:
     """Return the class and the message of the error for a call that does not run."""
     copied = private_copy(nn.Linear(4, 2))
@@ -119,3 +125,7 @@ def test_an_option_that_names_no_method_is_named() -> None:
             ConfigurationError, match=r"Module has no forward\. Define one, or name the method to export"
         ):
             Around("forward").check_names(module)
+    assigned = LightningModule()
+    assigned.net = nn.Linear(4, 2)
+    assigned.__dict__["forward"] = assigned.net.__call__
+    Around("forward").check_names(assigned)

@@ -413,6 +413,8 @@ def test_sample_given(fit: Any) -> None:
         ({"dynamic_axes": {"x": {2: "batch"}}}, "axis 2"),
         ({"dynamic_axes": {"image": {0: "batch"}}}, "image"),
         ({"method": "nothing"}, "no such method"),
+        ({"method": "net"}, "'net' is a part of Classifier and no method"),
+        ({"postprocess": "argmax"}, "postprocess='argmax': Classifier has no such method"),
         ({"sample": (1, 2, 3)}, "has no tensor"),
     ],
 )
