@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.outputs import name_others
@@ -33,18 +33,33 @@ def constants(request: Request) -> list[str]:
     return [f"kept as constants of the graph, because they are not tensors: {', '.join(named)}"] if named else []
 
 
-def varied(notes: Iterable[str], observations: Sequence[Observation]) -> tuple[str, ...]:
-    """Return notes with the one on arguments that are not tensors and had several values: the file is for one of them.
+def calls(notes: Iterable[str], observations: Sequence[Observation], request: Request) -> tuple[str, ...]:
+    """Return notes with those on calls that the file is not for.
 
     Args:
-        notes: The notes so far; an earlier one on such arguments is replaced.
+        notes: The notes so far; earlier ones on such calls are replaced.
         observations: The calls so far, that of the graph first.
+        request: The requested graph.
     """
-    named = [name for observation in observations[:1] for name in observation.varied]
-    others = tuple(note for note in notes if not note.startswith(_VARIED))
-    if not named:
-        return others
-    return (*others, f"{_VARIED}: {', '.join(named)}; the graph computes with those of the traced call")
+    others = tuple(note for note in notes if not note.startswith((_VARIED, _LACKING)))
+    found = [note for each in observations[:1] for note in (*_varied(each), *_lacking(each, request))]
+    return (*others, *found)
 
 
 _VARIED = "arguments that are not tensors had other values in other calls"
+
+_LACKING = "the graph always takes "
+
+
+def _varied(observation: Observation) -> Iterator[str]:
+    """Yield a note on arguments that are not tensors and had several values: the file is for one of them."""
+    if observation.varied:
+        yield f"{_VARIED}: {', '.join(observation.varied)}; the graph computes with those of the traced call"
+
+
+def _lacking(observation: Observation, request: Request) -> Iterator[str]:
+    """Yield a note on inputs that other calls lacked; not on items of lists, whose number is told elsewhere."""
+    names = dict(zip(request.sample.paths, request.input_names, strict=True))
+    for path, count in observation.lacking:
+        if path in names and not path[-1].isdigit():
+            yield f"{_LACKING}'{names[path]}', which {count} observed call{'s' * (count > 1)} lacked"

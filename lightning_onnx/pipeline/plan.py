@@ -146,9 +146,9 @@ class Plan:
         return dataclasses.replace(self, cases=cases, notes=notes, decisions=decisions)
 
     def with_sizes(self, observations: Sequence[Observation]) -> Plan:
-        """Return the plan with the sizes of these calls, and a note on values that vary among them."""
+        """Return the plan with the sizes of these calls, and notes on those that the file is not for."""
         sizes = observed_sizes(self.graph.request, self.graph.signature, observations)
-        notes = left_out.varied(self.notes, observations)
+        notes = left_out.calls(self.notes, observations, self.graph.request)
         is_same = sizes == self.sizes and notes == self.notes
         return self if is_same else dataclasses.replace(self, sizes=sizes, notes=notes)
 

@@ -102,9 +102,11 @@ def find_graph(
         static = search_notes.static_dims(best) if found is None else {}
         if found is None and not static:
             found = Limited(best)
-        if found is not None:
-            if not limit.is_over():
-                found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
+        if found is not None and not limit.is_over():
+            found = widest(found, functools.partial(_attempt, run=run, config=config), run, config)
+        if found is not None and found.unseen:
+            static = search_notes.beyond_what_was_seen(found.candidate, found.limits, found.unseen)
+        elif found is not None:
             best = found.candidate
             ranges = limits_of_module(best, run) | found.ranges
             notes += [] if best.is_right else search_notes.limits(best, found.limits)

@@ -36,6 +36,22 @@ def static_dims(candidate: Candidate) -> dict[str, str]:
     return notes
 
 
+def beyond_what_was_seen(candidate: Candidate, limits: Mapping[str, Limit], dims: Sequence[str]) -> dict[str, str]:
+    """Return notes on dims that become static because the graph is wrong at all of their observed sizes.
+
+    Args:
+        candidate: The candidate.
+        limits: The limits of its dims.
+        dims: The dims.
+    """
+    request = candidate.graph.request
+    return {
+        dim: f"{_place(request, dim)} is static: with a dynamic size, the graph is right at {limits[dim].sizes}, and "
+        f"no observed size is among them ({'; '.join(map(str, limits[dim].mismatches))})"
+        for dim in dims
+    }
+
+
 def refused(request: Request, dims: Sequence[str], error: EngineError) -> str:
     """Return a note on dims that are static because no engine translates the module otherwise."""
     places = " and ".join(_place(request, dim) for dim in dims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping
 
@@ -41,10 +42,19 @@ class Limited:
         return any(sizes.step > 1 for sizes in self.ranges.values())
 
     @property
-    def narrowness(self) -> tuple[int, int, int, int, int, int]:
+    def unseen(self) -> tuple[str, ...]:
+        """The dims for which no observed size is within the limits."""
+        seen = self.candidate.graph.request.seen
+        return tuple(
+            dim for dim, sizes in self.ranges.items() if seen.get(dim) and not any(n in sizes for n in seen[dim])
+        )
+
+    @property
+    def narrowness(self) -> tuple[int, int, int, int, int, int, int]:
         """Sort key for limited graphs; smaller is better.
 
-        Observed sizes come first, except for the batch: a file often serves smaller batches than those of training.
+        Dims without an observed size come first, then observed sizes, except for the batch: a file often serves smaller
+        batches than those of training.
         """
         seen = self.candidate.graph.request.seen
         missed = sum(n not in sizes for dim, sizes in self.ranges.items() if dim != BATCH for n in seen.get(dim, ()))
@@ -52,7 +62,7 @@ class Limited:
         steps = max((sizes.step for sizes in ranges), default=1)
         widths = [sizes.max - sizes.min for sizes in ranges if sizes.max is not None]
         smallest = max((sizes.min for sizes in ranges), default=1)
-        return missed, steps, len(self.limits), len(widths), -min(widths, default=0), smallest
+        return len(self.unseen), missed, steps, len(self.limits), len(widths), -min(widths, default=0), smallest
 
     @property
     def pieces(self) -> int:
@@ -89,34 +99,54 @@ def widest(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) 
     Returns:
         The joined graphs, or else the one with the fewest and widest limits.
     """
+    wider = _joined_beyond(found, attempt, run, config)
+    return _traced_as_observed(wider, attempt, run, config) if wider.unseen else wider
+
+
+def _joined_beyond(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) -> Limited:
     if len(found.limits) != 1 or found.has_holes or isinstance(found.candidate.engine, Piecewise):
         return found
     ((dim, limit),) = found.limits.items()
     engine, request = found.candidate.engine, found.candidate.graph.request
     traced = request.sizes(request.tensors)
-
-    def traced_with(engine: Engine, size: int) -> Limited | None:
-        at_size = dataclasses.replace(request, tensors=request.resized(traced | {dim: size}))
-        try:
-            return limited(attempt(engine, at_size), run, config)
-        except EngineError as error:
-            log.debug("engine %s, traced with %s=%s: %s", engine.name, dim, size, error)
-            return None
-
+    traced_with = functools.partial(_traced_with, request=request, attempt=attempt, run=run, config=config)
     best, parts = found, {traced[dim]: limit}
     while (beyond := parts[max(parts)].above or parts[min(parts)].below) is not None:
         size = request.sizes(beyond.case.tensors)[dim]
         if size < 2 or size in parts or len(parts) == MOST_PIECES:  # torch treats size 1 as a constant
             return best
-        part = traced_with(engine, size)
+        part = traced_with(engine, {dim: size})
         if part is None or part.has_holes or set(part.limits) - {dim}:
             return best
         best = min(best, part, key=lambda one: one.narrowness)
         if not part.limits:
             return part
         parts[size] = part.limits[dim]
-    joined = traced_with(Piecewise(engine, _pieces(dim, parts, traced)), traced[dim])
+    joined = traced_with(Piecewise(engine, _pieces(dim, parts, traced)), {})
     return best if joined is None or joined.limits else joined
+
+
+def _traced_as_observed(found: Limited, attempt: Attempt, run: Runner, config: ExportConfig) -> Limited:
+    """Trace at the size of the observed call where the limits of a graph leave out all observed sizes of a dim."""
+    engine, request = found.candidate.engine, found.candidate.graph.request
+    if isinstance(engine, Piecewise):
+        engine = engine.engine
+    observed = request.sizes(request.sample.tensors)
+    sizes = {dim: observed[dim] for dim in found.unseen}
+    again = _traced_with(engine, sizes, request=request, attempt=attempt, run=run, config=config)
+    return found if again is None else min(found, again, key=lambda one: one.narrowness)
+
+
+def _traced_with(
+    engine: Engine, sizes: Mapping[str, int], *, request: Request, attempt: Attempt, run: Runner, config: ExportConfig
+) -> Limited | None:
+    """Trace with some dims at other sizes; None if the engine refuses them, or limits do not explain all mismatches."""
+    at_sizes = dataclasses.replace(request, tensors=request.resized(request.sizes(request.tensors) | sizes))
+    try:
+        return limited(attempt(engine, at_sizes), run, config)
+    except EngineError as error:
+        log.debug("engine %s, traced with %s: %s", engine.name, sizes, error)
+        return None
 
 
 def _pieces(dim: str, parts: Mapping[int, Limit], traced: Mapping[str, int]) -> list[Piece]:

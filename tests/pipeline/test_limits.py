@@ -49,17 +49,19 @@ class Slices(Chunks):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "options", "limit"),
+    ("module", "rows", "options", "limit"),
     [
-        (Chunks(), {}, 5),
-        pytest.param(Chunks(), {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}, 5, marks=pytest.mark.slow),
+        (Chunks(), 4, {}, 5),
+        pytest.param(Chunks(), 4, {"dynamic_axes": {"x": {0: "batch"}}, "engine": "dynamo"}, 5, marks=pytest.mark.slow),
         # traced at a size with more slices
-        pytest.param(Slices(), {"engine": "torchscript", "opset_version": 17}, 15, marks=pytest.mark.slow),
+        pytest.param(Slices(), 12, {"engine": "torchscript", "opset_version": 17}, 15, marks=pytest.mark.slow),
     ],
     ids=["auto", "asked", "torchscript"],
 )
-def test_a_limit_is_found_and_reported(module: nn.Module, options: dict[str, Any], limit: int, tmp_path: Path) -> None:
-    artifact = made(module, torch.randn(12, 4), tmp_path, **options)
+def test_a_limit_is_found_and_reported(
+    module: nn.Module, rows: int, options: dict[str, Any], limit: int, tmp_path: Path
+) -> None:
+    artifact = made(module, torch.randn(rows, 4), tmp_path, **options)
     assert artifact.manifest["ranges"] == {"batch": {"min": 1, "max": limit}}
     assert artifact.passed
     assert any(f"batch must be {limit} or less" in note for note in artifact.manifest["notes"])
@@ -127,7 +129,7 @@ class OtherAtSquares(Chunks):
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "limit"), [(EvenChunks(), 20), (OtherAtSquares(), 8)])
 def test_joined_graphs_may_have_a_limit(module: nn.Module, limit: int, tmp_path: Path) -> None:
-    artifact = made(module, torch.randn(12, 4), tmp_path, engine="dynamo")
+    artifact = made(module, torch.randn(limit - 1, 4), tmp_path, engine="dynamo")
     assert artifact.manifest["ranges"] == {"batch": {"min": 1, "max": limit}}
     assert artifact.passed
     assert [n for n in range(1, limit + 2) if not is_right(artifact, module, n, 4)] == [limit + 1]

@@ -66,3 +66,38 @@ def test_a_limit_of_a_scripted_part_leaves_the_batch_dynamic(tmp_path: Path) -> 
     artifact = made(module, torch.randn(4, 4), tmp_path)
     assert "ranges" not in artifact.manifest
     assert all(is_right(artifact, module, n, 4) for n in (1, 7, 40, 41, 90))
+
+
+class Windows(Chunks):
+    """Takes windows of half the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).unfold(0, x.shape[0] // 2 + 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "rows", "least", "most"), [(Windows(), 5, 4, 5), (Chunks(), 23, 21, 25)])
+def test_a_range_holds_an_observed_batch_size(
+    module: nn.Module, rows: int, least: int, most: int, tmp_path: Path
+) -> None:
+    artifact = made(module, torch.randn(rows, 4), tmp_path)
+    assert artifact.manifest["ranges"] == {"batch": {"min": least, "max": most}}
+    assert artifact.passed
+    assert [n for n in range(least, most + 2) if not is_right(artifact, module, n, 4)] == [most + 1]
+
+
+class Pairs(Chunks):
+    """Takes windows of all rows but one, of two rows at least."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).unfold(0, torch.sym_max(x.shape[0] - 1, 2), 1)
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_right_only_at_other_sizes_than_the_observed_one_is_static(tmp_path: Path) -> None:
+    module = Pairs()
+    with pytest.warns(UserWarning, match=r"batch.* is static: .* right at 1 to 3, and no observed"):
+        artifact = made(module, torch.randn(7, 4), tmp_path)
+    assert artifact.signature.inputs[0].shape == (7, 4)
+    assert artifact.passed
+    assert is_right(artifact, module, 7, 4)

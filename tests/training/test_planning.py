@@ -293,6 +293,45 @@ class Steps(LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
+class Tasks(Steps):
+    """Has a head for each task, and an input that some batches lack."""
+
+    def forward(self, x: Tensor, task: str, mask: Tensor | None = None) -> Tensor:
+        y = self.layer(x) if task == "a" else -self.layer(x)
+        return y if mask is None else y * mask
+
+    def training_step(self, batch: dict[str, Any]) -> Tensor:
+        return self(**batch).square().mean()
+
+    def validation_step(self, batch: dict[str, Any]) -> None:
+        self(**batch)
+
+
+@pytest.mark.slow
+def test_calls_that_the_file_is_not_for_are_told(tmp_path: Path) -> None:
+    """The file is for one task, and takes the mask: it can answer neither the other task nor calls without a mask."""
+    x, mask = torch.randn(4, 4), torch.ones(4, 4)
+    batches: list[Any] = [{"x": x, "task": "a", "mask": mask}, {"x": x, "task": "b", "mask": mask}]
+    callback = ONNXExport()
+    with pytest.warns(UserWarning, match="always takes"):
+        Trainer(
+            default_root_dir=tmp_path,
+            max_epochs=1,
+            accelerator="cpu",
+            callbacks=[callback],
+            enable_progress_bar=False,
+            logger=False,
+        ).fit(
+            Tasks(),
+            DataLoader([*batches, {"x": x, "task": "a"}], batch_size=None),
+            DataLoader(batches[:1], batch_size=None),
+        )
+    assert callback.artifact is not None
+    notes = callback.artifact.manifest["notes"]
+    assert any("other values in other calls: task (str);" in note for note in notes)
+    assert "the graph always takes 'mask', which 1 observed call lacked" in notes
+
+
 def test_python_numbers_that_vary_after_preflight_are_told(tmp_path: Path) -> None:
     """The file computes with the numbers of the traced call: on other batches it is wrong."""
     batches: list[Any] = [

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Literal
 
+from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.sample import Sample
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -33,7 +34,9 @@ class Observation:
         ran_in_eval_mode: Whether the training loop has called the method in eval mode, so that it can run there.
         counts: How many calls had each of ``shapes``; 0 for shapes that were only tried; empty if one each.
         origin: Who chose the sizes of the counted calls.
-        varied: Arguments that are no tensors and had several values in calls of this mode, each with its type.
+        varied: Arguments that are no tensors and had several values in calls of this mode (strings also in those of
+            training), each with its type.
+        lacking: Tensors that other calls lacked, each with the number of these calls.
     """
 
     samples: tuple[Sample, ...]
@@ -47,6 +50,7 @@ class Observation:
     counts: tuple[int, ...] = ()
     origin: Origin = "training"
     varied: tuple[str, ...] = ()
+    lacking: tuple[tuple[TensorPath, int], ...] = ()
 
     def counted(self) -> Iterator[tuple[Shapes, int]]:
         """Yield the shapes of the observed calls, each with the number of calls that had them."""

@@ -67,9 +67,11 @@ class RecordedCalls:
             for key, count in other.shapes_of(self.samples[0]) if other is not self else ():
                 shapes[key] = shapes.get(key, 0) + count
         varied = dict(self.varied)
+        paths = self.samples[0].structure.paths
         for other in everything:
-            if other.training == self.training and other.samples[0].structure.paths == self.samples[0].structure.paths:
+            if other.training == self.training and other.samples[0].structure.paths == paths:
                 varied |= other.varied | _differing(self.constants, other.samples[0].structure)
+        varied |= self._names_varied_in_training(everything)
         places = [(shown(path, self.signature), value) for path, value in varied.items()]
         mode = "training" if self.training else "evaluation"
         return Observation(
@@ -79,7 +81,33 @@ class RecordedCalls:
             ran_in_eval_mode=not self.training,
             counts=tuple(shapes.values()),
             varied=name_others(places, "input"),
+            lacking=self._lacking(everything),
         )
+
+    def _names_varied_in_training(self, everything: list[RecordedCalls]) -> dict[TensorPath, object]:
+        """Return the strings that had several values in training, if these calls were in eval mode.
+
+        Numbers and flags are left out: they are often a schedule, and those of eval mode are the ones that count.
+        """
+        if self.training:
+            return {}
+        calls = [other for other in everything if other.training]
+        varied = {
+            path: value
+            for one in calls
+            for other in calls
+            for path, value in _differing(one.constants, other.samples[0].structure).items()
+        }
+        return {path: self.constants[path] for path in varied if isinstance(self.constants.get(path), str)}
+
+    def _lacking(self, everything: list[RecordedCalls]) -> tuple[tuple[TensorPath, int], ...]:
+        """Return the tensors that other calls lacked, each with the number of these calls."""
+        sample = self.samples[0]
+        counts = [
+            sum(other.seen for other in everything if path not in other.samples[0].structure.paths)
+            for path in sample.structure.paths
+        ]
+        return tuple((path, count) for path, count in zip(sample.paths, counts, strict=True) if count)
 
     def shapes_of(self, sample: Sample) -> list[tuple[tuple[Shapes, int | None], int]]:
         """Return the shapes of ``sample``'s tensors in these calls, counted; none if one is missing or has a new rank.

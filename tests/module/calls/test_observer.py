@@ -68,6 +68,26 @@ def test_flags_make_another_structure_and_numbers_do_not() -> None:
     assert found.varied == ("step (int)",)
 
 
+def test_names_that_vary_in_training_are_told_and_numbers_there_are_not() -> None:
+    module, x = Takes(), torch.zeros(2, 3)
+    observer = ForwardObserver(module)
+    observer.attach()
+    for mode, step in (("a", 1), ("b", 2)):
+        module(x, mode=mode, step=step)
+    module.eval()
+    module(x, mode="a", step=0)
+    observer.detach()
+    assert observer.observations()[0].varied == ("mode (str)",)
+
+
+def test_tensors_that_other_calls_lack_are_counted() -> None:
+    x, mask = torch.zeros(2, 3), torch.zeros(2)
+    calls: list[Any] = [((x,), {}), ((x, mask), {}), ((x, mask), {}), ((x, mask), {})]
+    with_mask, without = observed(Takes().eval(), *calls).observations()
+    assert with_mask.lacking == ((("mask",), 1),)
+    assert without.lacking == ()
+
+
 def test_tensors_of_few_calls_are_kept_and_shapes_of_all() -> None:
     observer = observed(Takes().eval(), *(((torch.zeros(2, n),), {}) for n in range(1, 20)))
     (found,) = observer.observations()
