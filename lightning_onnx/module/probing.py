@@ -149,7 +149,8 @@ def few_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
         if name == BATCH:
             yield from ([traced | {name: n}] for n in (larger[name], 1) if n > 1 or name not in pointed)
         else:
-            yield [traced | {name: n} for n in (_top(request, name) + 1, larger[name], 2 * _top(request, name))]
+            sizes = _top(request, name) + 1, larger[name], 2 * _top(request, name)
+            yield [traced | {name: n} for n in sorted(sizes, key=lambda n: n % 2 == traced[name] % 2)]
     if len(request.dims) > 1:
         yield [larger]
 
@@ -158,8 +159,8 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
     """Yield lists of sizes to try a graph at; the first sizes of each list that the module takes are enough.
 
     Each dim is tried at larger sizes that were not observed: the next by the observed step (128 comes after 64 and 96),
-    and one more; at smaller sizes, and at 1. Then all dims change at once. A dim that another input holds indices of
-    only becomes larger.
+    and one or two more, so that odd and even sizes are tried; at smaller sizes, and at 1. Then all dims change at once.
+    A dim that another input holds indices of only becomes larger.
     """
     pointed = pointed_at(request.tensors, request.axes)
     traced, larger = request.sizes(request.tensors), _larger(request)
@@ -168,9 +169,11 @@ def probe_sizes(request: Request) -> Iterator[list[dict[str, int]]]:
             yield [traced | {name: larger[name]}]
         else:
             top = _top(request, name)
-            smaller = (n for n in (top // 2, top - 1, top - 2) if n > 1)
+            smaller = () if name in pointed else (n for n in (top // 2, top - 1, top - 2) if n > 1)
+            only_odd_or_even = larger[name] % 2 == traced[name] % 2
+            next_ones = [n for n in (top + 1, top + 2) if not (only_odd_or_even and n % 2 == larger[name] % 2)]
             yield [traced | {name: n} for n in (larger[name], top * 2)]
-            yield [traced | {name: n} for n in (top + 1, *(() if name in pointed else smaller))]
+            yield [traced | {name: n} for n in (*next_ones, *smaller) if n != larger[name]]
         if name not in pointed:
             yield [traced | {name: 1}]
     if len(request.dims) > 1:

@@ -92,6 +92,12 @@ def find_graph(
         if not best.is_right_at_all_sizes:
             again = traced_with_other_decisions(best, run, request, config, limit)
             candidates, best = ([*candidates, again], again) if again is not None else (candidates, best)
+        if best.wrong_as_traced and best.wrong_as_traced.case.kind != "decision":
+            instead = _static_instead(engines, run, request, config, limit, errors)
+            if instead is not None:
+                request, candidates, note = instead
+                notes.append(note)
+                best = min(candidates, key=lambda c: c.badness)
         if best.wrong_as_traced and (refuse_decisions or best.wrong_as_traced.case.kind != "decision"):
             raise search_notes.wrong_as_traced(best, run, config, refusals_of(errors))
         found = None
@@ -193,7 +199,7 @@ def _refused(
     limit: SearchLimit,
     errors: Sequence[EngineError],
 ) -> tuple[Request, list[Candidate], str]:
-    """Make dims static that no engine can keep dynamic: one dim if that is enough (the batch last), or else all.
+    """Make dims static that no engine can keep dynamic: one dim if that is enough, or else all (the batch last).
 
     Args:
         engines: The engines.
@@ -217,16 +223,39 @@ def _refused(
         told = (search_notes.uneven_loops(sorted(loops)), advice.for_refusal(run, request, config))
         raise failure(errors, " ".join(sentence for sentence in told if sentence))
     error = failure(errors)
-    for dim in dims if len(dims) > 1 else ():
+    others = [dim for dim in dims if dim != BATCH]
+    for names in [*([dim] for dim in dims), others] if len(dims) > 1 else ():
         if limit.is_over():
             break
         try:
-            candidates, _ = _try_engines(engines, run, request.static([dim]), config, limit)
+            candidates, _ = _try_engines(engines, run, request.static(names), config, limit)
         except SearchTooLong:
             break
-        if candidates:
-            return request.static([dim]), candidates, search_notes.refused(request, [dim], error)
+        if any(candidate.wrong_as_traced is None for candidate in candidates):
+            return request.static(names), candidates, search_notes.refused(request, names, error)
     return request.static(dims), everything, search_notes.refused(request, dims, error)
+
+
+def _static_instead(
+    engines: Sequence[Engine],
+    run: Runner,
+    request: Request,
+    config: ExportConfig,
+    limit: SearchLimit,
+    errors: Sequence[EngineError],
+) -> tuple[Request, list[Candidate], str] | None:
+    """Make dims static where some engines refuse them and the graphs of the others are wrong as traced.
+
+    Returns:
+        See ``_refused``; None if no engine refuses the module, or if that does not help.
+    """
+    if not refusals_of(errors) or not request.dims or config.dynamic_axes != "auto" or limit.is_over():
+        return None
+    try:
+        found = _refused(engines, run, request, config, limit, errors)
+    except EngineError:
+        return None
+    return found if any(candidate.wrong_as_traced is None for candidate in found[1]) else None
 
 
 def _elsewhere_or_split(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> list[Candidate]:

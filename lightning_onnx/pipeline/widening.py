@@ -141,7 +141,7 @@ def _traced_with(
     engine: Engine, sizes: Mapping[str, int], *, request: Request, attempt: Attempt, run: Runner, config: ExportConfig
 ) -> Limited | None:
     """Trace with some dims at other sizes; None if the engine refuses them, or limits do not explain all mismatches."""
-    at_sizes = dataclasses.replace(request, tensors=request.resized(request.sizes(request.tensors) | sizes))
+    at_sizes = dataclasses.replace(request, tensors=request.resized({**request.sizes(request.tensors), **sizes}))
     try:
         return limited(attempt(engine, at_sizes), run, config)
     except EngineError as error:

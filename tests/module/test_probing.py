@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -68,6 +69,16 @@ def test_sizes_above_below_and_at_one() -> None:
     request, _ = tried(lambda x: x * 2, (4, 64), (4, 96))
     sizes = {s["tensors_0_dim_1"] for alternatives in probe_sizes(request) for s in alternatives}
     assert {128, 97, 192, 48, 1} <= sizes
+
+
+@pytest.mark.parametrize("lengths", [(9, 8, 10), (7, 10), (8, 12), (8,)])
+def test_odd_and_even_sizes_are_tried(lengths: tuple[int, ...]) -> None:
+    """Code that is wrong at even sizes only, such as a transposed convolution, is found at whatever size was traced."""
+    request, _ = tried(lambda x: x * 2, *((4, length) for length in lengths))
+    request = dataclasses.replace(request, axes=({0: "batch", 1: "length"},), seen={"length": tuple(sorted(lengths))})
+    tried_first = [next(iter(alternatives))["length"] for alternatives in probe_sizes(request)]
+    assert {n % 2 for n in tried_first if n > 1} == {0, 1}
+    assert len({n for n in tried_first if n not in (1, lengths[0])}) >= 2
 
 
 def test_expensive_calls_are_tried_at_fewer_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

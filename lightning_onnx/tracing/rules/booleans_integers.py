@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, aten, is_integer, value
+from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_integer, value
 
 
 def add(x: Operand, other: Operand, *, alpha: Operand = 1) -> object:
@@ -90,6 +90,17 @@ def power_of_bytes(x: Tensor, exponent: float) -> object:
     return found.to(torch.uint8)
 
 
+def divide_rounded(x: Operand, other: Operand, *, rounding_mode: str | None = None) -> object:
+    """Divide integers as integers."""
+    dtype = torch.result_type(x, other)
+    if rounding_mode is None or dtype.is_floating_point or dtype.is_complex:
+        return NotImplemented
+    x, other = as_tensor(x, dtype), as_tensor(other, dtype)
+    if rounding_mode == "trunc" and dtype.is_signed:
+        x = x - torch.fmod(x, other)
+    return torch.floor_divide(x, other)
+
+
 def softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> object:
     """Convert before the exponentials are taken; the exporter does it after."""
     return NotImplemented if dtype is None or x.is_floating_point() else torch.softmax(x.to(dtype), dim)
@@ -138,6 +149,14 @@ def to_a_small_power(node: fx.Node) -> bool:
     return are_bytes(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
 
 
+def rounds_integers(node: fx.Node) -> bool:
+    """Tell whether integers are divided, and the quotient is rounded."""
+    found = [value(a) for a in node.args[:2]]
+    return bool(node.kwargs.get("rounding_mode")) and all(
+        isinstance(v, int | torch.SymInt) or is_integer(v) for v in found
+    )
+
+
 def of_integers(node: fx.Node) -> bool:
     """Tell whether integers are to become floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
@@ -184,6 +203,12 @@ RULES = (
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
     Rule((aten.pow.Tensor_Scalar,), power_of_bytes, "ONNX has no powers of bytes.", to_a_small_power),
+    Rule(
+        (aten.div.Tensor_mode, aten.div.Scalar_mode),
+        divide_rounded,
+        "The exporter divides integers as float32: seconds since 1970 are rounded to two minutes.",
+        rounds_integers,
+    ),
     Rule((aten.softmax.int,), softmax, "The exporter converts integers after the exponentials.", of_integers),
     Rule((aten.mean.default, aten.mean.dim), mean, "The exporter converts integers after the mean.", of_integers),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Rule, aten, is_integer, value
 
 
 def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
@@ -19,9 +19,14 @@ def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
-def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Multiply by adding logarithms; signs are handled separately."""
-    x = x if dtype is None else x.to(dtype)
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
+    """Multiply by adding logarithms; signs are handled separately. Products of integers are exact up to about 1e13."""
+    dtype = dtype or (torch.int64 if is_integer(x) else x.dtype)
+    if dtype.is_complex:
+        return NotImplemented
+    if not dtype.is_floating_point:
+        return cumprod(x.to(dtype).double(), dim).round().to(dtype)
+    x = x.to(dtype)
     size = x.abs().log().cumsum(dim).exp()
     negative = (x < 0).to(torch.int64).cumsum(dim) % 2
     return torch.where(negative == 1, -size, size)

@@ -65,6 +65,11 @@ def place(x: Tensor) -> Tensor:
     return (x[:, :1].abs() * 7).long() % 4
 
 
+def days(x: Tensor) -> Tensor:
+    """Return the last second of some days since 1970, or before."""
+    return (place(x) * 86400 + 1_600_041_599) * (place(x) % 2 * 2 - 1)
+
+
 def positive(x: Tensor) -> Tensor:
     """Return positive definite matrices."""
     return x @ x.mT + torch.eye(x.shape[-1])
@@ -130,6 +135,9 @@ CASES: dict[str, Case] = {
     "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
     "booleans_integers neg": Case(lambda x: (-bytes_of(x)).long(), (X,)),
     "booleans_integers pow.Tensor_Scalar": Case(lambda x: (bytes_of(x) ** 3).long(), (X,)),
+    "booleans_integers div.Tensor_mode": Case(
+        lambda x: torch.stack([torch.div(days(x), 86400, rounding_mode=mode) for mode in ("floor", "trunc")]), (X,)
+    ),
     "booleans_integers softmax.int": Case(lambda x: (x * 3).long().softmax(-1, dtype=torch.float32), (X,)),
     "booleans_integers mean": Case(lambda x: (x * 3).long().mean(1, dtype=torch.float32), (X,)),
     "clamp clamp": Case(lambda x: torch.clamp(x, 0, 0.5) + torch.clamp(x, None, 0.5), numbers(_inf, -_inf)),
@@ -226,7 +234,7 @@ CASES: dict[str, Case] = {
     "sorting median": Case(lambda x: x.median(), (X,)),
     "sorting amax": Case(lambda x: x / x.amax(), (X,)),
     "sorting nanmedian.dim": Case(lambda x: torch.where(x > 0, _nan, x).nanmedian(1).values, (X,)),
-    "sorting cumprod": Case(lambda x: x.cumprod(1), (X,)),
+    "sorting cumprod": Case(lambda x: torch.cat([x.cumprod(1), ((x * 5).long().cumprod(1) % 1000).float()], 1), (X,)),
     "sorting cummax": Case(lambda x: x.cummax(1).values, (X,)),
     "sorting cummin": Case(lambda x: x.cummin(1).values, (X,)),
     "sorting logcumsumexp": Case(lambda x: (x * 99).logcumsumexp(1), (X,)),
