@@ -92,7 +92,7 @@ def find_graph(
         if not best.is_right_at_all_sizes:
             again = traced_with_other_decisions(best, run, request, config, limit)
             candidates, best = ([*candidates, again], again) if again is not None else (candidates, best)
-        if best.wrong_as_traced and best.wrong_as_traced.case.kind != "decision":
+        if best.wrong_as_traced and best.wrong_as_traced.case is best.cases[0]:  # so that values are not the cause
             instead = _static_instead(engines, run, request, config, limit, errors)
             if instead is not None:
                 request, candidates, note = instead
@@ -244,7 +244,7 @@ def _static_instead(
     limit: SearchLimit,
     errors: Sequence[EngineError],
 ) -> tuple[Request, list[Candidate], str] | None:
-    """Make dims static where some engines refuse them and the graphs of the others are wrong as traced.
+    """Make dims static where some engines refuse them and the graphs of the others are wrong on the traced call.
 
     Returns:
         See ``_refused``; None if no engine refuses the module, or if that does not help.

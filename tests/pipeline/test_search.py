@@ -259,6 +259,26 @@ def test_a_graph_that_is_found_in_time_is_kept_while_others_are_tried(monkeypatc
     assert ENDED in found.notes
 
 
+@pytest.mark.parametrize("refused", ["time", "batch"])
+def test_a_dim_is_static_that_one_engine_refuses_and_another_gets_wrong(
+    refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines(monkeypatch, Bent(), torch.randn(2, 3), axes=({0: "batch", 1: "time"},))
+
+    def tries(engine: Any, request: Any) -> Candidate:
+        if engine.name == "second":
+            return engines.candidate(engine, request, engines.traced)
+        if refused in request.dims:
+            raise EngineError("no form")
+        return engines.candidate(engine, request)
+
+    engines.tries = tries
+    found = engines.found()
+    assert found.graph.request.dims == tuple({"batch", "time"} - {refused})
+    (note,) = found.notes
+    assert f"({refused}) is static: no engine translates the module otherwise (EngineError: no form)" in note
+
+
 @pytest.mark.parametrize("is_translated", [True, False])
 def test_other_engines_are_asked_if_the_loop_is_not_the_cause(
     is_translated: bool, monkeypatch: pytest.MonkeyPatch
