@@ -208,7 +208,7 @@ def test_a_variant_answers_for_the_module(variant: str, tmp_path: Path) -> None:
     answered: Any = made.as_module(module, variant=variant)
     own, answer = made.run(x)["logits"], answered(x)["logits"].numpy()
     np.testing.assert_allclose(answer, own, atol=0.1 * np.abs(own).max())
-    assert (answer != own).any() == (variant == "int8")
+    assert np.allclose(answer, own, atol=1e-5) == (variant == "pt2")
     with pytest.raises(ArtifactError, match="has no variant 'int4'; it has"):
         made.as_module(module, variant="int4")
 
