@@ -516,7 +516,7 @@ def test_one_change_anywhere(data: st.DataObject, tmp_path_factory: pytest.TempP
     _fuzz(data, tmp_path_factory.getbasetemp())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(FUZZ, max_examples=1_500)
 @given(data=st.data())
 def test_many_changes_anywhere(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

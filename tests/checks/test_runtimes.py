@@ -155,7 +155,7 @@ def test_options_of_export(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(p) for p in ("openvino", "ncnn", "pnnx")), reason="needs openvino, ncnn, pnnx"
 )
-@pytest.mark.parametrize("name", ["resnet18", "transformer"])
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.nightly), "transformer"])
 def test_real_models(name: str, tmp_path: Path) -> None:
     """Resnet18 passes in all; ncnn drops the mean of the transformer, and the table says so."""
     from torchvision.models import resnet18

@@ -11,7 +11,7 @@ from tests import outside
 
 from .running import run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def test_three_files_of_one_network(tmp_path: Path) -> None:

@@ -159,10 +159,21 @@ SLICE = 0.2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("moment", "fault"),
-    [("before training", "in a dead loop"), ("in the background", "stopped"), ("at the end", "asleep")],
+    ("moment", "fault", "number"),
+    [
+        ("before training", "in a dead loop", signal.SIGINT),
+        ("in the background", "stopped", signal.SIGTERM),
+        ("at the end", "asleep", signal.SIGINT),
+        *(
+            pytest.param(*values, marks=pytest.mark.nightly)
+            for values in [
+                ("before training", "in a dead loop", signal.SIGTERM),
+                ("in the background", "stopped", signal.SIGINT),
+                ("at the end", "asleep", signal.SIGTERM),
+            ]
+        ),
+    ],
 )
 def test_an_interrupt_ends_the_run_while_a_runtime_hangs(
     moment: str, fault: str, number: signal.Signals, tmp_path: Path
