@@ -30,7 +30,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, place: str, error: Exception) -> Non
 STAGES = [
     ("pipeline.export.copying.private_copy", "copying the module"),
     ("pipeline.export.loading.merge_adapters", "merging the adapters"),
-    ("pipeline.prepare.first_that_runs", "deriving the signature"),
+    ("pipeline.failing_step.first_that_runs", "deriving the signature"),
     ("pipeline.prepare.derive", "deriving the signature"),
     ("pipeline.prepare.leftover.begins_as_none", "deriving the signature"),
     ("pipeline.search.order", "searching for a graph"),
@@ -107,7 +107,7 @@ def test_a_check_that_raises_has_failed(tmp_path: Path, monkeypatch: pytest.Monk
         ("training.exporter.private_copy", "copying the module"),
         ("training.exporter.loading.merge_adapters", "merging the adapters"),
         ("training.planning.Planner._observations", "collecting the calls"),
-        ("pipeline.prepare.first_that_runs", "deriving the signature"),
+        ("pipeline.failing_step.first_that_runs", "deriving the signature"),
     ],
 )
 def test_before_training(fit: Any, place: str, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
