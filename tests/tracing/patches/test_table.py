@@ -57,7 +57,7 @@ def test_the_case_holds(patch: Patch, capfd: pytest.CaptureFixture[str]) -> None
     CASES[str(patch.case)](capfd)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("patch", PATCHES)
 def test_the_case_without_the_patch(
     patch: Patch, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -124,7 +124,7 @@ def test_a_file_holds_by_the_rule(name: str) -> None:
     compare(case, run_file(rewritten(case, table.RULES), inputs_of(case)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [n if n in SPARE else pytest.param(n, marks=NEEDED) for n in RULES])
 def test_a_file_without_the_rule(name: str) -> None:
     """Fails when torch and onnxruntime no longer need a rule, or need one that is in ``SPARE``."""
