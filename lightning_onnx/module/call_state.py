@@ -95,7 +95,7 @@ class CallState:
 
     @functools.cached_property
     def _outside(self) -> _Outside:
-        """What is searched when a call is made; where only weights are written, there is none."""
+        """Searched for at the first call: an export that only writes new weights makes none."""
         return _Outside() if self._is_concurrent else _Outside.of(Reach(self.module, *self._methods))
 
     @property

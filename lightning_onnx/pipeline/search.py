@@ -138,7 +138,7 @@ def _try_engines(
     errors: list[EngineError] = []
     for engine in engines:
         if (candidates or errors) and limit.is_over():
-            if any(candidate.wrong_as_traced is None for candidate in candidates):
+            if _is_one_right_as_traced(candidates):
                 break
             raise SearchTooLong(f"{type(run.flat.module).__name__} has no graph yet: {ENDED}")
         if engine.needs_refusal and not _refused_for_values(errors):
@@ -231,9 +231,13 @@ def _refused(
             candidates, _ = _try_engines(engines, run, request.static(names), config, limit)
         except SearchTooLong:
             break
-        if any(candidate.wrong_as_traced is None for candidate in candidates):
+        if _is_one_right_as_traced(candidates):
             return request.static(names), candidates, search_notes.refused(request, names, error)
     return request.static(dims), everything, search_notes.refused(request, dims, error)
+
+
+def _is_one_right_as_traced(candidates: Sequence[Candidate]) -> bool:
+    return any(candidate.wrong_as_traced is None for candidate in candidates)
 
 
 def _static_instead(
@@ -255,7 +259,7 @@ def _static_instead(
         found = _refused(engines, run, request, config, limit, errors)
     except EngineError:
         return None
-    return found if any(candidate.wrong_as_traced is None for candidate in found[1]) else None
+    return found if _is_one_right_as_traced(found[1]) else None
 
 
 def _elsewhere_or_split(candidate: Candidate, run: Runner, request: Request, config: ExportConfig) -> list[Candidate]:

@@ -293,6 +293,18 @@ class Steps(LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
+def audible(tmp_path: Path, callback: ONNXExport) -> Trainer:
+    """Return a Trainer of one epoch; unlike the fixture's, it lets warnings through."""
+    return Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[callback],
+        enable_progress_bar=False,
+        logger=False,
+    )
+
+
 class Tasks(Steps):
     """Has a head for each task, and an input that some batches lack."""
 
@@ -314,14 +326,7 @@ def test_calls_that_the_file_is_not_for_are_told(tmp_path: Path) -> None:
     batches: list[Any] = [{"x": x, "task": "a", "mask": mask}, {"x": x, "task": "b", "mask": mask}]
     callback = ONNXExport()
     with pytest.warns(UserWarning, match="always takes"):
-        Trainer(
-            default_root_dir=tmp_path,
-            max_epochs=1,
-            accelerator="cpu",
-            callbacks=[callback],
-            enable_progress_bar=False,
-            logger=False,
-        ).fit(
+        audible(tmp_path, callback).fit(
             Tasks(),
             DataLoader([*batches, {"x": x, "task": "a"}], batch_size=None),
             DataLoader(batches[:1], batch_size=None),
@@ -344,13 +349,6 @@ def test_python_numbers_that_vary_after_preflight_are_told(tmp_path: Path) -> No
         "batch.forward (bool); the graph computes with those of the traced call"
     )
     with pytest.warns(UserWarning, match="batch.forward"):
-        Trainer(
-            default_root_dir=tmp_path,
-            max_epochs=1,
-            accelerator="cpu",
-            callbacks=[callback],
-            enable_progress_bar=False,
-            logger=False,
-        ).fit(Steps(), loader, loader)
+        audible(tmp_path, callback).fit(Steps(), loader, loader)
     assert callback.artifact is not None
     assert [n for n in callback.artifact.manifest["notes"] if "other calls" in n] == [note]
