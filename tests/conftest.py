@@ -6,6 +6,7 @@ torch and Lightning are imported when the tests are: the process that only start
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lightning_onnx import ONNXArtifact
 
 pytest_plugins = ["tests.seeding"]
+logging.getLogger().setLevel(logging.INFO)  # once: pytest's log_level clears the caches of all loggers around each test
 gc.set_threshold(5_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")

@@ -39,4 +39,6 @@ def seed(name: str, base: int) -> None:
     value = (zlib.crc32(name.encode()) + base) % 2**32
     random.seed(value)
     np.random.seed(value)
-    torch.manual_seed(value)
+    torch.default_generator.manual_seed(value)  # manual_seed also notes a traceback for each device that is not in use
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ OVERRIDABLE = {name for kind in (nn.Module(), LightningModule(), ModelCheckpoint
 """A method or attribute of such a name is theirs, wherever it is defined."""
 
 
+@functools.cache
 def private(name: str) -> bool:
     return any(part != "_" and re.fullmatch(r"_(?!_)\w*", part) for part in name.split("."))
 
@@ -51,9 +53,16 @@ def own_names(tree: ast.Module) -> set[str]:
             found.add(node.arg)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and dotted(node.value) == "self":
             found.add(node.attr)
     return found - OVERRIDABLE
+
+
+def dotted(node: ast.expr) -> str:
+    """The full name of an attribute; the part after the last call or index if there is one."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def imports(tree: ast.Module) -> dict[str, str]:
@@ -76,7 +85,7 @@ def uses(tree: ast.Module) -> Iterator[str]:
     yield from filter(private, {*imported.values(), *modules})
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            first, _, rest = ast.unparse(node).partition(".")
+            first, _, rest = dotted(node).partition(".")
             if first in imported and private(full := f"{imported[first]}.{rest}"):
                 yield full
             elif private(node.attr) and node.attr not in own | NO_API and first not in imported:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from lightning_onnx import (
     ONNXExport,
     Parity,
     RuntimeParity,
+    RuntimeUnavailable,
     WeightsError,
 )
 from lightning_onnx.training import lightning_cli
@@ -319,16 +321,12 @@ def test_weights_that_do_not_fit_name_the_configuration_of_the_run(tmp_path: Pat
     assert "config.yaml: was it given with --config?" in str(error.value)
 
 
-def test_jsonargparse_is_missing(tmp_path: Path) -> None:
-    hidden = """
-import importlib.util
-real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *more: None if name == "jsonargparse" else real(name, *more)
-"""
-    (tmp_path / "main.py").write_text(hidden + _MAIN)
-    done = _main(tmp_path, "export")
-    assert done.returncode == 1
-    assert "RuntimeUnavailable: jsonargparse is not installed. Install it: pip install" in done.stderr
+def test_jsonargparse_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    hidden: Any = lambda name, *more: None if name == "jsonargparse" else real(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    with pytest.raises(RuntimeUnavailable, match=r"^jsonargparse is not installed\. Install it: pip install"):
+        ONNXCLI(BoringModel, run=False)
 
 
 def test_several_methods_from_the_command_line() -> None:
