@@ -200,7 +200,10 @@ def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
     assert "forward" not in vars(module)
 
 
-@pytest.mark.parametrize("variant", ["int8", pytest.param("pt2", marks=pytest.mark.slow)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("variant", ["fp16", pytest.param("int8", marks=SLOW), pytest.param("pt2", marks=SLOW)])
 def test_a_variant_answers_for_the_module(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, x = Classifier(), torch.randn(8, 4)

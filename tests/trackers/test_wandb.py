@@ -25,6 +25,7 @@ def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbLog
     for name in ("CACHE_DIR", "DATA_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / name))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_X_SAVE_REQUIREMENTS", "false")  # each run would read what is installed
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "logs").mkdir()
     yield WandbLogger(save_dir=tmp_path / "logs", project="tests", offline=True)
