@@ -150,7 +150,16 @@ def test_checkpoint_is_removed_by_another_program(fit: Any, tmp_path: Path) -> N
     assert any("cannot be read" in f for f in callback.failures)
 
 
-@pytest.mark.parametrize("fault", ["crash", "asleep"])
+@pytest.mark.parametrize(
+    ("fault", "when"),
+    [
+        pytest.param("crash", "fit_end", marks=pytest.mark.nightly),
+        ("crash", "checkpoint"),
+        ("asleep", "fit_end"),
+        pytest.param("asleep", "checkpoint", marks=pytest.mark.nightly),
+    ],
+    indirect=["when"],
+)
 def test_runtime_crashes_or_hangs(
     fault: str, fit: Any, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ def run(root: Path, when: str, exports: bool) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["checkpoint", "fit_end"])
+@pytest.mark.parametrize("when", [pytest.param("checkpoint", marks=pytest.mark.nightly), "fit_end"])
 def test_large_module(when: str, tmp_path: Path) -> None:
     import onnx
 
