@@ -92,6 +92,21 @@ def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor,
     return found if keepdim else tuple(f.squeeze(dim) for f in found)
 
 
+def mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
+    """Return the least of the most frequent elements, and its last index; memory grows with the square of the size."""
+    if not x.dim() or x.dtype == torch.bool:
+        return NotImplemented
+    rows = x.transpose(dim, -1)
+    counts = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).sum(-1)
+    values, order = torch.sort(rows, -1)
+    most = (counts == counts.amax(-1, keepdim=True)).gather(-1, order)
+    chosen = values.gather(-1, most.long().argmax(-1, keepdim=True))
+    place = torch.arange(rows.shape[-1], device=x.device)
+    last = torch.where(rows == chosen, place, -1).amax(-1, keepdim=True)
+    found = chosen.transpose(dim, -1), last.transpose(dim, -1)
+    return found if keepdim else tuple(f.squeeze(dim) for f in found)
+
+
 def log_cumsum_exp(x: Tensor, dim: int) -> Tensor:
     """Return ``logsumexp`` of every prefix; memory grows with the square of the size."""
     rows = x.transpose(dim, -1) if x.dim() else x.unsqueeze(0)
@@ -126,6 +141,7 @@ RULES = (
     Rule((aten.median.default,), median_of_all, "The exporter has no translation."),
     Rule((aten.amax.default,), amax, "The exporter's translation requires dims.", names_no_dim),
     Rule((aten.nanmedian.dim,), nan_median, "The exporter has no translation."),
+    Rule((aten.mode.default,), mode, "The exporter has no translation."),
     Rule((aten.cumprod.default,), cumprod, "The exporter has no translation."),
     Rule((aten.cummax.default,), cumulative(torch.amax, float("-inf")), "The exporter has no translation."),
     Rule((aten.cummin.default,), cumulative(torch.amin, float("inf")), "The exporter has no translation."),

@@ -235,6 +235,7 @@ CASES: dict[str, Case] = {
     "sorting median": Case(lambda x: x.median(), (X,)),
     "sorting amax": Case(lambda x: x / x.amax(), (X,)),
     "sorting nanmedian.dim": Case(lambda x: torch.where(x > 0, _nan, x).nanmedian(1).values, (X,)),
+    "sorting mode": Case(lambda x: torch.cat([part.float() for part in (x * 2).round().mode(1)]), (X,)),
     "sorting cumprod": Case(lambda x: torch.cat([x.cumprod(1), ((x * 5).long().cumprod(1) % 1000).float()], 1), (X,)),
     "sorting cummax": Case(lambda x: x.cummax(1).values, (X,)),
     "sorting cummin": Case(lambda x: x.cummin(1).values, (X,)),
