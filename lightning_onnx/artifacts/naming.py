@@ -50,6 +50,24 @@ def run_dir(logger: Any, save_dir: str | os.PathLike[str]) -> str:
     return os.path.join(save_dir, str(logger.name), version)
 
 
+def check_directory(option: str, given: str | os.PathLike[str]) -> None:
+    """Check the name of a directory that an option gives: ``model.onnx`` would be a directory of that name.
+
+    Args:
+        option: What the option is called in the message.
+        given: Its value. A directory that exists is taken as it is.
+
+    Raises:
+        ConfigurationError: If it is the name of a file.
+    """
+    path = os.fspath(given)
+    if path.rstrip("/").lower().endswith(".onnx") and not os.path.isdir(path):
+        raise ConfigurationError(
+            f"{option}={path!r} is the name of a file, but an artifact is a directory, in which the file is called "
+            f"model.onnx. Give a directory such as {os.path.join(os.path.dirname(path.rstrip('/')), 'exported')!r}."
+        )
+
+
 def resolve(dirpath: str) -> str:
     """Return the absolute path of a directory, with ``~`` and environment variables replaced; URLs stay.
 
@@ -63,8 +81,8 @@ def resolve(dirpath: str) -> str:
         fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:
         raise ConfigurationError(
-            f"dirpath={dirpath!r} cannot be reached: {error}. Install the package that fsspec names, or choose a "
-            "directory of this machine."
+            f"the directory {dirpath!r} cannot be reached: {error}. Install the package that fsspec names, or choose "
+            "a directory of this machine with dirpath=."
         ) from error
     return path.rstrip("/")
 
@@ -101,6 +119,8 @@ def _problem(filename: object) -> str | None:
     outside = re.sub(r"\{[^}]*\}", "", filename)  # a metric may be val/loss
     if re.search(r"[/\\]|^\.", outside):
         return "it contains a separator, or begins with a dot"
+    if filename.lower().endswith(".onnx"):
+        return "it ends with .onnx, but names the directory, in which the file is called model.onnx"
     if _UNPRINTABLE.search(filename):
         return "it contains a character that no terminal shows"
     try:

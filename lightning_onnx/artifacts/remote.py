@@ -150,4 +150,6 @@ def check_writable(url: str) -> None:
         system, plain = fsspec.core.url_to_fs(f"{url}/.writable")
         system.rm(plain)
     except Exception as error:  # each file system has errors of its own
-        raise ArtifactError(f"dirpath={url!r} cannot be written: {error}. Choose another dirpath.") from error
+        raise ArtifactError(
+            f"the directory {url!r} cannot be written: {error}. Choose another one with dirpath=."
+        ) from error

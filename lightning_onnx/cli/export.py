@@ -118,6 +118,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; 1 if a check or the export failed, 3 if all checks were skipped."""
+    from lightning_onnx.artifacts.naming import check_directory
     from lightning_onnx.pipeline.from_checkpoint import export_checkpoint
     from lightning_onnx.pipeline.methods import configs_of
     from lightning_onnx.variants.base import named
@@ -153,6 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     name = Path(arguments.checkpoint).name.removesuffix(".ckpt")
     directory = arguments.output or Path(f"{name}.onnx-export")
+    check_directory("--output", directory)
     if directory.exists():
         raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
     with _log_shown() if arguments.profile else contextlib.nullcontext():

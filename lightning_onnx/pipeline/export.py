@@ -13,6 +13,7 @@ import torch
 from lightning.fabric import is_wrapped
 from torch import Tensor, nn
 
+from lightning_onnx.artifacts import naming
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
@@ -85,6 +86,12 @@ def export(
         )
     if not isinstance(directory, (str, os.PathLike)):
         raise ConfigurationError(f"directory={directory!r} is not a path. Give one such as 'exported'.")
+    if "://" in str(directory):
+        raise ConfigurationError(
+            f"directory={str(directory)!r} is a URL, and export() writes to this machine. Give a directory, and copy "
+            "it as a whole; the callback's dirpath may be a URL."
+        )
+    naming.check_directory("directory", directory)
     module = _unwrapped(module)
     if options.get("checks", ()) is None:
         del options["checks"]
@@ -103,7 +110,8 @@ def export(
         loading.merge_adapters(copied)
     plans = []
     for config, sample in zip(configs, samples, strict=True):
-        plans.append(prepare(copied, [Observation.of(sample, "the given arguments")], config))
+        given = dataclasses.replace(Observation.of(sample, "the given arguments"), is_given=True)
+        plans.append(prepare(copied, [given], config))
         for note in plans[-1].notes:
             warn(f"ONNX export: {note}")
     first = next((p for p in module.parameters()), torch.empty(0))

@@ -242,6 +242,8 @@ class ONNXExport(Callback):
         if dirpath is not None and not isinstance(dirpath, (str, os.PathLike)):
             raise ConfigurationError(f"dirpath={dirpath!r} is not a path. Give one such as 'exported'.")
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
+        if self.dirpath is not None:
+            naming.check_directory("dirpath", self.dirpath)
         self._result = FitResult()
         self._observers: tuple[ForwardObserver, ...] = ()
         self._exporter: Exporter | None = None

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningCLI
 from typing_extensions import override
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
+from lightning_onnx.artifacts.naming import check_directory
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, RuntimeUnavailable, WeightsError
 from lightning_onnx.pipeline.config import ExportConfig
@@ -187,6 +188,7 @@ class _Exporting:
             configs = options_of(self, told, static=static, metrics=metrics)
             checkpoint = str(ckpt_path)
             place = Path(directory or f"{Path(checkpoint).name.removesuffix('.ckpt')}.onnx-export")
+            check_directory("--directory", place)
             if place.exists():
                 raise ConfigurationError(f"{place} exists. Remove it, or choose another one with --directory.")
             with configuration_named(checkpoint):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_onnx import ConfigurationError
+from lightning_onnx import ConfigurationError, ONNXExport, export
 from lightning_onnx.artifacts.naming import artifact_name, check_filename, default_dirpath, resolve
 from lightning_onnx.module.weights.source import Source
 
@@ -33,12 +33,25 @@ def test_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         resolve("no-such-system://bucket")
 
 
+@pytest.mark.parametrize("given", ["model.onnx", "out/Model.ONNX/", "s3://bucket/model.onnx"])
+def test_a_file_where_a_directory_is_meant(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"dirpath='.*' is the name of a file.* such as '.*exported'"):
+        ONNXExport(given)
+    with pytest.raises(ConfigurationError, match=r"directory='.*' is (the name of a file|a URL)"):
+        export(torch.nn.Linear(4, 2), torch.zeros(3, 4), directory=given)
+    assert not list(tmp_path.iterdir())
+    Path("run.onnx").mkdir()
+    assert ONNXExport("run.onnx").dirpath == "run.onnx"  # of an earlier release
+
+
 @pytest.mark.parametrize(
     "filename",
     [
         *("", ".hidden", "a/b", "a\\b", 3, b"a"),
         *("{{", "{{epoch}}", "}}", "{", "}", "{}", "{0}", "{epoch", "{epoch:z}", "{val_loss:.2x}", "{a[b]}{"),
         *("a\0", "a\nb", "{val\x1bloss}", "a\u202eb", "a\ud800b"),
+        *("model.onnx", "{epoch}.ONNX"),
         *("index.json", "Index.JSON", "x" * 241, "ä" * 121, "{val_loss:.2f}" + "x" * 230, "{step:0250d}"),
     ],
 )

@@ -225,5 +225,5 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="cannot be written"):
         opened(str(tmp_path / "file" / "onnx"))
-    with pytest.raises(ArtifactError, match=r"dirpath='no-such-system://onnx' cannot be written"):
+    with pytest.raises(ArtifactError, match=r"the directory 'no-such-system://onnx' cannot be written"):
         opened("no-such-system://onnx")

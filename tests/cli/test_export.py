@@ -71,6 +71,8 @@ def test_export_options(project: Any, tmp_path: Path, capsys: Captured) -> None:
     assert (made.manifest["model"]["ir_version"], list(made.manifest["runtimes"])) == (9, ["reference"])
     assert main.main(arguments) == 2
     assert "last.onnx-export exists" in capsys.readouterr().err
+    assert main.main([*arguments, "--output", "made.onnx"]) == 2
+    assert "--output='made.onnx' is the name of a file" in capsys.readouterr().err
 
 
 def test_export_checks_the_task_and_the_speed(project: Any, capsys: Captured) -> None:
