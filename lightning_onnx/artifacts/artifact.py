@@ -92,6 +92,11 @@ class ONNXArtifact:
         root = Path(directory)
         try:
             manifest = foreign.read_json(root / MANIFEST)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            problem = f"it has no {MANIFEST}" if root.is_dir() else "there is no such directory"
+            raise ArtifactError(
+                f"{root} is not an artifact: {problem}. Give the directory that holds {MANIFEST}."
+            ) from error
         except (OSError, ValueError) as error:
             raise ArtifactError(
                 f"{root} is not an artifact: {MANIFEST} cannot be read ({first_line(error)}). Give the directory that "

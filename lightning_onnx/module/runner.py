@@ -150,8 +150,8 @@ def first_that_runs(
 def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[tuple[str, Exception]]) -> SampleError:
     """Return the error for a method that takes none of the observed calls, with its first cause."""
     tried = "; ".join(dict.fromkeys(f"{source} ({with_line(error)})" for source, error in refused))
-    given = next((o for o in observations if o.is_given and o.ran_in_eval_mode), None)
-    if given is not None and refused:
+    given = next((o for o in observations if o.is_given), None)
+    if given is not None and given.ran_in_eval_mode and refused:
         made = _refusal_of_sample(name, given, refused[0][1])
     elif any(o.ran_in_eval_mode for o in observations):
         made = SampleError(
@@ -159,6 +159,8 @@ def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[t
             f"float32. Tried: {tried}. Make the method independent of the device and the precision."
         )
     elif any(sample.tensors for o in observations for sample in o.samples):
+        if given is not None and len(refused) == 1:
+            return _failed_on(name, given, refused[0][1])
         advice = _advice(observations) if any(o.is_guess for o in observations) else ""
         made = NotReadyError(f"{name} does not run in eval mode. Tried: {tried}.{advice}")
     else:
@@ -177,6 +179,16 @@ def _refusal_of_sample(name: str, given: Observation, error: Exception) -> Sampl
         f"{name} does not take the given sample, {_sizes(given, own)} ({with_line(error)}).{seen} Give the "
         "arguments of one call, with the batch as their first dim: sample=(...)."
     )
+
+
+def _failed_on(name: str, given: Observation, error: Exception) -> NotReadyError:
+    """Return the error for a call that the user gave, of a method that nobody has seen to run in eval mode."""
+    made = NotReadyError(
+        f"{name} fails on {given.source}, {_sizes(given, given.shapes[0][0])}: {with_line(error)}. It was called in "
+        "eval mode on the CPU. Correct the arguments, or the module if it does not run in eval mode."
+    )
+    made.__cause__ = error
+    return made
 
 
 def _kinds(observation: Observation) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_onnx import export
 from lightning_onnx.errors import NotReadyError, SampleError
 from lightning_onnx.module.fused import Around
 from lightning_onnx.module.runner import first_that_runs
@@ -121,6 +123,16 @@ def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
     texts = observed(Applies(lambda x: torch.zeros(len(x))), (["a", "bc"],))
     with pytest.raises(SampleError, match="no tensor among the arguments, only str: a graph takes tensors"):
         first_that_runs(nn.Linear(5, 2), "forward", [texts])
+
+
+def test_export_tells_the_cause_first(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError) as told:
+        export(nn.Linear(5, 2), torch.zeros(2, 3), directory=tmp_path / "made")
+    assert str(told.value).startswith(
+        "Linear.forward fails on the given arguments, input [2, 3]: RuntimeError: mat1 and mat2 shapes cannot be "
+        "multiplied (2x3 and 5x2). "
+    )
+    assert isinstance(told.value.__cause__, RuntimeError)
 
 
 def test_a_given_sample_that_the_method_does_not_take_is_told_beside_a_call_that_it_took() -> None:
