@@ -237,14 +237,28 @@ def _registration(function: Callable[..., Any], logger: Logger, register_as: str
     """Return the keyword for the model registry; if there is no registry, log that once and return none."""
     if register_as is None:
         return {}
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters):
+    if _takes_name(function):
         return {"register_as": register_as}
     say_once(
         f"register_as={register_as!r} does nothing for {type(logger).__name__}: no model registry of it is known to "
         "lightning_onnx."
     )
     return {}
+
+
+def registers(logger: Logger) -> bool:
+    """Tell whether a logger's artifacts can be registered in a model registry.
+
+    Args:
+        logger: Any Lightning logger, of either package.
+    """
+    tracker = _tracker(type(logger))
+    return _takes_name(getattr(logger, METHOD) if isinstance(tracker, OwnMethod) else tracker.publish)
+
+
+def _takes_name(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from lightning_onnx import trackers
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.deploy.hub import push
 from lightning_onnx.notices import info, warn
+from lightning_onnx.trackers.base import registers, say_once
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -48,6 +49,8 @@ class Publisher:
             return
         if self.options.log_artifacts == "all":
             self._push(artifact, f"checkpoints/{artifact.name}")
+            if is_best and artifact.passed:
+                self._say_if_unregistered(loggers)
         for logger in trackers.targets(loggers):
             with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 trackers.log_scalars(logger, artifact, _step(artifact))
@@ -69,9 +72,24 @@ class Publisher:
         if not artifact.passed:
             warn("ONNX export: not published, because a check failed (log_artifacts='all' publishes it)")
             return
+        self._say_if_unregistered(loggers)
         for logger in trackers.targets(loggers):
             with self.log.recorded(f"{type(logger).__name__} did not accept the artifact"):
                 self._publish_files(logger, artifact, is_best=True)
+
+    def _say_if_unregistered(self, loggers: Sequence[Logger]) -> None:
+        """Say that ``register_as`` has no effect if that is so for all loggers of the run."""
+        found = trackers.targets(loggers)
+        try:
+            if self.options.register_as is None or any(map(registers, found)):
+                return
+        except Exception:  # of a tracker that cannot be imported, which is recorded when the artifact is published
+            return
+        names = ", ".join(dict.fromkeys(type(logger).__name__ for logger in found))
+        say_once(
+            f"register_as={self.options.register_as!r} has no effect: "
+            + (f"no model registry of {names} is known to lightning_onnx." if found else "the Trainer has no logger.")
+        )
 
     def _push(self, artifact: ONNXArtifact, folder: str) -> None:
         """Upload an artifact to the Hub, if there is one in the options, unless a check failed."""
@@ -87,7 +105,8 @@ class Publisher:
     def _publish_files(self, logger: Logger, artifact: ONNXArtifact, is_best: bool) -> None:
         is_best = is_best and artifact.passed
         aliases = ["latest", f"epoch={artifact.record.source.epoch}", *(["best"] if is_best else [])]
-        name = self.options.register_as if is_best else None  # a registry is for deployable models
+        is_registered = is_best and registers(logger)  # a registry is for deployable models
+        name = self.options.register_as if is_registered else None
         trackers.publish(logger, artifact, aliases, _step(artifact), register_as=name, scalars=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from lightning_onnx import ONNXArtifact, export
+from lightning_onnx.trackers.base import TRACKERS, say_once
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 from lightning_onnx.training.publishing import Publisher
@@ -89,6 +91,46 @@ def test_nothing_is_published(silent: Publisher, good: ONNXArtifact) -> None:
     silent.publish_new([logger], good, is_best=True)
     silent.publish_best([logger], good)
     assert (logger.filed, logger.numbers) == ([], [])
+
+
+class Plain(Keeping):
+    """A logger without a model registry."""
+
+    def log_onnx_artifact(self, artifact: ONNXArtifact, aliases: Sequence[str], step: int) -> None:  # type: ignore[override]
+        self.filed.append((list(aliases), None))
+
+
+class Unknown:
+    """A logger whose tracker cannot be imported."""
+
+
+@pytest.mark.parametrize(
+    ("loggers", "said"),
+    [
+        ([Plain(), Keeping()], []),
+        (
+            [Plain(), Plain()],
+            ["register_as='net' has no effect: no model registry of Plain is known"],
+        ),
+        ([Unknown()], []),
+        ([], ["register_as='net' has no effect: the Trainer has no logger."]),
+    ],
+)
+def test_a_name_for_the_registry_without_effect_is_told_if_no_logger_registers(
+    loggers: Any,
+    said: list[str],
+    good: ONNXArtifact,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    say_once.cache_clear()
+    monkeypatch.setitem(TRACKERS, f"{__name__}.Unknown", "no_such_package:Tracker")
+    made = publisher("best")
+    with warnings.catch_warnings(record=True):
+        made.publish_best(loggers, good)
+    assert len(made.log.failures) == (Unknown in map(type, loggers))
+    messages = [message for message in caplog.messages if "register_as" in message]
+    assert [message.removesuffix(" to lightning_onnx.") for message in messages] == said
 
 
 def test_a_logger_that_fails_stops_no_other(good: ONNXArtifact) -> None:
