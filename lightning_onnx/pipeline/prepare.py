@@ -290,7 +290,7 @@ def _engine_reason(graph: Graph, config: ExportConfig) -> str:
     if config.engine != "auto":
         return "it was requested"
     if graph.traced.engine == "dynamo":
-        return "the torch.export based engine comes first"
+        return "based on torch.export, the first choice"
     if config.opset < 17:
         return f"only the TorchScript based engine writes opset {config.opset}"
     return "the torch.export based engine does not translate the module correctly at all its sizes"

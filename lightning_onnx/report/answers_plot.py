@@ -11,6 +11,8 @@ from lightning_onnx.report.templates import template
 
 _WIDTH, _HEIGHT = 390, 190  # so that the text can be read on a telephone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 382, 8, 150
+_LETTERS = 9
+"""Height of a line of text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +70,11 @@ def draw(residuals: Residuals) -> str:
     ]
     low, high = residuals.differences
     zero = round(_BOTTOM - (0 - low) / (high - low) * (_BOTTOM - _TOP), 2) if low <= 0 <= high else None
+    ends = [text(value) for value in residuals.differences]
+    if zero is not None:  # whose own label has the place of an end's beside it
+        ends = ["" if abs(zero + 3.5 - y) < _LETTERS else end for end, y in zip(ends, (_BOTTOM, _TOP + 8), strict=True)]
     return template("residuals.svg.jinja").render(
         width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_RIGHT, top=_TOP, bottom=_BOTTOM, zero=zero,
         cell_height=round(height, 2), cells=cells, count=sum(map(sum, residuals.counts)),
-        across=[text(value) for value in residuals.targets], along=[text(value) for value in residuals.differences],
+        across=[text(value) for value in residuals.targets], along=ends,
     )  # fmt: skip

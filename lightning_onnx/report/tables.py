@@ -9,7 +9,7 @@ from typing import Any
 _DRAWN = ("ratios", "worst_ratio", "ratio_edges", "answers")
 """What the plot shows."""
 
-_TITLES = {"needed_atol": "atol to pass"}
+_TITLES = {"needed_atol": "atol to pass", "memory_mib": "memory (MiB)"}
 """Keys whose own words would have to be read twice."""
 
 

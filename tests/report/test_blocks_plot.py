@@ -31,6 +31,15 @@ def test_a_long_expression_hides_no_other_dim(dim: int | str, text: str) -> None
     assert f"batch × {text} × 7" in drawn("batch", dim, 7)
 
 
+def test_long_names_do_not_touch() -> None:
+    name, kind = "enc.layers.0.self_attn", "MultiheadAttention"
+    picture = draw([Block("emb", "Embedding", 1, None, (-1,)), Block(name, kind, 1, None, (0,))], SIGNATURE)
+    assert picture is not None
+    size = re.search(rf'font-size="(\d+)"[^>]*>{kind}<', picture)
+    letters = 0.55 * 11 * len(name) + 0.525 * int(size[1] if size else 11) * len(kind)  # measured in DejaVu Sans
+    assert letters + 8 < 258 - 2 * 10  # the box and its margins
+
+
 def test_one_part_is_no_picture() -> None:
     assert draw([Block("only", None, 1, None, (-1,))], SIGNATURE) is None
 

@@ -121,7 +121,7 @@ class Elements(HTMLParser):
 def test_contents(artifact: ONNXArtifact) -> None:
     found = Elements((artifact.directory / "report.html").read_text())
     for part in (
-        "words", "Words.forward", "dynamo", "torch.export based engine comes first", "float32 on cpu",
+        "words", "Words.forward", "dynamo", "based on torch.export, the first choice", "float32 on cpu",
         "tokens", "int64", "[batch, 5]", "keep", "bool", "hidden", "pooled",
         "✓ passed", "– skipped", "pip install absent", "p50 ms", "9.5", "ort", "Gather", "LayerNormalization",
         "embed", "body", "onnxruntime.InferenceSession", "licence", "Apache-2.0", "tolerance",
@@ -509,6 +509,9 @@ def test_residuals_are_drawn(manifest: dict[str, Any]) -> None:
     own = {"residuals": {"targets": [0.0, 2.0], "differences": [-1.0, 1.0], "counts": [[0, 3], [1, 0]]}}
     manifest["checks"][2]["figures"] = {"answers": {"module": own, "file": own}}
     assert "answer minus target, by target" in page(manifest)
+    assert len(re.findall(r'<text x="43"[^>]*>0</text>', page(manifest))) == 1
+    own["residuals"]["differences"] = [-1.2, 0.0]
+    assert len(re.findall(r'<text x="43"[^>]*>0</text>', page(manifest))) == 1  # not also as the end of the axis
     own["residuals"]["counts"] = []
     assert "answer minus target, by target" in page(manifest)
 
