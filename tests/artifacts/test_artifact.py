@@ -46,14 +46,10 @@ def test_missing_files_are_found(artifact: ONNXArtifact) -> None:
 def test_not_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is not an artifact: it has no manifest\.json\. Give the directory"):
         ONNXArtifact.load(tmp_path)
-    with pytest.raises(
-        ArtifactError, match=r"missing is not an artifact: there is no such directory\. Give the directory"
-    ):
+    with pytest.raises(ArtifactError, match=r"missing is not an artifact: there is no such directory\. Give"):
         ONNXArtifact.load(tmp_path / "missing")
     (tmp_path / "file").touch()
-    with pytest.raises(
-        ArtifactError, match=r"file is not an artifact: there is no such directory\. Give the directory"
-    ):
+    with pytest.raises(ArtifactError, match=r"file is not an artifact: there is no such directory\. Give"):
         ONNXArtifact.load(tmp_path / "file")
     (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(ArtifactError, match="format_version 99"):
