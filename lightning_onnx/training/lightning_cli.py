@@ -41,6 +41,9 @@ _ON_THE_CPU = {
 
 _FOUND = ("best", "last")
 
+_USAGE = "%(prog)s [--config FILE] [--ckpt_path {best,last,FILE}] [--directory DIR] [option ...]"
+"""In place of a list of all options, those of the Trainer included, which would hide what is wrong with one of them."""
+
 
 class ExportCommand(LightningCLI):
     """Adds the subcommand ``export``; a base class for a LightningCLI of one's own, before any other.
@@ -73,7 +76,8 @@ class ExportCommand(LightningCLI):
                 "jsonargparse is not installed. Install it: pip install 'jsonargparse[signatures]>=4.27.7'"
             )
         self.trainer_class = _with_export(self.trainer_class)
-        super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+        own = {"usage": _USAGE, **subparser_kwargs.get("export", {})}
+        super().setup_parser(add_subcommands, main_kwargs, {**subparser_kwargs, "export": own})
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

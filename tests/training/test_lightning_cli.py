@@ -321,6 +321,17 @@ def test_weights_that_do_not_fit_name_the_configuration_of_the_run(tmp_path: Pat
     assert "config.yaml: was it given with --config?" in str(error.value)
 
 
+@pytest.mark.slow
+def test_a_wrong_option_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        ONNXCLI(BoringModel, args=["export", "--opset_versoin=18"])
+    assert end.value.code == 2
+    usage, tip, error = capsys.readouterr().err.splitlines()
+    assert usage.endswith(" export [--config FILE] [--ckpt_path {best,last,FILE}] [--directory DIR] [option ...]")
+    assert tip.endswith(" export --help")
+    assert error == "error: unrecognized arguments: --opset_versoin=18"
+
+
 def test_jsonargparse_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     hidden: Any = lambda name, *more: None if name == "jsonargparse" else real(name, *more)  # noqa: E731
