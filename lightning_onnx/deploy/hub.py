@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.artifacts.artifact import MANIFEST, ONNXArtifact
 from lightning_onnx.deploy import model_card
+from lightning_onnx.deploy.interruptible import interruptible
 from lightning_onnx.errors import ArtifactError, ConfigurationError, first_line
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.notices import warn
@@ -122,7 +123,8 @@ def push(artifact: ONNXArtifact, hub: Hub, folder: str = "", place: str | None =
             added.append(CommitOperationAdd(model_card.NAME, model_card.render(artifact, hub).encode("utf-8")))
         gone = before - {operation.path_in_repo for operation in added}
         removed = [CommitOperationDelete(name) for name in sorted(gone & _earlier_files(api, hub, before, prefix))]
-        commit = api.create_commit(hub.repo_id, [*added, *removed], commit_message=f"ONNX model {artifact.name}")
+        message = f"ONNX model {artifact.name}"
+        commit = interruptible(lambda: api.create_commit(hub.repo_id, [*added, *removed], commit_message=message))
     except Exception as error:  # of the client, of the network and of files
         raise ArtifactError(
             f"{artifact.name} was not uploaded to {hub.repo_id} ({first_line(error)}). Try again: "
