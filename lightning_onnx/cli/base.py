@@ -14,8 +14,8 @@ from lightning_onnx.artifacts.artifact import MANIFEST, MODEL, ONNXArtifact
 from lightning_onnx.errors import InputError, UsageError, first_line
 from lightning_onnx.printable import CONTROLS, printable
 
-PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 3
-"""Exit codes: nothing failed; something failed; the command line is wrong; all checks were skipped."""
+PASSED, FAILED, USAGE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: nothing failed; something failed; the command line is wrong; all checks were skipped; Ctrl-C."""
 
 Run = Callable[[argparse.Namespace], int]
 """A command: takes the parsed arguments and returns the exit code."""

@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from lightning_onnx.cli import bench, check, diff, export, inspect, push, snippet, triton, view
-from lightning_onnx.cli.base import FAILED, USAGE, Command
+from lightning_onnx.cli.base import FAILED, INTERRUPTED, USAGE, Command
 from lightning_onnx.errors import ConfigurationError, ONNXExportError, did_you_mean
 from lightning_onnx.printable import printable
 
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(parsed.command, error, USAGE)
     except ONNXExportError as error:
         return _complain(parsed.command, error, FAILED)
+    except KeyboardInterrupt:
+        return _complain(parsed.command, "interrupted", INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +87,6 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _complain(command: str, error: Exception, code: int) -> int:
+def _complain(command: str, error: Exception | str, code: int) -> int:
     sys.stderr.write(printable(f"lightning-onnx {command}: {error}") + "\n")
     return code

@@ -14,7 +14,7 @@ import torch
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
 from lightning_onnx.checks.base import CheckContext, CheckResult
-from lightning_onnx.cli import main
+from lightning_onnx.cli import main, snippet
 
 Captured = pytest.CaptureFixture[str]
 
@@ -107,6 +107,17 @@ def test_an_option_with_one_value_is_refused_the_second_time(capsys: pytest.Capt
             main.main(["export", "last.ckpt", "--model", "a:B", *given])
         told = capsys.readouterr().err
         assert f"argument {option}: got {values[0]} and {values[1]}. Give it once." in told
+
+
+def test_an_interrupt_is_told_in_a_line(
+    artifact: ONNXArtifact, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(snippet, "run", interrupted)
+    assert main.main(["snippet", str(artifact.directory)]) == 130  # as shells say it
+    assert capsys.readouterr().err == "lightning-onnx snippet: interrupted\n"
 
 
 def test_an_unknown_option_gets_the_usage_of_its_command(capsys: Captured) -> None:
