@@ -37,6 +37,8 @@ def inputs_of(manifest: Manifest, args: Sequence[object], kwargs: Mapping[str, o
     needed = f"the graph needs {', '.join(_described(name, paths) for name in names)}"
     if len(args) > len(names):
         raise InputError(f"{len(args)} arguments were given, but {needed}.")
+    if len(args) == 1 and isinstance(args[0], Mapping) and (names[0],) in paths.values() and set(names) <= set(args[0]):
+        raise InputError(f"one dict was given, but {needed}. Give its values by name: run(**inputs).")
     given = dict(zip(names, args, strict=False))
     twice = sorted(given.keys() & kwargs.keys())
     unknown = sorted(kwargs.keys() - set(names))

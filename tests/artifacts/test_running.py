@@ -127,6 +127,13 @@ def test_what_does_not_fit(args: Any, kwargs: Any, message: str, artifact: ONNXA
         artifact.run(*args, **kwargs)
 
 
+def test_a_dict_of_all_arguments_is_given_by_name() -> None:
+    artifact = ONNXArtifact.load(Path(__file__).parents[1] / "golden/0.1.0/artifact")
+    inputs = {spec.name: np.zeros((2, 4), np.float32) for spec in artifact.signature.inputs}
+    with pytest.raises(InputError, match=r"one dict was given, but the graph needs .* Give its values by name: run\("):
+        artifact.run(inputs)
+
+
 def test_an_input_with_another_name_is_named() -> None:
     path = Path(__file__).parents[1] / "golden/0.1.0/artifact"
     manifest = json.loads((path / "manifest.json").read_text())
