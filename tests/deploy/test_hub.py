@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -179,30 +175,6 @@ def test_an_upload_that_fails_names_the_command(exported: ONNXArtifact, hub: Ser
     command = f"lightning-onnx push {exported.directory} {NAME} --public --pipeline-tag text-classification"
     with pytest.raises(ArtifactError, match=rf"was not uploaded to {NAME} \(.*500.*Try again: {command}"):
         push(exported, wanted)
-
-
-@pytest.mark.slow
-def test_an_interrupt_ends_an_upload_within_seconds(exported: ONNXArtifact, hub: Server) -> None:
-    make_writable(Hub(NAME))
-    place = f"/storage/{hashlib.sha256(exported.model_path.read_bytes()).hexdigest()}"
-    hub.failing = (place,)
-
-    def interrupt() -> None:
-        while f"PUT {place}" not in hub.requests:
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    sending = threading.Thread(target=interrupt)
-    sending.start()
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        push(exported, Hub(NAME))
-    assert time.monotonic() - started < 15  # tries and pauses take more than 23 seconds
-    sending.join()
-    assert hub.repositories[NAME].commits == []
-    hub.failing = ()
-    push(exported, Hub(NAME))
-    assert len(hub.repositories[NAME].commits) == 1
 
 
 @pytest.mark.parametrize("options", [{"repo_id": "net"}, {"repo_id": 3}, {"repo_id": NAME, "pipeline_tag": "A b"},
