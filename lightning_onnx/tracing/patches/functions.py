@@ -125,6 +125,19 @@ def diag(input: Tensor, diagonal: int | torch.SymInt = 0) -> Tensor:
 _of_matrix = diagonal
 
 
+_vander = torch.vander
+
+
+def vander(x: Tensor, N: int | torch.SymInt | None = None, increasing: bool = False) -> Tensor:
+    """Return ``torch.vander`` as powers; its own code takes the number of rows as a Python number."""
+    if x.is_complex():
+        return _vander(x, N, increasing)
+    columns: Any = x.shape[0] if N is None else N
+    exponents = torch.arange(columns, device=x.device)
+    bases = x if x.is_floating_point() else x.long()
+    return bases.unsqueeze(-1) ** (exponents if increasing else columns - 1 - exponents)
+
+
 _istft = torch.istft
 
 

@@ -169,6 +169,14 @@ PATCHES: tuple[Patch, ...] = (
     *_for_torch_and_tensors("corrcoef", functions.corrcoef, "torch computes it by its own ``cov``."),
     Patch(
         owner="torch",
+        name="vander",
+        replacement=functions.vander,
+        why="torch takes the number of rows as a Python number, which makes the dim constant.",
+        seen=_TORCH,
+        case="vander",
+    ),
+    Patch(
+        owner="torch",
         name="istft",
         replacement=functions.istft,
         why="torch takes no symbolic length, and checks values.",

@@ -90,6 +90,26 @@ def power_of_bytes(x: Tensor, exponent: float) -> object:
     return found.to(torch.uint8)
 
 
+def any_byte(x: Tensor, *args: Any, **kwargs: Any) -> object:
+    """Tell as a byte whether any byte is not 0."""
+    return torch.any(x != 0, *args, **kwargs).to(x.dtype) if x.dtype == torch.uint8 else NotImplemented
+
+
+def all_bytes(x: Tensor, *args: Any, **kwargs: Any) -> object:
+    """Tell as a byte whether no byte is 0."""
+    return torch.all(x != 0, *args, **kwargs).to(x.dtype) if x.dtype == torch.uint8 else NotImplemented
+
+
+def lower_triangle(x: Tensor, diagonal: int = 0) -> object:
+    """Take the lower triangle of small integers as integers of 64 bits."""
+    return x.long().tril(diagonal).to(x.dtype) if x.dtype in _SMALL else NotImplemented
+
+
+def upper_triangle(x: Tensor, diagonal: int = 0) -> object:
+    """Take the upper triangle of small integers as integers of 64 bits."""
+    return x.long().triu(diagonal).to(x.dtype) if x.dtype in _SMALL else NotImplemented
+
+
 def divide_rounded(x: Operand, other: Operand, *, rounding_mode: str | None = None) -> object:
     """Divide integers as integers."""
     dtype = torch.result_type(x, other)
@@ -144,6 +164,12 @@ def are_bytes(node: fx.Node) -> bool:
     return isinstance(found, Tensor) and found.dtype == torch.uint8
 
 
+def are_small(node: fx.Node) -> bool:
+    """Tell whether the first operand is a tensor of integers of 8 or 16 bits."""
+    found = value(node.args[0])
+    return isinstance(found, Tensor) and found.dtype in _SMALL
+
+
 def to_a_small_power(node: fx.Node) -> bool:
     """Tell whether bytes are raised to a constant power that can be written as products."""
     return are_bytes(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
@@ -162,6 +188,8 @@ def of_integers(node: fx.Node) -> bool:
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
     return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
 
+
+_SMALL = (torch.uint8, torch.int8, torch.int16)
 
 _SMALL_POWER = 8
 """The highest power of bytes that is written as products."""
@@ -203,6 +231,15 @@ RULES = (
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
     Rule((aten.pow.Tensor_Scalar,), power_of_bytes, "ONNX has no powers of bytes.", to_a_small_power),
+    Rule(
+        (aten.any.default, aten.any.dim, aten.any.dims),
+        any_byte,
+        "The exporter returns booleans for uint8.",
+        are_bytes,
+    ),
+    Rule((aten.all.default, aten.all.dim, aten.all.dims), all_bytes, "As for any.", are_bytes),
+    Rule((aten.tril.default,), lower_triangle, "onnxruntime has no Trilu of small integers.", are_small),
+    Rule((aten.triu.default,), upper_triangle, "As for tril.", are_small),
     Rule(
         (aten.div.Tensor_mode, aten.div.Scalar_mode),
         divide_rounded,

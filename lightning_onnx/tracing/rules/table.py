@@ -34,6 +34,7 @@ from lightning_onnx.tracing.rules import (
     size_arithmetic,
     sorting,
     special,
+    unique,
 )
 from lightning_onnx.tracing.rules.base import Rule
 
@@ -61,7 +62,7 @@ _ROUNDS = 4
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    topics = size_arithmetic, convolutions, boxes, grouped
+    topics = size_arithmetic, convolutions, boxes, grouped, unique
     return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 

@@ -113,6 +113,7 @@ FREE: dict[str, Callable[[Tensor], Tensor]] = {
     "fftfreq": lambda x: x * torch.fft.fftfreq(x.shape[1]),
     "rfftfreq": lambda x: x.sum(1, keepdim=True) * torch.fft.rfftfreq(x.shape[1], d=0.1),
     "linspace": lambda x: x + torch.linspace(-1, 1, x.shape[1]),
+    "vander": lambda x: torch.vander(x[0], 3),
     "cov": lambda x: torch.cov(x),
     "tensor_cov": lambda x: x.cov(),
     "corrcoef": lambda x: torch.corrcoef(x),

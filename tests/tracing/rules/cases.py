@@ -135,6 +135,10 @@ CASES: dict[str, Case] = {
     "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
     "booleans_integers neg": Case(lambda x: (-bytes_of(x)).long(), (X,)),
     "booleans_integers pow.Tensor_Scalar": Case(lambda x: (bytes_of(x) ** 3).long(), (X,)),
+    "booleans_integers any": Case(lambda x: (bytes_of(x) // 99).any(1), (X,)),
+    "booleans_integers all": Case(lambda x: (bytes_of(x) // 20).all(1), (X,)),
+    "booleans_integers tril": Case(lambda x: bytes_of(x).tril(1), (X,)),
+    "booleans_integers triu": Case(lambda x: bytes_of(x).to(torch.int16).triu(-1), (X,)),
     "booleans_integers div.Tensor_mode": Case(
         lambda x: torch.stack([torch.div(days(x), 86400, rounding_mode=mode) for mode in ("floor", "trunc")]) % 100,
         (X,),
