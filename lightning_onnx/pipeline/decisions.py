@@ -53,7 +53,7 @@ class KeptDecisions:
         lines = kept - {site.where for site in traced.sites()}
         if by_torchscript and not traced.has_value_sizes:
             lines = set()  # conditions on the sizes of inputs
-        sites = [s for s in sites if searched.may_decide(s)]
+        sites = [s for s in sites if s not in traced.fixed and searched.may_decide(s)]
         unflipped = [str(site) for site in sites if site in searched.unflipped]
         unflipped += [_by_size(line) for line in sorted(lines - searched.flipped_lines)]
         moved = [str(site) for site in sites if site not in searched.unflipped]

@@ -148,6 +148,7 @@ def lists_of_batch_size(observation: Observation) -> dict[str, int]:
     """Return the lists among the arguments that have one tensor for each row of the loader's batch, with their lengths.
 
     A graph takes a fixed number of tensors. Tuples do not count: they often hold different things, such as two states.
+    Nor do lists of batches, such as crops of several sizes.
     """
     sizes = {size for _, size in observation.shapes if size is not None}
     structure = observation.samples[0].structure
@@ -156,7 +157,15 @@ def lists_of_batch_size(observation: Observation) -> dict[str, int]:
         ".".join(path): length
         for path, length in lengths.items()
         if length > 1 and length in sizes and isinstance(_at(structure.skeleton, path), list)
+        if not _are_batches(observation, [i for i, part in enumerate(structure.paths) if part[:-1] == path])
     }
+
+
+def _are_batches(observation: Observation, tensors: Sequence[int]) -> bool:
+    """Tell whether tensors have the same number of rows in each call, the loader's batch size in one of them."""
+    calls = [([shapes[i][:1] for i in tensors], size) for shapes, size in observation.shapes]
+    alike = all(len(set(rows)) == 1 for rows, _ in calls)
+    return alike and any(rows[0] == (size,) for rows, size in calls)
 
 
 def _at(value: object, path: Sequence[str]) -> object:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_onnx.errors import EndlessLoop
 from lightning_onnx.module.decisions.branches import Branch, BranchRecorder
+from lightning_onnx.module.decisions.fixed import FixedTensors
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.user_code import deciding_frame, is_users, line_of
 
@@ -85,6 +86,7 @@ class Decisions:
         raised: File and function of the user's code that raised; None if the call returned.
         steps: How often each loop began another step, by ``file:line`` of the loop.
         is_endless: Whether the call was ended because a loop did not end; ``raised`` is then not None.
+        fixed: Sites at which only values were read that are made from numbers and sizes.
     """
 
     reads: Mapping[Site, tuple[Hashable, ...]]
@@ -95,6 +97,7 @@ class Decisions:
     raised: tuple[str, str] | None = None
     steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
     is_endless: bool = False
+    fixed: frozenset[Site] = frozenset()
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites at which values were read, in order."""
@@ -150,7 +153,7 @@ def record(flat: FlatModule, tensors: Sequence[Tensor], known: Decisions | None 
     conditions = _conditions(reads.read, branches.branches)
     followed = frozenset(site for site, _, number in reads.read if number < len(branches.branches))
     taken, steps = tuple(branches.branches), dict(branches.steps)
-    return Decisions(found, taken, conditions, followed, reads.has_value_sizes, raised, steps, is_endless)
+    return Decisions(found, taken, conditions, followed, reads.has_value_sizes, raised, steps, is_endless, reads.fixed)
 
 
 class ReadRecorder(TorchFunctionMode):
@@ -163,6 +166,7 @@ class ReadRecorder(TorchFunctionMode):
         found: The values by site.
         read: Each value with its site, and the number of branches before it.
         has_value_sizes: Whether the size of a tensor depended on values.
+        decided: Sites at which a value was read that may depend on those of inputs and weights.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -171,6 +175,13 @@ class ReadRecorder(TorchFunctionMode):
         self.found: dict[Site, list[Hashable]] = {}
         self.read: list[tuple[Site, Hashable, int]] = []
         self.has_value_sizes = False
+        self.decided: set[Site] = set()
+        self._fixed = FixedTensors()
+
+    @property
+    def fixed(self) -> frozenset[Site]:
+        """The sites at which only values were read that are made from numbers and sizes."""
+        return frozenset(self.found) - self.decided
 
     def __torch_function__(
         self,
@@ -180,8 +191,9 @@ class ReadRecorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call the function, and record its result if it is a value."""
-        result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
+        result, is_fixed = self._fixed.called(func, name, *args, **(kwargs or {}))
+        is_fixed = is_fixed and not (self.decided or self.has_value_sizes)
         if name in READS:
             frame = deciding_frame(sys._getframe(1))
             if frame is not None:
@@ -189,7 +201,9 @@ class ReadRecorder(TorchFunctionMode):
                 value = _plain(args[0].detach().numpy() if name == "__dlpack__" else result)
                 self.found.setdefault(site, []).append(value)
                 self.read.append((site, value, len(self.branches)))
-        elif name in _SIZED_BY_VALUES or _selects(name, args, kwargs or {}):
+                if not is_fixed:
+                    self.decided.add(site)
+        elif not is_fixed and (name in _SIZED_BY_VALUES or _selects(name, args, kwargs or {})):
             self.has_value_sizes = True
         return result
 

@@ -167,8 +167,13 @@ class TakesParts(torch.nn.Module):
 
 @pytest.mark.parametrize(
     ("images", "lists"),
-    [([torch.ones(3, 5)] * 4, {"batch.images": 4}), ((torch.ones(3, 5),) * 4, {}), ([torch.ones(3, 5)] * 3, {})],
-    ids=["as many as rows", "a tuple", "another number"],
+    [
+        ([torch.ones(3, 5)] * 4, {"batch.images": 4}),
+        ((torch.ones(3, 5),) * 4, {}),
+        ([torch.ones(3, 5)] * 3, {}),
+        ([torch.ones(4, 5)] * 2 + [torch.ones(4, 2)] * 2, {}),
+    ],
+    ids=["as many as rows", "a tuple", "another number", "each a batch"],
 )
 def test_a_list_with_a_tensor_for_each_row(images: Any, lists: dict[str, int]) -> None:
     module: Any = TakesParts()

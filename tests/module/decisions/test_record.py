@@ -106,3 +106,40 @@ def test_an_error_is_part_of_the_decisions() -> None:
     found = decided(guard, -torch.ones(2))
     assert found.raised
     assert not decided(guard, torch.ones(2)).raised
+
+
+def changed(table: Tensor, x: Tensor) -> Tensor:
+    table[0] = x[0]
+    return table
+
+
+OF_SIZES: dict[str, Callable[[Tensor], object]] = {
+    "sizes": lambda x: torch.tensor([x.shape[0], 3, 3]).unique_consecutive(return_counts=True)[1].cumsum(0)[-1].item(),
+    "a table": lambda x: [int(end) for end in torch.arange(1, 4)],
+    "before values": lambda x: (torch.arange(3).sum().item(), bool(x.sum() > 0)),
+}
+OF_VALUES: dict[str, Callable[[Tensor], object]] = {
+    "written into": lambda x: changed(torch.zeros(2), x)[0].item(),
+    "written into a view": lambda x: changed((table := torch.zeros(2))[:1], x) is None or table[0].item(),
+    "chosen": lambda x: torch.arange(4)[x.argmax()].item(),
+    "repeated": lambda x: torch.arange(2).repeat_interleave(x.long()).sum().item(),
+    "made from values": lambda x: bool(torch.tensor([x[0], 1.0]).sum() > 0),
+    "drawn": lambda x: torch.zeros(2).bernoulli_(0.5).sum().item(),
+    "read before": lambda x: (x[0].item(), torch.full((2,), 1.0).sum().item())[1],
+    "of torch.func": lambda x: torch.func.vmap(lambda row: row * torch.ones(()))(x).sum().item(),
+    "sparse": lambda x: x.diag().to_sparse().sum().item(),
+}
+
+
+@pytest.mark.parametrize("what", OF_SIZES)
+def test_a_value_that_is_made_from_sizes_alone_is_fixed(what: str) -> None:
+    found = decided(OF_SIZES[what], X)
+    assert found.sites()[0] in found.fixed
+    assert not found.has_value_sizes
+
+
+@pytest.mark.parametrize("what", OF_VALUES)
+def test_a_value_that_may_depend_on_others_is_not_fixed(what: str) -> None:
+    found = decided(OF_VALUES[what], X)
+    assert found.reads
+    assert not found.fixed
