@@ -125,7 +125,8 @@ def diag(input: Tensor, diagonal: int | torch.SymInt = 0) -> Tensor:
 _of_matrix = diagonal
 
 
-_vander = torch.vander
+_vander: Callable[..., Tensor] = torch.vander
+"""Its declared type has no sizes of a graph."""
 
 
 def vander(x: Tensor, N: int | torch.SymInt | None = None, increasing: bool = False) -> Tensor:
