@@ -80,14 +80,14 @@ def negate_bytes(x: Tensor) -> object:
     return (-x.int() & 255).to(torch.uint8) if x.dtype == torch.uint8 else NotImplemented
 
 
-def power_of_bytes(x: Tensor, exponent: float) -> object:
-    """Raise bytes as integers of 64 bits, and keep the byte."""
-    if x.dtype != torch.uint8 or not isinstance(exponent, int) or not 0 <= exponent <= _SMALL_POWER:
+def small_power(x: Tensor, exponent: float) -> object:
+    """Raise small integers as integers of 64 bits, and cut off what overflows."""
+    if x.dtype not in _SMALL or not isinstance(exponent, int) or not 0 <= exponent <= _SMALL_POWER:
         return NotImplemented
     found = torch.ones_like(x, dtype=torch.int64)
     for _ in range(exponent):
-        found = found * x & 255
-    return found.to(torch.uint8)
+        found = found * x
+    return found.to(x.dtype)
 
 
 def any_byte(x: Tensor, *args: Any, **kwargs: Any) -> object:
@@ -171,8 +171,8 @@ def are_small(node: fx.Node) -> bool:
 
 
 def to_a_small_power(node: fx.Node) -> bool:
-    """Tell whether bytes are raised to a constant power that can be written as products."""
-    return are_bytes(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
+    """Tell whether small integers are raised to a constant power that can be written as products."""
+    return are_small(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
 
 
 def rounds_integers(node: fx.Node) -> bool:
@@ -192,7 +192,7 @@ def of_integers(node: fx.Node) -> bool:
 _SMALL = (torch.uint8, torch.int8, torch.int16)
 
 _SMALL_POWER = 8
-"""The highest power of bytes that is written as products."""
+"""The highest power of small integers that is written as products."""
 
 
 def _boolean(found: object) -> TypeGuard[Tensor]:
@@ -230,7 +230,7 @@ RULES = (
     Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
-    Rule((aten.pow.Tensor_Scalar,), power_of_bytes, "ONNX has no powers of bytes.", to_a_small_power),
+    Rule((aten.pow.Tensor_Scalar,), small_power, "ONNX has no powers of small integers.", to_a_small_power),
     Rule(
         (aten.any.default, aten.any.dim, aten.any.dims),
         any_byte,

@@ -55,6 +55,11 @@ def pairs(*values: tuple[float, float]) -> tuple[Tensor, ...]:
     return tuple(torch.tensor([0.5, 0.25, 0.75, *column]).unsqueeze(1) for column in zip(*values, strict=True))
 
 
+def short(x: Tensor) -> Tensor:
+    """Return integers of 16 bits of the same shape."""
+    return (x * 999).to(torch.int16)
+
+
 def bytes_of(x: Tensor) -> Tensor:
     """Return bytes of the same shape, some of them zero."""
     return (x.abs() * 99).long().to(torch.uint8)
@@ -134,7 +139,7 @@ CASES: dict[str, Case] = {
     "booleans_integers __lshift__.Tensor": Case(lambda x: place(x) << place(x), (X,)),
     "booleans_integers __rshift__.Tensor": Case(lambda x: (place(x) - 2) * 99 >> place(x), (X,)),
     "booleans_integers neg": Case(lambda x: (-bytes_of(x)).long(), (X,)),
-    "booleans_integers pow.Tensor_Scalar": Case(lambda x: (bytes_of(x) ** 3).long(), (X,)),
+    "booleans_integers pow.Tensor_Scalar": Case(lambda x: torch.cat([bytes_of(x) ** 3, short(x) ** 3]), (X,)),
     "booleans_integers any": Case(lambda x: (bytes_of(x) // 99).any(1), (X,)),
     "booleans_integers all": Case(lambda x: (bytes_of(x) // 20).all(1), (X,)),
     "booleans_integers tril": Case(lambda x: bytes_of(x).tril(1), (X,)),
@@ -230,6 +235,27 @@ CASES: dict[str, Case] = {
     "resizing _upsample_nearest_exact1d.vec": Case(
         lambda x: functional.interpolate(x, scale_factor=1.3, mode="nearest-exact"), IMAGES[:1], IMAGES[1:]
     ),
+    "short_integers max.dim": Case(lambda x: torch.cat([part.long() for part in short(x).max(1)]), (X,)),
+    "short_integers min.dim": Case(lambda x: torch.cat([part.long() for part in short(x).min(1)]), (X,)),
+    "short_integers max": Case(lambda x: short(x).max(), (X,)),
+    "short_integers min": Case(lambda x: short(x).min(), (X,)),
+    "short_integers amax": Case(lambda x: short(x).amax(1), (X,)),
+    "short_integers amin": Case(lambda x: short(x).amin(1), (X,)),
+    "short_integers argmax": Case(lambda x: short(x).argmax(1), (X,)),
+    "short_integers argmin": Case(lambda x: short(x).argmin(1), (X,)),
+    "short_integers maximum": Case(lambda x: torch.maximum(short(x), short(-x)), (X,)),
+    "short_integers minimum": Case(lambda x: torch.minimum(short(x), short(-x)), (X,)),
+    "short_integers clamp": Case(lambda x: short(x).clamp(-500, 700), (X,)),
+    "short_integers clamp.Tensor": Case(lambda x: short(x).clamp(min=short(-x)), (X,)),
+    "short_integers clamp_min": Case(lambda x: torch.clamp_min(short(x), 100), (X,)),
+    "short_integers clamp_max": Case(lambda x: torch.clamp_max(short(x), 100), (X,)),
+    "short_integers where.self": Case(lambda x: torch.where(x > 0, short(x), short(-x)), (X,)),
+    "short_integers where.ScalarOther": Case(lambda x: torch.where(x > 0, short(x), 7), (X,)),
+    "short_integers masked_fill.Scalar": Case(lambda x: short(x).masked_fill(x > 1, 7), (X,)),
+    "short_integers constant_pad_nd": Case(lambda x: torch.constant_pad_nd(short(x), (1, 2), 5), (X,)),
+    "short_integers pad": Case(lambda x: functional.pad(short(x), (1, 2), value=5), (X,)),
+    "short_integers matmul": Case(lambda x: bytes_of(x) @ bytes_of(x).mT, (X,)),
+    "short_integers einsum": Case(lambda x: torch.einsum("bi,bj->bij", short(x), short(x)), (X,)),
     "sigmoid sigmoid": Case(lambda x: (x.sigmoid() + 1e-12).log(), numbers(-19.0, -25.0, 20.0)),
     "sorting kthvalue": Case(lambda x: x.kthvalue(3, 1).values, (X,)),
     "sorting sort.stable": Case(lambda x: torch.sort(x.round(), dim=-1, stable=True).indices, (X,)),
