@@ -114,7 +114,7 @@ def test_in_the_report(tmp_path: Path) -> None:
     checks = [Parity(), Latency(**QUICK)]
     made = export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", checks=checks)
     text = (made.directory / "report.html").read_text()
-    for part in ("batch 1", "items per second", "load seconds", "memory mib"):
+    for part in ("batch 1", "items per second", "load seconds", "memory (MiB)"):
         assert part in text
     assert made.scalars()["onnx/latency_p50_ms_batch_1"] > 0
 
