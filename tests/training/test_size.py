@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_onnx import ONNXArtifact, ONNXExport
 
 torch.set_num_threads(2)
-torch.manual_seed(0)  # with other weights, a call is repeated with changes by rounding, for 5 times the bytes of one weight
+torch.manual_seed(0)  # with other weights, a call may be repeated with changes by rounding, which takes memory
 
 
 class Large(LightningModule):
