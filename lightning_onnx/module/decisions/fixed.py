@@ -21,7 +21,7 @@ class FixedTensors:
     def __contains__(self, value: object) -> bool:
         return isinstance(value, Tensor) and _storage(value) in self._by_storage
 
-    def called(self, function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> tuple[Any, bool]:
+    def called(self, function: Callable[..., Any], name: str, /, *args: Any, **kwargs: Any) -> tuple[Any, bool]:
         """Call a function of torch; return its result, and whether that is fixed: all tensors that it takes are.
 
         Args:

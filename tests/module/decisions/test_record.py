@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from lightning_onnx.module.decisions.fixed import FixedTensors
 from lightning_onnx.module.decisions.record import Decisions, record
 from tests.tracing.making import made
 
@@ -143,3 +144,8 @@ def test_a_value_that_may_depend_on_others_is_not_fixed(what: str) -> None:
     found = decided(OF_VALUES[what], X)
     assert found.reads
     assert not found.fixed
+
+
+def test_a_function_may_have_arguments_of_any_name() -> None:
+    given = {"name": 1, "function": 2}
+    assert FixedTensors().called(lambda **arguments: arguments, "own", **given) == (given, False)
