@@ -160,9 +160,10 @@ def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[t
         )
     elif any(sample.tensors for o in observations for sample in o.samples):
         if given is not None and len(refused) == 1:
-            return _failed_on(name, given, refused[0][1])
-        advice = _advice(observations) if any(o.is_guess for o in observations) else ""
-        made = NotReadyError(f"{name} does not run in eval mode. Tried: {tried}.{advice}")
+            made = _failed_on(name, given, refused[0][1])
+        else:
+            advice = _advice(observations) if any(o.is_guess for o in observations) else ""
+            made = NotReadyError(f"{name} does not run in eval mode. Tried: {tried}.{advice}")
     else:
         made = SampleError(
             f"no call of {name} has tensors. Tried: {tried or 'nothing was seen'}.{_advice(observations)}"
@@ -183,12 +184,10 @@ def _refusal_of_sample(name: str, given: Observation, error: Exception) -> Sampl
 
 def _failed_on(name: str, given: Observation, error: Exception) -> NotReadyError:
     """Return the error for a call that the user gave, of a method that nobody has seen to run in eval mode."""
-    made = NotReadyError(
+    return NotReadyError(
         f"{name} fails on {given.source}, {_sizes(given, given.shapes[0][0])}: {with_line(error)}. It was called in "
         "eval mode on the CPU. Correct the arguments, or the module if it does not run in eval mode."
     )
-    made.__cause__ = error
-    return made
 
 
 def _kinds(observation: Observation) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -80,34 +80,13 @@ def negate_bytes(x: Tensor) -> object:
     return (-x.int() & 255).to(torch.uint8) if x.dtype == torch.uint8 else NotImplemented
 
 
-def small_power(x: Tensor, exponent: float) -> object:
-    """Raise small integers as integers of 64 bits, and cut off what overflows."""
-    if x.dtype not in _SMALL or not isinstance(exponent, int) or not 0 <= exponent <= _SMALL_POWER:
-        return NotImplemented
-    found = torch.ones_like(x, dtype=torch.int64)
-    for _ in range(exponent):
-        found = found * x
-    return found.to(x.dtype)
+def as_byte(function: Callable[..., Tensor]) -> Callable[..., object]:
+    """Return a replacement of ``torch.any`` or ``torch.all``, which give a byte for bytes."""
 
+    def replacement(x: Tensor, *args: Any, **kwargs: Any) -> object:
+        return function(x != 0, *args, **kwargs).to(x.dtype) if x.dtype == torch.uint8 else NotImplemented
 
-def any_byte(x: Tensor, *args: Any, **kwargs: Any) -> object:
-    """Tell as a byte whether any byte is not 0."""
-    return torch.any(x != 0, *args, **kwargs).to(x.dtype) if x.dtype == torch.uint8 else NotImplemented
-
-
-def all_bytes(x: Tensor, *args: Any, **kwargs: Any) -> object:
-    """Tell as a byte whether no byte is 0."""
-    return torch.all(x != 0, *args, **kwargs).to(x.dtype) if x.dtype == torch.uint8 else NotImplemented
-
-
-def lower_triangle(x: Tensor, diagonal: int = 0) -> object:
-    """Take the lower triangle of small integers as integers of 64 bits."""
-    return x.long().tril(diagonal).to(x.dtype) if x.dtype in _SMALL else NotImplemented
-
-
-def upper_triangle(x: Tensor, diagonal: int = 0) -> object:
-    """Take the upper triangle of small integers as integers of 64 bits."""
-    return x.long().triu(diagonal).to(x.dtype) if x.dtype in _SMALL else NotImplemented
+    return replacement
 
 
 def divide_rounded(x: Operand, other: Operand, *, rounding_mode: str | None = None) -> object:
@@ -164,17 +143,6 @@ def are_bytes(node: fx.Node) -> bool:
     return isinstance(found, Tensor) and found.dtype == torch.uint8
 
 
-def are_small(node: fx.Node) -> bool:
-    """Tell whether the first operand is a tensor of integers of 8 or 16 bits."""
-    found = value(node.args[0])
-    return isinstance(found, Tensor) and found.dtype in _SMALL
-
-
-def to_a_small_power(node: fx.Node) -> bool:
-    """Tell whether small integers are raised to a constant power that can be written as products."""
-    return are_small(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
-
-
 def rounds_integers(node: fx.Node) -> bool:
     """Tell whether integers are divided, and the quotient is rounded."""
     found = [value(a) for a in node.args[:2]]
@@ -187,12 +155,6 @@ def of_integers(node: fx.Node) -> bool:
     """Tell whether integers are to become floats on the way."""
     by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
     return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
-
-
-_SMALL = (torch.uint8, torch.int8, torch.int16)
-
-_SMALL_POWER = 8
-"""The highest power of small integers that is written as products."""
 
 
 def _boolean(found: object) -> TypeGuard[Tensor]:
@@ -230,16 +192,13 @@ RULES = (
     Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
     Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
-    Rule((aten.pow.Tensor_Scalar,), small_power, "ONNX has no powers of small integers.", to_a_small_power),
     Rule(
         (aten.any.default, aten.any.dim, aten.any.dims),
-        any_byte,
+        as_byte(torch.any),
         "The exporter returns booleans for uint8.",
         are_bytes,
     ),
-    Rule((aten.all.default, aten.all.dim, aten.all.dims), all_bytes, "As for any.", are_bytes),
-    Rule((aten.tril.default,), lower_triangle, "onnxruntime has no Trilu of small integers.", are_small),
-    Rule((aten.triu.default,), upper_triangle, "As for tril.", are_small),
+    Rule((aten.all.default, aten.all.dim, aten.all.dims), as_byte(torch.all), "As for any.", are_bytes),
     Rule(
         (aten.div.Tensor_mode, aten.div.Scalar_mode),
         divide_rounded,

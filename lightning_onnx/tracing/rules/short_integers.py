@@ -1,4 +1,4 @@
-"""Integers of 8 and 16 bits, for which onnxruntime lacks kernels, computed as integers of 32 bits."""
+"""Integers of 8 and 16 bits, for which ONNX and onnxruntime lack operators, computed as longer ones."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ _FOR_16_BITS = (
 )
 """Operators that onnxruntime has for integers of 8 bits."""
 
-_FOR_ALL = (aten.matmul.default, aten.einsum.default)
+_FOR_ALL = (aten.matmul.default, aten.einsum.default, aten.tril.default, aten.triu.default)
 
-_SMALL = (torch.int16, torch.int8, torch.uint8)
+_16_BITS = (torch.int16,)
+_ALL = (torch.int16, torch.int8, torch.uint8)
+
+_SMALL_POWER = 8
+"""The highest power that is written as products."""
 
 
 def in_32_bits(operator: Callable[..., Any], dtypes: tuple[torch.dtype, ...]) -> Callable[..., Any]:
@@ -52,6 +56,16 @@ def in_32_bits(operator: Callable[..., Any], dtypes: tuple[torch.dtype, ...]) ->
     return replacement
 
 
+def power(x: Tensor, exponent: float) -> object:
+    """Raise small integers as integers of 64 bits, and cut off what overflows."""
+    if x.dtype not in _ALL or not isinstance(exponent, int) or not 0 <= exponent <= _SMALL_POWER:
+        return NotImplemented
+    found = torch.ones_like(x, dtype=torch.int64)
+    for _ in range(exponent):
+        found = found * x
+    return found.to(x.dtype)
+
+
 def has(dtypes: tuple[torch.dtype, ...]) -> Callable[[fx.Node], bool]:
     """Return the condition that the operands are tensors of one of some dtypes."""
 
@@ -61,14 +75,22 @@ def has(dtypes: tuple[torch.dtype, ...]) -> Callable[[fx.Node], bool]:
     return needed
 
 
+def to_a_small_power(node: fx.Node) -> bool:
+    """Tell whether small integers are raised to a constant power that can be written as products."""
+    return has(_ALL)(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
+
+
 def _common_dtype(values: list[Any], dtypes: tuple[torch.dtype, ...]) -> torch.dtype | None:
     """Return the dtype of all tensors but masks, if it is one of some."""
     found = {v.dtype for v in values if isinstance(v, Tensor)} - {torch.bool}
     return found.pop() if len(found) == 1 and found <= set(dtypes) else None
 
 
-RULES = tuple(
-    Rule((operator,), in_32_bits(operator, dtypes), f"onnxruntime computes it for no integers of {bits}.", has(dtypes))
-    for operators, dtypes, bits in ((_FOR_16_BITS, _SMALL[:1], "16 bits"), (_FOR_ALL, _SMALL, "8 or 16 bits"))
-    for operator in operators
+RULES = (
+    Rule((aten.pow.Tensor_Scalar,), power, "ONNX has no powers of small integers.", to_a_small_power),
+    *(
+        Rule((operator,), in_32_bits(operator, dtypes), f"onnxruntime has none for integers of {bits}.", has(dtypes))
+        for operators, dtypes, bits in ((_FOR_16_BITS, _16_BITS, "16 bits"), (_FOR_ALL, _ALL, "8 or 16 bits"))
+        for operator in operators
+    ),
 )
