@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.seeding"]
 logging.getLogger().setLevel(logging.INFO)  # once: pytest's log_level clears the caches of all loggers around each test
-gc.set_threshold(5_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
+gc.set_threshold(100_000, 20, 20)  # by default a tenth of the time goes into looking through all of torch
 
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""

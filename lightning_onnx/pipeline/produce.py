@@ -14,6 +14,7 @@ from lightning_onnx.artifacts.artifact import MODEL, ONNXArtifact
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.model import FileDigest
 from lightning_onnx.module.tracing_thread import tracing_thread
+from lightning_onnx.module.weights.state import weight_bytes
 from lightning_onnx.onnxfile.shared_weights import SHARED, SharedWeights
 from lightning_onnx.pipeline.assets import copy_assets
 from lightning_onnx.pipeline.loaded import LoadedModule
@@ -106,6 +107,5 @@ def _shared_weights(
     """Return the file for the weights of several methods; None if each method's file has its own."""
     if len(plans) == 1 or not plans[0].config.has_weights:
         return contextlib.nullcontext()
-    tensors = (*loaded.module.parameters(), *loaded.module.buffers())
-    is_large = sum(t.numel() * t.element_size() for t in tensors) > SHARED_ABOVE  # sparse ones have no nbytes
+    is_large = weight_bytes(loaded.module) > SHARED_ABOVE
     return SharedWeights(staged) if is_large else contextlib.nullcontext()

@@ -23,6 +23,7 @@ from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
+from lightning_onnx.module.weights.state import weight_bytes
 from lightning_onnx.notices import warn
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.produce import produce
@@ -33,6 +34,9 @@ from lightning_onnx.training.planners import Planners, Plans
 
 LIVE = ""
 """Key of the artifact of the live weights; other artifacts have the path of their checkpoint."""
+
+WORTH_COLLECTING = 2**26
+"""Bytes of weights from which on freeing a copy of them is worth a garbage collection, which takes about 0.1 s."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,11 +183,17 @@ def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job
     """
     started = time.perf_counter()
     source = dataclasses.replace(_origin(fit.trainer), epoch=epoch, global_step=fit.trainer.global_step)
-    gc.collect()  # torch's trace has reference cycles, which keep the previous copy alive
+    _free_previous_copy(fit.module)
     copied = private_copy(fit.module, gathered)
     trainer_view.show_moment(copied, epoch, None)  # after the last epoch, the Trainer counts one more
     metrics = dict(fit.trainer.callback_metrics)
     return Job(LIVE, copied, lambda module: source, metrics, loaders_of(fit.trainer), started)
+
+
+def _free_previous_copy(module: nn.Module) -> None:
+    """Collect the copy that was traced before, which reference cycles of torch keep alive, if it is worth the time."""
+    if weight_bytes(module) >= WORTH_COLLECTING:
+        gc.collect()
 
 
 def _origin(trainer: Trainer) -> Source:

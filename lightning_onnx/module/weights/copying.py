@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.calls.observer import is_recorder
@@ -106,7 +107,9 @@ class _ModuleCopy:
         for value in _values(self.module):
             if id(value) in memo:
                 continue
-            if isinstance(value, Tensor):
+            if is_lazy(value):  # its layer was never called, and no tracer accepts it
+                memo[id(value)] = None
+            elif isinstance(value, Tensor):
                 memo[id(value)] = on_cpu(value, value, copy=True)
             elif isinstance(value, weakref.ref) and id(value()) in memo:
                 memo[id(value)] = weakref.ref(memo[id(value())])

@@ -28,7 +28,7 @@ _PLAIN: dict[str, set[str]] = {
         "_rebuild_tensor_v3",
     },
     "torch.distributed.checkpoint.metadata": {"_MEM_FORMAT_ENCODING"},
-    "torch.nn.parameter": {"Buffer", "Parameter"},
+    "torch.nn.parameter": {"Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"},
     "torch.serialization": {"_get_layout"},
 }
 """Classes and functions that may be called, and receive no state."""

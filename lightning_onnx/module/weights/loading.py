@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.weights.state import is_sharded, persistent
@@ -49,7 +50,7 @@ def load(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = Tru
     Raises:
         WeightsError: If names or shapes do not fit.
     """
-    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items()}
+    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state_dict.items() if not is_lazy(tensor)}
     try:
         if any(t.is_meta for t in module.parameters()):  # tensors are replaced, instead of copying values into them
             half = (torch.bfloat16, torch.float16)

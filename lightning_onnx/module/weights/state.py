@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -33,9 +35,16 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers by name, shared ones once for each name."""
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
+    """Yield parameters and buffers by name, shared ones once for each name; not those of lazy layers never called."""
+    both = itertools.chain(
+        module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+    )
+    return ((name, tensor) for name, tensor in both if not is_lazy(tensor))
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Return the bytes of a module's parameters and buffers, shared ones once for each name."""
+    return sum(t.numel() * t.element_size() for _, t in named_tensors(module))  # sparse ones have no nbytes
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:

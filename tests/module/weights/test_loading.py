@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 import lightning_onnx
-from lightning_onnx import WeightsError
+from lightning_onnx import ONNXExport, WeightsError
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.loading import load
 from tests import models, outside
@@ -24,6 +26,26 @@ def test_weights_that_do_not_fit() -> None:
         WeightsError, match=r'Unexpected key\(s\) in state_dict: "0\.weight", "0\.bias"\. Is it the right class\?$'
     ):
         load(nn.ReLU(), nn.Sequential(nn.Linear(3, 3)).state_dict(), advice="Is it the right class?")
+
+
+class HasSpareHead(models.Classifier):
+    """A lazy part is never called, so that its parameters and buffers have no shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(3))
+
+
+def test_layers_that_were_never_called_are_left_out(fit: Any, tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", monitor="val_loss")
+    callback = ONNXExport(tmp_path / "onnx")
+    fit(module := HasSpareHead(), checkpoint, callback)
+    assert callback.artifact is not None, callback.failures
+    assert callback.artifact.proven
+    assert callback.artifact.manifest["source"]["weights"] == "best"
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        np.testing.assert_allclose(outside.run(callback.artifact.model_path, x=x)[0], module.eval()(x), atol=1e-5)
 
 
 @pytest.mark.slow
