@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_onnx.checks.judged import Judged
 from lightning_onnx.errors import ConfigurationError, EngineError, first_line
@@ -17,7 +17,7 @@ from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.values.cases import windows
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions, may_keep
-from lightning_onnx.pipeline.traced_file import Mismatch, find_mismatches
+from lightning_onnx.pipeline.traced_file import Mismatch, comparing
 from lightning_onnx.tracing.base import ConstantDim, Engine, Traced
 from lightning_onnx.tracing.conditions import SizeCondition, turning_points
 from lightning_onnx.tracing.graph import Graph
@@ -155,20 +155,21 @@ def _try(
     conditions = tuple(dict.fromkeys((*traced.conditions, *assumed)))
     hints = _hints(traced, conditions, request)
     extremes = tuple(c for c in extreme_cases(request, run, hints) if request.sizes(c.tensors) not in known)
-    is_extreme = set(map(id, extremes))
     judged = Judged()
-    found = find_mismatches(run, graph, (*cases, *extremes), config, judged)
-    mismatches = list(_to_the_first_wrong(found, config) if until_wrong else found)
-    small = [m for m in mismatches if _is_small(m, config)]
-    inexact = [m for m in small if id(m.case) not in is_extreme]
-    is_small = set(map(id, small))
-    large = [m for m in mismatches if id(m) not in is_small]
-    wrong = [m for m in large if not m.case.may_be_wrong]
-    if rows := _rows_of(wrong, run, request):
-        wrong += [m for m in find_mismatches(run, graph, rows, config, judged) if not m.comparison.is_small]
+    with comparing(run, graph, cases, config, judged) as compare:
+        mismatches = _mismatches(compare(cases), config, until_wrong)
+        wrong = [m for m in mismatches if _is_wrong(m, config)]
+        extremes = _worth_trying(extremes, cases, wrong, request)
+        if not (until_wrong and wrong):
+            mismatches += _mismatches(compare(extremes), config, until_wrong)
+            wrong = [m for m in mismatches if _is_wrong(m, config)]
+        if rows := _rows_of(wrong, run, request):
+            wrong += [m for m in compare(rows) if m is not None and not m.comparison.is_small]
+    small = [m for m in mismatches if _is_small(m, config) and not any(m.case is case for case in extremes)]
+    compared = (*cases, *extremes)
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
-    varied = {dim for case in (*cases, *extremes) for dim in _changed_dims(case, request)}
-    dynamic = (varied - set(wrong_dims)) | _right_when_larger((*cases, *extremes), wrong, request)
+    varied = {dim for case in compared for dim in _changed_dims(case, request)}
+    dynamic = (varied - set(wrong_dims)) | _right_when_larger(compared, wrong, request)
     constant = (*traced.constant_dims, *(dim for other in others for dim in other.constant_dims))
     return Candidate(
         engine,
@@ -178,8 +179,8 @@ def _try(
         wrong=wrong_dims,
         wrong_at_one=wrong_at_one,
         wrong_as_traced=_first_as_traced(wrong, request),
-        inexact=next(iter(inexact), None),
-        wrong_beyond=next((m for m in large if m.case.may_be_wrong), None),
+        inexact=next(iter(small), None),
+        wrong_beyond=next((m for m in mismatches if m.case.may_be_wrong and not _is_small(m, config)), None),
         mismatches=tuple(wrong),
         decisions=decisions,
         conditions=conditions,
@@ -193,11 +194,28 @@ def _is_small(mismatch: Mismatch, config: ExportConfig) -> bool:
     return mismatch.comparison.is_small and mismatch.case.kind != "decision" and not is_exact
 
 
-def _to_the_first_wrong(mismatches: Iterator[Mismatch], config: ExportConfig) -> Iterator[Mismatch]:
-    for mismatch in mismatches:
-        yield mismatch
-        if not _is_small(mismatch, config) and not mismatch.case.may_be_wrong:
-            return
+def _is_wrong(mismatch: Mismatch, config: ExportConfig) -> bool:
+    return not _is_small(mismatch, config) and not mismatch.case.may_be_wrong
+
+
+def _mismatches(found: Iterable[Mismatch | None], config: ExportConfig, until_wrong: bool) -> list[Mismatch]:
+    """Return the mismatches, or those up to the first one that is wrong."""
+    mismatches = []
+    for mismatch in filter(None, found):
+        mismatches.append(mismatch)
+        if until_wrong and _is_wrong(mismatch, config):
+            break
+    return mismatches
+
+
+def _worth_trying(
+    extremes: Sequence[Case], cases: Sequence[Case], wrong: Sequence[Mismatch], request: Request
+) -> tuple[Case, ...]:
+    """Return the extreme cases, but for those of dims that are lost: a loop over hundreds of steps takes long."""
+    is_wrong = {id(m.case) for m in wrong}
+    changed = [(id(case) in is_wrong, dim) for case in cases for dim in _changed_dims(case, request)]
+    lost = {dim for _, dim in changed} - {dim for wrong_there, dim in changed if not wrong_there}
+    return tuple(case for case in extremes if lost.isdisjoint(_changed_dims(case, request)))
 
 
 def _rows_of(wrong: Sequence[Mismatch], run: Runner, request: Request) -> list[Case]:

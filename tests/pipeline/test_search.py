@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import itertools
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from lightning_onnx.errors import SearchTooLong
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.cases import Case
+from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.pipeline import search as searching
@@ -187,6 +189,32 @@ def test_where_one_wrong_case_is_enough_the_others_are_not_compared() -> None:
     assert len(every.mismatches) > 1
     assert [mismatch.case.label for mismatch in first.mismatches] == [every.mismatches[0].case.label]
     assert first.wrong_as_traced is not None
+
+
+class Unrolled(nn.Module):
+    """A loop of Python, which engines unroll."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x[:, step] * step for step in range(x.shape[1])], 1)
+
+
+class CountsSteps(Runner):
+    """Keeps the number of steps of each call with changes by rounding, which are slow."""
+
+    def __init__(self, flat: FlatModule) -> None:
+        super().__init__(flat)
+        self.steps: list[int] = []
+
+    def perturbed(self, tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+        self.steps.append(tensors[0].shape[1])
+        return super().perturbed(tensors, seed)
+
+
+def test_many_steps_of_a_loop_that_is_unrolled_are_not_compared() -> None:
+    flat, request = made(Unrolled(), torch.ones(2, 5), axes=({0: "batch", 1: "steps"},))
+    candidate = try_engine(TorchScriptEngine(), run := CountsSteps(flat), request, ExportConfig())
+    assert set(candidate.wrong) == {"steps"}
+    assert 5 < max(run.steps) < 20
 
 
 def test_the_longest_trace_limits_a_search() -> None:

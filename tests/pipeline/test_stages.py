@@ -67,7 +67,7 @@ ENGINES = [
     "pipeline.candidate.cases_of",
     "pipeline.candidate.extreme_cases",
     "pipeline.candidate.achieved_signature",
-    "pipeline.candidate.find_mismatches",
+    "pipeline.candidate.comparing",
     "tracing.graph.Graph.write_traced",
     "checks.parity.Parity.judge_each",
 ]
