@@ -34,7 +34,7 @@ def _seed(seed: int) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", map(_seed, range(16)))  # make nightly: 1,000
+@pytest.mark.parametrize("seed", map(_seed, range(40)))  # make nightly: 1,000
 def test_a_file_that_passed_is_right(seed: int) -> None:
     program = generate(seed)
     verdict = verdict_of(program)

@@ -298,7 +298,7 @@ def test_shards_in_children_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.nightly), "fsdp2"])
 def test_same_bytes_as_one_process(strategy: str, tmp_path: Path) -> None:
     """The same weights in a plain module give the same graph and the same values, byte for byte."""
     import onnx
@@ -326,7 +326,10 @@ def test_same_bytes_as_one_process(strategy: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "module"), [("ddp", "CannotExport"), ("fsdp2", "ShardedCannotExport")])
+@pytest.mark.parametrize(
+    ("strategy", "module"),
+    [("ddp", "CannotExport"), pytest.param("fsdp2", "ShardedCannotExport", marks=pytest.mark.nightly)],
+)
 def test_a_failure_on_rank_zero_reaches_all_ranks_and_none_waits(strategy: str, module: str, tmp_path: Path) -> None:
     done, _ = launch(tmp_path, strategy=strategy, module=module)
     assert done.returncode != 0
