@@ -3,6 +3,7 @@
 No float is one of the observed ones, so that nothing of the training data travels. Possible indices stay valid: whole
 numbers are drawn between zero and the largest, integers in their range, and each column of a table in its own. Where
 nearly all of these were observed, as with flags and small vocabularies, the observed ones are drawn in another order.
+A sample that only shows a shape, such as zeros, gives numbers from zero to one, and an image of bytes of one value all bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _SMALL = 1000
 
 _TOWARDS_ZERO = 0.9, 0.99
 """Where values of only one kind are drawn, as shares of it: signs and upper limits stay."""
+
+_BYTES = 256
 
 _REDRAWN = 16
 """Times that an observed float is drawn again, in the second half nearer to zero: some dtypes have few values."""
@@ -71,6 +74,10 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
     generator = draw.generator
     if tensor.numel() == 0:
         return tensor.clone()
+    if _is_blank(tensor) and not draw.is_last:
+        if tensor.dtype == torch.uint8:
+            return torch.randint(0, _BYTES, tensor.shape, generator=generator, dtype=tensor.dtype)
+        return torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
     if tensor.dtype == torch.bool:
         share = 1.0 if draw.is_last else float(tensor.double().mean())
         return torch.rand(tensor.shape, generator=generator) < share
@@ -89,6 +96,15 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
     drawn = torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)
     is_ordered = tensor.dim() == 1 and ascends(tensor, 0)  # offsets and graph numbers are invalid in another order
     return drawn.sort().values if is_ordered else drawn
+
+
+def _is_blank(tensor: Tensor) -> bool:
+    """Tell whether a tensor only shows a shape, as ``torch.zeros(1, 3, 224, 224)`` does: an image of bytes of one value,
+    or floats that are all zero. Fractions below one, which replace these, are still zero where they are indices.
+    """
+    if tensor.dtype == torch.uint8:
+        return tensor.dim() > 2 and bool((tensor == tensor.reshape(-1)[0]).all())
+    return tensor.is_floating_point() and tensor.numel() > 1 and not tensor.any()
 
 
 def _normal(tensor: Tensor, draw: _Draw) -> Tensor:

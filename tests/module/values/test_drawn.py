@@ -128,3 +128,13 @@ def test_nothing_and_nothing_finite() -> None:
 def test_whole_columns() -> None:
     assert whole_columns(torch.tensor([[1.0, 0.5], [2.0, 1.0]])).tolist() == [True, False]
     assert whole_columns(torch.tensor([1.0, 0.5])).tolist() == [False]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16])
+def test_a_sample_that_only_shows_a_shape_gives_other_values(dtype: torch.dtype) -> None:
+    blank = torch.zeros(2, 4, 4, 3, dtype=dtype)
+    for may_repeat in (False, True):
+        (drawn,) = drawn_like([blank], may_repeat=may_repeat)
+        assert (drawn.shape, drawn.dtype) == (blank.shape, dtype)
+        assert len(drawn.unique()) > 20
+    assert not drawn_like([blank], TRIES - 1)[0].any()  # for modules that accept only what occurs in training
