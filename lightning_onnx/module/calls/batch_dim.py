@@ -161,6 +161,12 @@ def lists_of_batch_size(observation: Observation) -> dict[str, int]:
     }
 
 
+def _single_rows(observation: Observation) -> set[int]:
+    """Return the tensors that are one row each, in a list with one for each row: none of their dims is the batch."""
+    lists = lists_of_batch_size(observation)
+    return {i for i, path in enumerate(observation.samples[0].structure.paths) if ".".join(path[:-1]) in lists}
+
+
 def _are_batches(observation: Observation, tensors: Sequence[int]) -> bool:
     """Tell whether tensors have the same number of rows in each call, the loader's batch size in one of them."""
     calls = [([shapes[i][:1] for i in tensors], size) for shapes, size in observation.shapes]
@@ -184,8 +190,10 @@ def _guesses(observation: Observation) -> Iterator[list[Assignment]]:
     ]
     for factor in sorted({k for found in factors for k in found.values() if k > 1})[:_MAX_FACTORS]:
         yield _assignments([[d for d, k in found.items() if k == factor] for found in factors])
-    rows = next((t.shape[0] for t in tensors if t.dim()), 0)
-    yield _assignments([[0] if t.dim() and t.shape[0] == rows else [] for t in tensors])
+    single = _single_rows(observation)
+    first = [None if i in single or not t.dim() else t.shape[0] for i, t in enumerate(tensors)]
+    rows = next((size for size in first if size is not None), None)
+    yield _assignments([[0] if size is not None and size == rows else [] for size in first])
 
 
 def _assignments(candidates: Sequence[Sequence[int]]) -> list[Assignment]:
@@ -203,6 +211,8 @@ def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
     """Return the dims that have the loader's batch size in some call and never exceed it (a last batch is smaller)."""
     rank = observation.samples[0].tensors[tensor].dim()
     sizes = _batch_sizes(observation)
+    if tensor in _single_rows(observation):
+        return []
     return [
         d
         for d in range(rank)
@@ -214,6 +224,8 @@ def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
 
 def _multiple(observation: Observation, tensor: int, dim: int) -> int | None:
     """Return the size of a dim divided by the batch size; None if this is not an integer, or not always the same."""
+    if tensor in _single_rows(observation):
+        return None
     found = {
         divmod(shapes[tensor][dim], size) if size and dim < len(shapes[tensor]) else (0, 0)
         for shapes, size in _batch_sizes(observation)

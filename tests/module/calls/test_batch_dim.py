@@ -178,3 +178,10 @@ class TakesParts(torch.nn.Module):
 def test_a_list_with_a_tensor_for_each_row(images: Any, lists: dict[str, int]) -> None:
     module: Any = TakesParts()
     assert lists_of_batch_size(observed(module, ({"images": images},), batch_sizes=(4,))) == lists  # type: ignore[arg-type]
+
+
+def test_no_dim_of_one_row_of_a_list_is_the_batch() -> None:
+    """Images of a detector: their height is a multiple of the batch size, and the module takes any."""
+    module: Any = TakesParts()
+    observation = observed(module, ({"images": [torch.randn(3, 8, 8)] * 2},), batch_sizes=(2,))  # type: ignore[arg-type]
+    assert find_batch(observation, runner_of(module, observation)) == BatchDims((None, None))
