@@ -76,10 +76,10 @@ def check_fits(given: Given, signature: Signature) -> None:
     if unknown:
         names = ", ".join(spec.name for spec in signature.inputs)
         raise ConfigurationError(f"contract['ranges'] names {unknown}, which are not inputs. The graph takes {names}.")
-    if given.labels is not None and not _labelled(given.labels, signature, "softmax"):
+    if given.labels is not None and not _labelled(given.labels, signature, "softmax", is_given=True):
         raise ConfigurationError(
-            f"labels has {len(given.labels)} names, but no output has a dim of this size: {signature}. "
-            "Give one name for each class."
+            f"labels has {len(given.labels)} names, but no output has a dim of this size, and there is not exactly "
+            f"one of integers, whose values can be classes: {signature}. Give one name for each class."
         )
 
 
@@ -103,19 +103,28 @@ def _outputs(given: Given, known: Known, signature: Signature) -> tuple[Labels |
         else find_labels(known.module, known.datamodule, known.loaders)
     )
     for labels in found:
-        outputs = _labelled(labels.names, signature, activation_of(known.module))
+        outputs = _labelled(labels.names, signature, activation_of(known.module), is_given=given.labels is not None)
         if outputs:
             return labels, outputs
     return None, {}
 
 
-def _labelled(labels: tuple[str, ...], signature: Signature, activation: str) -> dict[str, OutputContract]:
+def _labelled(
+    labels: tuple[str, ...], signature: Signature, activation: str, *, is_given: bool
+) -> dict[str, OutputContract]:
+    """Return the outputs that class names fit: scores, and class indices, one a row.
+
+    Class names that are given also fit a map of indices, or the best few of each row, as nothing else can be meant.
+    """
     scores = {
         spec.name: OutputContract(labels, "scores", axis, "sigmoid" if activation == "sigmoid" else "softmax")
         for spec in signature.outputs
         if spec.dtype.startswith(("float", "bfloat")) and (axis := _axis(spec, len(labels))) is not None
     }
-    whole = [spec for spec in signature.outputs if spec.dtype in ("int64", "int32") and len(spec.shape) <= 1]
+    integers = [spec for spec in signature.outputs if spec.dtype in ("int64", "int32")]
+    whole = [spec for spec in integers if len(spec.shape) <= 1]
+    if is_given and not scores and not whole:
+        whole = integers
     indices = {spec.name: OutputContract(labels, "indices") for spec in whole} if len(whole) == 1 else {}
     return {**scores, **indices}
 

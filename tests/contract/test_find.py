@@ -61,6 +61,13 @@ def test_where_the_classes_are(output: Any, axis: int | None, kind: str) -> None
     assert (own.axis, own.kind) == (axis, kind)
 
 
+def test_labels_that_are_given_fit_a_map_of_classes() -> None:
+    mask, score = ("mask", "int64", ("batch", "height", "width")), ("score", "float32", ("batch", "height", "width"))
+    assert list(found(Given(("sky", "road")), mask, score).outputs) == ["mask"]
+    with pytest.raises(ConfigurationError, match="labels has 2 names, but no output has a dim of this size"):
+        found(Given(("sky", "road")), mask, ("best", "int64", ("batch", 5)))
+
+
 def test_labels_that_fit_no_output() -> None:
     assert found(Given(), ("features", "float32", ("batch", 64))).outputs == {}
     with pytest.raises(ConfigurationError, match=r"labels has 2 names, but no output has a dim of this size"):

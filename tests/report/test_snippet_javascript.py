@@ -101,7 +101,7 @@ def test_class_names_are_declared_once_and_zeros_are_called_zeros(exported: ONNX
         'const labels = ["cat", "dog"];',
         'const labels2 = ["day", "night"];',
         "  console.log(`${labels[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);",
-        'console.log(Array.from(outputs["b"].data, (index) => labels[Number(index)]));',
+        'console.log(Array.from(outputs["b"].data.slice(0, 5), (index) => labels[Number(index)]));',
         "  console.log(`${labels2[best]}: ${(100 * probabilities[best]).toFixed(1)}%`);",
     ]
     assert lines.index("// zeros: replace with your data") == lines.index("const outputs = await session.run({") - 1
