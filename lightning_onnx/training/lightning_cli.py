@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
@@ -24,6 +24,7 @@ from lightning_onnx.pipeline.methods import BY_METHOD
 from lightning_onnx.printable import printable
 from lightning_onnx.training.best_checkpoint import find_checkpoint
 from lightning_onnx.training.callback import ONNXExport
+from lightning_onnx.training.cli_values import in_one_line
 from lightning_onnx.training.run_directories import run_directories
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ class ExportCommand(LightningCLI):
         self.trainer_class = _with_export(self.trainer_class)
         own = {"usage": _USAGE, **subparser_kwargs.get("export", {})}
         super().setup_parser(add_subcommands, main_kwargs, {**subparser_kwargs, "export": own})
+
+    @override
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make a parser; that of ``export`` says in one line what is wrong with a value."""
+        parser = super().init_parser(**kwargs)
+        if kwargs.get("usage") == _USAGE:
+            complain = parser.error
+
+            def error(message: str, ex: Exception | None = None) -> NoReturn:
+                complain(in_one_line(message), ex)
+
+            parser.error = error  # type: ignore[method-assign]
+        return parser
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -191,8 +205,9 @@ class _Exporting:
             told = {name: value for name, value in given.items() if value is not None}
             configs = options_of(self, told, static=static, metrics=metrics)
             checkpoint = str(ckpt_path)
-            place = Path(directory or f"{Path(checkpoint).name.removesuffix('.ckpt')}.onnx-export")
-            check_directory("--directory", place)
+            name = f"{Path(checkpoint).name.removesuffix('.ckpt')}.onnx-export"
+            check_directory("--directory", name if directory is None else directory)
+            place = Path(name if directory is None else directory)
             if place.exists():
                 raise ConfigurationError(f"{place} exists. Remove it, or choose another one with --directory.")
             with configuration_named(checkpoint):

@@ -322,14 +322,21 @@ def test_weights_that_do_not_fit_name_the_configuration_of_the_run(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_wrong_option_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--opset_versoin=18", "unrecognized arguments: --opset_versoin=18"),
+        ("--opset_version=new", "--opset_version new: the value has to be an integer, not 'new'."),
+    ],
+)
+def test_a_wrong_option_is_told_in_a_few_lines(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        ONNXCLI(BoringModel, args=["export", "--opset_versoin=18"])
+        ONNXCLI(BoringModel, args=["export", option])
     assert end.value.code == 2
     usage, tip, error = capsys.readouterr().err.splitlines()
     assert usage.endswith(" export [--config FILE] [--ckpt_path {best,last,FILE}] [--directory DIR] [option ...]")
     assert tip.endswith(" export --help")
-    assert error == "error: unrecognized arguments: --opset_versoin=18"
+    assert error == f"error: {message}"
 
 
 def test_jsonargparse_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
