@@ -20,6 +20,9 @@ MOST_CLASSES = 30
 _MOST_VALUES = 20_000
 """Maximum number of residuals: those of the first batches show their distribution, and need little memory."""
 
+_FEWEST_TARGETS = 3
+"""Different targets of a regression."""
+
 _COLUMNS, _ROWS = 32, 16
 
 
@@ -82,7 +85,8 @@ class AnswerTally:
             return None
         if self._counts is not None:
             return None if self._pairs else Answers(tuple(map(tuple, self._counts.tolist())), None)
-        return Answers((), _residuals(self._pairs))
+        residuals = _residuals(self._pairs)
+        return None if residuals is None else Answers((), residuals)
 
     def _count(self, batch: Sequence[Tensor], taken: Sequence[Tensor], returned: Sequence[Tensor]) -> bool:
         output = returned[0].detach().cpu()
@@ -116,8 +120,13 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
 
 
 def _residuals(pairs: Sequence[tuple[Tensor, Tensor]]) -> Residuals | None:
-    """Return the differences by target in bins, whose edges are rounded: no value of the data is told."""
+    """Return the differences by target in bins, whose edges are rounded: no value of the data is told.
+
+    Targets of two values are those of a classifier, whose scores are not to be near them: then None.
+    """
     targets, outputs = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
+    if len(np.unique(targets)) < _FEWEST_TARGETS:
+        return None
     differences = outputs - targets
     known = np.isfinite(targets) & np.isfinite(differences)
     if not known.any():

@@ -82,8 +82,13 @@ def test_nothing_is_told_of_targets_that_are_not_clear(batch: Callable[[Tensor],
     assert tallied(linear(3), [batch(x) for x in inputs], lambda made: made[0]) is None
 
 
+def test_scores_of_two_classes_have_no_residuals(inputs: list[Tensor]) -> None:
+    batches = [(x, (torch.rand(len(x), 1) > 0.5).float()) for x in inputs]
+    assert tallied(linear(1), batches, lambda batch: batch[0]) is None
+
+
 def test_residuals_are_those_of_the_first_values() -> None:
-    batches = [(torch.randn(15_000, 1), torch.full((15_000, 1), float(place))) for place in range(3)]
+    batches = [(torch.randn(15_000, 1), place + torch.arange(15_000)[:, None] % 3 / 4) for place in range(3)]
     found = tallied(lambda x: x, batches, lambda batch: batch[0])
     assert found is not None
     assert found.residuals is not None
