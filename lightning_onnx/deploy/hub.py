@@ -76,9 +76,13 @@ def make_writable(hub: Hub) -> None:
         ConfigurationError: If huggingface_hub is not installed, or the token is missing, invalid, or may not write.
     """
     api = _api()
+    from huggingface_hub import get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    with _refused(hub, "the token is missing or invalid", "Log in (hf auth login), or set HF_TOKEN"):
+    advice = "Log in (hf auth login), or set HF_TOKEN"
+    if get_token() is None:
+        raise ConfigurationError(f"{hub.repo_id!r} on the Hub: no token was found. {advice}.")
+    with _refused(hub, "the token is invalid", advice):
         api.whoami()
     advice = "Use a token that may write to it, or another repository"
     with _refused(hub, "it cannot be written with this token", advice):
@@ -180,4 +184,4 @@ def _refused(hub: Hub, what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of the client and of the network
-        raise ConfigurationError(f"hub={hub.repo_id!r}: {what} ({first_line(error)}). {advice}.") from error
+        raise ConfigurationError(f"{hub.repo_id!r} on the Hub: {what} ({first_line(error)}). {advice}.") from error

@@ -239,10 +239,7 @@ def _registration(function: Callable[..., Any], logger: Logger, register_as: str
         return {}
     if _takes_name(function):
         return {"register_as": register_as}
-    say_once(
-        f"register_as={register_as!r} does nothing for {type(logger).__name__}: no model registry of it is known to "
-        "lightning_onnx."
-    )
+    say_unregistered(register_as, [logger])
     return {}
 
 
@@ -259,6 +256,18 @@ def registers(logger: Logger) -> bool:
 def _takes_name(function: Callable[..., Any]) -> bool:
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == "register_as" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def say_unregistered(register_as: str, loggers: Sequence[Logger]) -> None:
+    """Say once that a name for a model registry has no effect.
+
+    Args:
+        register_as: The name.
+        loggers: The loggers that lack a registry; none if there is no logger.
+    """
+    names = ", ".join(dict.fromkeys(type(logger).__name__ for logger in loggers))
+    why = f"no model registry of {names} is known to lightning_onnx." if names else "the Trainer has no logger."
+    say_once(f"register_as={register_as!r} has no effect: {why}")
 
 
 @functools.cache

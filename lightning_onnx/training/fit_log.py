@@ -62,14 +62,17 @@ class FitLog:
         except Exception as error:  # remote file systems have errors of their own
             self.record(error, what)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, what: str, reason: str, consequence: str) -> None:
         """Record why the best artifact is missing, and warn about it.
 
         Args:
-            reason: A sentence.
+            what: What is missing.
+            reason: Why; a warning that was given just before is not repeated.
+            consequence: What follows from it.
         """
-        self.failures.append(reason)
-        warn(f"ONNX export: {reason}")
+        is_told = bool(self.failures) and reason in self.failures[-1]
+        self.failures.append(f"{what}: {reason}; {consequence}")
+        warn(f"ONNX export: {what}, as told above; {consequence}" if is_told else f"ONNX export: {self.failures[-1]}")
 
     def wait(self, error: NotReadyError) -> None:
         """Say once that the export waits for a module that training has yet to finish.

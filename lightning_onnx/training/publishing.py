@@ -10,7 +10,7 @@ from lightning_onnx import trackers
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.deploy.hub import push
 from lightning_onnx.notices import info, warn
-from lightning_onnx.trackers.base import registers, say_once
+from lightning_onnx.trackers.base import registers, say_unregistered
 from lightning_onnx.training.fit_log import FitLog
 from lightning_onnx.training.options import CallbackConfig
 
@@ -85,11 +85,7 @@ class Publisher:
                 return
         except Exception:  # of a tracker that cannot be imported, which is recorded when the artifact is published
             return
-        names = ", ".join(dict.fromkeys(type(logger).__name__ for logger in found))
-        say_once(
-            f"register_as={self.options.register_as!r} has no effect: "
-            + (f"no model registry of {names} is known to lightning_onnx." if found else "the Trainer has no logger.")
-        )
+        say_unregistered(self.options.register_as, found)
 
     def _push(self, artifact: ONNXArtifact, folder: str) -> None:
         """Upload an artifact to the Hub, if there is one in the options, unless a check failed."""

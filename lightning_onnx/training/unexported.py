@@ -58,6 +58,5 @@ class Unexported:
         done = "registered" if options.register_as else "published"
         place = " in its place" if options.log_artifacts == "all" else ""
         reason = self._reasons.get(best, "it was not exported").rstrip(".")
-        self.log.refuse(
-            f"the best checkpoint {os.path.basename(best)!r} could not be exported: {reason}; nothing was {done}{place}"
-        )
+        what = f"the best checkpoint {os.path.basename(best)!r} could not be exported"
+        self.log.refuse(what, reason, f"nothing was {done}{place}")

@@ -137,7 +137,7 @@ def test_a_public_repository(exported: ONNXArtifact, hub: Server) -> None:
 @pytest.mark.parametrize(
     ("token", "repo_id", "message"),
     [
-        ("hf_wrong", NAME, "the token is missing or invalid"),
+        ("hf_wrong", NAME, "the token is invalid"),
         ("hf_reads", NAME, "it cannot be written with this token"),
         ("hf_writes", "other/net", "it cannot be written with this token"),
     ],
@@ -149,7 +149,7 @@ def test_the_right_to_write_is_checked(
     monkeypatch.setenv("HF_TOKEN", token)
     if exists:
         hub.repositories[repo_id] = Repository(private=False)
-    with pytest.raises(ConfigurationError, match=f"hub='{repo_id}': {message}"):
+    with pytest.raises(ConfigurationError, match=f"'{repo_id}' on the Hub: {message}"):
         make_writable(Hub(repo_id))
     assert set(hub.repositories) == ({repo_id} if exists else set())
 
@@ -157,7 +157,7 @@ def test_the_right_to_write_is_checked(
 def test_without_a_token(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(
-        ConfigurationError, match=r"missing or invalid \(LocalTokenNotFoundError: .*Log in \(hf auth login\)"
+        ConfigurationError, match=rf"^'{NAME}' on the Hub: no token was found\. Log in \(hf auth login\)"
     ):
         make_writable(Hub(NAME))
 

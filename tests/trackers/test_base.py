@@ -122,7 +122,7 @@ def test_name_for_the_registry_reaches_who_has_one(artifact: ONNXArtifact, caplo
     for _ in range(2):
         assert publish(Recorder(), artifact, [], 7, register_as="digits") == "recorder epoch=2-step=9  7"
     (line,) = [message for message in caplog.messages if "register_as" in message]
-    assert "does nothing for Recorder" in line
+    assert "has no effect: no model registry of Recorder is known" in line
 
 
 class Filing(Recorder):
