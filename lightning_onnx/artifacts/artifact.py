@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_onnx.artifacts import foreign
 from lightning_onnx.artifacts.data_set import folder_of
 from lightning_onnx.artifacts.file_digests import Reader
-from lightning_onnx.errors import ArtifactError, InputError, first_line
+from lightning_onnx.errors import ArtifactError, InputError, did_you_mean, first_line
 from lightning_onnx.manifest.fused import why_no_inner_part
 from lightning_onnx.manifest.manifest import Manifest
 from lightning_onnx.manifest.methods import scalars_of
@@ -175,9 +175,8 @@ class ONNXArtifact:
             >>> artifact.method("decode").run(z)  # doctest: +SKIP
         """
         if name not in self._by_method:
-            raise ArtifactError(
-                f"{self.directory} has no method {name!r}; it has {', '.join(self.methods)}. Export with method=[…]."
-            )
+            nearest = did_you_mean(name, self.methods)
+            raise ArtifactError(f"{self.directory} has no method {name!r}{nearest} It has {', '.join(self.methods)}.")
         return self._by_method[name]
 
     @functools.cached_property
@@ -290,7 +289,8 @@ class ONNXArtifact:
                 ``"pt2"`` runs in torch.
 
         Raises:
-            InputError: If it is not a module; and when the copy is to be trained.
+            InputError: If it is not a module with these methods; when the copy is to be trained; and when the module
+                returns other sizes than the file.
             ArtifactError: If there is no such variant, or it did not pass.
             RuntimeUnavailable: As for ``run``.
 

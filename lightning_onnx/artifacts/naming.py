@@ -58,9 +58,11 @@ def check_directory(option: str, given: str | os.PathLike[str]) -> None:
         given: Its value. A directory that exists is taken as it is.
 
     Raises:
-        ConfigurationError: If it is the name of a file.
+        ConfigurationError: If it is empty, or the name of a file.
     """
     path = os.fspath(given)
+    if not path.strip():
+        raise ConfigurationError(f"{option}={path!r} is empty. Give a directory such as 'exported'.")
     if path.rstrip("/").lower().endswith(".onnx") and not os.path.isdir(path):
         raise ConfigurationError(
             f"{option}={path!r} is the name of a file, but an artifact is a directory, in which the file is called "

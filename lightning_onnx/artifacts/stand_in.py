@@ -111,11 +111,24 @@ class FileAnswers(MethodRecorder):
 
     def _answer(self, path: TensorPath, own: Tensor, answers: Mapping[TensorPath, NDArray[np.generic]]) -> Tensor:
         if path in answers:
+            self._check_sizes(path, own)
             answer = to_tensor(answers[path]).to(own.device)
             self.is_finite &= bool(torch.isfinite(answer).all())
             return answer
         self.unanswered.add(".".join(path) or "output")
         return torch.full_like(own, torch.nan) if own.is_floating_point() else own
+
+    def _check_sizes(self, path: TensorPath, own: Tensor) -> None:
+        """Raise if the file's output has a static size that the module's lacks: the file was made from another one."""
+        spec = self.call.signature.outputs[self.call.outputs.index(path)]
+        if len(spec.shape) == own.dim() and all(
+            isinstance(size, str) or size == has for size, has in zip(spec.shape, own.shape, strict=True)
+        ):
+            return
+        raise InputError(
+            f"the module returns {spec.name} with the shape {list(own.shape)}, but the file returns {spec}. Give a "
+            "module with the sizes of the exported one, and a batch of the sizes that the file takes."
+        )
 
 
 class RawAnswers:
@@ -227,9 +240,17 @@ def answered_by(module: nn.Module, answers: Iterable[tuple[ExportedCall, Session
     Args:
         module: The module; it is not changed.
         answers: How each exported method is called, and its loaded file.
+
+    Raises:
+        InputError: If it lacks one of the methods.
     """
     copied = _audible_copy(module)
     for call, session in answers:
+        if not callable(getattr(copied, call.method, None)):
+            raise InputError(
+                f"{type(module).__name__} has no method {call.method!r}, for which the file answers. Give a module of "
+                "the exported class."
+            )
         stand_in_for(copied, FileAnswers(copied, call, session))
     return copied
 

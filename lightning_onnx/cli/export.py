@@ -63,7 +63,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="MODULE:NAME",
         help="a LightningDataModule, a DataLoader, or a function that returns one; default: example_input_array",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the checkpoint's name, here")
+    parser.add_argument("-o", "--output", metavar="DIR", help="default: the checkpoint's name, here")
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="what to export; may be repeated; default: forward"
     )
@@ -153,8 +153,9 @@ def run(arguments: argparse.Namespace) -> int:
         require=() if arguments.precision == "deploy" else arguments.require,
     )
     name = Path(arguments.checkpoint).name.removesuffix(".ckpt")
-    directory = arguments.output or Path(f"{name}.onnx-export")
-    check_directory("--output", directory)
+    given = f"{name}.onnx-export" if arguments.output is None else str(arguments.output)
+    check_directory("--output", given)
+    directory = Path(given)
     if directory.exists():
         raise UsageError(f"{directory} exists. Remove it, or choose another directory with --output.")
     with _log_shown() if arguments.profile else contextlib.nullcontext():

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lightning-onnx",
         description="Make ONNX artifacts from Lightning checkpoints, check, inspect and deploy them.",
         epilog=_EPILOG,
@@ -61,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(subparsers)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of the whole program: an unknown command gets the nearest one."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            known = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+            nearest = did_you_mean(unknown[1], known)
+            message = f"{unknown[1]!r} is not a command{nearest} Choose from {', '.join(known)}."
+        super().error(message)
 
 
 class _CommandParser(argparse.ArgumentParser):

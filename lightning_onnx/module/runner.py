@@ -227,5 +227,5 @@ def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Obse
         return None  # required, or part of something that has no keys
     shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
     dropped = [".".join(paths[i]) for i in range(len(paths)) if i not in kept]
-    note = f"left out of the graph, because {'.'.join(dropped)} is in exclude_inputs: {', '.join(dropped)}"
+    note = f"left out of the graph, as exclude_inputs says: {', '.join(dropped)}"
     return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))

@@ -12,6 +12,8 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from torch import Tensor
+
 from lightning_onnx.checks.base import Check
 from lightning_onnx.checks.metrics import MetricParity
 from lightning_onnx.checks.parity import Parity
@@ -180,8 +182,26 @@ class ExportConfig:
         return min(compatibility.find_target(self.target).opset, highest)
 
 
+def check_not_empty(what: str, tensors: Sequence[Tensor]) -> None:
+    """Raise if tensors have no element: an answer to none can be compared with nothing.
+
+    Raises:
+        ConfigurationError: If all of them are empty.
+    """
+    if tensors and not any(t.numel() for t in tensors):
+        shape = list(tensors[0].shape)
+        rows = tuple(size or 2 for size in shape)
+        raise ConfigurationError(
+            f"{what} is empty: its shape is {shape}. Give at least one row, such as torch.zeros{rows}."
+        )
+
+
 def _check_sample(sample: object) -> None:
-    if sample is not None and not flatten(sample)[1]:
+    if sample is None:
+        return
+    tensors = flatten(sample)[1]
+    check_not_empty("sample", tensors)
+    if not tensors:
         raise ConfigurationError(
             f"sample={reprlib.repr(sample)} has no tensor. Give the arguments of one call, such as "
             "torch.zeros(1, 3, 224, 224)."

@@ -18,13 +18,14 @@ from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
 from lightning_onnx.errors import ArtifactError, ConfigurationError
 from lightning_onnx.module.calls.matching import Arguments, as_call
+from lightning_onnx.module.calls.nested import flatten
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.random_state import random_states_kept_for_training
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.source import Source
 from lightning_onnx.notices import warn
 from lightning_onnx.option_names import check_known
-from lightning_onnx.pipeline.config import ExportConfig
+from lightning_onnx.pipeline.config import ExportConfig, check_not_empty
 from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.methods import configs_of
 from lightning_onnx.pipeline.prepare import prepare
@@ -103,6 +104,8 @@ def export(
     positional = (args,) if is_one else () if isinstance(args, Mapping) else tuple(args)
     named = {**(args if isinstance(args, Mapping) else {}), **(kwargs or {})}
     calls = _calls(configs, positional, named) if is_list else [(positional, named)]
+    for call in calls:
+        check_not_empty("the call", flatten(call)[1])
     samples = [config.around.sample(module, call) for config, call in zip(configs, calls, strict=True)]
     with stages_named(module, " and ".join(c.method for c in configs), "copying the module") as enter:
         copied = copying.private_copy(module)

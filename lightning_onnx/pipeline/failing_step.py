@@ -70,7 +70,7 @@ def no_tensor(module: nn.Module, config: ExportConfig) -> ConfigurationError:
     """Return the error for a graph without outputs."""
     what, advice = f"{type(module).__name__}.{config.method}", "Choose a method that returns tensors (method=...)"
     if config.around.postprocess is not None:
-        what, advice = f"postprocess of what {what} returns", "Let it return tensors: class names are for labels=[...]"
+        what, advice = f"postprocess of the result of {what}", "Let it return tensors: class names are for labels=[...]"
     return ConfigurationError(f"{what} returns no tensor, so there is nothing to export. {advice}.")
 
 

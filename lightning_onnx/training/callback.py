@@ -484,8 +484,14 @@ class ONNXExport(Callback):
 
     def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
         """Return the ModelCheckpoint to follow."""
-        if self.options.checkpoint is not None:
-            return self.options.checkpoint
+        given = self.options.checkpoint
+        if given is not None and all(callback is not given for callback in trainer.checkpoint_callbacks):
+            raise ConfigurationError(
+                "checkpoint= is not one of the Trainer's callbacks, so it will save nothing. Give the same object to "
+                "both: Trainer(callbacks=[checkpoint, ONNXExport(checkpoint=checkpoint)])."
+            )
+        if given is not None:
+            return given
         return find_checkpoint_callback(trainer, must_monitor=self.options.when != "checkpoint")
 
     def _gather(self, pl_module: LightningModule) -> dict[str, torch.Tensor] | None:

@@ -218,6 +218,8 @@ class Exporter:
             return self._checkpoint_jobs(fit, [best])
         if self.best is not None and self._follows_best:
             return []  # made by an earlier part of the run
+        if fit.trainer.fit_loop.epoch_loop.batch_progress.total.completed == 0:
+            warn("ONNX export: no batch was trained, so the file has the weights from before training")
         with stages_named(fit.module, str(self._planners), "copying the module"):
             return [live_job(fit, epoch, gathered)]
 

@@ -230,9 +230,24 @@ def test_what_answers_for_the_module_cannot_be_trained(tmp_path: Path) -> None:
         answered.training_step([torch.zeros(2, 4)], 0)
 
 
+def test_a_module_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    made = lightning_onnx.export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a")
+    answered = made.as_module(nn.Linear(4, 5))
+    with pytest.raises(
+        InputError, match=r"output with the shape \[2, 5\], but the file returns output: float32\[batch, 3\]"
+    ):
+        answered(torch.zeros(2, 4))
+    with pytest.raises(ArtifactError, match=r"has no method 'forwrd': did you mean 'forward'\? It has forward\.$"):
+        made.method("forwrd")
+
+
 def test_what_is_no_module_or_path(artifact: ONNXArtifact) -> None:
     wrong: Any = None
     with pytest.raises(InputError, match=r"takes a torch\.nn\.Module, got NoneType"):
         artifact.as_module(wrong)
+    without: Any = nn.Module()
+    without.forward = None
+    with pytest.raises(InputError, match=r"Module has no method 'forward', for which the file answers"):
+        artifact.as_module(without)
     with pytest.raises(ArtifactError, match=r"None is not a path\. Give the directory of an artifact"):
         ONNXArtifact.load(wrong)

@@ -120,6 +120,16 @@ def test_an_interrupt_is_told_in_a_line(
     assert capsys.readouterr().err == "lightning-onnx snippet: interrupted\n"
 
 
+def test_an_unknown_command_gets_the_nearest_one(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(["inspct", "a.onnx"])
+    assert end.value.code == 2
+    assert (
+        "error: 'inspct' is not a command: did you mean 'inspect'? Choose from export, check, "
+        in capsys.readouterr().err
+    )
+
+
 def test_an_unknown_option_gets_the_usage_of_its_command(capsys: Captured) -> None:
     for unknown, told in ((["--batches", "5"], "--batches 5: did you mean '--batch'?"), (["b.onnx"], "b.onnx")):
         with pytest.raises(SystemExit) as ended:

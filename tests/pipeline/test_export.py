@@ -190,3 +190,15 @@ def test_the_module_and_the_file_run_once_on_each_input(tmp_path: Path, monkeypa
     assert lightning_onnx.export(module, torch.randn(3, 4), directory=tmp_path / "again", test_data=None).passed
     assert len(ran) == len(set(ran)) + 1  # the file that is published runs on the traced call
     os.close(module.file)
+
+
+@pytest.mark.parametrize(
+    ("args", "directory", "message"),
+    [
+        (torch.zeros(0, 4), "made", r"the call is empty: its shape is \[0, 4\]. Give .* such as torch.zeros\(2, 4\)\."),
+        (torch.zeros(2, 4), "", r"directory='' is empty\. Give a directory such as 'exported'"),
+    ],
+)
+def test_what_is_empty_is_refused(args: torch.Tensor, directory: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        lightning_onnx.export(torch.nn.Linear(4, 2), args, directory=directory)

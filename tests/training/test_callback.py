@@ -219,6 +219,20 @@ def test_test_data_is_right(fit: Any) -> None:
     np.testing.assert_allclose(outputs[0], read("output_0.pb"), atol=1e-5)
 
 
+def test_a_checkpoint_to_follow_that_the_trainer_lacks(fit: Any, tmp_path: Path) -> None:
+    followed = ModelCheckpoint(tmp_path / "other", monitor="val_loss")
+    with pytest.raises(ConfigurationError, match="checkpoint= is not one of the Trainer's callbacks"):
+        fit(models.Classifier(), ONNXExport(checkpoint=followed), ModelCheckpoint(tmp_path / "ck"))
+
+
+@pytest.mark.slow
+def test_weights_from_before_training_are_told(trainer: Any, tmp_path: Path) -> None:
+    callback, module = ONNXExport(tmp_path / "onnx"), models.Classifier()
+    with pytest.warns(UserWarning, match="no batch was trained, so the file has the weights from before training"):
+        trainer(callback, limit_train_batches=0).fit(module, module.batches(), module.batches())
+    assert callback.artifact is not None
+
+
 @pytest.mark.slow
 def test_each_kept_checkpoint_has_its_artifact(fit: Any, tmp_path: Path) -> None:
     callback = ONNXExport(tmp_path / "onnx", when="checkpoint")

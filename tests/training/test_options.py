@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_onnx import ConfigurationError, ONNXExport
 
@@ -22,6 +23,8 @@ from lightning_onnx import ConfigurationError, ONNXExport
         ({"checkpoint": "best.ckpt"}, "is not a ModelCheckpoint"),
         ({"background": None}, "background=None is invalid. Choose one of True, False"),
         ({"when": "checkpoint", "weights": "live"}, "Leave one of them out"),
+        ({"dirpath": ""}, "dirpath='' is empty"),
+        ({"sample": torch.zeros(0, 3)}, r"sample is empty: its shape is \[0, 3\]"),
         ({"register_as": " "}, "register_as=' ' is not a name"),
     ],
 )

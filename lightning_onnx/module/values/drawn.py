@@ -3,7 +3,8 @@
 No float is one of the observed ones, so that nothing of the training data travels. Possible indices stay valid: whole
 numbers are drawn between zero and the largest, integers in their range, and each column of a table in its own. Where
 nearly all of these were observed, as with flags and small vocabularies, the observed ones are drawn in another order.
-A sample that only shows a shape, such as zeros, gives numbers from zero to one, and an image of bytes of one value all bytes.
+A sample that only shows a shape, such as zeros, gives numbers from zero to one, and an image whose bytes are all equal
+gives any bytes.
 """
 
 from __future__ import annotations
@@ -99,8 +100,10 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
 
 
 def _is_blank(tensor: Tensor) -> bool:
-    """Tell whether a tensor only shows a shape, as ``torch.zeros(1, 3, 224, 224)`` does: an image of bytes of one value,
-    or floats that are all zero. Fractions below one, which replace these, are still zero where they are indices.
+    """Tell whether a tensor only shows a shape, as ``torch.zeros(1, 3, 224, 224)`` does.
+
+    These are images whose bytes are all equal, and floats that are all zero. The fractions that replace zeros are still
+    zero where they are indices.
     """
     if tensor.dtype == torch.uint8:
         return tensor.dim() > 2 and bool((tensor == tensor.reshape(-1)[0]).all())
