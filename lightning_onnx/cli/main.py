@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
     @override
     def error(self, message: str) -> NoReturn:
         if unknown := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
-            known = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+            known = re.findall(r"\w+", message.partition("(choose from")[2])
             nearest = did_you_mean(unknown[1], known)
             message = f"{unknown[1]!r} is not a command{nearest} Choose from {', '.join(known)}."
         super().error(message)

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import sys
 
-from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_parser, add_path, locate
+from lightning_onnx.cli.base import FAILED, PASSED, Subparsers, add_method, add_parser, add_path, artifact_at, locate
 
 _EXAMPLES = (
     "lightning-onnx view lightning_logs/version_0/onnx/epoch=2-step=90",
@@ -20,13 +20,20 @@ def add(subparsers: Subparsers) -> None:
         subparsers, "view", run, "open the graph of an artifact or an ONNX file in Netron, until Ctrl-C", _EXAMPLES
     )
     add_path(parser)
+    add_method(parser)
     parser.add_argument("--port", type=int, help="port on this machine; default: Netron's own, 8080, or a free one")
     parser.add_argument("--no-browser", action="store_true", help="only serve the page")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the model, only on this machine, until interrupted; 1 if Netron is not installed."""
-    model, _ = locate(arguments.path)
+    if arguments.method is None:
+        model, artifact = locate(arguments.path)
+        if artifact is not None and len(artifact.methods) > 1:
+            first, *others = artifact.methods
+            sys.stderr.write(f"lightning-onnx view: this is {first}; --method shows {' or '.join(others)}\n")
+    else:
+        model = artifact_at(arguments.path, arguments.method).model_path
     if importlib.util.find_spec("netron") is None:
         sys.stderr.write("lightning-onnx view: Netron is not installed. Install it: pip install netron\n")
         return FAILED

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from lightning_onnx import ONNXArtifact
+from lightning_onnx import ONNXArtifact, export
 from lightning_onnx.cli import main
 
 Captured = pytest.CaptureFixture[str]
@@ -58,3 +61,25 @@ def fetch(address: str) -> bytes:
             last = error
             time.sleep(0.5)
     raise last
+
+
+class TwoMethods(torch.nn.Module):
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z - 1
+
+
+@pytest.mark.slow
+def test_view_of_one_of_several_methods(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    netron = SimpleNamespace(start=lambda path, **options: shown.append(Path(path).name), wait=lambda: None)
+    monkeypatch.setitem(sys.modules, "netron", netron)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: netron)
+    sample = {"encode": torch.zeros(2, 3), "decode": torch.zeros(2, 3)}
+    made = export(TwoMethods(), method=["encode", "decode"], sample=sample, directory=tmp_path / "made")
+    for more in ([], ["--method", "decode"]):
+        assert main.main(["view", str(made.directory), *more]) == 0
+    assert shown == ["encode.onnx", "decode.onnx"]
+    assert capsys.readouterr().err.splitlines() == ["lightning-onnx view: this is encode; --method shows decode"]
