@@ -333,9 +333,10 @@ class ONNXArtifact:
         return Path(path)
 
     def _session(self, runtime: str, variant: str | None = None) -> HostedSession:
-        """Return the loaded model, or a variant of it; each is loaded once in each runtime."""
+        """Return the loaded model, or a variant of it: loaded once in each runtime, and after a call that ended it."""
         path = self.model_path if variant is None else self.variant_path(variant)
-        if (runtime, path) not in self._sessions:
+        loaded = self._sessions.get((runtime, path))
+        if loaded is None or loaded.has_ended:
             from lightning_onnx.runtimes.base import program_for
             from lightning_onnx.runtimes.worker import client
 

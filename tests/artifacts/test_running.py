@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_onnx
 from lightning_onnx import ONNXArtifact
-from lightning_onnx.errors import ArtifactError, InputError
+from lightning_onnx.errors import ArtifactError, InputError, WorkerEnded
 
 
 @dataclasses.dataclass
@@ -228,6 +228,15 @@ def test_what_answers_for_the_module_cannot_be_trained(tmp_path: Path) -> None:
     answered: Any = made.as_module(Classifier())
     with pytest.raises(InputError, match=r"a file cannot be trained\. Fit the module itself"):
         answered.training_step([torch.zeros(2, 4)], 0)
+
+
+@pytest.mark.slow
+def test_after_inputs_that_end_the_program_others_are_answered(tmp_path: Path) -> None:
+    """The recurrent kernels of onnxruntime abort on a batch of no rows."""
+    made = lightning_onnx.export(nn.GRU(2, 3, batch_first=True), torch.randn(2, 4, 2), directory=tmp_path / "a")
+    with pytest.raises(WorkerEnded, match=r"\[0, 4, 2\]\); an input without rows may be the cause"):
+        made.run(torch.zeros(0, 4, 2))
+    assert made.run(torch.zeros(2, 4, 2))[0].shape == (2, 4, 3)
 
 
 def test_a_module_of_other_sizes_is_refused(tmp_path: Path) -> None:

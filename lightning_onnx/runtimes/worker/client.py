@@ -157,6 +157,11 @@ class HostedSession:
         return self
 
     @property
+    def has_ended(self) -> bool:
+        """Whether a call of this session ended the process; then it answers no other."""
+        return self._has_ended
+
+    @property
     def load_seconds(self) -> float:
         """How long the runtime took to load the file, in seconds."""
         self.loaded()
@@ -256,7 +261,9 @@ class HostedSession:
 def _with_inputs(error: WorkerEnded, inputs: Mapping[str, Any]) -> WorkerEnded:
     """Return the error with the inputs that the program was given; their values are data, and not told."""
     given = ", ".join(f"{name} {x.dtype}{list(x.shape)}" for name, x in inputs.items() if isinstance(x, np.ndarray))
-    return WorkerEnded(f"{error} (inputs: {given})") if given else error
+    is_empty = any(isinstance(x, np.ndarray) and not x.size for x in inputs.values())
+    cause = "; an input without rows may be the cause: give at least one" if is_empty else ""
+    return WorkerEnded(f"{error} (inputs: {given}){cause}") if given else error
 
 
 def hosted(
