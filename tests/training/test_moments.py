@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,45 @@ def test_what_cannot_be_given_back_gets_a_note(tmp_path: Path) -> None:
     assert export.artifact is not None
     (note,) = [note for note in export.artifact.record.notes if "not in the checkpoint" in note]
     assert note.endswith("LEVEL")
+
+
+class Hides(Detector):
+    """Averages its weights into a module that no checkpoint has, and fills buffers: a queue, a bank and a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average = [nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval()]  # in a list, it is not registered
+        self.scaled = functools.partial(torch.mul, other=1.0)
+        self.register_buffer("bank", torch.zeros(2, 3), persistent=False)
+        self.register_buffer("view", self.net.weight.data[:2], persistent=False)
+        self.register_buffer("queue", torch.zeros(0, 3))
+
+    def forward(self, x: Any) -> Any:
+        near = torch.cdist(x, torch.cat([self.bank, self.queue, self.view]))
+        return self.scaled(self.average[0](x)).sum(1) + near.sum(1)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average[0][0].weight.data.add_(1.0)
+        self.average[0][1].running_mean.add_(1.0)
+        self.scaled = functools.partial(torch.mul, other=2.0 + self.global_step)
+        self.bank.fill_(self.global_step)
+        self.queue = torch.cat([self.queue, torch.ones(1, 3)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.current_epoch == 0:
+            with torch.no_grad():
+                self.first_answer = self.eval()(torch.ones(2, 3))  # type: ignore[operator]
+            self.train()
+
+
+def test_unregistered_modules_and_buffers_have_their_values_of_that_moment(tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, monitor="epoch_seen", mode="min")
+    fit(tmp_path, export := ONNXExport(tmp_path / "onnx"), best, module=(module := Hides()))
+    assert export.artifact is not None
+    assert export.artifact.proven
+    assert export.artifact.manifest["source"]["epoch"] == 0
+    answer = outside.run(export.artifact.model_path, x=torch.ones(2, 3))[0]
+    np.testing.assert_allclose(answer, module.first_answer, rtol=1e-5)  # type: ignore[arg-type]
 
 
 class LeavesState(Detector):

@@ -1,24 +1,30 @@
-"""Plain attributes of a module as they are at one moment, and giving them to a private copy later."""
+"""What a checkpoint lacks of a module as it is at one moment, and giving it to a private copy later.
+
+That is plain attributes, buffers, not all of which are persistent, and modules that are not registered, as in a list.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import dis
+import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_onnx.module.reach import is_project_class
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.slots import slots_of
 from lightning_onnx.module.weights.copier import on_cpu
 from lightning_onnx.module.weights.digests import OF_EVERY_MODULE, Digester, digests
+from lightning_onnx.module.weights.state import named_tensors
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic, np.ndarray)
 _CONTAINERS = (list, tuple, set, frozenset, deque)
@@ -27,7 +33,7 @@ _MOST = 10_000
 """Containers with more items are not plain."""
 
 _Path = tuple[tuple[str, Any], ...]
-"""From an attribute to a value inside it: ``("item", key)`` or ``("attribute", name)``."""
+"""From an attribute to a value inside it: ``("item", key)``, ``("attribute", name)``, at last ``("tensor", name)``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +43,12 @@ class Snapshot:
     Attributes:
         values: Copies of plain attributes, and of plain values inside others, by where they are.
         digests: Digests of all that the exported methods read.
+        buffers: Copies of the buffers, by name.
     """
 
     values: Mapping[Place, Mapping[_Path, Any]]
     digests: Mapping[Place, str]
+    buffers: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 def snapshot(module: nn.Module, *methods: str) -> Snapshot:
@@ -51,27 +59,35 @@ def snapshot(module: nn.Module, *methods: str) -> Snapshot:
         methods: Names of the exported methods.
     """
     values = {}
+    read = {place: value for method in methods for place, value in digests(module, method).items()}
+    registered = _registered(module)
     for name, part in module.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
             for attribute, value in part.__dict__.items():
                 if attribute not in OF_EVERY_MODULE:
-                    values[name, attribute] = {path: _copied(found) for path, found in _plain(value, (), _DEPTH)}
-    read = {place: value for method in methods for place, value in digests(module, method).items()}
-    return Snapshot(values, read)
+                    found = _Values(registered, with_modules=(name, attribute) in read).of(value, (), _DEPTH)
+                    values[name, attribute] = {path: _copied(inner) for path, inner in found}
+    return Snapshot(values, read, _copies(dict(_buffers(module))))
 
 
 def put(module: nn.Module, kept: Snapshot) -> None:
-    """Set a private copy's attributes to those of a snapshot, if they are plain in both."""
+    """Set a private copy's attributes to those of a snapshot, if they are plain in both, and its buffers."""
     parts = dict(module.named_modules())
     digest = Digester()
+    inside = _Values(_registered(module), with_modules=True)
     for (name, attribute), values in kept.values.items():
         part = parts.get(name)
         if part is None or attribute not in part.__dict__:
             continue
-        now = dict(_plain(part.__dict__[attribute], (), _DEPTH))
+        now = dict(inside.of(part.__dict__[attribute], (), _DEPTH))
         for path, value in values.items():
             if path in now and digest(now[path]) != digest(value):
                 _set(part.__dict__, (("item", attribute), *path), _copied(value))
+    current = dict(_buffers(module))
+    changed = {n: b for n, b in kept.buffers.items() if n in current and digest(current[n]) != digest(b)}
+    for name, buffer in _copies(changed).items():
+        owner, _, own_name = name.rpartition(".")
+        setattr(parts[owner], own_name, buffer)
 
 
 def set_later(module: nn.Module, places: Iterable[Place]) -> list[Place]:
@@ -88,30 +104,68 @@ def _set_by(kind: type) -> Iterator[str]:
             yield from (i.argval for i in dis.get_instructions(function) if i.opname == "STORE_ATTR")
 
 
-def _plain(value: object, path: _Path, depth: int) -> Iterator[tuple[_Path, Any]]:
-    """Yield a value if it is plain, else the plain values inside it."""
-    if _is_plain(value, _DEPTH):
-        yield path, value
-    elif not depth:
-        return
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _plain(item, (*path, ("item", name)), depth - 1)
-    elif type(value) is list and len(value) <= _MOST:
-        for i, item in enumerate(value):
-            yield from _plain(item, (*path, ("item", i)), depth - 1)
-    elif is_project_class(type(value)) and not isinstance(value, nn.Module):
-        for name in (*getattr(value, "__dict__", {}), *slots_of(type(value))):
-            if hasattr(value, name):
-                yield from _plain(getattr(value, name), (*path, ("attribute", name)), depth - 1)
+def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers by name, also those that a checkpoint holds: their shapes may change, like that of a queue."""
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        if not is_lazy(buffer) and not hasattr(buffer, "full_tensor"):
+            yield name, buffer
 
 
-def _set(owner: Any, path: _Path, value: object) -> None:
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors by name; what is one tensor under several names stays one."""
+    copies = {id(tensor): tensor for tensor in tensors.values()}
+    copies = {key: _copied(tensor) for key, tensor in copies.items()}
+    return {name: copies[id(tensor)] for name, tensor in tensors.items()}
+
+
+def _registered(module: nn.Module) -> frozenset[int]:
+    """Return the ids of a module's parts and of their tensors."""
+    return frozenset(map(id, (*module.modules(), *(tensor for _, tensor in named_tensors(module)))))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Values:
+    """Finds what can be kept of an attribute.
+
+    Attributes:
+        registered: Ids of the parts and tensors that a checkpoint has.
+        with_modules: Whether to look into modules that are not registered.
+    """
+
+    registered: frozenset[int]
+    with_modules: bool
+
+    def of(self, value: object, path: _Path, depth: int) -> Iterator[tuple[_Path, Any]]:
+        """Yield a value if it is plain, else the plain values inside it."""
+        if _is_plain(value, _DEPTH):
+            yield path, value
+        elif not depth:
+            return
+        elif isinstance(value, nn.Module):
+            if self.with_modules and id(value) not in self.registered:
+                for name, tensor in named_tensors(value):
+                    if id(tensor) not in self.registered:
+                        yield (*path, ("tensor", name)), tensor
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                yield from self.of(item, (*path, ("item", name)), depth - 1)
+        elif type(value) is list and len(value) <= _MOST:
+            for i, item in enumerate(value):
+                yield from self.of(item, (*path, ("item", i)), depth - 1)
+        elif is_project_class(type(value)):
+            for name in (*getattr(value, "__dict__", {}), *slots_of(type(value))):
+                if hasattr(value, name):
+                    yield from self.of(getattr(value, name), (*path, ("attribute", name)), depth - 1)
+
+
+def _set(owner: Any, path: _Path, value: Any) -> None:
     *before, (kind, last) = path
     for step, name in before:
         owner = owner[name] if step == "item" else getattr(owner, name)
     if kind == "item":
         owner[last] = value
+    elif kind == "tensor":
+        dict(named_tensors(owner))[last].data = value.data
     else:
         object.__setattr__(owner, last, value)
 
@@ -123,6 +177,9 @@ def _is_plain(value: object, depth: int) -> bool:
         return not isinstance(value, nn.Parameter) and not value.is_meta
     if not depth:
         return False
+    if isinstance(value, functools.partial):
+        is_of_module = isinstance(value.func, (MethodType, nn.Module)) or getattr(value.func, "__closure__", None)
+        return not is_of_module and _is_plain((value.args, value.keywords), depth - 1)
     if isinstance(value, (Mapping, *_CONTAINERS)):
         items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
         return len(items) <= _MOST and all(_is_plain(item, depth - 1) for item in items)

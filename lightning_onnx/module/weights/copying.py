@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from lightning_onnx.errors import WeightsError, first_line
 from lightning_onnx.module.calls.observer import is_recorder
+from lightning_onnx.module.reach import is_project_class
 from lightning_onnx.module.slots import slots_of
 from lightning_onnx.module.weights import scripted, trainer_view, wrappers
 from lightning_onnx.module.weights.closures import Closures
@@ -161,7 +162,7 @@ def _attributes(part: nn.Module) -> dict[str, Any]:
 
 
 def _values(module: nn.Module) -> Iterator[Any]:
-    """Yield parameters, buffers, plain attributes, and the items of containers among them, such as cached tensors."""
+    """Yield parameters, buffers, plain attributes, and what is inside them: cached tensors, unregistered modules."""
     for part in module.modules():
         yield from (p for p in part._parameters.values() if p is not None)
         yield from (b for b in part._buffers.values() if b is not None)
@@ -173,7 +174,10 @@ def _values(module: nn.Module) -> Iterator[Any]:
 
 def _inside(value: object, depth: int) -> Iterator[object]:
     yield value
-    if depth and isinstance(value, (dict, list, tuple, set)):
-        items: Collection[object] = value.values() if isinstance(value, dict) else value
+    if isinstance(value, nn.Module):
+        yield from (tensor for _, tensor in named_tensors(value))
+    elif depth and (isinstance(value, (dict, list, tuple, set)) or is_project_class(type(value))):
+        held = value if isinstance(value, (dict, list, tuple, set)) else getattr(value, "__dict__", {})
+        items: Collection[object] = held.values() if isinstance(held, dict) else held
         for item in items:
             yield from _inside(item, depth - 1)

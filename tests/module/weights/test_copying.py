@@ -101,6 +101,23 @@ def test_results_of_computations_in_containers_are_detached() -> None:
     torch.testing.assert_close(kept, module.cache["last"][0].detach().float())
 
 
+class Box:
+    """Holds a module, which is not registered in another one that has the box."""
+
+    def __init__(self, held: nn.Module) -> None:
+        self.held = held
+
+
+def test_modules_that_are_not_registered_become_float32_on_the_cpu_too() -> None:
+    module = nn.Linear(2, 2).bfloat16()
+    module.hidden = [nn.Linear(2, 2).bfloat16()]  # type: ignore[assignment]
+    module.box = Box(nn.Linear(2, 2).bfloat16())  # type: ignore[assignment]
+    copied: Any = private_copy(module)
+    for part in (copied, copied.hidden[0], copied.box.held):
+        assert part(torch.ones(1, 2)).dtype == torch.float32
+    assert module.hidden[0].weight.dtype == torch.bfloat16  # type: ignore[index]
+
+
 def test_a_weak_reference_to_the_parent_is_one_to_its_copy() -> None:
     parent = nn.Module()
     parent.child = nn.Linear(2, 2)
