@@ -121,7 +121,8 @@ def _without(nodes: Sequence[tuple[int, int]], observation: Observation) -> list
 def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[int, int, int]]:
     """Yield static dims that look like the batch: index of the input, the dim, and the multiple of the batch size.
 
-    The edges of a graph, which index its nodes, do not count.
+    The edges of a graph, which index its nodes, do not count. Nor do the features of its nodes and edges: there may be
+    as many of them as the batch has graphs.
 
     Args:
         observation: The calls; if the loader's batch size is unknown, nothing is yielded.
@@ -134,7 +135,8 @@ def static_batch_dims(observation: Observation, axes: Axes) -> Iterator[tuple[in
     for i, named in enumerate(axes):
         are_edges = tensors[i].dim() > 1 and len(tensors[i]) == 2
         indexes = are_edges and nodes and pointed_at((tensors[nodes[0][0]], tensors[i]), ({0: "nodes"}, {}))
-        if indexes or BATCH in named.values():
+        are_parts = (i, 0) in nodes or (nodes and 0 in named)
+        if indexes or are_parts or BATCH in named.values():
             continue
         equal = [d for d in _of_batch_size(observation, i) if d not in named]
         multiple = None if has_batch or 0 in named else _multiple(observation, i, 0)

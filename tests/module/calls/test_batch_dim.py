@@ -152,6 +152,14 @@ def test_static_dims_that_look_like_the_batch(shapes: Any, axes: Any, static: An
     assert not list(static_batch_dims(unknown, axes))
 
 
+def test_as_many_features_as_graphs_do_not_look_like_the_batch() -> None:
+    call = (torch.randn(24, 4), torch.randint(0, 24, (2, 40)), torch.randn(40, 4))
+    module = Applies(lambda x, edges, weights: sums_of_neighbours(x, edges) + weights.sum(0))
+    observation = observed(module, call, batch_sizes=(4,))
+    assert not list(static_batch_dims(observation, ({0: "nodes"}, {1: "edges"}, {0: "edges"})))
+    assert not list(static_batch_dims(observation, ({}, {1: "edges"}, {0: "edges"})))
+
+
 def test_few_rows_are_two_unless_other_inputs_point_at_them() -> None:
     module = Applies(lambda x, y: x.sum() + y.sum())
     plain = observed(module, (torch.randn(6, 3), torch.randn(6)), batch_sizes=(6,))
