@@ -80,6 +80,14 @@ def negate_bytes(x: Tensor) -> object:
     return (-x.int() & 255).to(torch.uint8) if x.dtype == torch.uint8 else NotImplemented
 
 
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool | None = None) -> Any:
+    """Sort booleans as integers; equal ones keep their order."""
+    if x.dtype != torch.bool:
+        return NotImplemented
+    values, order = torch.sort(x.int(), dim, descending)
+    return values.bool(), order
+
+
 def as_byte(function: Callable[..., Tensor]) -> Callable[..., object]:
     """Return a replacement of ``torch.any`` or ``torch.all``, which give a byte for bytes."""
 
@@ -191,6 +199,7 @@ RULES = (
     ),
     Rule((aten.__lshift__.Tensor,), shift_left, "The exporter has no translation."),
     Rule((aten.__rshift__.Tensor,), shift_right, "The exporter has no translation."),
+    Rule((aten.sort.default, aten.sort.stable), sort, "onnxruntime has no TopK of booleans.", is_boolean),
     Rule((aten.neg.default,), negate_bytes, "ONNX negates no bytes.", are_bytes),
     Rule(
         (aten.any.default, aten.any.dim, aten.any.dims),
