@@ -71,8 +71,7 @@ def failure(errors: Sequence[EngineError], advice: str = "") -> EngineError:
     """
     told = _refusing(errors) or errors
     causes, first = _texts(told), told[0]
-    operators = (re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", cause) for cause in causes)
-    operator = next((found.group(0) for found in operators if found), None)
+    operator = _at_fault(causes)
     said = [advice] if advice else []
     said += [f"The operator at fault is {operator}."] if operator else []
     said += ["Rewrite that part of the method so that it can be traced, or export another method (method=...)."]
@@ -81,3 +80,20 @@ def failure(errors: Sequence[EngineError], advice: str = "") -> EngineError:
     merged = EngineError("the module cannot be exported to ONNX.\n  " + "\n  ".join(causes) + "\n" + " ".join(said))
     merged.__cause__ = first.__cause__ or first
     return merged
+
+
+def _at_fault(causes: Sequence[str]) -> str | None:
+    """Return the operator that cannot be translated, if it is known.
+
+    One that the TorchScript based engine lacks is not at fault where the other engine refuses the module for a line.
+
+    Args:
+        causes: The texts of the errors, each with the name of its engine first.
+    """
+    found = re.search(r"No ONNX function found for <OpOverload\(op='(\w+)\.(\w+)", "\n".join(causes))
+    if found:
+        return "::".join(found.groups())
+    if len({cause.partition(":")[0] for cause in causes}) > 1:
+        return None
+    found = re.search(r"\b(?:aten|prim|torchvision)::?[\w.:]+", "\n".join(causes))
+    return found.group(0) if found else None

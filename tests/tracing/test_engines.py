@@ -86,6 +86,18 @@ def test_captures_for_other_modules_are_not_a_cause() -> None:
     assert refusals_of([other]) == []
 
 
+def test_an_operator_that_one_engine_has_is_not_at_fault() -> None:
+    """It has the operator, and refuses the module for another reason."""
+    lacking = EngineError("engine 'torchscript': Exporting the operator 'aten::fft_rfft' is not supported")
+    shape = EngineError("engine 'dynamo': RuntimeError: shape '[2, 24]' is invalid for input of size 40")
+    other = EngineError("engine 'dynamo': No ONNX function found for <OpOverload(op='aten.fft_rfft', overload='')>")
+    assert "fft_rfft" in str(failure([shape, lacking]))
+    assert "fault" not in str(failure([shape, lacking]))
+    assert "custom_translation_table" not in str(failure([shape, lacking]))
+    for errors in ([lacking], [other, lacking], [shape, other, lacking]):
+        assert "The operator at fault is aten::fft_rfft. Rewrite" in str(failure(errors))
+
+
 @pytest.mark.slow
 def test_the_error_names_the_cause_of_each_engine(tmp_path: Path) -> None:
     class Eigen(nn.Module):
@@ -97,7 +109,7 @@ def test_the_error_names_the_cause_of_each_engine(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "engine 'dynamo'" in message
     assert "engine 'torchscript'" in message
-    assert "operator at fault is aten::linalg_eigvals" in message
+    assert "operator at fault is aten::linalg_eig." in message
     assert caught.value.__cause__ is not None
 
 
