@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_onnx.errors import NotReadyError, SampleError
 from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.batch_dim import few_rows
+from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.outputs import Outputs
 from lightning_onnx.module.flat import FlatModule
@@ -217,15 +218,23 @@ def _as_reference(observation: Observation) -> Observation:
 
 
 def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
-    """Return the observation without the excluded inputs; None if it has none of them, or cannot do without them."""
+    """Return the observation without the excluded inputs; None if it has none of them, or cannot do without them.
+
+    All that an excluded argument or entry holds is left out, such as the boxes of each image in a list of labels.
+    """
     paths = observation.samples[0].paths
-    kept = [i for i, path in enumerate(paths) if path[-1] not in excluded]
+    kept = [i for i, path in enumerate(paths) if _is_within(path, excluded) is None]
     if len(kept) == len(paths) or not kept:
         return None
-    samples = tuple(s.without(lambda path: path[-1] in excluded) for s in observation.samples)
+    samples = tuple(s.without(lambda path: _is_within(path, excluded) is not None) for s in observation.samples)
     if any(len(s.tensors) != len(kept) for s in samples):
         return None  # required, or part of something that has no keys
     shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
-    dropped = [".".join(paths[i]) for i in range(len(paths)) if i not in kept]
+    dropped = dict.fromkeys(".".join(found) for path in paths if (found := _is_within(path, excluded)))
     note = f"left out of the graph, as exclude_inputs says: {', '.join(dropped)}"
     return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))
+
+
+def _is_within(path: TensorPath, excluded: Sequence[str]) -> TensorPath | None:
+    """Return the path of the excluded part that holds a tensor; None if there is none."""
+    return next((path[: i + 1] for i, part in enumerate(path) if part in excluded), None)

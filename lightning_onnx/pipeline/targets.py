@@ -62,7 +62,8 @@ def notes_on(observations: Sequence[Observation], run: Runner, request: Request,
         request: The requested graph.
         config: The options.
     """
-    kept = dict(zip((path[-1] for path in request.sample.paths), request.input_names, strict=True))
+    named = list(zip(request.sample.paths, request.input_names, strict=True))
+    kept = {part: name for path, name in named for part in path}
     method = f"{type(run.flat.module).__name__}.{config.method}"
     asked = [name for name in dict.fromkeys(config.exclude_inputs) if name not in _DEFAULT]
     known = _known(observations)
@@ -75,7 +76,7 @@ def notes_on(observations: Sequence[Observation], run: Runner, request: Request,
         elif name not in known:
             yield (
                 f"exclude_inputs has {name!r}, but no call of {method} has such an input"
-                f"{did_you_mean(name, known)} The inputs are {', '.join(kept)}"
+                f"{did_you_mean(name, known)} The inputs are {', '.join(path[-1] for path, _ in named)}"
             )
     for place, losses in _targets(run, request):
         name = request.sample.paths[place][-1]
@@ -91,7 +92,8 @@ def _known(observations: Sequence[Observation]) -> list[str]:
     found: dict[str, None] = {}
     for observation in observations:
         for sample in observation.samples:
-            found |= dict.fromkeys(path[-1] for path in (*sample.paths, *(path for path, _ in sample.others)) if path)
+            paths = (*sample.paths, *(path for path, _ in sample.others))
+            found |= dict.fromkeys(part for path in paths for part in path)
             found |= dict.fromkeys(sample.signature.parameters)
     return list(found)
 
