@@ -16,6 +16,7 @@ from torch import fx
 
 from lightning_onnx.tracing.rules import (
     attention,
+    bfloat16,
     booleans_integers,
     boxes,
     clamp,
@@ -41,6 +42,7 @@ from lightning_onnx.tracing.rules.base import Rule
 
 RULES: tuple[Rule, ...] = (
     *attention.RULES,
+    *bfloat16.RULES,
     *booleans_integers.RULES,
     *clamp.RULES,
     *double.RULES,

@@ -118,6 +118,12 @@ _nan, _inf = float("nan"), float("inf")
 
 CASES: dict[str, Case] = {
     "attention scaled_dot_product_attention": Case(lambda x: _scaled(x[..., None], x[..., None], x[..., None]), (X,)),
+    "bfloat16 add.Tensor": Case(
+        lambda x: torch.cat([x.bfloat16() + x.T[0, 0].bfloat16(), x.bfloat16() + 0.1]).float(), (X,)
+    ),
+    "bfloat16 sub.Tensor": Case(lambda x: (x.bfloat16() - place(x)).float(), (X,)),
+    "bfloat16 mul.Tensor": Case(lambda x: (x.bfloat16() * (999 * place(x) + 7) * 0.1).float(), (X,)),
+    "bfloat16 div.Tensor": Case(lambda x: (x.bfloat16() / (x * 7).bfloat16()).float(), (X,)),
     "booleans_integers add.Tensor": Case(lambda x: ((x > 0) + (x > 1)).float(), (X,)),
     "booleans_integers mul.Tensor": Case(lambda x: ((x > 0) * (x < 1)).float(), (X,)),
     "booleans_integers rsub.Scalar": Case(lambda x: 1.5 - place(x), (X,)),
