@@ -125,7 +125,7 @@ def test_one_manifest_has_them_all(made: ONNXArtifact) -> None:
     assert str(decode.signature) == "(z: float32[batch, 2]) -> (x: float32[batch, 6])"
     assert decode.variant_path("simplified").name == "decode.simplified.onnx"
     assert "encode(x: float32" in repr(loaded)
-    with pytest.raises(ArtifactError, match="no method 'sample'; it has encode, decode"):
+    with pytest.raises(ArtifactError, match=r"no method 'sample'\. It has encode, decode"):
         loaded.method("sample")
 
 
