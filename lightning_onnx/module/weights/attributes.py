@@ -43,7 +43,7 @@ class Snapshot:
     Attributes:
         values: Copies of plain attributes, and of plain values inside others, by where they are.
         digests: Digests of all that the exported methods read.
-        buffers: Copies of the buffers, by name.
+        buffers: Copies of the buffers by name; meta tensors of those that a checkpoint holds.
     """
 
     values: Mapping[Place, Mapping[_Path, Any]]
@@ -83,11 +83,12 @@ def put(module: nn.Module, kept: Snapshot) -> None:
         for path, value in values.items():
             if path in now and digest(now[path]) != digest(value):
                 _set(part.__dict__, (("item", attribute), *path), _copied(value))
-    current = dict(_buffers(module))
-    changed = {n: b for n, b in kept.buffers.items() if n in current and digest(current[n]) != digest(b)}
+    current = dict(module.named_buffers(remove_duplicate=False))
+    changed = {n: b for n, b in kept.buffers.items() if n in current and _differ(current[n], b)}
     for name, buffer in _copies(changed).items():
         owner, _, own_name = name.rpartition(".")
-        setattr(parts[owner], own_name, buffer)
+        is_loaded_next = buffer.is_meta and not current[name].is_meta
+        setattr(parts[owner], own_name, torch.zeros_like(buffer, device="cpu") if is_loaded_next else buffer)
 
 
 def set_later(module: nn.Module, places: Iterable[Place]) -> list[Place]:
@@ -105,16 +106,22 @@ def _set_by(kind: type) -> Iterator[str]:
 
 
 def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the buffers by name, also those that a checkpoint holds: their shapes may change, like that of a queue."""
-    for name, buffer in module.named_buffers(remove_duplicate=False):
-        if not is_lazy(buffer) and not hasattr(buffer, "full_tensor"):
-            yield name, buffer
+    """Yield the buffers by name; of those that a checkpoint holds, only the shape, which may change like a queue's."""
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        for name, buffer in part.named_buffers(recurse=False):
+            if not is_lazy(buffer) and not hasattr(buffer, "full_tensor"):
+                is_saved = name not in part._non_persistent_buffers_set
+                yield f"{prefix}.{name}" if prefix else name, buffer.to("meta") if is_saved else buffer
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    digest = Digester()
+    return one.shape != other.shape if other.is_meta else digest(one) != digest(other)
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copy tensors by name; what is one tensor under several names stays one."""
-    copies = {id(tensor): tensor for tensor in tensors.values()}
-    copies = {key: _copied(tensor) for key, tensor in copies.items()}
+    copies = {key: _copied(tensor) for key, tensor in {id(t): t for t in tensors.values()}.items()}
     return {name: copies[id(tensor)] for name, tensor in tensors.items()}
 
 
