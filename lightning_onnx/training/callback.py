@@ -485,7 +485,7 @@ class ONNXExport(Callback):
     def _followed(self, trainer: Trainer) -> CheckpointCallback | None:
         """Return the ModelCheckpoint to follow."""
         given = self.options.checkpoint
-        if given is not None and id(given) not in map(id, trainer.checkpoint_callbacks):
+        if given is not None and id(given) not in map(id, trainer.callbacks):  # type: ignore[attr-defined]
             raise ConfigurationError(
                 "checkpoint= is not one of the Trainer's callbacks, so it will save nothing. Give the same object to "
                 "both: Trainer(callbacks=[checkpoint, ONNXExport(checkpoint=checkpoint)])."
