@@ -165,7 +165,7 @@ def _try(
             wrong = [m for m in mismatches if _is_wrong(m, config)]
         if rows := _rows_of(wrong, run, request):
             wrong += [m for m in compare(rows) if m is not None and not m.comparison.is_small]
-    small = [m for m in mismatches if _is_small(m, config) and not any(m.case is case for case in extremes)]
+    small = (m for m in mismatches if _is_small(m, config) and not any(m.case is case for case in extremes))
     compared = (*cases, *extremes)
     wrong_dims, wrong_at_one = _wrong_dims(wrong, request)
     varied = {dim for case in compared for dim in _changed_dims(case, request)}
@@ -179,7 +179,7 @@ def _try(
         wrong=wrong_dims,
         wrong_at_one=wrong_at_one,
         wrong_as_traced=_first_as_traced(wrong, request),
-        inexact=next(iter(small), None),
+        inexact=next(small, None),
         wrong_beyond=next((m for m in mismatches if m.case.may_be_wrong and not _is_small(m, config)), None),
         mismatches=tuple(wrong),
         decisions=decisions,

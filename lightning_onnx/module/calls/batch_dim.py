@@ -213,27 +213,24 @@ def _of_batch_size(observation: Observation, tensor: int) -> list[int]:
     """Return the dims that have the loader's batch size in some call and never exceed it (a last batch is smaller)."""
     rank = observation.samples[0].tensors[tensor].dim()
     sizes = _batch_sizes(observation)
-    if tensor in _single_rows(observation):
-        return []
-    return [
+    found = [
         d
         for d in range(rank)
         if all(shapes[tensor][d] <= size for shapes, size in sizes)
         and any(shapes[tensor][d] == size for shapes, size in sizes)
         and all(shapes[tensor][d] > 0 for shapes, _ in sizes)
     ]
+    return [] if found and tensor in _single_rows(observation) else found  # which looks at all tensors of all calls
 
 
 def _multiple(observation: Observation, tensor: int, dim: int) -> int | None:
     """Return the size of a dim divided by the batch size; None if this is not an integer, or not always the same."""
-    if tensor in _single_rows(observation):
-        return None
     found = {
         divmod(shapes[tensor][dim], size) if size and dim < len(shapes[tensor]) else (0, 0)
         for shapes, size in _batch_sizes(observation)
     }
     factor, rest = found.pop() if len(found) == 1 else (0, 0)
-    return factor if factor and not rest else None
+    return factor if factor and not rest and tensor not in _single_rows(observation) else None
 
 
 def _batch_sizes(observation: Observation) -> list[tuple[tuple[tuple[int, ...], ...], int]]:

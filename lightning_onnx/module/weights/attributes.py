@@ -84,7 +84,12 @@ def put(module: nn.Module, kept: Snapshot) -> None:
             if path in now and digest(now[path]) != digest(value):
                 _set(part.__dict__, (("item", attribute), *path), _copied(value))
     current = dict(module.named_buffers(remove_duplicate=False))
-    changed = {n: b for n, b in kept.buffers.items() if n in current and _differ(current[n], b)}
+    changed = {
+        name: buffer
+        for name, buffer in kept.buffers.items()
+        if name in current
+        and (current[name].shape != buffer.shape or (not buffer.is_meta and digest(current[name]) != digest(buffer)))
+    }
     for name, buffer in _copies(changed).items():
         owner, _, own_name = name.rpartition(".")
         is_loaded_next = buffer.is_meta and not current[name].is_meta
@@ -112,11 +117,6 @@ def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if not is_lazy(buffer) and not hasattr(buffer, "full_tensor"):
                 is_saved = name not in part._non_persistent_buffers_set
                 yield f"{prefix}.{name}" if prefix else name, buffer.to("meta") if is_saved else buffer
-
-
-def _differ(one: Tensor, other: Tensor) -> bool:
-    digest = Digester()
-    return one.shape != other.shape if other.is_meta else digest(one) != digest(other)
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -176,8 +176,14 @@ def _inside(value: object, depth: int) -> Iterator[object]:
     yield value
     if isinstance(value, nn.Module):
         yield from (tensor for _, tensor in named_tensors(value))
-    elif depth and (isinstance(value, (dict, list, tuple, set)) or is_project_class(type(value))):
-        held = value if isinstance(value, (dict, list, tuple, set)) else getattr(value, "__dict__", {})
-        items: Collection[object] = held.values() if isinstance(held, dict) else held
-        for item in items:
+    elif depth:
+        for item in _items(value):
             yield from _inside(item, depth - 1)
+
+
+def _items(value: object) -> Collection[object]:
+    if isinstance(value, (list, tuple, set)):
+        return value
+    if isinstance(value, dict):
+        return value.values()
+    return vars(value).values() if hasattr(value, "__dict__") and is_project_class(type(value)) else ()

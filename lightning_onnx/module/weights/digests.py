@@ -175,14 +175,9 @@ def _inner(value: object) -> Iterator[object]:
         yield len(items)
         yield from items[:_MOST_ITEMS]
     elif isinstance(value, nn.Module):  # one that is not registered: the module's parts are known by their names
-        kept = {name: item for name, item in value.__dict__.items() if name not in OF_EVERY_MODULE}
-        yield kept
-        for found in (
-            value.named_parameters(recurse=False),
-            value.named_buffers(recurse=False),
-            value.named_children(),
-        ):
-            yield dict(found)
+        yield {name: item for name, item in value.__dict__.items() if name not in OF_EVERY_MODULE}
+        yield from map(dict, (value.named_parameters(recurse=False), value.named_buffers(recurse=False)))
+        yield dict(value.named_children())
     elif not is_opaque(type(value)):
         yield from (dict(getattr(value, "__dict__", {})), *(getattr(value, n, None) for n in slots_of(type(value))))
     elif " at 0x" not in (text := repr(value)) and type(value).__module__ != "logging":  # such as a date, or a path

@@ -43,8 +43,15 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Return the bytes of a module's parameters and buffers, shared ones once for each name."""
-    return sum(t.numel() * t.element_size() for _, t in named_tensors(module))  # sparse ones have no nbytes
+    """Return the bytes of a module's parameters and buffers, shared ones once.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> weight_bytes(nn.Sequential(layer, layer))
+        32
+    """
+    tensors = {id(tensor): tensor for _, tensor in named_tensors(module)}.values()
+    return sum(t.numel() * t.element_size() for t in tensors)  # sparse ones have no nbytes
 
 
 def structure_of(module: nn.Module) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten
+from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, value
 
 
 def sum_of(operator: Callable[..., Tensor]) -> Callable[..., object]:
@@ -36,7 +36,7 @@ def product_of(operator: Callable[..., Tensor]) -> Callable[..., object]:
 
 def is_bfloat16(node: fx.Node) -> bool:
     """Tell whether the result is a tensor of bfloat16."""
-    found = node.meta.get("val")
+    found = value(node)
     return isinstance(found, Tensor) and found.dtype == torch.bfloat16
 
 
