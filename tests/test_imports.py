@@ -59,6 +59,7 @@ def run(*command: str, blocked: tuple[str, ...] = (), python: str = sys.executab
     )
 
 
+@pytest.mark.slow
 def test_public_names_that_need_no_torch() -> None:
     names = sorted(set(lightning_onnx.__all__) - NEED_TORCH)
     code = (
@@ -82,6 +83,7 @@ def test_commands_that_read_a_file(command: str, artifact: ONNXArtifact, tmp_pat
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_torch_is_detected(artifact: ONNXArtifact) -> None:
     done = run("export", "a.ckpt", "--model", "a:B", blocked=TRAINING)
     assert done.returncode != 0

@@ -19,13 +19,10 @@ NOT_RUN = {"trackers.md": "its blocks need the trackers' services"}
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(p, id=str(p.relative_to(ROOT)), marks=() if p == README else pytest.mark.slow)
-        for p in PAGES
-        if blocks_of(p) and p.name not in NOT_RUN
-    ],
+    [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES if blocks_of(p) and p.name not in NOT_RUN],
 )
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -24,7 +24,7 @@ RUNTIMES = ("onnxruntime", "openvino", "ncnn")
 CHECKS = {"parity", "metrics", "latency", "runtimes"}
 
 
-@pytest.fixture(scope="module", params=["ResNet", "Transformer"])
+@pytest.fixture(scope="module", params=[pytest.param("ResNet", marks=pytest.mark.nightly), "Transformer"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp(request.param)

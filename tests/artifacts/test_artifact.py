@@ -19,6 +19,7 @@ def artifact(tmp_path: Path) -> ONNXArtifact:
     return lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=tmp_path / "linear")
 
 
+@pytest.mark.slow
 def test_round_trip_in_a_process_without_torch(artifact: ONNXArtifact) -> None:
     assert ONNXArtifact.load(artifact.directory).manifest == artifact.manifest
     code = (

@@ -132,6 +132,7 @@ def test_a_file_that_was_never_written(directory: Path, manifest: Any) -> None:
         ONNXArtifact.load(directory)
 
 
+@pytest.mark.slow
 def test_many_files_that_were_never_written(directory: Path, manifest: Any) -> None:
     for number in range(8):
         (directory / f"part {number}").write_bytes(b"1")
@@ -510,6 +511,7 @@ def _fuzz(data: st.DataObject, tmp: Path) -> None:
 FUZZ = settings(deadline=None, derandomize=False, database=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=25, phases=[Phase.generate])  # the slow one makes a failing case small
 @given(data=st.data())
 def test_one_change_anywhere(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -158,6 +158,7 @@ def test_copies_and_pickles_run(artifact: ONNXArtifact) -> None:
         assert other.run(batch_of(1), 1.0)["logits"].shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_it_runs_without_torch(artifact: ONNXArtifact) -> None:
     code = f"""
 import sys
@@ -186,7 +187,8 @@ class Classifier(LightningModule):
         return self(batch[0])["logits"].argmax(-1)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Classifier()
@@ -210,6 +212,7 @@ def test_a_trainer_runs_the_file(runtime: str, tmp_path: Path) -> None:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp16", pytest.param("int8", marks=SLOW), pytest.param("pt2", marks=SLOW)])
 def test_a_variant_answers_for_the_module(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -151,6 +151,7 @@ def other_weight(operator: str, number: int, change: Callable[[Any], Any] = lamb
 LEAKY = other_operator("Relu", "LeakyRelu", 1, alpha=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_another_operator_is_named(made: Any, engine: str, tmp_path: Path) -> None:
     node, result = broken(made("Layers", engine, tmp_path), LEAKY)
@@ -174,6 +175,7 @@ def test_another_weight_is_named(made: Any, engine: str, tmp_path: Path) -> None
     assert (found["node"], found["operator"], found["module"]) == (node.name, "Gemm", "net.2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0, 1])
 def test_of_a_module_called_twice_the_call_is_known(made: Any, number: int, engine: str, tmp_path: Path) -> None:
@@ -249,6 +251,7 @@ def test_a_wrong_translation_is_named_before_training(tmp_path: Path) -> None:
         lightning_onnx.export(Layers(), torch.randn(4, 6), directory=tmp_path / "a", export_options=options)
 
 
+@pytest.mark.slow
 def test_reports_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh = Graph.refresh
 
@@ -327,6 +330,7 @@ def test_a_program_that_is_not_the_module_proves_nothing(layers: CheckContext) -
     assert "first_difference" not in result.figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_left_behind(made: Any, engine: str, tmp_path: Path) -> None:
     context = made("Layers", engine, tmp_path)
@@ -340,6 +344,7 @@ def test_nothing_is_left_behind(made: Any, engine: str, tmp_path: Path) -> None:
     assert context.model_path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_values_are_compared_in_portions(layers: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inner_comparison, "_AT_ONCE", 200)
     node, result = broken(layers, LEAKY)

@@ -43,6 +43,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> CheckContext:
     )
 
 
+@pytest.mark.slow
 def test_table(context: CheckContext) -> None:
     before = torch.get_num_threads()
     result = Latency(**QUICK, runtimes=("onnxruntime", "reference"))(context)
@@ -110,6 +111,7 @@ def test_options() -> None:
         Latency(runtimes=("tvm",))
 
 
+@pytest.mark.slow
 def test_in_the_report(tmp_path: Path) -> None:
     checks = [Parity(), Latency(**QUICK)]
     made = export(nn.Linear(4, 3), torch.randn(2, 4), directory=tmp_path / "a", checks=checks)
@@ -149,6 +151,7 @@ def test_batch_of_a_signature(shapes: Any, batch: str | None) -> None:
     assert Signature(inputs, ()).batch == batch
 
 
+@pytest.mark.slow
 def test_batch_under_another_name(tmp_path: Path) -> None:
     axes = {"input": {0: "rows"}, "output": {0: "rows"}}
     latency = Latency(seconds=0.02, batch_sizes=(1, 3))

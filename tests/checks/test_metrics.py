@@ -83,6 +83,7 @@ def metrics_of(artifact: ONNXArtifact) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_evaluate_returns_both_values(tmp_path: Path) -> None:
     module = Classifier()
     before = copy.deepcopy(module.state_dict())
@@ -114,6 +115,7 @@ def test_limit(tmp_path: Path) -> None:
     assert found["val_loss"][1] == pytest.approx(F.cross_entropy(module.net(inputs), labels).item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_in_a_run(trainer: Any, tmp_path: Path) -> None:
     checks = [MetricParity()]
     callback = ONNXExport(tmp_path / "onnx", checks=checks, weights="live")
@@ -181,6 +183,7 @@ def checked(module: nn.Module, artifact: ONNXArtifact, **options: Any) -> dict[s
     return MetricParity(**options)(context).to_dict()
 
 
+@pytest.mark.slow
 def test_wrong_numbers_fail(tmp_path: Path) -> None:
     module = Classifier()
     artifact = exported(module, tmp_path / "a")

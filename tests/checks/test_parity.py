@@ -253,6 +253,7 @@ def test_a_runtime_that_fails_is_not_excused_by_random_outputs(context: CheckCon
     assert "no kernel" in (result.reason or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(1).item()])
 def test_numbers_of_numpy_and_python_are_random_too(draw: Any, tmp_path: Path) -> None:
     class Draws(nn.Module):

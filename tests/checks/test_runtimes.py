@@ -55,6 +55,7 @@ def altered(context: CheckContext, tmp_path: Path) -> CheckContext:
     return context.replace(model_path=tmp_path / "altered.onnx")
 
 
+@pytest.mark.slow
 def test_passes_with_a_row_each(context: CheckContext) -> None:
     result = RuntimeParity(TWO)(context)
     assert (result.status, result.reason, result.scalars) == ("passed", None, {"runtimes_passed": 1.0})
@@ -81,6 +82,7 @@ def test_wrong_numbers_fail_in_each(context: CheckContext, tmp_path: Path) -> No
     assert "reference: output at traced: 100.00% of the elements" in result.reason
 
 
+@pytest.mark.slow
 def test_absent_is_skipped_and_required_is_failed(context: CheckContext) -> None:
     result = RuntimeParity(("onnxruntime", TENSORRT))(context)
     row = result.figures["runtimes"][TENSORRT]
@@ -102,6 +104,7 @@ def test_a_crash_fails_only_its_row(context: CheckContext, monkeypatch: pytest.M
     assert "died by SIGABRT" in rows["crashing"]["reason"]
 
 
+@pytest.mark.slow
 def test_a_hang_fails_only_its_row(context: CheckContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(base.RUNTIMES, "hanging", "tests.runtimes.faulty:Hanging")
     result = RuntimeParity(("hanging",), time_limit=0.5)(context)

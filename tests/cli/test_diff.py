@@ -57,6 +57,7 @@ def test_the_same(first: ONNXArtifact, capsys: Captured) -> None:
     assert "output logits  the same" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_changed_weights(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     second = made(tmp_path / "b", change=1.5)
     code, found = diff(first, second, capsys)
@@ -69,6 +70,7 @@ def test_changed_weights(first: ONNXArtifact, tmp_path: Path, capsys: Captured) 
     assert found["outputs"]["logits"]["top1_agreement"] == pytest.approx((a.argmax(1) == b.argmax(1)).mean())
 
 
+@pytest.mark.slow
 def test_another_graph(first: ONNXArtifact, tmp_path: Path, capsys: Captured) -> None:
     second = made(tmp_path / "b", activation=nn.Sequential(nn.Tanh(), nn.Linear(8, 8)))
     _, found = diff(first, second, capsys)

@@ -35,6 +35,7 @@ def make(directory: Path, *checks: Any) -> ONNXArtifact:
     return lightning_onnx.export(torch.nn.Linear(4, 2), torch.randn(3, 4), directory=directory, checks=checks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "code"), [(["passed"], 0), (["failed"], 1), (["skipped"], 3), (["passed", "skipped"], 0), ([], 0)]
 )

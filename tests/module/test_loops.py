@@ -51,6 +51,7 @@ def flat_of(function: Callable[[Tensor], Tensor], x: Tensor) -> FlatModule:
     return FlatModule(module, "forward", sample_of(module, "forward", ((x,), {})))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [until_small, until_small_or_broken_off])
 @pytest.mark.parametrize("way", ["reference", "perturbed"])
 def test_a_loop_that_does_not_end_on_other_values_is_ended(function: Callable[[Tensor], Tensor], way: str) -> None:

@@ -61,6 +61,7 @@ class Complex(nn.Module):
         return torch.view_as_complex(x).abs()
 
 
+@pytest.mark.slow
 def test_another_engine(tmp_path: Path) -> None:
     x = torch.randn(3, 4, 2)
     with pytest.raises(EngineError, match="With engine='dynamo' it can be exported") as caught:

@@ -167,6 +167,7 @@ class Logged(nn.Module):
         return x * 2
 
 
+@pytest.mark.slow
 def test_a_value_that_is_only_kept_has_no_note(tmp_path: Path) -> None:
     made = exported(Logged(), tmp_path, engine="torchscript")
     assert made.passed

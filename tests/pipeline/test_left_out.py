@@ -59,6 +59,7 @@ def test_outputs_that_are_not_tensors_are_a_note_and_a_warning(tmp_path: Path) -
     assert told == [note]
 
 
+@pytest.mark.slow
 def test_an_argument_without_effect_is_a_note_and_a_warning(tmp_path: Path) -> None:
     notes, told = notes_and_warnings(Calls(lambda h: h), (ROWS, ROWS), tmp_path)
     assert notes == told == ["input 'unused' has no effect on the outputs"]
@@ -121,6 +122,7 @@ def test_a_distribution_is_exported_as_its_parameters(name: str, engine: str, tm
         np.testing.assert_allclose(got, values[output](result), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_reads_cannot_be_seen_the_graph_tells_what_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ class Positions(Chunks):
         return self.layer(x + self.table[: x.shape[1]])
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_module_itself_is_not_a_warning(tmp_path: Path) -> None:
     module = Positions()
     artifact = made(module, torch.randn(2, 6, 4), tmp_path, dynamic_axes={"x": {0: "batch", 1: "time"}})
@@ -143,6 +144,7 @@ class Standardized(Chunks):
         return (y - y.mean(0)) / (y.std(0) + 1e-5)
 
 
+@pytest.mark.slow
 def test_a_size_at_which_module_and_file_return_nan_is_not_a_limit(tmp_path: Path) -> None:
     artifact = made(Standardized(), torch.randn(5, 4), tmp_path)
     assert "ranges" not in artifact.manifest

@@ -40,6 +40,7 @@ def prepared(**options: Any) -> tuple[Plan, LoadedModule]:
     return plan, LoadedModule(module, Source(epoch=3, global_step=7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variants", [(), (Float16(),)])
 def test_stages_are_announced_in_order(variants: Any, tmp_path: Path) -> None:
     stages: list[str] = []

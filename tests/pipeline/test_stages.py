@@ -47,6 +47,7 @@ STAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "stage"), STAGES)
 def test_export(place: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = CAUSES[len(place) % len(CAUSES)]
@@ -116,6 +117,7 @@ def test_before_training(fit: Any, place: str, stage: str, monkeypatch: pytest.M
         fit(models.Classifier(), ONNXExport())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "stage", "on_failure"),
     [

@@ -107,6 +107,7 @@ def test_sizes_outside_the_reported_range_are_ignored(tmp_path: Path) -> None:
     assert not judge(program, program.module(), path, Limits.of(told))
 
 
+@pytest.mark.slow
 def test_ties_and_rounding_are_ignored(tmp_path: Path) -> None:
     path, program = tmp_path / "model.onnx", _program("x = (x * 1e6).sin()")
     _exported(_program("x = (x * 1.0000005 * 1e6).sin()").module(), program, path)

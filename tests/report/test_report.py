@@ -166,6 +166,7 @@ def with_text(value: Any, path: tuple[Any, ...], text: str) -> Any:
     return made
 
 
+@pytest.mark.slow
 def test_every_text_is_escaped(manifest: dict[str, Any]) -> None:
     manifest["source"] |= {"monitor": "m", "checkpoint": "c.ckpt", "epoch": 1, "weights": "best", "score": 0.5}
     manifest["notes"], manifest["relations"] = ["a note"], ["a relation"]

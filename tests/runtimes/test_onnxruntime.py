@@ -26,6 +26,7 @@ def test_a_provider_by_name(exported: dict[str, ONNXArtifact]) -> None:
     assert description.provider == "CPUExecutionProvider"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TENSORRT in onnxruntime.get_available_providers(), reason="the provider is here")
 def test_a_provider_that_the_package_lacks(exported: dict[str, ONNXArtifact]) -> None:
     with pytest.raises(RuntimeUnavailable, match=rf"has no {TENSORRT}\. .* pip install onnxruntime-gpu"):

@@ -15,6 +15,7 @@ import lightning_onnx
 from tests import outside
 
 
+@pytest.mark.slow
 def test_swapped_keys_of_a_result_swap_the_names(tmp_path: Path) -> None:
     class Swaps(nn.Module):
         def __init__(self, keys: tuple[str, str]) -> None:

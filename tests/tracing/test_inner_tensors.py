@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,7 @@ class Quantized(Tensor):
         return func(*plain, **(kwargs or {}))
 
 
+@pytest.mark.slow
 def test_weights_of_a_class_of_tensors(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     weight = module[0].weight.detach()

@@ -48,6 +48,7 @@ def test_outputs_that_are_weights(kind: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(got, wanted.detach(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_weight_keeps_the_recipe_of_the_weight() -> None:
     flat, request = made(Prototypes("parameter"), torch.randn(2, 6), output_names=("distances", "prototypes"))
     traced = DynamoEngine(TorchExport()).trace(flat, request, 18, {})

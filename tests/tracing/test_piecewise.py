@@ -34,6 +34,7 @@ class Sizes(nn.Module):
         return x if x.shape[0] <= 6 else self.second(self.first(x)) + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [ENGINES["dynamo"][0], ENGINES["torchscript"][0]], ids=["dynamo", "torchscript"])
 def test_each_size_has_its_graph(engine: Engine, tmp_path: Path) -> None:
     module = Sizes().eval()

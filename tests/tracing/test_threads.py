@@ -218,6 +218,7 @@ class Sizes(nn.Module):
         return first * second * math.sqrt(x.shape[0]) + len(x)
 
 
+@pytest.mark.slow
 def test_another_thread_sees_no_patch(witness: Witness) -> None:
     before = state()
     with table.patched(*GROUPS):

@@ -52,6 +52,7 @@ def test_best_is_found_after_training(logger: CometLogger, tmp_path: Path) -> No
     assert "ONNX export" in page["htmlOverride"]
 
 
+@pytest.mark.slow
 def test_files_are_copied_at_once(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     shutil.copytree(artifact.directory, tmp_path / "gone")
     publish(logger, ONNXArtifact.load(tmp_path / "gone"), ["best"], 1)
@@ -61,6 +62,7 @@ def test_files_are_copied_at_once(logger: CometLogger, artifact: ONNXArtifact, t
     assert all(m["metadata"] == summary(artifact) for m in files)
 
 
+@pytest.mark.slow
 def test_aliases_point_to_the_newest(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     shutil.copytree(artifact.directory, tmp_path / "va/l:ue", dirs_exist_ok=True)
     publish(logger, artifact, ["latest", "best"], 1)
@@ -83,6 +85,7 @@ def test_registers_with_register_as(logger: CometLogger, artifact: ONNXArtifact,
     assert message["tags"] == ["latest", "best"]
 
 
+@pytest.mark.slow
 def test_files_that_comet_leaves_out_are_an_error(
     logger: CometLogger, artifact: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_best_is_found_after_training(repository: Path, tmp_path: Path) -> None:
     assert history.split() == ["step", "parity_passed", "3", "1.0", "6", "1.0"]
 
 
+@pytest.mark.slow
 def test_names_are_the_aliases_and_move(
     repository: Path, artifact: ONNXArtifact, dynamo_artifact: ONNXArtifact
 ) -> None:
@@ -81,6 +82,7 @@ def test_files_are_kept_without_a_repository(
     assert "dvc init" in caplog.text
 
 
+@pytest.mark.slow
 def test_files_that_dvclive_leaves_out_are_an_error(
     repository: Path, artifact: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_best_weights_are_exported_not_the_last(fit: Any, tmp_path: Path) -> Non
     assert stored["lightning_onnx.score"] == "1.0"
 
 
+@pytest.mark.slow
 def test_live_weights_on_request(fit: Any, tmp_path: Path) -> None:
     module, callback = models.Classifier(), ONNXExport(weights="live")
     fit(module, callback, ModelCheckpoint(tmp_path, monitor="val_loss"), max_epochs=2)
@@ -140,6 +141,7 @@ def test_variable_length_mask_and_named_tuple(fit: Any) -> None:
     np.testing.assert_allclose(embedding, expected.embedding, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_forward_that_is_never_called(fit: Any) -> None:
     module, callback = models.NeverCallsForward(), ONNXExport()
     fit(module, callback)
@@ -159,6 +161,7 @@ def test_example_input_array(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path)["x"] == ["batch", 6]
 
 
+@pytest.mark.slow
 def test_names_opset_and_axes_are_as_requested(fit: Any) -> None:
     callback = ONNXExport(
         input_names=["input"], output_names=["logits"], opset_version=18, dynamic_axes={"input": {0: "batch_axes"}},
@@ -173,6 +176,7 @@ def test_names_opset_and_axes_are_as_requested(fit: Any) -> None:
     assert {p.key: p.value for p in onnx.load(path).metadata_props}["labels"] == "a,b,c"
 
 
+@pytest.mark.slow
 def test_all_dims_static_on_request(fit: Any) -> None:
     callback = ONNXExport(dynamic_axes=None)
     fit(models.Classifier(), callback)
@@ -180,6 +184,7 @@ def test_all_dims_static_on_request(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path) == {"x": [4, 6], "output": [4, 3]}
 
 
+@pytest.mark.slow
 def test_files_hold_nothing_private(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Classifier(), callback)
@@ -209,6 +214,7 @@ def test_observed_values_are_not_stored(fit: Any) -> None:
     assert not np.isin(stored, seen).any() or np.isin(stored, [seen.min(), seen.max()])[np.isin(stored, seen)].all()
 
 
+@pytest.mark.slow
 def test_test_data_is_right(fit: Any) -> None:
     callback = ONNXExport()
     fit(models.Tokens(), callback)
@@ -265,6 +271,7 @@ def test_same_weights_same_bytes(fit: Any, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_loggers(fit: Any, tmp_path: Path) -> None:
     callback = ONNXExport()
     loggers = [TensorBoardLogger(tmp_path / "tb"), CSVLogger(tmp_path / "csv")]
@@ -277,6 +284,7 @@ def test_loggers(fit: Any, tmp_path: Path) -> None:
     assert callback.failures == []
 
 
+@pytest.mark.slow
 def test_fast_dev_run_exports_and_publishes_nothing(fit: Any, tmp_path: Path) -> None:
     callback = ONNXExport()
     fit(models.Classifier(), callback, fast_dev_run=True, logger=CSVLogger(tmp_path / "csv"))
@@ -286,6 +294,7 @@ def test_fast_dev_run_exports_and_publishes_nothing(fit: Any, tmp_path: Path) ->
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", [lp, old], ids=["lightning.pytorch", "pytorch_lightning"])
 def test_both_packages_of_lightning(package: Any, fit: Any, tmp_path: Path) -> None:
     class Module(package.LightningModule):
@@ -327,6 +336,7 @@ def test_preflight_can_warn_and_training_continues(fit: Any) -> None:
     assert "eig" in callback.failures[0]
 
 
+@pytest.mark.slow
 def test_failure_after_training_warns_and_is_recorded(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     callback = ONNXExport()
     module = models.Classifier()
@@ -457,6 +467,7 @@ def test_module_without_tensor_arguments(fit: Any) -> None:
         fit(module, ONNXExport())
 
 
+@pytest.mark.slow
 def test_two_callbacks_in_one_trainer(fit: Any, tmp_path: Path) -> None:
     first, second = ONNXExport(tmp_path / "a"), ONNXExport(tmp_path / "b", opset_version=18)
     fit(models.Classifier(), first, second)
@@ -664,6 +675,7 @@ def test_steps_get_the_batch_by_position(fit: Any) -> None:
     assert outside.shapes(callback.artifact.model_path) == {"x": ["batch", 6], "output": ["batch", 3]}
 
 
+@pytest.mark.slow
 def test_score_that_is_not_finite(fit: Any, tmp_path: Path) -> None:
     class Diverges(models.Classifier):
         def validation_step(self, batch: Any, batch_idx: int) -> None:

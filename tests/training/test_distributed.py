@@ -217,14 +217,14 @@ MODULES = {"ddp": "Classifier", "ddp_spawn": "Classifier", "fsdp2": "Sharded", "
     ("strategy", "when"),
     [
         ("ddp", "checkpoint"),
-        ("ddp_spawn", "fit_end"),
-        ("fsdp2", "fit_end"),
         ("fsdp2_shards", "checkpoint"),
         *(
             pytest.param(strategy, when, marks=pytest.mark.nightly)
             for strategy, when in [
                 ("ddp", "fit_end"),
+                ("ddp_spawn", "fit_end"),
                 ("ddp_spawn", "checkpoint"),
+                ("fsdp2", "fit_end"),
                 ("fsdp2", "checkpoint"),
                 ("fsdp2_shards", "fit_end"),
             ]
@@ -276,8 +276,8 @@ def test_spawned_processes_write_to_a_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("strategy", "preflight"),
     [
-        ("fsdp2", False),
         ("fsdp2_shards", "raise"),
+        pytest.param("fsdp2", False, marks=pytest.mark.nightly),
         pytest.param("fsdp2", "raise", marks=pytest.mark.nightly),
         pytest.param("fsdp2_shards", False, marks=pytest.mark.nightly),
     ],

@@ -141,6 +141,7 @@ def _named(module: str) -> list[str]:
     return [n for n, c in found.items() if isinstance(getattr(c, "name", None), str) and module in c.__module__]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"), [(option, name) for option in ("checks", "variants") for name in _named(f".{option}.")]
 )

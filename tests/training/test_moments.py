@@ -175,6 +175,7 @@ class Hides(Detector):
             self.train()
 
 
+@pytest.mark.slow
 def test_unregistered_modules_and_buffers_have_their_values_of_that_moment(tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, monitor="epoch_seen", mode="min")
     fit(tmp_path, export := ONNXExport(tmp_path / "onnx"), best, module=(module := Hides()))

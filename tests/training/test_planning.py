@@ -71,6 +71,7 @@ def test_the_plan_is_kept() -> None:
     assert watched.stages == []
 
 
+@pytest.mark.slow
 def test_a_changed_structure_is_traced_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     watched = Watched((3, 4))
@@ -145,6 +146,7 @@ def test_a_run_traces_once(checks: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert left in callback.artifact.manifest["notes"]
 
 
+@pytest.mark.slow
 def test_a_dim_that_comes_to_vary_is_traced_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     watched = Watched((3, 6, 4))
@@ -229,6 +231,7 @@ def test_what_could_not_be_recorded_is_part_of_the_error(fit: Any) -> None:
     assert isinstance(caught.value.__cause__, IndexError)
 
 
+@pytest.mark.slow
 def test_what_could_not_be_recorded_is_a_note() -> None:
     watched = Watched((3, 4))
     watched.observer.attach()
@@ -337,6 +340,7 @@ def test_calls_that_the_file_is_not_for_are_told(tmp_path: Path) -> None:
     assert "the graph always takes 'mask', which 1 observed call lacked" in notes
 
 
+@pytest.mark.slow
 def test_python_numbers_that_vary_after_preflight_are_told(tmp_path: Path) -> None:
     """The file computes with the numbers of the traced call: on other batches it is wrong."""
     batches: list[Any] = [

@@ -170,6 +170,7 @@ def test_training_goes_on_and_the_end_exports(kind: Any, trainer: Any) -> None:
     assert kind.__name__ in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [

@@ -16,12 +16,13 @@ from lightning_onnx.variants import files, float16, int8, simplified
 from tests.variants.conftest import exported, module_of, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "convert",
     [
         lambda *paths: float16.convert(*paths, []),
         lambda *paths: int8.dynamic(*paths, True, True),
-        pytest.param(lambda *paths: simplified.convert(*paths), marks=pytest.mark.slow),
+        lambda *paths: simplified.convert(*paths),
     ],
     ids=["float16", "int8", "simplified"],
 )
@@ -39,6 +40,7 @@ def test_large_weights_are_in_a_second_file(convert: Any, tmp_path: Path, monkey
     np.testing.assert_allclose(*(run(p, {"input": x})[0] for p in (made.model_path, path)), atol=0.1)
 
 
+@pytest.mark.slow
 def test_converters_leave_no_files_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = exported(module_of("convolutions"), torch.randn(2, 3, 12, 12), tmp_path / "a")
     (tmp_path / "empty").mkdir()

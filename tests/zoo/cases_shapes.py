@@ -330,7 +330,7 @@ def net(name: str, make, batch, varies: bool = False, **more) -> Case:
 
 
 CASES = [
-    net("pointnet", PointNet, clouds(10), True, fast=True),
+    net("pointnet", PointNet, clouds(10), True),
     Case("shape/deepsets_mask", LitDeepSets, sets, spread, True),
     net("set_transformer", SetTransformer, images((5, 4), (7, 4), (10, 4)), True),
     net("edge_conv_knn", EdgeConv, clouds(8), True),

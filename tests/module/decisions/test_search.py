@@ -195,6 +195,7 @@ def test_engines_share_one_search() -> None:
     assert search_once(run, request) is search_once(run, request)
 
 
+@pytest.mark.slow
 def test_of_two_conditions_on_a_line_both_have_to_turn() -> None:
     found = searched(By(lambda x: bool(x.mean() > 2) and bool(x.mean() < 2.01)), drawn(2, 3))
     assert not found.unflipped

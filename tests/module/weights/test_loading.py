@@ -36,6 +36,7 @@ class HasSpareHead(models.Classifier):
         self.spare = nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(3))
 
 
+@pytest.mark.slow
 def test_layers_that_were_never_called_are_left_out(fit: Any, tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path / "checkpoints", monitor="val_loss")
     callback = ONNXExport(tmp_path / "onnx")

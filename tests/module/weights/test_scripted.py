@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ import lightning_onnx
 from tests import models, outside
 
 
+@pytest.mark.slow
 def test_scripted_part(tmp_path: Path) -> None:
     module = nn.Sequential(torch.jit.script(nn.Linear(3, 4)), nn.ReLU()).eval()
     made = lightning_onnx.export(module, torch.randn(2, 3), directory=tmp_path / "x")
@@ -21,6 +23,7 @@ def test_scripted_part(tmp_path: Path) -> None:
         np.testing.assert_allclose(outside.run(made.model_path, input=x)[0], module(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scripted_part_gets_the_checkpoints_weights(fit: Any, tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ from lightning_onnx.module.weights.loading import load
 from lightning_onnx.module.weights.state import state
 
 
+@pytest.mark.slow
 def test_compiled_parts_lose_their_wrapper() -> None:
     module = nn.Sequential(torch.compile(nn.Linear(2, 2)))
     copied = private_copy(module)

@@ -57,6 +57,7 @@ def test_files_of_the_user_are_not_imported(tmp_path, linear):
     assert done.stdout.strip() == onnxruntime.__version__
 
 
+@pytest.mark.slow
 def test_a_session_is_loaded_again_where_another_call_ended_the_process(linear):
     session = client.hosted("onnxruntime").load(linear.model_path)
     with pytest.raises(WorkerError, match="died by SIGKILL"):
@@ -64,6 +65,7 @@ def test_a_session_is_loaded_again_where_another_call_ended_the_process(linear):
     assert session.run({"input": np.zeros((1, 4), np.float32)})["output"].shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_session_that_ended_the_process_is_not_loaded_again(linear):
     session = client.hosted("onnxruntime").load(linear.model_path)
     os.killpg(client._worker.call("os:getpid"), signal.SIGSTOP)
@@ -99,6 +101,7 @@ class Replaced(client.HostedRuntime):
         return loaded
 
 
+@pytest.mark.slow
 def test_a_session_knows_its_process_where_another_thread_replaces_it(linear):
     runtime = Replaced("onnxruntime", base.RUNTIMES["onnxruntime"], own_process=True)
     session = runtime.load(linear.model_path)

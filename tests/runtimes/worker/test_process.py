@@ -41,6 +41,7 @@ def test_exit_is_reported(worker):
         worker.call("os:_exit", 3)
 
 
+@pytest.mark.slow
 def test_hang_ends_at_the_limit(worker):
     with pytest.raises(WorkerError, match=r"no answer within 0\.5 s"):
         worker.ask("time:sleep", 60, time_limit=0.5)
@@ -106,6 +107,7 @@ def test_an_interrupted_call_ends_the_process(worker):
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_stopped_process_does_not_block_the_sender(worker):
     """It reads nothing: a request that is larger than the socket's buffer cannot be sent."""
     os.killpg(worker.call("os:getpid"), signal.SIGSTOP)
@@ -113,6 +115,7 @@ def test_a_stopped_process_does_not_block_the_sender(worker):
         worker.ask("builtins:len", bytes(50_000_000), time_limit=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_function_can_end_the_wait(worker, stopped):
     def interrupt(wait: Wait) -> None:
@@ -169,6 +172,7 @@ def test_a_posted_request_has_a_time_limit(worker):
         worker.collect(posted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_long_answer_is_one_that_the_process_took_long_for(worker, ahead):
     """What the caller did before it asked for an answer is no reason to wait longer for the next one."""

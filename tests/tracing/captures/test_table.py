@@ -35,6 +35,7 @@ class Force(nn.Module):
             return torch.autograd.grad(self.net(x).square().sum(), x)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [nn.Linear, Complex, Force])
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: type(capture).__name__)
 def test_a_program_computes_the_same_as_the_module(capture: Capture, module: Any) -> None:

@@ -52,6 +52,7 @@ class Broadcasts(nn.Module):
         return x + torch.zeros(int(number.max()), 3)
 
 
+@pytest.mark.slow
 def test_no_real_values_are_left_in_the_program() -> None:
     flat, request = made(Broadcasts(), torch.randn(4, 3), torch.tensor([2, 4]), axes=({0: "rows"}, {}))
     with tracing("dynamo"):

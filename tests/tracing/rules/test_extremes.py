@@ -124,6 +124,7 @@ def test_at_extremes(kind: str, functions: dict[str, Callable[..., Tensor]], dty
         np.testing.assert_allclose(found[name], function(*tensors).numpy(), rtol=rtol, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_angles_have_the_signs_of_zeros() -> None:
     x, y = arguments("two", torch.float32)
     session = program({"atan2": torch.atan2}, (x, y))

@@ -99,27 +99,19 @@ def test_each_rule_has_a_case() -> None:
 
 
 @pytest.mark.slow
-def test_a_rule_of_each_topic_holds_at_a_size_that_was_not_traced() -> None:
-    first = {topic: next(name for name in CASES if name.startswith(f"{topic} ")) for topic in TOPICS}
-    _hold_at_a_size_that_was_not_traced({name: CASES[name] for name in first.values()})
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("topic", TOPICS)
 def test_the_rules_of_a_topic_hold_at_a_size_that_was_not_traced(topic: str) -> None:
-    _hold_at_a_size_that_was_not_traced({name: case for name, case in CASES.items() if name.startswith(f"{topic} ")})
-
-
-def _hold_at_a_size_that_was_not_traced(cases: Mapping[str, Case]) -> None:
+    cases = {name: case for name, case in CASES.items() if name.startswith(f"{topic} ")}
     applied: set[str] = set()
     program = rewritten(cases, tuple(noting(rule, applied) for rule in table.RULES))
     assert set(cases) <= applied
     compare(cases, [t.numpy() for t in program.module()(*inputs_of(cases))])
+    compare(cases, run_file(program, inputs_of(cases)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", RULES)
-def test_a_file_holds_by_the_rule(name: str) -> None:
+def test_a_file_holds_by_the_rule_alone(name: str) -> None:
     case = {name: CASES[name]}
     compare(case, run_file(rewritten(case, table.RULES), inputs_of(case)))
 

@@ -195,6 +195,7 @@ def test_an_in_place_overload_without_a_rule_is_unchanged() -> None:
     torch.testing.assert_close(table.for_every_size(program).module()(x), x * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [True, False])  # dynamo itself turns it off, once it has run
 def test_distributions_look_at_values_as_before_an_export(looks: bool, tmp_path: Path) -> None:
     before = Distribution._validate_args
