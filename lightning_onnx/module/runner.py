@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lightning_onnx.errors import NotReadyError, SampleError
 from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.batch_dim import few_rows
-from lightning_onnx.module.calls.nested import TensorPath
 from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.outputs import Outputs
+from lightning_onnx.module.excluded import EXCLUDED_BY_DEFAULT, changed_without, names_of, without_excluded
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import FlopCounter, flops
 from lightning_onnx.module.saved import Place
@@ -121,7 +121,8 @@ def first_that_runs(
         module: The module.
         method: Name of the method.
         observations: Ways in which it is called, best first.
-        exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them.
+        exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them. Labels that
+            nobody named stay where outputs depend on them.
         named: What the user calls the method, if it has another name.
 
     Raises:
@@ -134,17 +135,23 @@ def first_that_runs(
             refused.append((observation.source, TypeError(f"no tensor among the arguments{_kinds(observation)}")))
             continue
         observation = _as_reference(observation)
-        for candidate in (_without_excluded(observation, exclude_inputs), observation):
-            if candidate is None:
-                continue
-            flat = FlatModule(module, method, candidate.samples[0])
-            run = Runner(flat)
-            if run(few_rows(candidate)) is not None:
+        without = without_excluded(observation, exclude_inputs)
+        candidates = [candidate for candidate in (without, observation) if candidate is not None]
+        for candidate in candidates:
+            run = Runner(FlatModule(module, method, candidate.samples[0]))
+            if run(few_rows(candidate)) is None:
+                outcome = run.outputs_or_error(candidate.samples[0].tensors)
+                if isinstance(outcome, Exception):
+                    refused.append((candidate.source, outcome))
+                    continue
+            if candidate is not without or not (changed := _changed(observation, candidate, run)):
                 return candidate, run
-            outcome = run.outputs_or_error(candidate.samples[0].tensors)
-            if not isinstance(outcome, Exception):
-                return candidate, run
-            refused.append((candidate.source, outcome))
+            names = ", ".join(names_of(observation, exclude_inputs))
+            if tuple(exclude_inputs) != EXCLUDED_BY_DEFAULT:
+                note = f"without {names}, which exclude_inputs leaves out, the module's {', '.join(changed)} are others"
+                return dataclasses.replace(candidate, notes=(*candidate.notes, note)), run
+            remark = f"{names} stays an input: without it, the module's {', '.join(changed)} would be others"
+            candidates[-1] = dataclasses.replace(observation, remarks=(*observation.remarks, remark))
     raise _refusal(f"{type(module).__name__}.{named or method}", observations, refused)
 
 
@@ -217,24 +224,18 @@ def _as_reference(observation: Observation) -> Observation:
     return dataclasses.replace(observation, samples=samples)
 
 
-def _without_excluded(observation: Observation, excluded: Sequence[str]) -> Observation | None:
-    """Return the observation without the excluded inputs; None if it has none of them, or cannot do without them.
+def _changed(everything: Observation, without: Observation, run: Runner) -> list[str]:
+    """Return the names of the outputs that are others without the excluded inputs; none where nothing decides it.
 
-    All that an excluded argument or entry holds is left out, such as the boxes of each image in a list of labels.
+    Args:
+        everything: The call with all inputs.
+        without: The call without them.
+        run: Runs the module without them.
     """
-    paths = observation.samples[0].paths
-    kept = [i for i, path in enumerate(paths) if _is_within(path, excluded) is None]
-    if len(kept) == len(paths) or not kept:
-        return None
-    samples = tuple(s.without(lambda path: _is_within(path, excluded) is not None) for s in observation.samples)
-    if any(len(s.tensors) != len(kept) for s in samples):
-        return None  # required, or part of something that has no keys
-    shapes = tuple((tuple(shapes[i] for i in kept), size) for shapes, size in observation.shapes)
-    dropped = dict.fromkeys(".".join(found) for path in paths if (found := _is_within(path, excluded)))
-    note = f"left out of the graph, as exclude_inputs says: {', '.join(dropped)}"
-    return dataclasses.replace(observation, samples=samples, shapes=shapes, notes=(*observation.notes, note))
-
-
-def _is_within(path: TensorPath, excluded: Sequence[str]) -> TensorPath | None:
-    """Return the path of the excluded part that holds a tensor; None if there is none."""
-    return next((path[: i + 1] for i, part in enumerate(path) if part in excluded), None)
+    if run.flat.has_drawn:
+        return []
+    rows = few_rows(everything)
+    kept = [everything.samples[0].paths.index(path) for path in without.samples[0].paths]
+    with_all = Runner(FlatModule(run.flat.module, run.flat.method, everything.samples[0]))(rows)
+    alone = run([rows[i] for i in kept])
+    return [] if with_all is None or alone is None else changed_without(with_all, alone)

@@ -11,12 +11,10 @@ from torch import nn
 from lightning_onnx.errors import ConfigurationError, did_you_mean
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.request import Request
+from lightning_onnx.module.excluded import EXCLUDED_BY_DEFAULT
 from lightning_onnx.module.influence import changed_outputs
 from lightning_onnx.module.runner import Runner
 from lightning_onnx.pipeline.config import ExportConfig
-
-_DEFAULT = ("labels",)
-"""Excluded where nobody asked for it: a module that has no such input, or needs it, is as it should be."""
 
 _TARGET = re.compile(r"(?:^|_)(?:targets?|labels?|gt|ground_truth|y|y_true)$")
 
@@ -36,7 +34,7 @@ def check_excluded(module: nn.Module, observations: Sequence[Observation], confi
     """
     known = _known(observations)
     others = [other for other in known if other not in config.exclude_inputs]
-    taken = {*_DEFAULT, *known, *_parameters(module)}
+    taken = {*EXCLUDED_BY_DEFAULT, *known, *_parameters(module)}
     for name in dict.fromkeys(config.exclude_inputs):
         near = did_you_mean(name, others)
         if name not in taken and near != ".":
@@ -65,7 +63,7 @@ def notes_on(observations: Sequence[Observation], run: Runner, request: Request,
     named = list(zip(request.sample.paths, request.input_names, strict=True))
     kept = {part: name for path, name in named for part in path}
     method = f"{type(run.flat.module).__name__}.{config.method}"
-    asked = [name for name in dict.fromkeys(config.exclude_inputs) if name not in _DEFAULT]
+    asked = [name for name in dict.fromkeys(config.exclude_inputs) if name not in EXCLUDED_BY_DEFAULT]
     known = _known(observations)
     for name in asked:
         if name in kept:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from lightning_onnx import export
 from lightning_onnx.errors import NotReadyError, SampleError
-from lightning_onnx.module.calls.observer import ForwardObserver
 from lightning_onnx.module.fused import Around
 from lightning_onnx.module.runner import first_that_runs
 from tests.module.calls.observing import Applies, observed, runner_of
@@ -104,23 +102,6 @@ def test_excluded_inputs_are_left_out_if_the_module_works_without_them(
     found, _ = first_that_runs(module, "forward", [observation], exclude_inputs=["labels"])
     assert list(found.samples[0].paths) == inputs
     assert bool(found.notes) == (len(inputs) == 1)
-
-
-class Detects(nn.Module):
-    def forward(self, **batch: Any) -> Tensor:
-        return batch["x"] * (2 + sum(target["boxes"].sum() for target in batch.get("labels", ())))
-
-
-def test_all_that_an_excluded_input_holds_is_left_out() -> None:
-    """Such as the boxes of each image, in a list."""
-    module, targets = Detects(), [{"boxes": torch.ones(n, 4), "classes": torch.ones(n)} for n in (2, 1)]
-    observer = ForwardObserver(module.eval())
-    observer.attach()
-    module(x=torch.randn(2, 3), labels=targets)
-    observer.detach()
-    found, _ = first_that_runs(module, "forward", observer.observations(), exclude_inputs=["labels"])
-    assert list(found.samples[0].paths) == [("x",)]
-    assert found.notes == ("left out of the graph, as exclude_inputs says: labels",)
 
 
 def test_no_call_that_runs_is_an_error_with_the_reasons() -> None:
