@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_onnx.errors import ConfigurationError, first_line
 from lightning_onnx.module.calls.entries import Entries, takes_args
 from lightning_onnx.module.calls.membership import Membership
-from lightning_onnx.module.calls.nested import flatten
+from lightning_onnx.module.calls.nested import TensorPath, flatten
 from lightning_onnx.module.calls.observation import Observation
 from lightning_onnx.module.calls.recorded_calls import CallKind, RecordedCalls, kind_of
 from lightning_onnx.module.calls.sample import cpu_copy, method_signature
@@ -95,7 +95,7 @@ class ForwardObserver:
 
         Args:
             batch: The batch.
-            batch_size: The loader's batch size; None if it has none: then the first dim of the first tensor counts.
+            batch_size: The loader's batch size; None if it has none: then the batch itself tells (``_rows_of``).
         """
         self.batch_size = batch_size
         if takes_args(self.signature):
@@ -110,7 +110,7 @@ class ForwardObserver:
         with _kept(self._batch_problems, "a batch could not be recorded"):
             structure, tensors = flatten(batch)
             if batch_size is None:
-                self.batch_size = next((t.shape[0] for t in tensors if t.dim()), None)
+                self.batch_size = _rows_of(structure.paths, tensors)
             if not self.calls and len(self.batches) < _KEPT_BATCHES:
                 self.batches.append((structure.fill([cpu_copy(t) for t in tensors]), self.batch_size))
 
@@ -148,6 +148,20 @@ class ForwardObserver:
                     return
                 calls = self.calls[key] = RecordedCalls(key[0], self.signature, structure)
             calls.add(structure, tensors, self.batch_size, self._entries)
+
+
+def _rows_of(paths: Sequence[TensorPath], tensors: Sequence[Tensor]) -> int | None:
+    """Return a batch's number of rows: the first dim of its first tensor, or its images, if it begins with a list.
+
+    A list inside of a batch may also hold the inputs of a module; then the other tensors have as many rows.
+    """
+    rows = {path: tensor.shape[0] for path, tensor in zip(paths, tensors, strict=True) if tensor.dim()}
+    if not rows:
+        return None
+    folder, first = next(iter(rows))[:-1], next(iter(rows.values()))
+    others = [size for path, size in rows.items() if path[:-1] != folder]
+    is_list = folder and others and first not in others
+    return sum(path[:-1] == folder for path in rows) if is_list else first
 
 
 @contextlib.contextmanager

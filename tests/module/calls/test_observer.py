@@ -167,6 +167,27 @@ def test_without_a_batch_size_of_the_loader_the_first_dim_counts() -> None:
     assert observer.batch_size is None
 
 
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (
+            (
+                [torch.zeros(3, 8, 8), torch.zeros(3, 6, 6)],
+                [{"boxes": torch.zeros(1, 4)}, {"boxes": torch.zeros(5, 4)}],
+            ),
+            2,
+        ),
+        (([torch.zeros(3, 8), torch.zeros(3, 2)], torch.zeros(3)), 3),  # two inputs of a module
+        ([torch.zeros(4, 8), torch.zeros(4)], 4),
+        ({"targets": torch.zeros(4), "pair": [torch.zeros(4, 8), torch.zeros(4, 8)]}, 4),
+    ],
+)
+def test_of_a_list_of_images_the_images_are_counted(batch: Any, expected: int) -> None:
+    observer = ForwardObserver(Takes())
+    observer.see_batch(batch, None)
+    assert observer.batch_size == expected
+
+
 def test_a_part_of_the_module_is_no_method() -> None:
     module = nn.Module()
     module.net = nn.Linear(4, 2)
