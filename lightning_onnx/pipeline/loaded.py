@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -24,6 +24,7 @@ class LoadedModule:
         started: ``time.perf_counter()`` at the start of its export, in seconds.
         moment: Digests of what the method read besides weights at the moment of these weights, where it may differ from
             now; None if that is unknown.
+        changed: What had other values at that moment, as far as that is known if ``moment`` is not.
     """
 
     module: nn.Module
@@ -31,3 +32,4 @@ class LoadedModule:
     loaders: Loaders = NO_LOADERS
     started: float = dataclasses.field(default_factory=time.perf_counter)
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
+    changed: Sequence[Place] = ()

@@ -20,6 +20,7 @@ from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.decisions import KeptDecisions
+from lightning_onnx.pipeline.loaded import LoadedModule
 from lightning_onnx.pipeline.observed_sizes import ObservedSizes, observed_sizes
 from lightning_onnx.tracing.graph import Graph
 
@@ -119,15 +120,15 @@ class Plan:
         """Remove from a private copy the state that calls left and that the graph does not have."""
         leftover.reset(module, self.reset_state)
 
-    def unknown_attributes(self, module: nn.Module, moment: Mapping[Place, str] | None) -> list[str]:
+    def unknown_attributes(self, loaded: LoadedModule) -> list[str]:
         """Return a note on attributes that do not have their values at the time of the exported weights.
 
         Args:
-            module: The private copy.
-            moment: Digests of what the method read at that time; None if unknown.
+            loaded: The private copy with these weights.
         """
+        moment = loaded.moment
         if moment is None:
-            found = attributes.set_later(module, self.attributes)
+            found = list(dict.fromkeys((*attributes.set_later(loaded.module, self.attributes), *loaded.changed)))
         else:
             found = [place for place, now in self.attributes.items() if moment.get(place, now) != now]
         if not found:

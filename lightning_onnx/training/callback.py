@@ -352,7 +352,7 @@ class ONNXExport(Callback):
         if self._exporter is not None:
             with self._exporter.log.recorded():
                 self._exporter.resume(trainer, self._resumed)
-                self._exporter.moments.begin()
+                self._exporter.moments.begin(pl_module)
         seen = self._exporter is not None and self._exporter.can_trace
         if self._preflight.is_due and trainer.strategy.broadcast(seen):
             self._run_preflight(trainer, pl_module)

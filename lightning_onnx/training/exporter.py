@@ -209,7 +209,7 @@ class Exporter:
     def _checkpoint_job(self, fit: Fit, saved: Saved) -> Job:
         assert self.follower is not None
         just_saved = self.options.when == "checkpoint"
-        return checkpoint_job(fit, self.follower, saved, just_saved, self.moments.at(saved.path))
+        return checkpoint_job(fit, self.follower, saved, just_saved, self.moments)
 
     def _last_jobs(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> list[Job]:
         """Return the job at the end: for the best checkpoint, or else the live weights; none if it is done."""

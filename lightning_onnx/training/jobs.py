@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -19,7 +19,6 @@ from lightning_onnx.checks.loaders import Loaders, loaders_of
 from lightning_onnx.errors import ONNXExportError
 from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes, loading, trainer_view
-from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.module.weights.checkpoint_file import open_checkpoint
 from lightning_onnx.module.weights.copying import private_copy
 from lightning_onnx.module.weights.source import Source
@@ -30,6 +29,7 @@ from lightning_onnx.pipeline.produce import produce
 from lightning_onnx.pipeline.stages import OnStage, no_progress, stages_named
 from lightning_onnx.profile import profiled
 from lightning_onnx.training.checkpoint_follower import CheckpointFollower, Saved
+from lightning_onnx.training.moments import Moments
 from lightning_onnx.training.planners import Planners, Plans
 
 LIVE = ""
@@ -66,6 +66,7 @@ class Job:
         loaders: Validation batches.
         started: ``time.perf_counter()`` at the start of the job, in seconds.
         moment: Digests of what the method read at the time of these weights, if they may differ; None if unknown.
+        changed: What had other values then, as far as that is known if ``moment`` is not.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Job:
     loaders: Loaders
     started: float
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
+    changed: Sequence[Place] = ()
 
     def load(self) -> LoadedModule:
         """Load the weights, and merge adapters into them.
@@ -84,7 +86,7 @@ class Job:
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
-        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment)
+        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment, self.changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +122,7 @@ class Finished:
         return " and ".join(dict.fromkeys(names)) or "a check"
 
 
-def checkpoint_job(
-    fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moment: Snapshot | None = None
-) -> Job:
+def checkpoint_job(fit: Fit, follower: CheckpointFollower, saved: Saved, just_saved: bool, moments: Moments) -> Job:
     """Return the job of a checkpoint, with the file already open, because the next save may remove it.
 
     Args:
@@ -131,12 +131,14 @@ def checkpoint_job(
         saved: The checkpoint.
         just_saved: Whether it was saved just now. A weights-only checkpoint does not contain the averages of a
             ``WeightAveraging`` callback, but the callback still has them.
-        moment: The module's attributes when it was saved; None if unknown.
+        moments: The module's attributes when checkpoints were saved.
 
     Raises:
         WeightsError: If the file cannot be opened, or the module cannot be copied.
     """
     started = time.perf_counter()
+    moment = moments.at(saved.path)
+    changed = moments.changed(fit.module) if moment is None else ()
     opened = open_checkpoint(saved.path)
     copied = private_copy(fit.module, loading.empty(fit.module))
     is_averaged = loading.averaging(fit.trainer) is not None
@@ -167,7 +169,7 @@ def checkpoint_job(
     if saved.monitor is not None and saved.score is not None:
         metrics[saved.monitor] = torch.tensor(saved.score)
     digests = None if moment is None else moment.digests
-    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started, digests)
+    return Job(saved.path, copied, load_weights, metrics, loaders_of(fit.trainer), started, digests, changed)
 
 
 def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job:

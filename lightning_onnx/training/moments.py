@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from lightning_onnx.module.saved import Place
 from lightning_onnx.module.weights import attributes
 from lightning_onnx.module.weights.attributes import Snapshot
 from lightning_onnx.training.checkpoint_follower import CheckpointCallback, CheckpointFollower
@@ -23,12 +24,15 @@ class Moments:
         self._follower = None if followed is None else CheckpointFollower(followed)
         self._methods = methods
         self._saving: Snapshot | None = None
+        self._begun: Snapshot | None = None
         self._by_path: dict[str, Snapshot] = {}
 
-    def begin(self) -> None:
+    def begin(self, module: nn.Module) -> None:
         """Ignore the checkpoints that already exist: the attributes at their time are unknown."""
         if self._follower is not None:
             self._follower.look()
+            if self._follower.kept:
+                self._begun = attributes.snapshot(module, *self._methods)
 
     def saving(self, module: nn.Module) -> None:
         """Record the attributes of a module whose checkpoint is being saved."""
@@ -50,3 +54,13 @@ class Moments:
     def at(self, path: str) -> Snapshot | None:
         """Return the attributes at the time when a checkpoint was saved; None if unknown."""
         return self._by_path.get(path)
+
+    def changed(self, module: nn.Module) -> list[Place]:
+        """Return what changed in this fit besides weights: it had other values in the earlier one that it goes on with.
+
+        Args:
+            module: The module.
+        """
+        return (
+            [] if self._begun is None else attributes.changed(self._begun, attributes.snapshot(module, *self._methods))
+        )

@@ -52,11 +52,11 @@ class Detector(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
-def fit(tmp_path: Path, export: Any, *callbacks: Any, module: Any = None, **options: Any) -> None:
+def fit(tmp_path: Path, export: Any, *callbacks: Any, module: Any = None, max_epochs: int = 3, **options: Any) -> None:
     torch.manual_seed(0)
     loader = DataLoader(TensorDataset(torch.randn(8, 3)), 4)
     trainer = pl.Trainer(
-        max_epochs=3,
+        max_epochs=max_epochs,
         accelerator="cpu",
         callbacks=[export, *callbacks],
         logger=False,
@@ -184,6 +184,27 @@ def test_unregistered_modules_and_buffers_have_their_values_of_that_moment(tmp_p
     assert export.artifact.manifest["source"]["epoch"] == 0
     answer = outside.run(export.artifact.model_path, x=torch.ones(2, 3))[0]
     np.testing.assert_allclose(answer, module.first_answer, rtol=1e-5)  # type: ignore[arg-type]
+
+
+class CanBeResumed(Hides):
+    """Has an empty queue, because Lightning loads no buffer of another size."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        super().on_train_batch_end()
+        self.queue = torch.zeros(0, 3)
+
+
+@pytest.mark.slow
+def test_of_a_checkpoint_of_an_earlier_run_what_changed_since_gets_a_note(tmp_path: Path) -> None:
+    first = ModelCheckpoint(tmp_path, monitor="epoch_seen", mode="min", save_last=True)
+    fit(tmp_path, ONNXExport(tmp_path / "first", preflight=False), first, module=CanBeResumed(), max_epochs=2)
+    best = ModelCheckpoint(tmp_path, monitor="epoch_seen", mode="min", save_last=True)
+    export = ONNXExport(tmp_path / "second")
+    fit(tmp_path, export, best, module=CanBeResumed(), ckpt_path=str(tmp_path / "last.ckpt"))
+    assert export.artifact is not None
+    assert export.artifact.manifest["source"]["epoch"] == 0
+    (note,) = [note for note in export.artifact.record.notes if "not in the checkpoint" in note]
+    assert {"average", "scaled", "bank"} <= set(note.partition(": ")[2].split(", "))
 
 
 class LeavesState(Detector):

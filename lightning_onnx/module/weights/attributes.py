@@ -32,6 +32,9 @@ _DEPTH = 6
 _MOST = 10_000
 """Containers with more items are not plain."""
 
+_OF_THE_TRAINER = ("current_epoch", "global_step")
+"""A checkpoint has them."""
+
 _Path = tuple[tuple[str, Any], ...]
 """From an attribute to a value inside it: ``("item", key)``, ``("attribute", name)``, at last ``("tensor", name)``."""
 
@@ -94,6 +97,26 @@ def put(module: nn.Module, kept: Snapshot) -> None:
         owner, _, own_name = name.rpartition(".")
         is_loaded_next = buffer.is_meta and not current[name].is_meta
         setattr(parts[owner], own_name, torch.zeros_like(buffer, device="cpu") if is_loaded_next else buffer)
+
+
+def changed(before: Snapshot, now: Snapshot) -> list[Place]:
+    """Return the places of attributes and buffers that differ between two moments of a module, without its weights.
+
+    Args:
+        before: The first moment.
+        now: The second.
+    """
+    digest = Digester()
+    found = [
+        place
+        for place, value in now.digests.items()
+        if before.digests.get(place, value) != value and place[0] != "trainer" and place[1] not in _OF_THE_TRAINER
+    ]
+    for name, buffer in now.buffers.items():
+        if not buffer.is_meta and name in before.buffers and digest(buffer) != digest(before.buffers[name]):
+            owner, _, own_name = name.rpartition(".")
+            found.append((owner, own_name))
+    return found
 
 
 def set_later(module: nn.Module, places: Iterable[Place]) -> list[Place]:
