@@ -113,7 +113,7 @@ def _rows(found: ArtifactDiff) -> Iterator[list[str]]:
     for name, values in found.metrics.items():
         yield [name, _arrow(*(text(value) for value in values))]
     for name, output in found.outputs.items():
-        yield [f"output {name}", _output(output)]
+        yield [name if name.startswith("output") else f"output {name}", _output(output)]
     if found.no_outputs:
         yield ["outputs", f"not compared: {found.no_outputs}"]
 

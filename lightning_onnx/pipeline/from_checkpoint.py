@@ -18,7 +18,7 @@ from torch import nn
 
 from lightning_onnx.artifacts.artifact import ONNXArtifact
 from lightning_onnx.checks.loaders import NO_LOADERS, Loaders
-from lightning_onnx.errors import ConfigurationError, SampleError, first_line
+from lightning_onnx.errors import ConfigurationError, SampleError, did_you_mean, first_line
 from lightning_onnx.module.user_code import raised_at
 from lightning_onnx.module.weights import copying, loading
 from lightning_onnx.module.weights.checkpoint_file import read_checkpoint
@@ -160,9 +160,10 @@ def named(name: str) -> Any:
     except Exception as error:  # the module's own code runs, and may raise anything
         line = None if isinstance(error, (ImportError, AttributeError)) else raised_at(error)
         where = f" at {line}" if line else ""
+        near = did_you_mean(error.name, dir(error.obj)) if isinstance(error, AttributeError) else "."
         raise ConfigurationError(
-            f"{name!r} cannot be imported: {first_line(error)}{where}. Give a module that can be imported from the "
-            "current directory, and one of its attributes."
+            f"{name!r} cannot be imported: {first_line(error)}{where}{near} Give a module that can be imported from "
+            "the current directory, and one of its attributes."
         ) from error
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> ONNXArtifact:
 def diff(first: ONNXArtifact, second: ONNXArtifact, capsys: Captured, *options: str) -> tuple[int, Any]:
     code = main.main(["diff", str(first.directory), str(second.directory), "--json", *options])
     return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_default_name_of_an_output_is_not_said_twice(exported: Path, capsys: Captured) -> None:
+    assert main.main(["diff", str(exported), str(exported)]) == 0
+    assert "\noutput  the same" in re.sub(" {2,}", "  ", capsys.readouterr().out)
 
 
 def test_the_same(first: ONNXArtifact, capsys: Captured) -> None:
