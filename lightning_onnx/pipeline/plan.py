@@ -149,7 +149,9 @@ class Plan:
     def with_sizes(self, observations: Sequence[Observation]) -> Plan:
         """Return the plan with the sizes of these calls, and notes on those that the file is not for."""
         sizes = observed_sizes(self.graph.request, self.graph.signature, observations)
-        notes = left_out.calls(self.notes, observations, self.graph.request)
+        notes = left_out.calls(
+            self.notes, observations, self.graph.request, (*self.config.exclude_inputs, *self.left_out)
+        )
         is_same = sizes == self.sizes and notes == self.notes
         return self if is_same else dataclasses.replace(self, sizes=sizes, notes=notes)
 

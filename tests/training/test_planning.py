@@ -340,6 +340,31 @@ def test_calls_that_the_file_is_not_for_are_told(tmp_path: Path) -> None:
     assert "the graph always takes 'mask', which 1 observed call lacked" in notes
 
 
+class Guided(Steps):
+    """Is called with a condition in some steps only, as for guidance without a classifier."""
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        y = self.layer(x)
+        return y if condition is None else y * condition
+
+    def training_step(self, batch: dict[str, Any]) -> Tensor:
+        return self(**batch).square().mean()
+
+
+@pytest.mark.slow
+def test_an_input_of_rare_calls_that_the_file_does_not_take_is_told(tmp_path: Path) -> None:
+    """The file answers as if there were no condition; one that ``exclude_inputs`` names is not missed."""
+    x = torch.randn(4, 4)
+    batches: list[Any] = [{"x": x}, {"x": x, "condition": torch.full((4, 4), 2.0)}, {"x": x}]
+    notes = []
+    for excluded in ((), ("condition",)):
+        callback = ONNXExport(exclude_inputs=excluded)
+        audible(tmp_path, callback).fit(Guided(), DataLoader(batches, batch_size=None))
+        assert callback.artifact is not None
+        notes.append([note for note in callback.artifact.manifest["notes"] if "observed call" in note])
+    assert notes == [["the graph does not take 'condition', which 1 observed call had"], []]
+
+
 @pytest.mark.slow
 def test_python_numbers_that_vary_after_preflight_are_told(tmp_path: Path) -> None:
     """The file computes with the numbers of the traced call: on other batches it is wrong."""

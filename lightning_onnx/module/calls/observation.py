@@ -37,6 +37,7 @@ class Observation:
         varied: Arguments that are no tensors and had several values in calls of this mode (strings also in those of
             training), each with its type.
         lacking: Tensors that other calls lacked, each with the number of these calls.
+        others_have: Tensors that only other calls of this mode had, each with the number of these calls.
     """
 
     samples: tuple[Sample, ...]
@@ -51,6 +52,7 @@ class Observation:
     origin: Origin = "training"
     varied: tuple[str, ...] = ()
     lacking: tuple[tuple[TensorPath, int], ...] = ()
+    others_have: tuple[tuple[TensorPath, int], ...] = ()
 
     def counted(self) -> Iterator[tuple[Shapes, int]]:
         """Yield the shapes of the observed calls, each with the number of calls that had them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -82,6 +83,7 @@ class RecordedCalls:
             counts=tuple(shapes.values()),
             varied=name_others(places, "input"),
             lacking=self._lacking(everything),
+            others_have=self._others_have(everything),
         )
 
     def _names_varied_in_training(self, everything: list[RecordedCalls]) -> dict[TensorPath, object]:
@@ -108,6 +110,18 @@ class RecordedCalls:
             for path in sample.structure.paths
         ]
         return tuple((path, count) for path, count in zip(sample.paths, counts, strict=True) if count)
+
+    def _others_have(self, everything: list[RecordedCalls]) -> tuple[tuple[TensorPath, int], ...]:
+        """Return the tensors that only other calls of this mode had, each with the number of these calls.
+
+        Calls in training mode often have more than those in eval mode, such as targets: these are not missed.
+        """
+        own = set(self.samples[0].paths)
+        counts: collections.Counter[TensorPath] = collections.Counter()
+        for other in everything:
+            if other.training == self.training:
+                counts.update({path: other.seen for path in other.samples[0].paths if path not in own})
+        return tuple(counts.items())
 
     def shapes_of(self, sample: Sample) -> list[tuple[tuple[Shapes, int | None], int]]:
         """Return the shapes of ``sample``'s tensors in these calls, counted; none if one is missing or has a new rank.

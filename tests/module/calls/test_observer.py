@@ -86,6 +86,20 @@ def test_tensors_that_other_calls_lack_are_counted() -> None:
     with_mask, without = observed(Takes().eval(), *calls).observations()
     assert with_mask.lacking == ((("mask",), 1),)
     assert without.lacking == ()
+    assert with_mask.others_have == ()
+    assert without.others_have == ((("mask",), 3),)
+
+
+def test_tensors_of_training_alone_are_not_missed_in_eval_mode() -> None:
+    x, mask = torch.zeros(2, 3), torch.zeros(2)
+    module = Takes()
+    observer = ForwardObserver(module)
+    observer.attach()
+    module(x, mask)
+    module.eval()
+    module(x)
+    observer.detach()
+    assert observer.observations()[0].others_have == ()
 
 
 def test_tensors_of_few_calls_are_kept_and_shapes_of_all() -> None:
