@@ -255,6 +255,11 @@ class ONNXExport(Callback):
         self._named_metrics = NamedMetrics()
         self._interruption = Interruption(is_export_wanted=self.options.on_exception)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to a fit in this process; the results stay."""
+        own = {name: value for name, value in self.__dict__.items() if name not in ("log", "log_dict")}  # the module's
+        return {**own, "_exporter": None, "_observers": (), "_gathered": None}
+
     @property
     def config(self) -> ExportConfig:
         """What to export and how; of several methods, the options of the first."""

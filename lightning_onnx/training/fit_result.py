@@ -34,7 +34,7 @@ class _Note:
 
 
 @dataclasses.dataclass(frozen=True)
-class _HandedOver:
+class _Results:
     """The same with the artifacts read from disk, and the store with the local copies of remote ones."""
 
     artifact: ONNXArtifact | None = None
@@ -54,15 +54,18 @@ class FitResult:
         self._owner = os.getpid()
         self._path = Path(tempfile.gettempdir()) / f"lightning-onnx-{uuid.uuid4().hex}.json"
         self._exporter: Exporter | None = None
-        self._handed_over: _HandedOver | None = None
+        self._kept = _Results()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the fields that belong to one process."""
-        return {**self.__dict__, "_exporter": None}
+        """Leave out the fields that belong to one process, and keep what they say of the last fit."""
+        if self._exporter is None:
+            return self.__dict__
+        results = _Results(self.artifact, tuple(self.artifacts), tuple(self.failures))
+        return {**self.__dict__, "_exporter": None, "_kept": results}
 
     def clear(self) -> None:
         """Forget the last fit."""
-        self._exporter = self._handed_over = None
+        self._exporter, self._kept = None, _Results()
         self._path.unlink(missing_ok=True)
 
     def follow(self, exporter: Exporter) -> None:
@@ -85,34 +88,36 @@ class FitResult:
     @property
     def artifact(self) -> ONNXArtifact | None:
         """The best artifact, or the newest if no checkpoint is the best; None if its directory was removed."""
-        artifact = self._exporter.artifact if self._exporter is not None else self._received().artifact
+        self._receive()
+        artifact = self._kept.artifact if self._exporter is None else self._exporter.artifact
         return artifact if artifact is not None and artifact.directory.is_dir() else None
 
     @property
     def artifacts(self) -> list[ONNXArtifact]:
         """All kept artifacts, oldest first."""
+        self._receive()
         if self._exporter is not None:
             return [a for a in self._exporter.store.artifacts.values() if a.directory.is_dir()]
-        return list(self._received().artifacts)
+        return list(self._kept.artifacts)
 
     @property
     def failures(self) -> list[str]:
         """One sentence for each failure."""
-        return self._exporter.log.failures if self._exporter is not None else list(self._received().failures)
+        self._receive()
+        return list(self._kept.failures) if self._exporter is None else self._exporter.log.failures
 
-    def _received(self) -> _HandedOver:
-        """Return the results from another process; they are read once."""
-        if self._handed_over is None and os.getpid() == self._owner:
+    def _receive(self) -> None:
+        """Take the results that another process has left since: those of a later fit replace earlier ones."""
+        if os.getpid() == self._owner:
             with contextlib.suppress(OSError, ValueError):
                 note = _Note(**json.loads(self._path.read_text(encoding="utf-8")))
                 self._path.unlink()
-                self._handed_over = _read(note)
-        return self._handed_over or _HandedOver()
+                self._exporter, self._kept = None, _read(note)
 
 
-def _read(note: _Note) -> _HandedOver:
+def _read(note: _Note) -> _Results:
     """Read the artifacts from their directory."""
     store = Store(note.dirpath)
     found = {name: store.adopt(name, name) for name in {*note.artifacts, note.artifact} if name}
     artifacts = tuple(a for a in (found[name] for name in note.artifacts) if a is not None)
-    return _HandedOver(found.get(note.artifact or ""), artifacts, tuple(note.failures), store)
+    return _Results(found.get(note.artifact or ""), artifacts, tuple(note.failures), store)

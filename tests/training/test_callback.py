@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import warnings
@@ -701,3 +703,41 @@ def test_progress_bar_gets_the_stages(fit: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(progress.Stages, "step", lambda self, name: (told.append(name), original(self, name))[1])
     fit(models.Classifier(), ONNXExport())
     assert told == ["tracing", "writing the weights", "checking", "writing the report"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))])
+def test_copies_have_the_results_and_can_be_used(fit: Any, copied: Any) -> None:
+    """``ddp_spawn`` sends the callback to processes, also in a second fit; some tuners copy it after or in a fit."""
+
+    during: list[ONNXExport] = []
+
+    class Copies(models.Classifier):
+        def on_train_epoch_end(self) -> None:
+            during.append(copied(callback))
+
+    callback = ONNXExport()
+    fit(Copies(), callback)
+    assert callback.artifact is not None
+    after = copied(callback)
+    assert (after.artifact, after.artifacts, after.failures) == (callback.artifact, [callback.artifact], [])
+    (copy_of_running,) = during
+    assert copy_of_running.artifact is None
+    fit(models.Classifier(), copy_of_running)
+    assert copy_of_running.artifact is not None
+
+
+@pytest.mark.slow
+def test_a_later_fit_in_other_processes_replaces_the_results(
+    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``ddp_spawn`` pickles the callback; what its process leaves is newer than what is known here."""
+    callback = ONNXExport(tmp_path / "onnx")
+    fit(models.Classifier(), callback)
+    found = [callback.artifact]
+    for epochs in (2, 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)
+            fit(models.Classifier(), pickle.loads(pickle.dumps(callback)), max_epochs=epochs)
+        found.append(callback.artifact)
+    assert [artifact and artifact.name for artifact in found] == ["epoch=0-step=2", "epoch=1-step=4", "epoch=2-step=6"]
