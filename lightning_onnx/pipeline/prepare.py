@@ -26,6 +26,7 @@ from lightning_onnx.module.weights.digests import digests
 from lightning_onnx.module.weights.non_finite import non_finite_weights
 from lightning_onnx.module.weights.stamp import Stamp
 from lightning_onnx.pipeline import left_out, targets
+from lightning_onnx.pipeline.complex_values import check_real
 from lightning_onnx.pipeline.config import ExportConfig
 from lightning_onnx.pipeline.failing_step import call_that_runs, failing_step_named, no_tensor
 from lightning_onnx.pipeline.input_parts import (
@@ -121,6 +122,7 @@ def _prepare(
     reduced = _without(module, observation, run, request, left, config)
     if reduced is not None:
         observation, run, request = reduced
+    check_real(run, request, config.method)
     with failing_step_named(module, config.around, observation):
         found = search(run, request)
     unused = unused_parts(found.graph.traced.unused_inputs, observation, config, needed)
