@@ -4,7 +4,7 @@ No float is one of the observed ones, so that nothing of the training data trave
 numbers are drawn between zero and the largest, integers in their range, and each column of a table in its own. Where
 nearly all of these were observed, as with flags and small vocabularies, the observed ones are drawn in another order.
 A sample that only shows a shape, such as zeros, gives numbers from zero to one, and an image whose bytes are all equal
-gives any bytes.
+gives any bytes. Where integers are all zero, even seeds also draw ones, which a module may refuse.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def drawn_like(tensors: Sequence[Tensor], seed: int = 0, *, may_repeat: bool = F
         seed: Chooses one of many draws.
         may_repeat: Whether single values may be observed ones, which takes less time: for inputs that are not kept.
     """
-    draw = _Draw(torch.Generator().manual_seed(seed), may_repeat, is_last=seed == TRIES - 1)
+    generator = torch.Generator().manual_seed(seed)
+    draw = _Draw(generator, may_repeat, is_last=seed == TRIES - 1, takes_ones=seed % 2 == 0)
     return tuple(_like(t, draw) for t in tensors)
 
 
@@ -58,11 +59,13 @@ class _Draw:
         generator: Where random numbers come from.
         may_repeat: Whether observed floats may be drawn.
         is_last: Whether this is the last try, for modules that accept only what occurs in training.
+        takes_ones: Whether integers that are all zero may become one.
     """
 
     generator: torch.Generator
     may_repeat: bool
     is_last: bool
+    takes_ones: bool
 
 
 def whole_columns(tensor: Tensor) -> Tensor:
@@ -89,6 +92,8 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
         drawn = _normal(tensor, draw)
         whole = whole_columns(tensor)
         return torch.where(whole, _whole(tensor, draw), drawn).reshape(tensor.shape) if whole.any() else drawn
+    if draw.takes_ones and tensor.dim() > 1 and tensor.numel() > 1 and not tensor.any():
+        return torch.randint(0, 2, tensor.shape, generator=generator, dtype=tensor.dtype)
     if has_columns(tensor):
         return drawn_columns(tensor, generator, may_repeat=draw.may_repeat, is_last=draw.is_last)
     low, high = int(tensor.min()), int(tensor.max())

@@ -138,3 +138,10 @@ def test_a_sample_that_only_shows_a_shape_gives_other_values(dtype: torch.dtype)
         assert (drawn.shape, drawn.dtype) == (blank.shape, dtype)
         assert len(drawn.unique()) > 20
     assert not drawn_like([blank], TRIES - 1)[0].any()  # for modules that accept only what occurs in training
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_integers_that_are_all_zero_give_ones_too_with_even_seeds(dtype: torch.dtype) -> None:
+    ids = torch.zeros(2, 8, dtype=dtype)
+    assert [drawn_like([ids], seed)[0].unique().tolist() for seed in range(TRIES)] == [[0, 1], [0], [0, 1], [0]]
+    assert not drawn_like([torch.zeros(8, dtype=dtype)])[0].any()  # such as the graph of each node
