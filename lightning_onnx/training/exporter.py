@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import Trainer
@@ -201,15 +202,11 @@ class Exporter:
         for checkpoint in saved:
             try:
                 with stages_named(fit.module, str(self._planners), "copying the module"):
-                    jobs.append(self._checkpoint_job(fit, checkpoint))
+                    just_saved = self.options.when == "checkpoint"
+                    jobs.append(checkpoint_job(fit, self.follower, checkpoint, just_saved, self.moments))
             except Exception as error:
                 self._give_up(checkpoint.path, error)
         return jobs
-
-    def _checkpoint_job(self, fit: Fit, saved: Saved) -> Job:
-        assert self.follower is not None
-        just_saved = self.options.when == "checkpoint"
-        return checkpoint_job(fit, self.follower, saved, just_saved, self.moments)
 
     def _last_jobs(self, fit: Fit, saved: list[Saved], epoch: int, gathered: Mapping[str, Tensor] | None) -> list[Job]:
         """Return the job at the end: for the best checkpoint, or else the live weights; none if it is done."""
@@ -218,10 +215,12 @@ class Exporter:
             return self._checkpoint_jobs(fit, [best])
         if self.best is not None and self._follows_best:
             return []  # made by an earlier part of the run
-        if fit.trainer.fit_loop.epoch_loop.batch_progress.total.completed == 0:
-            warn("ONNX export: no batch was trained, so the file has the weights from before training")
+        is_trained = fit.trainer.fit_loop.epoch_loop.batch_progress.total.completed > 0
+        notes = () if is_trained else ("no batch was trained, so the file has the weights from before training",)
+        for note in notes:
+            warn(f"ONNX export: {note}")
         with stages_named(fit.module, str(self._planners), "copying the module"):
-            return [live_job(fit, epoch, gathered)]
+            return [dataclasses.replace(live_job(fit, epoch, gathered), notes=notes)]
 
     def _best_due(self, saved: list[Saved]) -> Saved | None:
         """Return the best checkpoint if its artifact has to be made."""

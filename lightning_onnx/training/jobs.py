@@ -67,6 +67,7 @@ class Job:
         started: ``time.perf_counter()`` at the start of the job, in seconds.
         moment: Digests of what the method read at the time of these weights, if they may differ; None if unknown.
         changed: What had other values then, as far as that is known if ``moment`` is not.
+        notes: What to know of the weights.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Job:
     started: float
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
     changed: Sequence[Place] = ()
+    notes: Sequence[str] = ()
 
     def load(self) -> LoadedModule:
         """Load the weights, and merge adapters into them.
@@ -86,7 +88,7 @@ class Job:
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
-        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment, self.changed)
+        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment, self.changed, self.notes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -239,6 +239,7 @@ def test_weights_from_before_training_are_told(trainer: Any, tmp_path: Path) -> 
     with pytest.warns(UserWarning, match="no batch was trained, so the file has the weights from before training"):
         trainer(callback, limit_train_batches=0).fit(module, module.batches(), module.batches())
     assert callback.artifact is not None
+    assert callback.artifact.record.notes[0].startswith("no batch was trained")
 
 
 @pytest.mark.slow
