@@ -102,6 +102,22 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Sequence[Tensor]:
     return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise(ends))
 
 
+_tensor_split: Callable[..., Sequence[Tensor]] = torch.tensor_split
+"""Its declared type has no call that fits all."""
+
+
+def tensor_split(input: Tensor, *args: Any, **options: Any) -> Sequence[Tensor]:
+    """Return ``torch.tensor_split`` into a number of parts as slices; the first parts may be longer by one."""
+    given = [*args, *(options[key] for key in ("indices_or_sections", "sections") if key in options)]
+    dim = options.get("dim", args[1] if len(args) > 1 else 0)
+    parts: Any = given[0] if given else None
+    size: Any = input.shape[dim]
+    if not (isinstance(size, torch.SymInt) and type(parts) is int):
+        return _tensor_split(input, *args, **options)
+    starts = [size // parts * i + torch.sym_min(size % parts, i) for i in range(parts)]
+    return tuple(input.narrow(dim, start, end - start) for start, end in itertools.pairwise([*starts, size]))
+
+
 _diagonal = torch.diagonal
 _diag: Callable[..., Tensor] = torch.diag
 """Its declared type has no sizes of a graph."""

@@ -163,6 +163,11 @@ PATCHES: tuple[Patch, ...] = (
         functions.chunk,
         "The exporter writes a sequence, which many runtimes lack and on which constant folding fails.",
     ),
+    *_for_torch_and_tensors(
+        "tensor_split",
+        functions.tensor_split,
+        "Which parts are longer by one is decided for the traced size.",
+    ),
     *_for_torch_and_tensors("diagonal", functions.diagonal, "An offset that is a size makes the dim constant."),
     *_for_torch_and_tensors("diag", functions.diag, "An offset that is a size makes the dim constant."),
     *_for_torch_and_tensors("cov", functions.cov, "torch reads the value of a tensor, to warn of too few columns."),

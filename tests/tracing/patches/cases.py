@@ -157,6 +157,8 @@ for owner in (torch, functional):
 FREE_IN_FILES: dict[str, Callable[[Tensor], Tensor]] = {
     "chunk": lambda x: torch.chunk(x, 2, 1)[0],
     "tensor_chunk": lambda x: x.chunk(2, 1)[0],
+    "tensor_split": lambda x: torch.tensor_split(x, 3, 1)[1].sum(1),
+    "tensor_tensor_split": lambda x: x.tensor_split(3, dim=1)[1].sum(1),
     "deep_copy": lambda x: x + copy.deepcopy(torch.tensor(2.0)),
     **{
         f"{kind}_pool_of_the_whole_{dims}d": lambda x, kind=kind, dims=dims: getattr(functional, f"{kind}_pool{dims}d")(
