@@ -47,22 +47,27 @@ def _is_within(path: TensorPath, excluded: Sequence[str]) -> TensorPath | None:
     return next((path[: i + 1] for i, part in enumerate(path) if part in excluded), None)
 
 
-def changed_without(everything: Outputs, without: Outputs) -> list[str]:
+def changed_without(everything: Outputs, otherwise: Outputs, without: Outputs) -> list[str]:
     """Return the names of the outputs that are others without the excluded inputs, as those of a decoder of labels.
 
-    Numbers of the whole batch (losses) are not compared, nor what only one of the two calls returns.
+    Numbers of the whole batch (losses) are not compared, nor what only one of the calls returns, nor outputs that only
+    the presence or the size of the inputs changes, such as scores that are resized to the labels.
 
     Args:
         everything: The outputs with all inputs.
+        otherwise: Those with other values of the excluded inputs.
         without: The outputs without them.
     """
     own = dict(zip(everything.paths, everything.tensors, strict=True))
+    other_values = dict(zip(otherwise.paths, otherwise.tensors, strict=True))
     return [
         ".".join(path) or "output"
         for path, tensor in zip(without.paths, without.tensors, strict=True)
         if path in own
+        and path in other_values
         and tensor.dim()
         and own[path].dim() == tensor.dim()
+        and not _same(own[path], other_values[path])
         and not any(_same(tensor, other) for other in everything.tensors)  # a loss in a tuple moves the others
     ]
 

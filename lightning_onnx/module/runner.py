@@ -236,6 +236,9 @@ def _changed(everything: Observation, without: Observation, run: Runner) -> list
         return []
     rows = few_rows(everything)
     kept = [everything.samples[0].paths.index(path) for path in without.samples[0].paths]
-    with_all = Runner(FlatModule(run.flat.module, run.flat.method, everything.samples[0]))(rows)
-    alone = run([rows[i] for i in kept])
-    return [] if with_all is None or alone is None else changed_without(with_all, alone)
+    run_all = Runner(FlatModule(run.flat.module, run.flat.method, everything.samples[0]))
+    others = [row if i in kept else row.flip(tuple(range(row.dim()))) for i, row in enumerate(rows)]
+    with_all, with_others, alone = run_all(rows), run_all(others), run([rows[i] for i in kept])
+    if with_all is None or with_others is None or alone is None:
+        return []
+    return changed_without(with_all, with_others, alone)

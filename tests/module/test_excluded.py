@@ -37,6 +37,16 @@ class LossForLabels(nn.Module):
         return x * 2 if labels is None else (x * 2 - labels).square().mean(1)
 
 
+class ResizesToLabels(nn.Module):
+    """Only the size of the labels matters to the scores."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        if labels is None:
+            return {"scores": x}
+        scores = x.repeat(1, labels.shape[1] // x.shape[1])
+        return {"loss": (scores - labels).square().mean(), "scores": scores}
+
+
 def test_labels_stay_where_the_module_decodes_them() -> None:
     observation = observed(DecodesLabels(), (torch.randn(4, 3), torch.randn(4, 3)))
     found, _ = first_that_runs(DecodesLabels(), "forward", [observation], exclude_inputs=["labels"])
@@ -54,9 +64,10 @@ def test_labels_that_are_excluded_by_name_are_left_out_with_a_note() -> None:
     assert found.notes[-1] == "without labels, which exclude_inputs leaves out, the module's scores are others"
 
 
-@pytest.mark.parametrize("module", [LossFirst(), LossForLabels()])
+@pytest.mark.parametrize("module", [LossFirst(), LossForLabels(), ResizesToLabels()])
 def test_labels_of_a_loss_alone_are_left_out(module: nn.Module) -> None:
-    observation = observed(module, (torch.randn(4, 3), torch.randn(4, 3)))
+    columns = 6 if isinstance(module, ResizesToLabels) else 3
+    observation = observed(module, (torch.randn(4, 3), torch.randn(4, columns)))
     found, _ = first_that_runs(module, "forward", [observation], exclude_inputs=["labels"])
     assert list(found.samples[0].paths) == [("x",)]
     assert len(found.notes) == 1
