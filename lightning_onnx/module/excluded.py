@@ -42,6 +42,16 @@ def names_of(observation: Observation, excluded: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(".".join(found) for path in paths if (found := _is_within(path, excluded))))
 
 
+def are_sequences(observation: Observation, excluded: Sequence[str]) -> bool:
+    """Tell whether an excluded tensor has more than one value for each row, as what a decoder reads.
+
+    One label for each row is the right answer, by which a head with a margin changes its scores only in training.
+    """
+    sample = observation.samples[0]
+    pairs = zip(sample.paths, sample.tensors, strict=True)
+    return any(tensor.dim() > 1 for path, tensor in pairs if _is_within(path, excluded) is not None)
+
+
 def _is_within(path: TensorPath, excluded: Sequence[str]) -> TensorPath | None:
     """Return the path of the excluded part that holds a tensor; None if there is none."""
     return next((path[: i + 1] for i, part in enumerate(path) if part in excluded), None)

@@ -14,7 +14,13 @@ from lightning_onnx.module.arrays import Content, content_of
 from lightning_onnx.module.calls.batch_dim import few_rows
 from lightning_onnx.module.calls.observation import Observation, Shapes
 from lightning_onnx.module.calls.outputs import Outputs
-from lightning_onnx.module.excluded import EXCLUDED_BY_DEFAULT, changed_without, names_of, without_excluded
+from lightning_onnx.module.excluded import (
+    EXCLUDED_BY_DEFAULT,
+    are_sequences,
+    changed_without,
+    names_of,
+    without_excluded,
+)
 from lightning_onnx.module.flat import FlatModule
 from lightning_onnx.module.flops import FlopCounter, flops
 from lightning_onnx.module.saved import Place
@@ -146,11 +152,11 @@ def first_that_runs(
                     continue
             if candidate is not without or not (changed := _changed(observation, candidate, run)):
                 return candidate, run
-            names = ", ".join(names_of(observation, exclude_inputs))
-            if tuple(exclude_inputs) != EXCLUDED_BY_DEFAULT:
-                note = f"without {names}, which exclude_inputs leaves out, the module's {', '.join(changed)} are others"
+            names, others = ", ".join(names_of(observation, exclude_inputs)), ", ".join(changed)
+            if tuple(exclude_inputs) != EXCLUDED_BY_DEFAULT or not are_sequences(observation, exclude_inputs):
+                note = f"without {names}, which exclude_inputs leaves out, the module has other values of {others}"
                 return dataclasses.replace(candidate, notes=(*candidate.notes, note)), run
-            remark = f"{names} stays an input: without it, the module's {', '.join(changed)} would be others"
+            remark = f"{names} stays an input: without it, the module has other values of {others}"
             candidates[-1] = dataclasses.replace(observation, remarks=(*observation.remarks, remark))
     raise _refusal(f"{type(module).__name__}.{named or method}", observations, refused)
 

@@ -84,8 +84,8 @@ class ONNXExport(Callback):
         dynamic_axes: As in ``torch.onnx.export``: ``{"input": {0: "batch"}}``; None or ``{}`` makes all dims static.
             ``"auto"``: the batch dim, and each dim whose size differed between calls.
         exclude_inputs: Keyword arguments to leave out of the graph if the method works without them. ``labels`` that
-            nobody else names here stay if more than a loss depends on them. A name that looks like a typing error is
-            an error before training.
+            are a sequence stay if more than a loss depends on them, such as what a decoder returns. A name that looks
+            like a typing error is an error before training.
         engine: ``"dynamo"`` (torch.export based), ``"torchscript"``, or ``"auto"``: the first with a correct graph.
         target: Where the model will run: ``"onnxruntime>=1.17"``, ``"openvino"``, ``"tensorrt-10"`` or ``"ncnn"``. The
             file gets the highest opset and IR version that the target supports.

@@ -53,7 +53,7 @@ def test_labels_stay_where_the_module_decodes_them() -> None:
     assert list(found.samples[0].paths) == [("x",), ("labels",)]
     assert (found.notes, found.remarks) == (
         (),
-        ("labels stays an input: without it, the module's scores would be others",),
+        ("labels stays an input: without it, the module has other values of scores",),
     )
 
 
@@ -61,7 +61,21 @@ def test_labels_that_are_excluded_by_name_are_left_out_with_a_note() -> None:
     observation = observed(DecodesLabels(), (torch.randn(4, 3), torch.randn(4, 3)))
     found, _ = first_that_runs(DecodesLabels(), "forward", [observation], exclude_inputs=["labels", "target"])
     assert list(found.samples[0].paths) == [("x",)]
-    assert found.notes[-1] == "without labels, which exclude_inputs leaves out, the module's scores are others"
+    assert found.notes[-1] == "without labels, which exclude_inputs leaves out, the module has other values of scores"
+
+
+class Margin(nn.Module):
+    """Makes the score of the right class smaller, where that is known."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return x if labels is None else x - 0.5 * nn.functional.one_hot(labels, 3)
+
+
+def test_one_label_for_each_row_is_left_out_with_a_note() -> None:
+    observation = observed(Margin(), (torch.randn(4, 3), torch.tensor([0, 1, 2, 1])))
+    found, _ = first_that_runs(Margin(), "forward", [observation], exclude_inputs=["labels"])
+    assert list(found.samples[0].paths) == [("x",)]
+    assert found.notes[-1] == "without labels, which exclude_inputs leaves out, the module has other values of output"
 
 
 @pytest.mark.parametrize("module", [LossFirst(), LossForLabels(), ResizesToLabels()])
