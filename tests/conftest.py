@@ -27,11 +27,20 @@ gc.set_threshold(100_000, 20, 20)  # by default a tenth of the time goes into lo
 THREADS_OF_OTHERS = ("tqdm_monitor", "Otel", "sentry-sdk")
 """tqdm, wandb and comet start them when they are first used, and keep them."""
 
+ALL_SLOW = "\npytestmark = pytest.mark.slow\n"
+"""The line of a file of which all tests are slow."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("nightly") is not None:
             item.add_marker("slow")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file whose tests are all slow where these are left out: the trackers alone take seconds."""
+    is_left_out = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return True if is_left_out and ALL_SLOW in collection_path.read_text(encoding="utf-8") else None
 
 
 def pytest_collection_finish() -> None:

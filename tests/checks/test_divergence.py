@@ -187,6 +187,7 @@ def test_of_a_module_called_twice_the_call_is_known(made: Any, number: int, engi
         assert found["module"] == "block.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_the_method_does_itself_is_named(made: Any, engine: str, tmp_path: Path) -> None:
     node, result = broken(made("Twice", engine, tmp_path), other_operator("Exp", "Neg"))

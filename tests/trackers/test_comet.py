@@ -13,6 +13,8 @@ from lightning_onnx.trackers.describe import summary
 from tests.trackers.reading import comet_messages
 from tests.trackers.training import assert_read_back, scalars_of, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CometLogger:
@@ -39,7 +41,6 @@ def _others(messages: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
     return {m["key"]: m["value"] for kind, m in messages if kind == "log_other" and m["key"].startswith("onnx/")}
 
 
-@pytest.mark.slow
 def test_best_is_found_after_training(logger: CometLogger, tmp_path: Path) -> None:
     trained = train(tmp_path, logger)
     messages = _messages(logger, tmp_path)
@@ -52,7 +53,6 @@ def test_best_is_found_after_training(logger: CometLogger, tmp_path: Path) -> No
     assert "ONNX export" in page["htmlOverride"]
 
 
-@pytest.mark.slow
 def test_files_are_copied_at_once(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     shutil.copytree(artifact.directory, tmp_path / "gone")
     publish(logger, ONNXArtifact.load(tmp_path / "gone"), ["best"], 1)
@@ -62,7 +62,6 @@ def test_files_are_copied_at_once(logger: CometLogger, artifact: ONNXArtifact, t
     assert all(m["metadata"] == summary(artifact) for m in files)
 
 
-@pytest.mark.slow
 def test_aliases_point_to_the_newest(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     shutil.copytree(artifact.directory, tmp_path / "va/l:ue", dirs_exist_ok=True)
     publish(logger, artifact, ["latest", "best"], 1)
@@ -76,7 +75,6 @@ def test_aliases_point_to_the_newest(logger: CometLogger, artifact: ONNXArtifact
     assert not [m for kind, m in messages if kind == "register_model"]
 
 
-@pytest.mark.slow
 def test_registers_with_register_as(logger: CometLogger, artifact: ONNXArtifact, tmp_path: Path) -> None:
     publish(logger, artifact, ["latest", "best"], 1, register_as="my/digits: new")
     (message,) = [m for kind, m in _messages(logger, tmp_path) if kind == "register_model"]
@@ -85,7 +83,6 @@ def test_registers_with_register_as(logger: CometLogger, artifact: ONNXArtifact,
     assert message["tags"] == ["latest", "best"]
 
 
-@pytest.mark.slow
 def test_files_that_comet_leaves_out_are_an_error(
     logger: CometLogger, artifact: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

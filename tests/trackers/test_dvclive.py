@@ -16,6 +16,8 @@ from lightning_onnx.trackers import base, publish
 from tests.trackers.conftest import same_files
 from tests.trackers.training import assert_read_back, scalars_of, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -34,7 +36,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_best_is_found_after_training(repository: Path, tmp_path: Path) -> None:
     logger = DVCLiveLogger(dir="dvclive", exp_name="first")
     trained = train(tmp_path, logger)
@@ -46,7 +47,6 @@ def test_best_is_found_after_training(repository: Path, tmp_path: Path) -> None:
     assert history.split() == ["step", "parity_passed", "3", "1.0", "6", "1.0"]
 
 
-@pytest.mark.slow
 def test_names_are_the_aliases_and_move(
     repository: Path, artifact: ONNXArtifact, dynamo_artifact: ONNXArtifact
 ) -> None:
@@ -82,7 +82,6 @@ def test_files_are_kept_without_a_repository(
     assert "dvc init" in caplog.text
 
 
-@pytest.mark.slow
 def test_files_that_dvclive_leaves_out_are_an_error(
     repository: Path, artifact: ONNXArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

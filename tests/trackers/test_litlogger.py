@@ -19,6 +19,8 @@ from lightning_onnx.trackers.describe import summary
 from tests.trackers.conftest import same_files
 from tests.trackers.training import assert_read_back, scalars_of, train
 
+pytestmark = pytest.mark.slow
+
 
 class Cloud:
     """What would be on lightning.ai: the calls of `litlogger` to its client and its teamspace."""
@@ -93,7 +95,6 @@ def _finish(logger: LitLogger) -> litlogger.Experiment:
     return experiment
 
 
-@pytest.mark.slow
 def test_best_is_found_after_training(logger: LitLogger, cloud: Cloud, tmp_path: Path) -> None:
     trained = train(tmp_path, logger)
     experiment = _finish(logger)

@@ -17,6 +17,8 @@ from lightning_onnx.trackers import publish
 from tests.trackers.reading import wandb_records
 from tests.trackers.training import assert_read_back, scalars_of, train
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = ["latest", "epoch=3", "a/b:c", "v3", "Ω\n", "x" * 300]
 
 
@@ -43,7 +45,6 @@ def _run_dir(tmp_path: Path) -> Path:
     return found
 
 
-@pytest.mark.slow
 def test_best_is_found_after_training(logger: WandbLogger, tmp_path: Path) -> None:
     trained = train(tmp_path, logger)
     _finish()
