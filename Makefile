@@ -47,9 +47,8 @@ image: $(VENV)/.examples
 test: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) --durations=20 -m "not slow"
 
-# On two cores, one process more: a quarter of the time these tests wait, for processes of their own or for a limit.
 slow: $(VENV)/.dev
-	$(PYTEST) -n 3 --dist worksteal --timeout=600 --durations=20 -m "slow and not nightly" --ignore tests/test_readme.py
+	$(PYTEST) -n 2 --dist worksteal --timeout=600 --durations=20 -m "slow and not nightly" --ignore tests/test_readme.py
 
 SEEDS ?= 0:1000
 

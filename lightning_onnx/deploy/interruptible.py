@@ -6,10 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+_STEP = 0.5
+"""Seconds of one wait: a signal that another thread receives is seen only between two of them."""
 
 _LONGEST = 10.0
 """Seconds until the threads are left alone: they wait up to 8 seconds before they try again."""
@@ -28,6 +31,8 @@ def interruptible(upload: Callable[[], T]) -> T:
     thread = threading.Thread(target=_run, args=(upload, outcome), daemon=True)
     thread.start()
     try:
+        while not wait([outcome], _STEP).done:  # not by joining: a thread whose join is interrupted counts as ended
+            pass
         return outcome.result()
     finally:
         if not outcome.done():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,8 +27,16 @@ def test_what_it_returns_or_raises_is_that_of_the_upload() -> None:
         interruptible(fails)
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt, also after a tracker has replaced the handler in this process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupt_ends_an_upload_within_seconds(exported: ONNXArtifact, hub: Server) -> None:
+def test_an_interrupt_ends_an_upload_within_seconds(exported: ONNXArtifact, hub: Server, sigint: None) -> None:
     make_writable(Hub(NAME))
     place = f"/storage/{hashlib.sha256(exported.model_path.read_bytes()).hexdigest()}"
     hub.failing = (place,)
@@ -36,7 +44,7 @@ def test_an_interrupt_ends_an_upload_within_seconds(exported: ONNXArtifact, hub:
     def interrupt() -> None:
         while f"PUT {place}" not in hub.requests:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # the main thread is not woken
 
     sending = threading.Thread(target=interrupt)
     sending.start()
