@@ -127,8 +127,8 @@ def first_that_runs(
         module: The module.
         method: Name of the method.
         observations: Ways in which it is called, best first.
-        exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them. Labels that
-            nobody named stay where outputs depend on them.
+        exclude_inputs: Names of inputs, such as labels, to leave out if the module works without them. Sequences of
+            labels that nobody named stay where outputs depend on them.
         named: What the user calls the method, if it has another name.
 
     Raises:

@@ -61,6 +61,6 @@ class Moments:
         Args:
             module: The module.
         """
-        return (
-            [] if self._begun is None else attributes.changed(self._begun, attributes.snapshot(module, *self._methods))
-        )
+        if self._begun is None:
+            return []
+        return attributes.changed(self._begun, attributes.snapshot(module, *self._methods))

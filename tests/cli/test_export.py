@@ -150,6 +150,7 @@ def test_preprocessing_is_given_by_name(project: Any, tmp_path: Path, capsys: Ca
         (["cut.ckpt", "--model", "my_nets:Net"], 1, "it ends too early"),
         (["last.ckpt", "--model", "broken:Net"], 2, "cannot be imported: ValueError: too early at "),
         (["last.ckpt", "--model", "my_nets"], 2, "does not have the form MODULE:NAME"),
+        (["last.ckpt", "--model", "my_nets:Missing"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "my_nets:Nett"], 2, "has no attribute 'Nett': did you mean 'Net'?"),
         (["last.ckpt", "--model", "not_there:Net"], 2, "cannot be imported"),
         (["last.ckpt", "--model", "my_nets:Net"], 1, "--data MODULE:NAME"),
