@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from lightning_onnx.tracing.rules import (
+    antialiased,
     attention,
     bfloat16,
     booleans_integers,
@@ -66,7 +67,7 @@ _ROUNDS = 4
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
-    topics = size_arithmetic, convolutions, boxes, grouped, unique
+    topics = antialiased, size_arithmetic, convolutions, boxes, grouped, unique
     return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 
