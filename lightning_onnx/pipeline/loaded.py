@@ -25,7 +25,6 @@ class LoadedModule:
         moment: Digests of what the method read besides weights at the moment of these weights, where it may differ from
             now; None if that is unknown.
         changed: What had other values at that moment, as far as that is known if ``moment`` is not.
-        notes: What to know of the weights.
     """
 
     module: nn.Module
@@ -34,4 +33,3 @@ class LoadedModule:
     started: float = dataclasses.field(default_factory=time.perf_counter)
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
     changed: Sequence[Place] = ()
-    notes: Sequence[str] = ()

@@ -130,7 +130,7 @@ def check_method(made: MethodFile, loaded: LoadedModule, *, concurrent: bool, on
     variants = _make_variants(plan, context, flat)
     found = [note for result in results for note in result.notes]
     unknown = plan.unknown_attributes(loaded)
-    notes = [*loaded.notes, *plan.notes, *made.meaning.notes, *unknown, *plan.remarks, *missing, *found]
+    notes = [*plan.notes, *made.meaning.notes, *unknown, *plan.remarks, *missing, *found]
     on_stage("writing the report")
     return manifest.build(
         plan,

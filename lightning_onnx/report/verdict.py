@@ -38,13 +38,17 @@ def sentence(manifest: Manifest) -> str:
 
 
 def worst(manifest: Manifest) -> Verdict | Literal["attention"]:
-    """Return the worst that is in the artifact: variants that failed count, and checks that warned or did not run."""
+    """Return the worst that is in the artifact.
+
+    Besides the verdict, variants that failed count, weights that are not trained, and checks that warned or did not run.
+    """
     if manifest.methods:
         return min(map(worst, manifest.by_method.values()), key=_WORST_FIRST.index)
     if _failed_variants(manifest):
         return "failed"
     own = verdict(manifest)
-    return "attention" if own == "passed" and (_warned(manifest) or _skipped(manifest)) else own
+    doubtful = _is_untrained(manifest) or _warned(manifest) or bool(_skipped(manifest))
+    return "attention" if own == "passed" and doubtful else own
 
 
 def _checks(manifest: Manifest) -> str:
@@ -56,7 +60,10 @@ def _checks(manifest: Manifest) -> str:
         return "Not checked: nothing is known of how the file compares with the module"
     parity = next((check for check in passed if check.name == "parity"), None)
     ran = f"{len(passed)} of {_counted(len(manifest.checks), 'check')} passed"
-    return f"Safe to deploy: {ran}{_cases(parity)}" if parity else f"Not compared with the module: {ran}"
+    if parity is None:
+        return f"Not compared with the module: {ran}"
+    untrained = "Not trained: the file has the weights from before training; "
+    return f"{untrained if _is_untrained(manifest) else 'Safe to deploy: '}{ran}{_cases(parity)}"
 
 
 def _cases(parity: CheckRecord) -> str:
@@ -88,6 +95,10 @@ def _remarks(manifest: Manifest) -> list[str]:
 
 def _failed_variants(manifest: Manifest) -> list[str]:
     return [variant.name for variant in manifest.variants if variant.status == "failed"]
+
+
+def _is_untrained(manifest: Manifest) -> bool:
+    return manifest.source.weights == "untrained"
 
 
 def _warned(manifest: Manifest) -> bool:

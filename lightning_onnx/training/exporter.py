@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import Trainer
@@ -215,12 +214,8 @@ class Exporter:
             return self._checkpoint_jobs(fit, [best])
         if self.best is not None and self._follows_best:
             return []  # made by an earlier part of the run
-        is_trained = fit.trainer.fit_loop.epoch_loop.batch_progress.total.completed > 0
-        notes = () if is_trained else ("no batch was trained, so the file has the weights from before training",)
-        for note in notes:
-            warn(f"ONNX export: {note}")
         with stages_named(fit.module, str(self._planners), "copying the module"):
-            return [dataclasses.replace(live_job(fit, epoch, gathered), notes=notes)]
+            return [live_job(fit, epoch, gathered)]
 
     def _best_due(self, saved: list[Saved]) -> Saved | None:
         """Return the best checkpoint if its artifact has to be made."""

@@ -67,7 +67,6 @@ class Job:
         started: ``time.perf_counter()`` at the start of the job, in seconds.
         moment: Digests of what the method read at the time of these weights, if they may differ; None if unknown.
         changed: What had other values then, as far as that is known if ``moment`` is not.
-        notes: What to know of the weights.
     """
 
     key: str
@@ -78,7 +77,6 @@ class Job:
     started: float
     moment: Mapping[Place, str] | None = dataclasses.field(default_factory=dict)
     changed: Sequence[Place] = ()
-    notes: Sequence[str] = ()
 
     def load(self) -> LoadedModule:
         """Load the weights, and merge adapters into them.
@@ -88,7 +86,7 @@ class Job:
         """
         source = self.load_weights(self.copied)
         loading.merge_adapters(self.copied)
-        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment, self.changed, self.notes)
+        return LoadedModule(self.copied, source, self.loaders, self.started, self.moment, self.changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +184,11 @@ def live_job(fit: Fit, epoch: int, gathered: Mapping[str, Tensor] | None) -> Job
         WeightsError: If the module cannot be copied.
     """
     started = time.perf_counter()
-    source = dataclasses.replace(_origin(fit.trainer), epoch=epoch, global_step=fit.trainer.global_step)
+    weights = "live" if fit.trainer.fit_loop.epoch_loop.batch_progress.total.completed else "untrained"
+    if weights == "untrained":
+        warn("ONNX export: no batch was trained, so the file has the weights from before training")
+    step = fit.trainer.global_step
+    source = dataclasses.replace(_origin(fit.trainer), weights=weights, epoch=epoch, global_step=step)
     _free_previous_copy(fit.module)
     copied = private_copy(fit.module, gathered)
     trainer_view.show_moment(copied, epoch, None)  # after the last epoch, the Trainer counts one more

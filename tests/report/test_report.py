@@ -319,6 +319,8 @@ def test_the_verdict_comes_first(manifest: dict[str, Any]) -> None:
     assert changed_checks(manifest, parity="skipped").summary == (
         "Not compared with the module: 1 of 3 checks passed; parity and absent did not run."
     )
+    untrained = manifest | {"source": manifest["source"] | {"weights": "untrained"}}
+    assert Report(untrained).summary.startswith("Not trained: the file has the weights from before training; 2 of 3")
     manifest["checks"] = []
     assert Report(manifest).summary.startswith("Not checked:")
 

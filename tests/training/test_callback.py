@@ -239,7 +239,8 @@ def test_weights_from_before_training_are_told(trainer: Any, tmp_path: Path) -> 
     with pytest.warns(UserWarning, match="no batch was trained, so the file has the weights from before training"):
         trainer(callback, limit_train_batches=0).fit(module, module.batches(), module.batches())
     assert callback.artifact is not None
-    assert callback.artifact.record.notes[0].startswith("no batch was trained")
+    assert callback.artifact.record.source.weights == "untrained"
+    assert "Not trained" in str(callback.artifact)
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ class Source:
     """Where the exported weights come from; recorded in the manifest.
 
     Attributes:
-        weights: ``"best"`` (the followed ModelCheckpoint's best so far), ``"checkpoint"`` (another) or ``"live"``.
+        weights: ``"best"`` (the followed ModelCheckpoint's best so far), ``"checkpoint"`` (another), ``"live"``, or
+            ``"untrained"`` (the live ones of a fit that trained no batch).
         epoch: Epoch of the weights, counted from 0.
         global_step: Number of optimizer steps before these weights.
         checkpoint: File name (without directory) of the checkpoint; None for live weights.
