@@ -40,7 +40,7 @@ def sentence(manifest: Manifest) -> str:
 def worst(manifest: Manifest) -> Verdict | Literal["attention"]:
     """Return the worst that is in the artifact.
 
-    Besides the verdict, variants that failed count, weights that are not trained, and checks that warned or did not run.
+    Besides the verdict, variants that failed count, untrained weights, and checks that warned or did not run.
     """
     if manifest.methods:
         return min(map(worst, manifest.by_method.values()), key=_WORST_FIRST.index)

@@ -9,9 +9,6 @@ import numpy as np
 import onnx_ir
 import torch
 
-Image = onnx_ir.Value
-Sizes = Sequence[int | onnx_ir.Value]
-
 _OF_CUBIC = -0.5
 """The coefficient of torch's antialiased cubic filter, which is that of PIL."""
 
@@ -22,21 +19,22 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {aten._upsample_bilinear2d_aa.default: _bilinear, aten._upsample_bicubic2d_aa.default: _bicubic}
 
 
+# The exporter reads the types of these two, and warns of those that it does not know.
 def _bilinear(
-    self: Image, output_size: Sizes, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
-) -> object:
+    self: Any, output_size: Any, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+) -> Any:
     return _resized(self, output_size, align_corners, (scales_h, scales_w), mode="linear")
 
 
 def _bicubic(
-    self: Image, output_size: Sizes, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
-) -> object:
+    self: Any, output_size: Any, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+) -> Any:
     return _resized(self, output_size, align_corners, (scales_h, scales_w), mode="cubic", cubic_coeff_a=_OF_CUBIC)
 
 
 def _resized(
-    image: Image,
-    output_size: Sizes,
+    image: onnx_ir.Value,
+    output_size: Sequence[int | onnx_ir.Value],
     align_corners: bool,
     factors: tuple[float | None, float | None],
     **of_mode: str | float,
