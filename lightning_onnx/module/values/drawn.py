@@ -78,10 +78,9 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
     generator = draw.generator
     if tensor.numel() == 0:
         return tensor.clone()
-    if _is_blank(tensor) and not draw.is_last:
-        if tensor.dtype == torch.uint8:
-            return torch.randint(0, _BYTES, tensor.shape, generator=generator, dtype=tensor.dtype)
-        return torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
+    made_up = None if draw.is_last else _made_up(tensor, draw)
+    if made_up is not None:
+        return made_up
     if tensor.dtype == torch.bool:
         share = 1.0 if draw.is_last else float(tensor.double().mean())
         return torch.rand(tensor.shape, generator=generator) < share
@@ -92,8 +91,6 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
         drawn = _normal(tensor, draw)
         whole = whole_columns(tensor)
         return torch.where(whole, _whole(tensor, draw), drawn).reshape(tensor.shape) if whole.any() else drawn
-    if draw.takes_ones and tensor.dim() > 1 and tensor.numel() > 1 and not tensor.any():
-        return torch.randint(0, 2, tensor.shape, generator=generator, dtype=tensor.dtype)
     if has_columns(tensor):
         return drawn_columns(tensor, generator, may_repeat=draw.may_repeat, is_last=draw.is_last)
     low, high = int(tensor.min()), int(tensor.max())
@@ -104,15 +101,21 @@ def _like(tensor: Tensor, draw: _Draw) -> Tensor:
     return drawn.sort().values if is_ordered else drawn
 
 
-def _is_blank(tensor: Tensor) -> bool:
-    """Tell whether a tensor only shows a shape, as ``torch.zeros(1, 3, 224, 224)`` does.
+def _made_up(tensor: Tensor, draw: _Draw) -> Tensor | None:
+    """Return values for a tensor that only shows a shape, as ``torch.zeros(1, 3, 224, 224)`` does; None for others.
 
-    These are images whose bytes are all equal, and floats that are all zero. The fractions that replace zeros are still
+    Such are images whose bytes are all equal, and numbers that are all zero. The fractions that replace zeros are still
     zero where they are indices.
     """
-    if tensor.dtype == torch.uint8:
-        return tensor.dim() > 2 and bool((tensor == tensor.reshape(-1)[0]).all())
-    return tensor.is_floating_point() and tensor.numel() > 1 and not tensor.any()
+    if tensor.dtype == torch.uint8 and tensor.dim() > 2 and (tensor == tensor.reshape(-1)[0]).all():
+        return torch.randint(0, _BYTES, tensor.shape, generator=draw.generator, dtype=tensor.dtype)
+    if tensor.numel() == 1 or tensor.dtype == torch.bool or tensor.is_complex() or tensor.any():
+        return None
+    if tensor.is_floating_point():
+        return torch.rand(tensor.shape, generator=draw.generator).to(tensor.dtype)
+    if draw.takes_ones and tensor.dim() > 1:
+        return torch.randint(0, 2, tensor.shape, generator=draw.generator, dtype=tensor.dtype)
+    return None
 
 
 def _normal(tensor: Tensor, draw: _Draw) -> Tensor:
