@@ -95,7 +95,7 @@ def _translate(
     model: torch.nn.Module | torch.export.ExportedProgram = module
     to_capture: dict[str, Any] = {"args": request.tensors, "dynamic_shapes": shapes}
     if captured.program is not None:
-        model, to_capture = table.for_every_size(captured.program), {}
+        model, to_capture = captured.program, {}
     translated = torch.onnx.export(
         model,
         **to_capture,

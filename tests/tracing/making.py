@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +13,12 @@ from torch import Tensor, nn
 from lightning_onnx.module.calls.matching import sample_of
 from lightning_onnx.module.calls.request import Request
 from lightning_onnx.module.flat import FlatModule
+from lightning_onnx.tracing.patches.decompositions import decompose
 from lightning_onnx.tracing.patches.patch import put_in
 from lightning_onnx.tracing.patches.table import PATCHES
+from lightning_onnx.tracing.rules.base import Rule
 
+_RULES = "rules_are_applied"
 _FASTER = (
     "translations_are_parsed_once",
     "signatures_are_read_once",
@@ -39,10 +44,13 @@ def made(
 
 
 def as_torch_writes(
-    model: nn.Module | torch.export.ExportedProgram, *args: Tensor, **options: Any
+    model: nn.Module | torch.export.ExportedProgram, *args: Tensor, rules: tuple[Rule, ...] = (), **options: Any
 ) -> torch.onnx.ONNXProgram:
-    """Export with torch's exporter only, without its optimizer; what it repeats in vain is done once for all tests."""
-    with put_in(*(patch for patch in PATCHES if patch.case in _FASTER)):
+    """Export with torch's exporter and rules only, without its optimizer; what it repeats in vain is done once."""
+    applied = functools.partial(decompose, rules=rules)
+    patches = [p for p in PATCHES if p.case in _FASTER]
+    patches += [dataclasses.replace(p, replacement=applied) for p in PATCHES if p.case == _RULES]
+    with put_in(*patches):
         program = torch.onnx.export(model, args, dynamo=True, optimize=False, verbose=False, **options)
     assert program is not None
     return program

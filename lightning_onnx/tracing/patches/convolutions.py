@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Size = int | Sequence[int]
+from lightning_onnx.tracing.rules.convolutions import Size, each
 
 
 def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tensor]:
@@ -42,11 +42,6 @@ def by_groups(original: Callable[..., Tensor], dims: int) -> Callable[..., Tenso
         return found if bias is None else found + bias.reshape(-1, *[1] * dims)
 
     return convolution
-
-
-def each(value: Size, dims: int) -> list[int]:
-    """Return a setting of a convolution, such as its stride, as one number for each dim."""
-    return [value] * dims if isinstance(value, int) else list(value) * (dims // len(value))
 
 
 def _same(input: Tensor, weight: Tensor, distances: Sequence[int]) -> Tensor:

@@ -17,9 +17,9 @@ from lightning_onnx.module import autocast, fake_quantization
 from lightning_onnx.tracing.patches import (
     convolutions,
     copies,
+    decompositions,
     derivatives,
     flex_attention,
-    frequencies,
     functions,
     integers,
     item_writes,
@@ -41,6 +41,7 @@ from lightning_onnx.tracing.patches.patch import (
     replaced_setting,
     switched,
 )
+from lightning_onnx.tracing.rules import frequencies
 
 _TORCH = "torch 2.14"
 _TORCHVISION = "torchvision 0.29"
@@ -312,6 +313,14 @@ PATCHES: tuple[Patch, ...] = (
         seen=_TORCHVISION,
         case="batched_images",
         optional=True,
+    ),
+    Patch(
+        owner="torch.onnx._internal.exporter._fx_passes",
+        name="decompose_with_registry",
+        replacement=decompositions.decompose,
+        why="Operators that the exporter lacks or gets wrong would need a run of their own through the program.",
+        seen=_TORCH,
+        case="rules_are_applied",
     ),
     Patch(
         owner="torch.onnx._internal.exporter._registration:onnxscript_apis",

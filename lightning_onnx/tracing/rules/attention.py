@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Rule, aten
+from lightning_onnx.tracing.rules.base import Call, Rule, aten
 from lightning_onnx.tracing.rules.base import value as value_of
 
 
@@ -40,10 +40,10 @@ def attention(
     return score.softmax(-1).masked_fill(sees_nothing, 0.0) @ value
 
 
-def is_unusual_attention(node: fx.Node) -> bool:
+def is_unusual_attention(call: Call) -> bool:
     """Tell whether a call has other than 4 dims, grouped heads, or a mask."""
-    masked = len(node.args) > 3 and node.args[3] is not None
-    return value_of(node.args[0]).dim() != 4 or bool(node.kwargs.get("enable_gqa")) or masked
+    masked = len(call.args) > 3 and call.args[3] is not None
+    return value_of(call.args[0]).dim() != 4 or bool(call.kwargs.get("enable_gqa")) or masked
 
 
 RULES = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, fx
@@ -15,7 +15,23 @@ Operand: TypeAlias = Tensor | int | float | torch.SymInt
 """What an operator computes with: a tensor, a number, or a size that the graph knows."""
 
 
-def always(node: fx.Node) -> bool:
+class Call(Protocol):
+    """A call of an operator: a node of a program, or one that runs with torch's fake tensors."""
+
+    @property
+    def target(self) -> Any:
+        """The operator."""
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments by position."""
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The arguments by name."""
+
+
+def always(call: Call) -> bool:
     """Hold for every call of an operator."""
     return True
 
@@ -28,7 +44,9 @@ class Rule:
         operators: The operators it is for.
         replacement: Called as the operator is; ``NotImplemented`` leaves that call as it is.
         why: What goes wrong without the rule, in user's code or in the exporter.
-        needed: Whether a call in a captured program needs the rule. One that does brings it to all calls.
+        needed: Whether a call needs the rule.
+        needed_in: Whether a node of the captured program needs it, by the nodes around it; one that does brings it to
+            all calls. None if ``needed`` is enough.
         of_inputs: Whether it leaves out calls that depend on weights, but not on inputs: their results are better
             computed once for each file.
     """
@@ -36,8 +54,14 @@ class Rule:
     operators: tuple[torch._ops.OpOverload, ...]
     replacement: Callable[..., Any]
     why: str
-    needed: Callable[[fx.Node], bool] = always
+    needed: Callable[[Call], bool] = always
+    needed_in: Callable[[fx.Node], bool] | None = None
     of_inputs: bool = False
+
+    @property
+    def is_of_program(self) -> bool:
+        """Whether only the captured program shows that the rule is needed."""
+        return self.of_inputs or self.needed_in is not None
 
 
 def value(argument: object) -> Any:
@@ -60,13 +84,13 @@ def is_integer(found: object) -> bool:
     return isinstance(found, Tensor) and not (found.is_floating_point() or found.is_complex())
 
 
-def of_floats(node: fx.Node) -> bool:
+def of_floats(call: Call) -> bool:
     """Tell whether an operator's first operands are floats, at least one of them a tensor."""
-    found = [value(a) for a in node.args[:2]]
+    found = [value(a) for a in call.args[:2]]
     return any(is_float(v) for v in found) and not any(isinstance(v, Tensor) and v.is_complex() for v in found)
 
 
-def is_double(node: fx.Node) -> bool:
+def is_double(call: Call) -> bool:
     """Tell whether the first operand is a tensor of float64."""
-    found = value(node.args[0])
+    found = value(call.args[0])
     return isinstance(found, Tensor) and found.dtype == torch.float64

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, value
+from lightning_onnx.tracing.rules.base import Call, Operand, Rule, as_tensor, aten, value
 
 
 def sum_of(operator: Callable[..., Tensor]) -> Callable[..., object]:
@@ -34,10 +34,10 @@ def product_of(operator: Callable[..., Tensor]) -> Callable[..., object]:
     return replacement
 
 
-def is_bfloat16(node: fx.Node) -> bool:
-    """Tell whether the result is a tensor of bfloat16."""
-    found = value(node)
-    return isinstance(found, Tensor) and found.dtype == torch.bfloat16
+def is_bfloat16(call: Call) -> bool:
+    """Tell whether an operand is a tensor of bfloat16."""
+    operands = [value(argument) for argument in call.args[:2]]
+    return any(isinstance(operand, Tensor) and operand.dtype == torch.bfloat16 for operand in operands)
 
 
 _WRITTEN = (

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_integer, value
+from lightning_onnx.tracing.rules.base import Call, Operand, Rule, as_tensor, aten, is_integer, value
 
 
 def add(x: Operand, other: Operand, *, alpha: Operand = 1) -> object:
@@ -120,49 +120,49 @@ def mean(x: Tensor, *args: Any, dtype: torch.dtype | None = None) -> object:
     return torch.mean(x.to(dtype), *args)
 
 
-def are_boolean(node: fx.Node) -> bool:
+def are_boolean(call: Call) -> bool:
     """Tell whether both operands are booleans."""
-    return all(_boolean(value(a)) for a in node.args[:2])
+    return all(_boolean(value(a)) for a in call.args[:2])
 
 
-def is_boolean(node: fx.Node) -> bool:
+def is_boolean(call: Call) -> bool:
     """Tell whether the first operand is a boolean."""
-    return _boolean(value(node.args[0]))
+    return _boolean(value(call.args[0]))
 
 
-def chooses_booleans(node: fx.Node) -> bool:
+def chooses_booleans(call: Call) -> bool:
     """Tell whether both choices are booleans."""
-    return all(_boolean(value(a)) for a in node.args[1:3])
+    return all(_boolean(value(a)) for a in call.args[1:3])
 
 
-def by_short_integers(node: fx.Node) -> bool:
+def by_short_integers(call: Call) -> bool:
     """Tell whether an index has less than 64 bits."""
-    return any(_short(value(i)) for i in value(node.args[1]))
+    return any(_short(value(i)) for i in value(call.args[1]))
 
 
-def from_a_float(node: fx.Node) -> bool:
+def from_a_float(call: Call) -> bool:
     """Tell whether integers are subtracted from a float."""
-    return isinstance(node.args[1], float) and is_integer(value(node.args[0]))
+    return isinstance(call.args[1], float) and is_integer(value(call.args[0]))
 
 
-def are_bytes(node: fx.Node) -> bool:
+def are_bytes(call: Call) -> bool:
     """Tell whether the first operand is a tensor of bytes."""
-    found = value(node.args[0])
+    found = value(call.args[0])
     return isinstance(found, Tensor) and found.dtype == torch.uint8
 
 
-def rounds_integers(node: fx.Node) -> bool:
+def rounds_integers(call: Call) -> bool:
     """Tell whether integers are divided, and the quotient is rounded."""
-    found = [value(a) for a in node.args[:2]]
-    return bool(node.kwargs.get("rounding_mode")) and all(
+    found = [value(a) for a in call.args[:2]]
+    return bool(call.kwargs.get("rounding_mode")) and all(
         isinstance(v, int | torch.SymInt) or is_integer(v) for v in found
     )
 
 
-def of_integers(node: fx.Node) -> bool:
+def of_integers(call: Call) -> bool:
     """Tell whether integers are to become floats on the way."""
-    by_place = node.args[2] if node.target is torch.ops.aten.softmax.int and len(node.args) > 2 else None
-    return (node.kwargs.get("dtype") or by_place) is not None and is_integer(value(node.args[0]))
+    by_place = call.args[2] if call.target is torch.ops.aten.softmax.int and len(call.args) > 2 else None
+    return (call.kwargs.get("dtype") or by_place) is not None and is_integer(value(call.args[0]))
 
 
 def _boolean(found: object) -> TypeGuard[Tensor]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_float, of_floats, value
+from lightning_onnx.tracing.rules.base import Call, Operand, Rule, as_tensor, aten, is_float, of_floats, value
 
 
 def clamp(x: Tensor, min: Operand | None = None, max: Operand | None = None) -> object:
@@ -37,9 +37,9 @@ def _is_mixed(min: object, max: object) -> bool:
     return {type(min), type(max)} == {int, float}
 
 
-def _is_needed(node: fx.Node) -> bool:
-    low, high = (node.args[i] if len(node.args) > i else node.kwargs.get(name) for i, name in ((1, "min"), (2, "max")))
-    return _is_mixed(low, high) or (is_float(value(node.args[0])) and (low is None) != (high is None))
+def _is_needed(call: Call) -> bool:
+    low, high = (call.args[i] if len(call.args) > i else call.kwargs.get(name) for i, name in ((1, "min"), (2, "max")))
+    return _is_mixed(low, high) or (is_float(value(call.args[0])) and (low is None) != (high is None))
 
 
 RULES = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lightning_onnx.tracing.patches.convolutions import each
 from lightning_onnx.tracing.rules.base import aten
+
+Size = int | Sequence[int]
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
@@ -40,3 +41,8 @@ def translations() -> dict[Any, Callable[..., Any]]:
         return found if is_batched else op.Squeeze(found, op.Constant(value_ints=[0]))
 
     return {aten.conv3d.default: conv3d}
+
+
+def each(value: Size, dims: int) -> list[int]:
+    """Return a setting of a convolution, such as its stride, as one number for each dim."""
+    return [value] * dims if isinstance(value, int) else list(value) * (dims // len(value))

@@ -8,9 +8,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, is_double
+from lightning_onnx.tracing.rules.base import Call, Operand, Rule, as_tensor, aten, is_double
 
 
 def with_tensor(operator: torch._ops.OpOverload) -> Callable[..., Any]:
@@ -58,8 +58,8 @@ def _is_inexact(number: object) -> TypeGuard[float]:
     return isinstance(number, float) and math.isfinite(number) and float(np.float32(number)) != number
 
 
-def _has_inexact_number(node: fx.Node) -> bool:
-    return is_double(node) and any(_is_inexact(a) for a in (*node.args[1:], *node.kwargs.values()))
+def _has_inexact_number(call: Call) -> bool:
+    return is_double(call) and any(_is_inexact(a) for a in (*call.args[1:], *call.kwargs.values()))
 
 
 _WHY = "The exporter writes the number in single precision."

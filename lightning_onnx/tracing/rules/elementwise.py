@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Operand, Rule, as_tensor, aten, of_floats, value
+from lightning_onnx.tracing.rules.base import Call, Operand, Rule, as_tensor, aten, of_floats, value
 
 
 def is_negative(x: Tensor) -> Tensor:
@@ -145,18 +145,18 @@ def by_parts(function: torch._ops.OpOverload) -> Callable[..., Any]:
     return rule
 
 
-def is_complex(node: fx.Node) -> bool:
+def is_complex(call: Call) -> bool:
     """Tell whether the first operand is complex."""
-    found = value(node.args[0])
+    found = value(call.args[0])
     return isinstance(found, Tensor) and found.is_complex()
 
 
-def _by_size_or_float(node: fx.Node) -> bool:
-    return of_floats(node) or not isinstance(node.args[1], (int, float))
+def _by_size_or_float(call: Call) -> bool:
+    return of_floats(call) or not isinstance(call.args[1], (int, float))
 
 
-def _rounds_down(node: fx.Node) -> bool:
-    return bool(node.kwargs.get("rounding_mode") == "floor") and of_floats(node)
+def _rounds_down(call: Call) -> bool:
+    return bool(call.kwargs.get("rounding_mode") == "floor") and of_floats(call)
 
 
 _BY_PARTS = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.patches.frequencies import fftfreq, rfftfreq
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.frequencies import fftfreq, rfftfreq
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 from lightning_onnx.tracing.rules.elementwise import is_complex
 from lightning_onnx.tracing.rules.indexing import roll
 
@@ -24,9 +24,9 @@ def ifftshift(x: Tensor, dim: Sequence[int] | None = None) -> Tensor:
     return roll(x, [(x.shape[d] + 1) // 2 for d in dims], list(dims))
 
 
-def shifts_by_sizes(node: fx.Node) -> bool:
+def shifts_by_sizes(call: Call) -> bool:
     """Tell whether the tensor is complex or has a free size: torch writes a roll by numbers that are not constant."""
-    return is_complex(node) or not all(isinstance(n, int) for n in value(node.args[0]).shape)
+    return is_complex(call) or not all(isinstance(n, int) for n in value(call.args[0]).shape)
 
 
 RULES = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 from lightning_onnx.tracing.rules.elementwise import is_complex
 
 
@@ -81,32 +81,32 @@ def put_by_mask(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, acc
     return written.permute([front.index(d) for d in range(x.dim())])
 
 
-def is_inner_mask(node: fx.Node) -> bool:
+def is_inner_mask(call: Call) -> bool:
     """Tell whether a mask selects among inner dims, as in ``x[:, mask] = values``."""
-    found = [value(index) for index in node.args[1]]  # type: ignore[union-attr]
+    found = [value(index) for index in call.args[1]]
     return found[0] is None and any(isinstance(index, Tensor) and index.dtype == torch.bool for index in found)
 
 
-def is_mean(node: fx.Node) -> bool:
+def is_mean(call: Call) -> bool:
     """Tell whether the reduction is a mean."""
-    return bool(node.args[4] == "mean")
+    return bool(call.args[4] == "mean")
 
 
-def rolls(node: fx.Node) -> bool:
+def rolls(call: Call) -> bool:
     """Tell whether the tensor is complex or a shift is not a constant."""
-    shifts = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
-    return is_complex(node) or not all(isinstance(s, int) for s in shifts)
+    shifts = call.args[1] if isinstance(call.args[1], (list, tuple)) else [call.args[1]]
+    return is_complex(call) or not all(isinstance(s, int) for s in shifts)
 
 
-def is_not_one(node: fx.Node) -> bool:
+def is_not_one(call: Call) -> bool:
     """Tell whether the dim is known not to be 1."""
-    shape = value(node.args[0]).shape
-    return len(shape) > 0 and isinstance(shape[node.args[1]], int) and shape[node.args[1]] != 1
+    shape = value(call.args[0]).shape
+    return len(shape) > 0 and isinstance(shape[call.args[1]], int) and shape[call.args[1]] != 1
 
 
-def has_symbols(node: fx.Node) -> bool:
+def has_symbols(call: Call) -> bool:
     """Tell whether the image size is free."""
-    return any(isinstance(n, torch.SymInt) for n in value(node.args[0]).shape[-2:])
+    return any(isinstance(n, torch.SymInt) for n in value(call.args[0]).shape[-2:])
 
 
 RULES = (

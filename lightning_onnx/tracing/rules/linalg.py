@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 
 LARGEST = 32
 """Rows of a matrix that is written out: each is about ten operators of the file."""
 
 
-def is_small(node: fx.Node, place: int = 0) -> bool:
-    """Tell whether an argument of a node consists of small square matrices of a fixed size."""
-    rows, columns = value(node.args[place]).shape[-2:]
+def is_small(call: Call, place: int = 0) -> bool:
+    """Tell whether an argument of a call consists of small square matrices of a fixed size."""
+    rows, columns = value(call.args[place]).shape[-2:]
     return isinstance(columns, int) and columns <= LARGEST and rows == columns
 
 
@@ -150,9 +150,9 @@ def sparse_mm(first: Tensor, second: Tensor) -> Tensor:
     return torch.mm(first, second)
 
 
-def of_dense(node: fx.Node) -> bool:
+def of_dense(call: Call) -> bool:
     """Tell whether all operands are dense: a capture has put dense tensors in the place of sparse ones."""
-    return all(v.layout is torch.strided for a in node.args if isinstance(v := value(a), Tensor))
+    return all(v.layout is torch.strided for a in call.args if isinstance(v := value(a), Tensor))
 
 
 _NO_TRANSLATION = "The exporter has no translation."

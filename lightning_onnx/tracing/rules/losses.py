@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional
 
-from lightning_onnx.tracing.rules.base import Rule, aten, is_float, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, is_float, value
 from lightning_onnx.tracing.rules.elementwise import log_sigmoid
 
 
@@ -56,8 +56,8 @@ def _reduced(loss: Tensor, reduction: int) -> Tensor:
     return loss if reduction == 0 else loss.mean() if reduction == 1 else loss.sum()
 
 
-def _is_smoothed_or_soft(node: fx.Node) -> bool:
-    return is_float(value(node.args[1])) or (len(node.args) > 5 and bool(node.args[5]))
+def _is_smoothed_or_soft(call: Call) -> bool:
+    return is_float(value(call.args[1])) or (len(call.args) > 5 and bool(call.args[5]))
 
 
 RULES = (

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 
 
 def adaptive_average(size: Any, bins: int, like: Tensor) -> Tensor:
@@ -59,19 +59,23 @@ def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, Te
     return values, torch.zeros_like(values, dtype=torch.int64)  # only if nothing reads the indices
 
 
-def varies(node: fx.Node) -> bool:
+def varies(call: Call) -> bool:
     """Tell whether a pool's input has a symbolic size and its output more than one bin."""
-    source, bins = value(node.args[0]), value(node.args[1])
+    source, bins = value(call.args[0]), value(call.args[1])
     pooled = source.shape[-len(bins) :]
     return any(isinstance(s, torch.SymInt) and b != 1 for s, b in zip(pooled, bins, strict=True))
 
 
-def varies_without_indices(node: fx.Node) -> bool:
+def is_uneven(call: Call) -> bool:
     """Tell whether kernels of one size are not enough: the input's size is symbolic, or no multiple of the bins."""
-    source, bins = value(node.args[0]), value(node.args[1])
+    source, bins = value(call.args[0]), value(call.args[1])
     pooled = source.shape[-len(bins) :]
-    uneven = any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
-    return (varies(node) or uneven) and not any(  # of any, because a rule is for all calls of an operator
+    return varies(call) or any(isinstance(s, int) and s % b for s, b in zip(pooled, bins, strict=True))
+
+
+def is_without_indices(node: fx.Node) -> bool:
+    """Tell whether nothing reads the indices of any such call, because the rule is for all of them."""
+    return not any(
         user.args[1] == 1 and user.users for n in node.graph.nodes if n.target is node.target for user in n.users
     )
 
@@ -87,6 +91,7 @@ RULES = (
         (aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default),
         adaptive_max_pool,
         "The exporter takes no free size, and no size that is not a multiple of the bins.",
-        varies_without_indices,
+        is_uneven,
+        is_without_indices,
     ),
 )

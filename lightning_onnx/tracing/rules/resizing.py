@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 
 Size = int | torch.SymInt
 
@@ -74,15 +74,15 @@ def _agrees(size: Size, out: Size) -> bool:
     return torch.equal((place * (n / m)).floor(), (place / (m / n)).floor())
 
 
-def differs(node: fx.Node) -> bool:
+def differs(call: Call) -> bool:
     """Tell whether onnxruntime may pick other pixels for a call."""
-    x, sizes, factors = map(value, (*node.args, None, None)[:3])
+    x, sizes, factors = map(value, (*call.args, None, None)[:3])
     return _differs(x, sizes and [value(s) for s in sizes], factors)
 
 
-def differs_by_factor(node: fx.Node) -> bool:
+def differs_by_factor(call: Call) -> bool:
     """Tell whether a call multiplies sizes by a fraction."""
-    return node.args[1] is None and differs(node)
+    return call.args[1] is None and differs(call)
 
 
 def bilinear(
@@ -107,9 +107,9 @@ def _rounded(averages: Tensor) -> Tensor:
     return averages.round().clamp(0, 255).to(torch.uint8)
 
 
-def of_pixels(node: fx.Node) -> bool:
+def of_pixels(call: Call) -> bool:
     """Tell whether an image consists of integers."""
-    found = value(node.args[0])
+    found = value(call.args[0])
     return isinstance(found, Tensor) and found.dtype == torch.uint8
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lightning_onnx.tracing.rules.base import Rule, aten, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 
 _FOR_16_BITS = (
     aten.max.dim,
@@ -66,18 +66,18 @@ def power(x: Tensor, exponent: float) -> object:
     return found.to(x.dtype)
 
 
-def has(dtypes: tuple[torch.dtype, ...]) -> Callable[[fx.Node], bool]:
+def has(dtypes: tuple[torch.dtype, ...]) -> Callable[[Call], bool]:
     """Return the condition that the operands are tensors of one of some dtypes."""
 
-    def needed(node: fx.Node) -> bool:
-        return _common_dtype([value(leaf) for leaf in tree_leaves((node.args, node.kwargs))], dtypes) is not None
+    def needed(call: Call) -> bool:
+        return _common_dtype([value(leaf) for leaf in tree_leaves((call.args, call.kwargs))], dtypes) is not None
 
     return needed
 
 
-def to_a_small_power(node: fx.Node) -> bool:
+def to_a_small_power(call: Call) -> bool:
     """Tell whether small integers are raised to a constant power that can be written as products."""
-    return has(_ALL)(node) and isinstance(node.args[1], int) and 0 <= node.args[1] <= _SMALL_POWER
+    return has(_ALL)(call) and isinstance(call.args[1], int) and 0 <= call.args[1] <= _SMALL_POWER
 
 
 def _common_dtype(values: list[Any], dtypes: tuple[torch.dtype, ...]) -> torch.dtype | None:

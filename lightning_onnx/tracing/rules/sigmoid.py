@@ -65,6 +65,6 @@ RULES = (
         (aten.sigmoid.default,),
         sigmoid,
         "onnxruntime's Sigmoid is 0 below -18, and the logarithm of that is -inf: likelihoods from probabilities.",
-        _is_small_number_read,
+        needed_in=_is_small_number_read,
     ),
 )

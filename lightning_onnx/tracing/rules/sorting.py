@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from lightning_onnx.tracing.rules.base import Rule, aten, is_integer, value
+from lightning_onnx.tracing.rules.base import Call, Rule, aten, is_integer, value
 
 
 def median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:
@@ -75,10 +75,10 @@ def amax(x: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> object:
     return NotImplemented if dim or not x.dim() else torch.amax(x, tuple(range(x.dim())), keepdim)
 
 
-def names_no_dim(node: fx.Node) -> bool:
+def names_no_dim(call: Call) -> bool:
     """Tell whether the maximum is over all dims because the call names none."""
-    found = value(node.args[0])
-    return isinstance(found, Tensor) and found.dim() > 0 and not (node.args[1:2] and node.args[1])
+    found = value(call.args[0])
+    return isinstance(found, Tensor) and found.dim() > 0 and not (call.args[1:2] and call.args[1])
 
 
 def nan_median(x: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, ...]:

@@ -7,8 +7,8 @@ every size. To add one, write it in the file of its topic, append it to the ``RU
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,9 +61,6 @@ RULES: tuple[Rule, ...] = (
     *special.RULES,
 )
 
-_ROUNDS = 4
-"""A rule's result may hold operators that another rule is for."""
-
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Return translations for ``custom_translation_table`` of ``torch.onnx.export(dynamo=True)``, by operator."""
@@ -71,71 +68,75 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 
-def for_every_size(
-    program: torch.export.ExportedProgram, rules: tuple[Rule, ...] = RULES
+_Decompositions = Mapping[Any, Callable[..., Any]]
+"""What to write operators with, as ``ExportedProgram.run_decompositions`` takes it."""
+
+
+def decomposed(
+    program: torch.export.ExportedProgram, decompositions: _Decompositions, rules: tuple[Rule, ...] = RULES
 ) -> torch.export.ExportedProgram:
-    """Return a program with the operators replaced that need a rule; the same one if none does.
+    """Run decompositions on a program, and rules in the same run, because each run takes as long as a capture.
+
+    A rule comes before a decomposition of its operator, and is also for what others write.
 
     Args:
         program: A captured program.
-        rules: The rules to apply; the first one that replaces a call counts.
+        decompositions: What to write operators with that have no rule.
+        rules: The rules; the first one that replaces a call counts.
     """
-    by_operator = _by_operator(rules)
-    if any(_is_written_in_place(node, by_operator) for node in program.graph.nodes):
-        program = program.run_decompositions({})  # rules are for operators that write nowhere
-    for _ in range(_ROUNDS):
-        wanted = _wanted(program, by_operator)
-        if not wanted:
-            break
-        program = program.run_decompositions({op: _first_of(found) for op, found in wanted.items()})
-    return program
-
-
-_ByOperator = dict[torch._ops.OpOverload, list[Rule]]
-
-
-@functools.cache
-def _by_operator(rules: tuple[Rule, ...]) -> _ByOperator:
-    found: _ByOperator = {}
-    for rule in rules:
-        for operator in rule.operators:
-            found.setdefault(operator, []).append(rule)
-    return found
-
-
-def _wanted(program: torch.export.ExportedProgram, by_operator: _ByOperator) -> _ByOperator:
+    if _hides_what_rules_need(program, rules):
+        program = program.run_decompositions({})  # now no operator writes in place
     of_weights = _depending_on_weights_only(program)
-    found: _ByOperator = {}
-    for node in program.graph.nodes:
-        for rule in by_operator.get(node.target, ()):
-            known = found.get(node.target, [])
-            if rule not in known and not (rule.of_inputs and node in of_weights) and rule.needed(node):
-                found.setdefault(node.target, []).append(rule)
-    return found
+    by_operator: dict[torch._ops.OpOverload, list[Rule]] = {}
+    for rule in rules:
+        if not rule.is_of_program or any(_needs(node, rule, of_weights) for node in program.graph.nodes):
+            for operator in rule.operators:
+                by_operator.setdefault(operator, []).append(rule)
+    added = {op: _first_of(op, found, decompositions.get(op)) for op, found in by_operator.items()}
+    written: torch.export.ExportedProgram = program.run_decompositions({**decompositions, **added})
+    return written
 
 
-def _first_of(rules: Sequence[Rule]) -> Callable[..., Any]:
-    """Replace a call by the first rule that is for it."""
+def _needs(node: fx.Node, rule: Rule, of_weights: set[fx.Node]) -> bool:
+    """Tell whether a node needs a rule for which the program has to be known."""
+    if node.target not in rule.operators or (rule.of_inputs and node in of_weights):
+        return False
+    return (rule.needed_in is None or rule.needed_in(node)) and rule.needed(node)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RunningCall:
+    target: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def _first_of(
+    operator: torch._ops.OpOverload, rules: Sequence[Rule], otherwise: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    """Replace a call by the first rule that is for it, or else as without rules."""
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
+        call = _RunningCall(operator, args, kwargs)
         for rule in rules:
-            found = rule.replacement(*args, **kwargs)
+            found = rule.replacement(*args, **kwargs) if rule.needed(call) else NotImplemented
             if found is not NotImplemented:
                 return found
-        return NotImplemented
+        return NotImplemented if otherwise is None else otherwise(*args, **kwargs)
 
     return replacement
 
 
-def _is_written_in_place(node: fx.Node, by_operator: _ByOperator) -> bool:
-    """Tell whether a node writes into a tensor, and a rule is for its other form or must know what depends on it."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return False
-    form = schema.name.removesuffix("_"), schema.overload_name
-    others = (r for op, rs in by_operator.items() if (op._schema.name, op._schema.overload_name) == form for r in rs)
-    present = (rule for other in node.graph.nodes for rule in by_operator.get(other.target, ()))
-    return any(rule.needed(node) for rule in others) or any(rule.of_inputs for rule in present)
+def _hides_what_rules_need(program: torch.export.ExportedProgram, rules: Sequence[Rule]) -> bool:
+    """Tell whether operators write in place where a rule has to know what depends on what."""
+    operators = {op for rule in rules if rule.is_of_program for op in rule.operators}
+    forms = {(op._schema.name, op._schema.overload_name) for op in operators}
+    writes = {
+        (schema.name.removesuffix("_"), schema.overload_name)
+        for node in program.graph.nodes
+        if (schema := getattr(node.target, "_schema", None)) is not None and schema.is_mutable
+    }
+    return bool(writes & forms) or bool(writes and any(node.target in operators for node in program.graph.nodes))
 
 
 def _depending_on_weights_only(program: torch.export.ExportedProgram) -> set[fx.Node]:

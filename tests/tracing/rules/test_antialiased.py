@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_onnx.tracing.rules.table import for_every_size, translations
+from lightning_onnx.tracing.rules.table import RULES, translations
 from tests.tracing.making import as_torch_writes
 
 WAYS = tuple(
@@ -29,7 +29,7 @@ class Resizes(nn.Module):
 def test_factors_give_torch_s_sizes_and_pixels():
     auto = torch.export.Dim.AUTO
     program = torch.export.export(Resizes(), (torch.zeros(2, 3, 12, 14),), dynamic_shapes=({2: auto, 3: auto},))
-    written = as_torch_writes(for_every_size(program), custom_translation_table=translations())
+    written = as_torch_writes(program, rules=RULES, custom_translation_table=translations())
     session = onnxruntime.InferenceSession(written.model_proto.SerializeToString())
     for size in (8, 13, 21, 100):  # 100 * 0.29 is less than 29 in float64, but not in float32
         x = torch.rand(2, 3, size, size + 3)

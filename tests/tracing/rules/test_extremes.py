@@ -96,7 +96,7 @@ def arguments(kind: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
 def program(functions: dict[str, Callable[..., Tensor]], tensors: tuple[Tensor, ...]) -> onnxruntime.InferenceSession:
     """Only the rules and torch's exporter: parity would look at these inputs, too. ``test_needed`` has free sizes."""
     captured = torch.export.export(Many(functions), tensors)
-    written = as_torch_writes(table.for_every_size(captured), custom_translation_table=table.translations())
+    written = as_torch_writes(captured, rules=table.RULES, custom_translation_table=table.translations())
     return onnxruntime.InferenceSession(written.model_proto.SerializeToString())
 
 

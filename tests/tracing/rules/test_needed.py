@@ -50,14 +50,14 @@ class Calls(nn.Module):
         return [case.function(*itertools.islice(left, len(case.inputs))) for case in self.cases]
 
 
-def rewritten(cases: Mapping[str, Case], rules: tuple[Rule, ...]) -> torch.export.ExportedProgram:
-    """Capture the calls of some cases with the traced tensors, and apply rules."""
+def captured(cases: Mapping[str, Case]) -> torch.export.ExportedProgram:
+    """Capture the calls of some cases with the traced tensors."""
     traced = tuple(t for case in cases.values() for t in case.traced_inputs())
     free = tuple(
         {d: torch.export.Dim.AUTO for d, (a, b) in enumerate(zip(t.shape, other.shape, strict=True)) if a != b}
         for t, other in zip(traced, inputs_of(cases), strict=True)
     )
-    return table.for_every_size(torch.export.export(Calls(cases), traced, dynamic_shapes=(free,)), rules)
+    return torch.export.export(Calls(cases), traced, dynamic_shapes=(free,))
 
 
 def inputs_of(cases: Mapping[str, Case]) -> tuple[Tensor, ...]:
@@ -73,10 +73,10 @@ def compare(cases: Mapping[str, Case], found: Sequence[np.ndarray]) -> None:
         np.testing.assert_allclose(got, want, rtol=rtol, atol=atol, err_msg=name)
 
 
-def run_file(program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-    """Write a program as ONNX, and run it in onnxruntime."""
-    written = as_torch_writes(program, custom_translation_table=table.translations())
-    session = onnxruntime.InferenceSession(written.model_proto.SerializeToString())
+def run_file(cases: Mapping[str, Case], rules: tuple[Rule, ...]) -> list[np.ndarray]:
+    """Write some cases as ONNX with some rules, and run them in onnxruntime."""
+    written = as_torch_writes(captured(cases), rules=rules, custom_translation_table=table.translations())
+    session, inputs = onnxruntime.InferenceSession(written.model_proto.SerializeToString()), inputs_of(cases)
     return session.run(None, {i.name: t.numpy() for i, t in zip(session.get_inputs(), inputs, strict=True)})
 
 
@@ -103,17 +103,17 @@ def test_each_rule_has_a_case() -> None:
 def test_the_rules_of_a_topic_hold_at_a_size_that_was_not_traced(topic: str) -> None:
     cases = {name: case for name, case in CASES.items() if name.startswith(f"{topic} ")}
     applied: set[str] = set()
-    program = rewritten(cases, tuple(noting(rule, applied) for rule in table.RULES))
+    program = table.decomposed(captured(cases), {}, tuple(noting(rule, applied) for rule in table.RULES))
     assert set(cases) <= applied
     compare(cases, [t.numpy() for t in program.module()(*inputs_of(cases))])
-    compare(cases, run_file(program, inputs_of(cases)))
+    compare(cases, run_file(cases, table.RULES))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", RULES)
 def test_a_file_holds_by_the_rule_alone(name: str) -> None:
     case = {name: CASES[name]}
-    compare(case, run_file(rewritten(case, table.RULES), inputs_of(case)))
+    compare(case, run_file(case, table.RULES))
 
 
 @pytest.mark.nightly
@@ -121,4 +121,4 @@ def test_a_file_holds_by_the_rule_alone(name: str) -> None:
 def test_a_file_without_the_rule(name: str) -> None:
     """Fails when torch and onnxruntime no longer need a rule, or need one that is in ``SPARE``."""
     case, others = {name: CASES[name]}, tuple(rule for rule in table.RULES if rule is not RULES[name])
-    compare(case, run_file(rewritten(case, others), inputs_of(case)))
+    compare(case, run_file(case, others))

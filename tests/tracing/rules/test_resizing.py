@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_onnx.tracing.rules.resizing import differs
-from lightning_onnx.tracing.rules.table import for_every_size, translations
+from lightning_onnx.tracing.rules.table import RULES, translations
 from tests.tracing.making import as_torch_writes
 
 WAYS = (
@@ -32,7 +32,7 @@ class Resizes(nn.Module):
 @pytest.mark.slow
 def test_every_size_gives_the_pixels_that_torch_picks():
     program = torch.export.export(Resizes(), (torch.zeros(2, 3, 12),), dynamic_shapes=({2: torch.export.Dim.AUTO},))
-    written = as_torch_writes(for_every_size(program), custom_translation_table=translations())
+    written = as_torch_writes(program, rules=RULES, custom_translation_table=translations())
     session = onnxruntime.InferenceSession(written.model_proto.SerializeToString())
     for size in range(4, 70):
         x = torch.arange(size, dtype=torch.float32).expand(2, 3, size).contiguous()
