@@ -19,7 +19,7 @@ class Call(Protocol):
     """A call of an operator: a node of a program, or one that runs with torch's fake tensors."""
 
     @property
-    def target(self) -> Any:
+    def target(self) -> object:
         """The operator."""
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_onnx.tracing.rules.frequencies import fftfreq, rfftfreq
 from lightning_onnx.tracing.rules.base import Call, Rule, aten, value
 from lightning_onnx.tracing.rules.elementwise import is_complex
+from lightning_onnx.tracing.rules.frequencies import fftfreq, rfftfreq
 from lightning_onnx.tracing.rules.indexing import roll
 
 

@@ -68,7 +68,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 
-_Decompositions = Mapping[Any, Callable[..., Any]]
+_Decompositions = Mapping[torch._ops.OpOverload, Callable[..., object]]
 """What to write operators with, as ``ExportedProgram.run_decompositions`` takes it."""
 
 
@@ -107,16 +107,16 @@ def _needs(node: fx.Node, rule: Rule, of_weights: set[fx.Node]) -> bool:
 @dataclasses.dataclass(frozen=True)
 class _RunningCall:
     target: torch._ops.OpOverload
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
 
 
 def _first_of(
-    operator: torch._ops.OpOverload, rules: Sequence[Rule], otherwise: Callable[..., Any] | None
-) -> Callable[..., Any]:
+    operator: torch._ops.OpOverload, rules: Sequence[Rule], otherwise: Callable[..., object] | None
+) -> Callable[..., object]:
     """Replace a call by the first rule that is for it, or else as without rules."""
 
-    def replacement(*args: Any, **kwargs: Any) -> Any:
+    def replacement(*args: object, **kwargs: object) -> object:
         call = _RunningCall(operator, args, kwargs)
         for rule in rules:
             found = rule.replacement(*args, **kwargs) if rule.needed(call) else NotImplemented
