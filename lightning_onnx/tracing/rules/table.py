@@ -129,14 +129,14 @@ def _first_of(
 
 def _hides_what_rules_need(program: torch.export.ExportedProgram, rules: Sequence[Rule]) -> bool:
     """Tell whether operators write in place where a rule has to know what depends on what."""
-    operators = {op for rule in rules if rule.is_of_program for op in rule.operators}
-    forms = {(op._schema.name, op._schema.overload_name) for op in operators}
+    forms = {(op._schema.name, op._schema.overload_name) for r in rules if r.is_of_program for op in r.operators}
+    of_inputs = {op for rule in rules if rule.of_inputs for op in rule.operators}
     writes = {
         (schema.name.removesuffix("_"), schema.overload_name)
         for node in program.graph.nodes
         if (schema := getattr(node.target, "_schema", None)) is not None and schema.is_mutable
     }
-    return bool(writes & forms) or bool(writes and any(node.target in operators for node in program.graph.nodes))
+    return bool(writes & forms) or bool(writes and any(node.target in of_inputs for node in program.graph.nodes))
 
 
 def _depending_on_weights_only(program: torch.export.ExportedProgram) -> set[fx.Node]:
