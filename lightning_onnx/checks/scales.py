@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 _APART = 1e3
 """If one slice is this many times larger than another, slices have their own scales: a time next to probabilities."""
 
+_FAR_APART = 1e5
+_GAP = 10
+"""Slices that are not far apart have their own scales only if no slice lies in such a gap between two of them: of a
+thousand logits some are near zero by chance."""
+
 _ZEROS = 1.0
 """The largest scale of a slice of zeros: 0.1 in place of 0 is wrong, however large the numbers next to it are."""
 
@@ -90,5 +95,9 @@ def _filled(slices: Scales) -> Scales:
 
 
 def _spread(slices: Scales) -> float:
-    """Return how many times larger the largest slice is than the smallest one."""
-    return float(slices.max() / slices.min()) if slices.size and slices.min() > 0 else 1.0
+    """Return how many times larger the largest slice is than the smallest one; 1 if those between leave no gap."""
+    if not slices.size or not slices.min():
+        return 1.0
+    ordered = np.sort(slices, axis=None)
+    apart, gap = ordered[-1] / ordered[0], (ordered[1:] / ordered[:-1]).max(initial=1.0)
+    return float(apart) if apart > _FAR_APART or gap >= _GAP else 1.0

@@ -37,6 +37,15 @@ def test_slices_up_to_a_thousand_times_apart_share_a_scale() -> None:
     assert scales_of(np.array([[1100.0, 1.0], [3.0, 0.5]])).tolist() == [[1100, 1]]
 
 
+def test_slices_of_all_magnitudes_share_a_scale_unless_they_are_far_apart() -> None:
+    logits = np.geomspace(1e-2, 50, 1000)
+    assert scales_of(np.stack([logits, -logits])) == 50
+    assert is_sliced(scales_of(np.stack([logits / 100, logits**2])))
+    assert is_sliced(scales_of(np.stack([np.geomspace(1e-2, 1e3, 6)] * 2)))
+    beside = np.concatenate([logits[logits < 1], logits[logits > 20]])
+    assert is_sliced(scales_of(np.stack([beside, beside])))
+
+
 def test_channels_of_images() -> None:
     image = np.ones((2, 3, 4, 5), np.float32)
     image[:, 1] *= 1e6
