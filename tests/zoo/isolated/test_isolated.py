@@ -14,6 +14,7 @@ from tests.zoo.isolated.environment import CannotInstall, python_of
 from tests.zoo.isolated.library import Library, all_libraries
 from tests.zoo.isolated.result import Result
 
+NIGHTLY = {"pytorch_crf/likelihood"}
 NOTHING = Library("numpy", cases=(), requires=())
 
 
@@ -82,7 +83,7 @@ def test_names_of_cases_are_unique_and_begin_with_the_library() -> None:
 @pytest.mark.parametrize(
     ("library", "case"),
     [
-        pytest.param(library, case.name, id=case.name)
+        pytest.param(library, case.name, id=case.name, marks=[pytest.mark.nightly] * (case.name in NIGHTLY))
         for library in all_libraries()
         for case in library.cases
         if library.is_quick
