@@ -68,7 +68,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {operator: found for topic in topics for operator, found in topic.translations().items()}
 
 
-_Decompositions = Mapping[torch._ops.OpOverload, Callable[..., object]]
+_Decompositions = Mapping[Any, Callable[..., object]]
 """What to write operators with, as ``ExportedProgram.run_decompositions`` takes it."""
 
 
