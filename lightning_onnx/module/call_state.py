@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -28,6 +28,7 @@ _MANY = 1_000
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
 """Most attributes of layers are of these types, which hold nothing that a call can change."""
 
+_DICTS = (dict, OrderedDict)
 _LEFT_ALONE = (nn.Module, type, FunctionType, MethodType, ModuleType, torch.jit.ScriptModule)
 _NOT_OURS = ("_trainer", "_fabric")
 
@@ -129,7 +130,7 @@ class CallState:
                 if attribute in _NOT_OURS:
                     continue
                 yield saved.SavedAttribute(place, part, value)
-                if attribute != "_parameters":
+                if attribute != "_parameters" and type(value) not in _PLAIN:
                     yield from self._inside(place, value, seen, tensors)
             yield saved.SavedNewAttributes((name, ""), part, set(part.__dict__))
         for found in self._look_outside(seen, tensors):
@@ -152,6 +153,10 @@ class CallState:
             yield saved.SavedNewAttributes((kind.__qualname__, ""), kind, set(vars(kind)))
 
     def _inside(self, place: Place, value: Any, seen: set[int], tensors: bool) -> Iterator[Saved]:
+        if type(value) in _DICTS and not value and id(value) not in seen:  # a layer has a dozen, most of them for hooks
+            seen.add(id(value))
+            yield saved.SavedContent(place, value, saved.shallow(value))
+            return
         # Not recursive: a chain of objects may be longer than Python's stack.
         pending = [value]
         while pending:

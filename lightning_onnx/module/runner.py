@@ -142,23 +142,34 @@ def first_that_runs(
             continue
         observation = _as_reference(observation)
         without = without_excluded(observation, exclude_inputs)
-        candidates = [candidate for candidate in (without, observation) if candidate is not None]
-        for candidate in candidates:
-            run = Runner(FlatModule(module, method, candidate.samples[0]))
-            if run(few_rows(candidate)) is None:
-                outcome = run.outputs_or_error(candidate.samples[0].tensors)
-                if isinstance(outcome, Exception):
-                    refused.append((candidate.source, outcome))
-                    continue
-            if candidate is not without or not (changed := _changed(observation, candidate, run)):
-                return candidate, run
-            names, others = ", ".join(names_of(observation, exclude_inputs)), ", ".join(changed)
-            if tuple(exclude_inputs) != EXCLUDED_BY_DEFAULT or not are_sequences(observation, exclude_inputs):
-                note = f"without {names}, which exclude_inputs leaves out, the module has other values of {others}"
-                return dataclasses.replace(candidate, notes=(*candidate.notes, note)), run
-            remark = f"{names} stays an input: without it, the module has other values of {others}"
-            candidates[-1] = dataclasses.replace(observation, remarks=(*observation.remarks, remark))
+        if without is not None:
+            run = _runner_of(module, method, without)
+            if isinstance(run, Exception):
+                refused.append((without.source, run))
+            else:
+                changed = _changed(observation, without, run)
+                if not changed:
+                    return without, run
+                names, others = ", ".join(names_of(observation, exclude_inputs)), ", ".join(changed)
+                if tuple(exclude_inputs) != EXCLUDED_BY_DEFAULT or not are_sequences(observation, exclude_inputs):
+                    note = f"without {names}, which exclude_inputs leaves out, the module has other values of {others}"
+                    return dataclasses.replace(without, notes=(*without.notes, note)), run
+                remark = f"{names} stays an input: without it, the module has other values of {others}"
+                observation = dataclasses.replace(observation, remarks=(*observation.remarks, remark))
+        run = _runner_of(module, method, observation)
+        if not isinstance(run, Exception):
+            return observation, run
+        refused.append((observation.source, run))
     raise _refusal(f"{type(module).__name__}.{named or method}", observations, refused)
+
+
+def _runner_of(module: nn.Module, method: str, observation: Observation) -> Runner | Exception:
+    """Return the runner of a module that takes the observed call, or why it does not."""
+    run = Runner(FlatModule(module, method, observation.samples[0]))
+    if run(few_rows(observation)) is not None:
+        return run
+    outcome = run.outputs_or_error(observation.samples[0].tensors)
+    return outcome if isinstance(outcome, Exception) else run
 
 
 def _refusal(name: str, observations: Sequence[Observation], refused: Sequence[tuple[str, Exception]]) -> SampleError:
