@@ -214,7 +214,7 @@ class Sizes(nn.Module):
         self.linear = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = self.linear(x).chunk(2, dim=1)
+        first, second = self.linear(x).relu_().chunk(2, dim=1)  # torch decomposes what writes in place
         return first * second * math.sqrt(x.shape[0]) + len(x)
 
 

@@ -500,7 +500,7 @@ def kernels_are_only_stored(capfd: Any) -> None:
 @case
 def kernels_after_an_interrupt(capfd: Any) -> None:
     """Ctrl-C comes when torch is about to replace the kernels of the twentieth operator."""
-    flat, request = made(nn.Linear(3, 2), torch.ones(2, 3))
+    flat, request = made(nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True)), torch.ones(2, 3))
     before = {op: dict(op.py_kernels) for op in exported_program._collect_all_valid_cia_ops()}
     seen, original = [], exported_program._get_decomp_for_cia
 
