@@ -42,7 +42,7 @@ def captured(function: Callable[[Tensor], Tensor]) -> torch.export.ExportedProgr
         (lambda x: x.sigmoid().log(), False),
         (lambda x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,)), False),
     ],
-    ids=["translated", "in place", "decomposed", "by a rule", "by no rule", "by a rule of the program", "with a branch"],
+    ids=["translated", "in place", "decomposed", "by a rule", "by no rule", "by the program", "with a branch"],
 )
 def test_which_programs_need_no_run(function: Callable[[Tensor], Tensor], expected: bool) -> None:
     registry = _registration.ONNXRegistry.from_torchlib()
