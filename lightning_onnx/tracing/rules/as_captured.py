@@ -10,9 +10,13 @@ from collections.abc import Collection, Sequence
 
 import torch
 from torch import fx
+from torch._export.utils import _is_cia_op, _is_preservable_cia_op
 from torch.export import ExportedProgram
 
-from lightning_onnx.tracing.rules.base import Rule
+from lightning_onnx.tracing.rules.base import Rule, aten
+
+_LIKE_THEIR_DECOMPOSITION = (aten.contiguous.default, aten.dropout.default, aten.reshape.default, aten.unflatten.int)
+"""Composite operators whose translation is right at all sizes; the optimizer removes dropout."""
 
 
 def needs_no_run(program: ExportedProgram, translated: Collection[object], rules: Sequence[Rule]) -> bool:
@@ -28,9 +32,10 @@ def needs_no_run(program: ExportedProgram, translated: Collection[object], rules
 
 
 def copy_of(program: ExportedProgram) -> ExportedProgram:
-    """Return a program with a graph of its own, because the exporter changes the one that it is given."""
-    copied = copy.copy(program)
-    copied._graph_module = fx.GraphModule(program.graph_module, copy.deepcopy(program.graph))
+    """Return a program without dead code, with a graph of its own: the exporter changes the one that it is given."""
+    copied, graph = copy.copy(program), copy.deepcopy(program.graph)
+    graph.eliminate_dead_code()  # as decompositions do: an input that only dead code reads is not used
+    copied._graph_module = fx.GraphModule(program.graph_module, graph)
     return copied
 
 
@@ -39,7 +44,18 @@ def _is_translated(node: fx.Node, translated: Collection[object]) -> bool:
         return False  # a part of the graph that is a graph of its own
     if not isinstance(node.target, torch._ops.OpOverload):
         return not isinstance(node.target, torch._ops.OperatorBase)  # arithmetic of sizes
-    return node.target in translated and not node.target._schema.is_mutable
+    if node.target is aten.dropout.default and node.args[2]:
+        return False  # in training mode
+    is_kept = node.target in _LIKE_THEIR_DECOMPOSITION or not _is_decomposed_in_any_case(node.target)
+    return is_kept and node.target in translated and not node.target._schema.is_mutable
+
+
+def _is_decomposed_in_any_case(operator: torch._ops.OpOverload) -> bool:
+    """Tell whether torch decomposes an operator also if it has a translation: its result may be its input, or a view.
+
+    Such translations are not used elsewhere, and some are wrong: that of ``chunk`` at sizes that are not divisible.
+    """
+    return _is_cia_op(operator) and not _is_preservable_cia_op(operator)
 
 
 def _is_for(rule: Rule, node: fx.Node) -> bool:
