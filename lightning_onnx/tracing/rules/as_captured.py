@@ -28,7 +28,7 @@ def needs_no_run(program: ExportedProgram, translated: Collection[object], rules
         rules: The rules.
     """
     nodes = [node for node in program.graph.nodes if node.op not in ("placeholder", "output")]
-    return all(_is_translated(node, translated) and not any(_is_for(rule, node) for rule in rules) for node in nodes)
+    return all(_is_translated(node, translated) and not any(rule.is_for(node) for rule in rules) for node in nodes)
 
 
 def copy_of(program: ExportedProgram) -> ExportedProgram:
@@ -56,9 +56,3 @@ def _is_decomposed_in_any_case(operator: torch._ops.OpOverload) -> bool:
     Such translations are not used elsewhere, and some are wrong: that of ``chunk`` at sizes that are not divisible.
     """
     return _is_cia_op(operator) and not _is_preservable_cia_op(operator)
-
-
-def _is_for(rule: Rule, node: fx.Node) -> bool:
-    if node.target not in rule.operators:
-        return False
-    return rule.needed(node) and (rule.needed_in is None or rule.needed_in(node))

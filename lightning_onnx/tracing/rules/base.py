@@ -63,6 +63,12 @@ class Rule:
         """Whether only the captured program shows that the rule is needed."""
         return self.of_inputs or self.needed_in is not None
 
+    def is_for(self, node: fx.Node) -> bool:
+        """Tell whether a node of a captured program needs the rule, whatever it depends on."""
+        if node.target not in self.operators:
+            return False
+        return self.needed(node) and (self.needed_in is None or self.needed_in(node))
+
 
 def value(argument: object) -> Any:
     """Return what torch knows of an argument of a node: its fake tensor or symbol, or the number itself."""

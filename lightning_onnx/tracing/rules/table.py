@@ -89,19 +89,13 @@ def decomposed(
     of_weights = _depending_on_weights_only(program)
     by_operator: dict[torch._ops.OpOverload, list[Rule]] = {}
     for rule in rules:
-        if not rule.is_of_program or any(_needs(node, rule, of_weights) for node in program.graph.nodes):
+        left_out = of_weights if rule.of_inputs else set()
+        if not rule.is_of_program or any(rule.is_for(node) for node in program.graph.nodes if node not in left_out):
             for operator in rule.operators:
                 by_operator.setdefault(operator, []).append(rule)
     added = {op: _first_of(op, found, decompositions.get(op)) for op, found in by_operator.items()}
     written: torch.export.ExportedProgram = program.run_decompositions({**decompositions, **added})
     return written
-
-
-def _needs(node: fx.Node, rule: Rule, of_weights: set[fx.Node]) -> bool:
-    """Tell whether a node needs a rule for which the program has to be known."""
-    if node.target not in rule.operators or (rule.of_inputs and node in of_weights):
-        return False
-    return (rule.needed_in is None or rule.needed_in(node)) and rule.needed(node)
 
 
 @dataclasses.dataclass(frozen=True)
